@@ -1,0 +1,54 @@
+# Every target works from a bare clone: it sets up what it needs, once.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+UV_VERSION := 0.13.8
+UV := .tools/bin/uv
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: help setup run test lint format bench check lock clean
+
+help:  ## show this
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */  make \1\t/' | expand -t 16
+
+setup: $(READY)  ## make .venv with Python 3.12 and the locked dependencies
+
+run: $(READY)  ## run the main job on the default collection and show its result
+	@$(BIN)/mlops run
+
+test: $(READY)  ## every test that needs neither a GPU nor the internet
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile
+
+lint: $(READY)  ## formatting, style, types, import contracts
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(READY)  ## bring the code into its format
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: $(READY)  ## measure; prints a table and writes JSON (minutes)
+	@$(BIN)/python tests/bench/bench_pipeline.py
+
+check: lint test  ## what CI runs
+
+lock: $(UV)  ## resolve the dependencies of pyproject.toml anew
+	@$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.12 \
+		--group dev --upgrade pyproject.toml -o requirements.lock
+
+clean:  ## remove the environments; results and data stay
+	@rm -rf .venv .tools
+
+$(UV):
+	@python3 -m venv .tools
+	@.tools/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+$(READY): $(UV) requirements.lock pyproject.toml
+	@$(UV) venv --quiet --allow-existing --python 3.12 .venv
+	@$(UV) pip sync --quiet --require-hashes requirements.lock
+	@$(UV) pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
