@@ -1,0 +1,1 @@
+"""Schemas of the YAML files, loading them, and every path in the house."""

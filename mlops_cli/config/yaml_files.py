@@ -1,0 +1,111 @@
+"""YAML files in and out.
+
+Read by the rules of YAML 1.2, as DVC reads params.yaml: PyYAML's own 1.1 rules take the tickers ON, NO and Y for
+booleans, 1_000 and 12:30 for numbers, and 1e-3 for text.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+# CSafeLoader parses in C; a PyYAML without libyaml lacks it.
+_Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+_INT = re.compile(r"^(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)$")
+_FLOAT = re.compile(
+    r"^(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
+)
+# the standard's TRUE, FALSE and NULL are left out: a word in capitals is a ticker
+_BOOL = re.compile(r"^(?:true|True|false|False)$")
+_NULL = re.compile(r"^(?:~|null|Null|)$")
+
+
+class UnreadableYaml(ValueError):  # noqa: N818 - it is caught and reworded, never shown as an error of its own
+    """A file that is no YAML; the message says where in the file and why."""
+
+
+class _Loader(_Base):  # type: ignore[misc]  # its base is chosen at run time
+    """YAML 1.2 scalars, no dates (pydantic reads them from text), no repeated keys."""
+
+
+_Loader.yaml_implicit_resolvers = {}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", _BOOL, list("tTfF"))
+_Loader.add_implicit_resolver("tag:yaml.org,2002:int", _INT, list("-+0123456789"))
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
+_Loader.add_implicit_resolver("tag:yaml.org,2002:null", _NULL, ["~", "n", "N", ""])
+_Loader.add_implicit_resolver("tag:yaml.org,2002:merge", re.compile(r"^<<$"), ["<"])
+
+
+def _int(loader: Any, node: yaml.ScalarNode) -> int:
+    text = loader.construct_scalar(node)
+    return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
+
+
+def _mapping(loader: Any, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen: dict[Any, int] = {}
+    for key_node, _ in node.value:
+        if key_node.tag == "tag:yaml.org,2002:merge":
+            continue
+        key = loader.construct_object(key_node, deep=True)
+        line = key_node.start_mark.line + 1
+        if not isinstance(key, str | int | float | bool | None):
+            raise UnreadableYaml(f"line {line}: expected a plain key, was a {type(key).__name__}")
+        if key in seen:
+            raise UnreadableYaml(f"line {line}: key {key} stands there twice (first in line {seen[key]})")
+        seen[key] = line
+    loader.flatten_mapping(node)
+    return {loader.construct_object(k, deep=True): loader.construct_object(v, deep=True) for k, v in node.value}
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _int)
+_Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
+
+
+def parse_yaml(text: str) -> Any:
+    """Parse one YAML document.
+
+    Raises:
+        UnreadableYaml: it is none, or a mapping holds a key twice.
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise UnreadableYaml(f"{where}{error.problem or error.context}") from error
+    except yaml.YAMLError as error:
+        raise UnreadableYaml(str(error).replace("\n", " ")) from error
+
+
+def read_yaml(path: Path) -> Any:
+    """Read one YAML file.
+
+    Raises:
+        UnreadableYaml: it is not there, cannot be read, or is no YAML.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UnreadableYaml(f"expected UTF-8 text: byte {error.start} is something else") from error
+    except OSError as error:
+        raise UnreadableYaml(f"cannot be read: {error.strerror}") from error
+    return parse_yaml(text)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all: a killed process leaves the old one."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        # mkstemp makes files that only the owner may read
+        Path(temporary).chmod(path.stat().st_mode & 0o777 if path.exists() else 0o644)
+        Path(temporary).replace(path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)

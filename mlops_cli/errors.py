@@ -1,0 +1,92 @@
+"""The error tree and the exit codes.
+
+Every failure that a user can cause or meet is an `MlopsError`: what went wrong, where, and what to type next.
+Anything else that reaches the command line is a bug of ours and ends with exit code 1 and a traceback.
+"""
+
+from __future__ import annotations
+
+EXIT_OK = 0
+EXIT_BUG = 1
+EXIT_USAGE = 2
+EXIT_SOME_FAILED = 9
+EXIT_GATE_FAILED = 10
+EXIT_INTERRUPTED = 130
+
+
+class MlopsError(Exception):
+    """A failure with a hint.
+
+    Args:
+        message: what went wrong and where (file:key, ticker:day).
+        hint: what to type or change next; may be empty.
+    """
+
+    exit_code = EXIT_BUG
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n{self.hint}" if self.hint else self.message
+
+
+class ConfigError(MlopsError):
+    """A config, a parameter or the project folder is not as it must be."""
+
+    exit_code = 3
+
+
+class DataError(MlopsError):
+    """Prices or features are missing, broken or too short."""
+
+    exit_code = 4
+
+
+class TrainingError(MlopsError):
+    """A model could not be trained or exported."""
+
+    exit_code = 5
+
+
+class ModelError(MlopsError):
+    """A model folder is missing, unfinished or damaged."""
+
+    exit_code = 6
+
+
+class BrokerError(MlopsError):
+    """The broker refused or its state is unknown."""
+
+    exit_code = 7
+
+
+class ServiceError(MlopsError):
+    """The network, a third party or another process of ours is in the way."""
+
+    exit_code = 8
+
+
+def error_with(exit_code: int, message: str, hint: str = "") -> MlopsError:
+    """An error of the class that has this exit code: for failures that were handed on as text.
+
+    >>> type(error_with(4, "no prices")).__name__
+    'DataError'
+    """
+    classes = {cls.exit_code: cls for cls in MlopsError.__subclasses__()}
+    return classes.get(exit_code, MlopsError)(message, hint)
+
+
+def bounded(items: list[str], limit: int = 5) -> str:
+    """Join at most `limit` examples and say how many there are in all.
+
+    >>> bounded(["a", "b"])
+    'a, b'
+    >>> bounded(list("abcdefg"), 2)
+    'a, b and 5 more'
+    """
+    shown = ", ".join(items[:limit])
+    rest = len(items) - limit
+    return f"{shown} and {rest} more" if rest > 0 else shown

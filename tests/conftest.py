@@ -1,0 +1,29 @@
+"""Skips what this machine cannot run, with the reason."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    no_gpu = pytest.mark.skip(reason="no CUDA device here")
+    offline = pytest.mark.skip(reason="needs the internet: set MLOPS_TEST_ONLINE=1 to run it")
+    for item in items:
+        if item.get_closest_marker("gpu") and not Path("/proc/driver/nvidia/version").exists():
+            item.add_marker(no_gpu)
+        if item.get_closest_marker("online") and os.environ.get("MLOPS_TEST_ONLINE") != "1":
+            item.add_marker(offline)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of real prices that some machines have beside the project."""
+    folder = SHARED / "data"
+    if not folder.is_dir():
+        pytest.skip("no ../shared/data on this machine")
+    return folder
