@@ -1,0 +1,100 @@
+"""Which days an exchange trades, by `exchange_calendars`."""
+
+from __future__ import annotations
+
+import warnings
+from datetime import date
+from functools import lru_cache
+from typing import Any
+
+import exchange_calendars
+import pandas as pd
+from exchange_calendars.errors import CalendarError
+
+from mlops_cli.errors import ConfigError
+
+FIRST_DAY = pd.Timestamp("1960-01-01")
+_MESSAGE_LENGTH = 200  # exchange_calendars may list thousands of days in one message
+
+
+@lru_cache(maxsize=32)
+def _calendar(exchange: str) -> Any:
+    try:
+        return _build(exchange, FIRST_DAY)
+    except CalendarError as error:
+        raise ConfigError(
+            f"exchange {exchange!r}: no such calendar",
+            "give a calendar code such as XNYS, XLON or XETR; all of them: "
+            'python -c "import exchange_calendars as x; print(x.get_calendar_names())"',
+        ) from error
+    except (ValueError, NotImplementedError):
+        return _shorter_calendar(exchange)
+
+
+def _build(exchange: str, start: pd.Timestamp | None) -> Any:
+    with warnings.catch_warnings():
+        # exchange_calendars 4.13 uses what pandas 3.1 and numpy 2.5 announce to change
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return exchange_calendars.get_calendar(exchange, start=start)
+
+
+def _shorter_calendar(exchange: str) -> Any:
+    """Some exchanges are known from later than 1960 only (XTKS from 1997): take all there is."""
+    try:
+        return _build(exchange, type(_build(exchange, None)).bound_min())
+    except (ValueError, NotImplementedError) as error:
+        raise ConfigError(
+            f"exchange {exchange!r}: exchange_calendars cannot build its calendar: {str(error)[:_MESSAGE_LENGTH]}",
+            "use another version of exchange_calendars, or the calendar of an exchange with the same holidays",
+        ) from error
+
+
+def _day(day: date | pd.Timestamp) -> pd.Timestamp:
+    stamp = pd.Timestamp(day)
+    return (stamp if stamp.tzinfo is None else stamp.tz_localize(None)).normalize()
+
+
+def sessions(exchange: str, start: date | pd.Timestamp, end: date | pd.Timestamp) -> pd.DatetimeIndex:
+    """The sessions of an exchange, both ends included.
+
+    Args:
+        exchange: calendar code (`XNYS`).
+        start: first day; days before 1960 (or before the calendar is known) are cut off.
+        end: last day; days more than about a year ahead of today are cut off.
+
+    Returns:
+        tz-naive midnight dates, unique, rising; empty where the exchange does not trade in the period.
+
+    Raises:
+        ConfigError: the calendar does not exist.
+    """
+    every = pd.DatetimeIndex(_calendar(exchange).sessions.to_numpy())
+    return every[every.searchsorted(_day(start)) : every.searchsorted(_day(end), side="right")]
+
+
+def last_finished_session(exchange: str, now: pd.Timestamp) -> pd.Timestamp:
+    """The newest session that has closed.
+
+    Args:
+        exchange: calendar code (`XNYS`).
+        now: the time; taken as UTC where it has no time zone.
+
+    Returns:
+        tz-naive midnight date.
+
+    Raises:
+        ConfigError: the calendar does not exist.
+    """
+    calendar = _calendar(exchange)
+    utc = now.tz_localize("UTC") if now.tzinfo is None else now.tz_convert("UTC")
+    finished = int(calendar.closes.searchsorted(utc, side="right"))
+    return pd.Timestamp(calendar.sessions[finished - 1])
+
+
+def exchange_timezone(exchange: str) -> str:
+    """Name of the exchange's time zone (`America/New_York`).
+
+    Raises:
+        ConfigError: the calendar does not exist.
+    """
+    return str(_calendar(exchange).tz)

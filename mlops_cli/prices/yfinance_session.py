@@ -1,0 +1,101 @@
+"""The HTTP session under yfinance: polite, patient, and pointable at another server.
+
+yfinance sends every request through one session and has no pace of its own; so the pace, the retries and the address
+are set here, below it, and yfinance keeps doing the rest.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import tenacity
+from curl_cffi.requests import Response, Session
+from curl_cffi.requests.exceptions import ConnectionError as CurlConnectionError
+from curl_cffi.requests.exceptions import HTTPError, Timeout
+
+CHART_PATH = "/v8/finance/chart/"
+_RETRIED = {429, 500, 502, 503, 504}
+_LONGEST_WAIT_S = 120.0
+
+
+class PoliteSession(Session[Response]):
+    """A curl_cffi session that keeps a rate and asks again after 429, 5xx, timeouts and broken connections.
+
+    Only price requests are asked again: Yahoo's cookie and crumb are optional for them.
+
+    Args:
+        rate_per_s: requests per second at most, over all threads.
+        retries: how often a price request is asked again.
+        backoff_s: wait before the first repeat; doubles each time, with jitter; a longer `Retry-After` counts.
+        base_url: sends what is meant for any host of Yahoo there instead, empty for Yahoo itself.
+        notify: told in a short line what is waited for.
+    """
+
+    def __init__(
+        self, rate_per_s: float, retries: int, backoff_s: float, base_url: str, notify: Callable[[str], None]
+    ) -> None:
+        super().__init__(impersonate="chrome")
+        self._spacing_s = 1.0 / rate_per_s
+        self._retries = retries
+        self._backoff = tenacity.wait_exponential(backoff_s, max=_LONGEST_WAIT_S) + tenacity.wait_random(0, backoff_s)
+        self._base_url = base_url
+        self._notify = notify
+        self._next_turn = 0.0
+        self._lock = threading.Lock()
+
+    def request(self, method: Any, url: str, *args: Any, **kwargs: Any) -> Response:
+        """Send one request, and again where that helps.
+
+        Raises:
+            RequestException: no answer to the last try either (timeout, no connection); as `HTTPError` with its
+                `response` where that was 429 or 5xx.
+        """
+        target = self._redirected(url)
+        if CHART_PATH not in url:
+            return self._send(method, target, *args, **kwargs)
+        asked = tenacity.Retrying(
+            stop=tenacity.stop_after_attempt(self._retries + 1),
+            wait=self._wait,
+            retry=tenacity.retry_if_exception_type((Timeout, CurlConnectionError))
+            | tenacity.retry_if_result(lambda answer: answer.status_code in _RETRIED),
+            before_sleep=self._tell,
+            retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
+        )
+        answer: Response = asked(self._send, method, target, *args, **kwargs)
+        if answer.status_code in _RETRIED:  # else yfinance would start all over with other cookies
+            raise HTTPError(f"HTTP {answer.status_code}", response=answer)
+        return answer
+
+    def _send(self, method: Any, url: str, *args: Any, **kwargs: Any) -> Response:
+        with self._lock:
+            now = time.monotonic()
+            turn = max(now, self._next_turn)
+            self._next_turn = turn + self._spacing_s
+        time.sleep(turn - now)
+        return super().request(method, url, *args, **kwargs)
+
+    def _redirected(self, url: str) -> str:
+        parts = urlsplit(url)
+        if not self._base_url or not (parts.hostname or "").endswith("yahoo.com"):
+            return url
+        base = urlsplit(self._base_url)
+        return urlunsplit((base.scheme, base.netloc, base.path.rstrip("/") + parts.path, parts.query, parts.fragment))
+
+    def _wait(self, state: tenacity.RetryCallState) -> float:
+        wanted = self._backoff(state)
+        if state.outcome and not state.outcome.failed:
+            after = state.outcome.result().headers.get("Retry-After") or ""
+            wanted = max(wanted, float(after)) if after.isdigit() else wanted
+        return min(wanted, _LONGEST_WAIT_S)
+
+    def _tell(self, state: tenacity.RetryCallState) -> None:
+        outcome, action = state.outcome, state.next_action
+        if outcome and action:
+            what = type(outcome.exception()).__name__ if outcome.failed else f"HTTP {outcome.result().status_code}"
+            self._notify(
+                f"yahoo: {what}, asking again in {action.sleep:.0f} s ({state.attempt_number}/{self._retries})"
+            )
