@@ -1,0 +1,1 @@
+"""Prices in, feature table out: pure, vectorised, and blind to the future."""
