@@ -1,0 +1,75 @@
+"""Model folders on disk: found, listed, and replaced whole."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+from mlops_cli.errors import ModelError
+from mlops_cli.registry.manifest import GRAPH, MANIFEST, Manifest, file_hashes, read_manifest
+
+
+def model_folders(root: Path) -> list[Path]:
+    """Every folder under `root` that holds a manifest, finished or not, sorted; none where `root` is missing."""
+    return sorted(path.parent for path in root.glob(f"*/{MANIFEST}"))
+
+
+def finished_models(root: Path) -> Iterator[tuple[Path, Manifest]]:
+    """Folder and manifest of every model under `root` that can forecast."""
+    for folder in model_folders(root):
+        manifest = read_manifest(folder)
+        if manifest.shrinkage is not None:
+            yield folder, manifest
+
+
+def check_files(folder: Path, manifest: Manifest) -> None:
+    """Compare a model folder with its manifest.
+
+    Raises:
+        ModelError: a file is missing, added or changed; each is named.
+    """
+    found = file_hashes(folder)
+    wrong = sorted(name for name in found.keys() | manifest.files.keys() if found.get(name) != manifest.files.get(name))
+    if wrong:
+        raise ModelError(
+            f"{folder}: not as its manifest says: {', '.join(wrong)}", f"remove {folder} and run: mlops train"
+        )
+
+
+@contextmanager
+def staging_folder(scratch: Path, name: str) -> Iterator[Path]:
+    """An empty folder to build a model in, gone at the end unless it was installed.
+
+    Args:
+        scratch: on the same file system as the model folders, so that installing is a rename.
+        name: of the model.
+    """
+    folder = scratch / f"{name}-{uuid4().hex[:8]}"
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def install(staged: Path, destination: Path) -> None:
+    """Put a complete folder in place of whatever stands at `destination`, by rename: never half of it.
+
+    Raises:
+        ModelError: the staged folder lacks its graph or its manifest.
+    """
+    for needed in (GRAPH, MANIFEST):
+        if not (staged / needed).is_file():
+            raise ModelError(f"{staged}: {needed} was not written")
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    if destination.exists():
+        old = staged.with_name(f"{staged.name}.old")
+        os.rename(destination, old)
+        os.rename(staged, destination)
+        shutil.rmtree(old)
+    else:
+        os.rename(staged, destination)

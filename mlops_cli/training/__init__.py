@@ -1,0 +1,1 @@
+"""Trainer port, the Ludwig and baseline trainers, shrinkage and the exported graph."""

@@ -1,0 +1,134 @@
+"""From a resolved model to a complete Ludwig config, and how its inputs lie in the exported graph's one tensor."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mlops_cli.config.schema import ModelSpec
+from mlops_cli.errors import ConfigError, bounded
+
+TARGET = "target"
+HISTORY = "history"
+SPLIT = "split"
+NOT_OURS = {"backend", "hyperopt"}  # of a plain Ludwig config: Ludwig's own trainer would pass over them
+RECURRENT_DEFAULT = {"type": "rnn", "cell_type": "gru", "state_size": 32}
+
+
+@dataclass(frozen=True)
+class InputSlice:
+    """A Ludwig input feature as columns [start, start + width) of the graph's input."""
+
+    name: str
+    start: int
+    width: int
+
+
+def history_inputs(inputs: Sequence[str]) -> list[str]:
+    """The columns that together form the time series `history`, oldest first."""
+    return [name for name in inputs if name.startswith(f"{HISTORY}_")]
+
+
+def build_config(spec: ModelSpec, inputs: Sequence[str]) -> dict[str, Any]:
+    """Complete the model's Ludwig config: input features (where left out), output feature, date split.
+
+    Args:
+        spec: the model; `spec.ludwig` is any part of a plain Ludwig config.
+        inputs: names of the feature table's input columns.
+
+    Raises:
+        ConfigError: the config names columns that do not exist, or parts that cannot be honoured.
+    """
+    config = copy.deepcopy(spec.ludwig)
+    where = f"{spec.file or spec.name}: ludwig"
+    for key in NOT_OURS & config.keys():
+        raise ConfigError(
+            f"{where}.{key}: has no effect here", "take it out: each config is trained once, as it stands"
+        )
+    preprocessing = _section(config, "preprocessing", where)
+    if SPLIT in preprocessing:
+        raise ConfigError(
+            f"{where}.preprocessing.split: cannot be set, rows are split by date",
+            "set training.validation_sessions in params.yaml and start in the scenario",
+        )
+    preprocessing[SPLIT] = {"type": "fixed", "column": SPLIT}
+    config["input_features"] = _input_features(config.get("input_features"), inputs, where)
+    config["output_features"] = [_output_feature(config.get("output_features"), where)]
+    defaults = _section(config, "defaults", where)
+    number = _section(defaults, "number", f"{where}.defaults")
+    _section(number, "preprocessing", f"{where}.defaults.number").setdefault("normalization", "zscore")
+    _section(defaults, "timeseries", f"{where}.defaults").setdefault("encoder", dict(RECURRENT_DEFAULT))
+    # one forward pass an epoch instead of metric updates on every batch: twice as fast, and the loss is of one model
+    _section(config, "trainer", where).setdefault("evaluate_training_set", True)
+    return config
+
+
+def layout(config: dict[str, Any], inputs: Sequence[str]) -> list[InputSlice]:
+    """Where each Ludwig input feature of `config` stands among `inputs`, in the order of the config."""
+    steps = history_inputs(inputs)
+    at = {name: position for position, name in enumerate(inputs)}
+    return [
+        InputSlice(feature["name"], at[steps[0]], len(steps))
+        if feature["name"] == HISTORY
+        else InputSlice(feature["name"], at[feature["name"]], 1)
+        for feature in config["input_features"]
+    ]
+
+
+def _section(parent: dict[str, Any], key: str, where: str) -> dict[str, Any]:
+    """The mapping under a key; made where the key is missing or has nothing behind it."""
+    if parent.get(key) is None:
+        parent[key] = {}
+    if not isinstance(parent[key], dict):
+        raise ConfigError(f"{where}.{key}: expected a mapping (key: value), was {parent[key]!r}")
+    section: dict[str, Any] = parent[key]
+    return section
+
+
+def _input_features(given: Any, inputs: Sequence[str], where: str) -> list[dict[str, Any]]:
+    steps = history_inputs(inputs)
+    known = [name for name in inputs if name not in steps] + ([HISTORY] if steps else [])
+    if given is None:
+        given = [{"name": name, "type": "timeseries" if name == HISTORY else "number"} for name in known]
+    if not isinstance(given, list) or not given:
+        raise ConfigError(f"{where}.input_features: expected a list of features, was {given!r}")
+    return [
+        _input_feature(feature, known, len(steps), f"{where}.input_features[{i}]") for i, feature in enumerate(given)
+    ]
+
+
+def _input_feature(feature: Any, known: list[str], steps: int, where: str) -> dict[str, Any]:
+    if not isinstance(feature, dict) or "name" not in feature:
+        raise ConfigError(f"{where}: expected a mapping with a name, was {feature!r}")
+    name = feature["name"]
+    if name not in known:
+        raise ConfigError(f"{where}.name: no column {name!r} in the feature set", f"columns: {bounded(known, 40)}")
+    expected = "timeseries" if name == HISTORY else "number"
+    complete = _only(feature, {"type": expected, "column": name}, where)
+    preprocessing = _section(complete, "preprocessing", where)
+    if name == HISTORY:
+        whole = {"timeseries_length_limit": steps, "window_size": 0}
+        complete["preprocessing"] = _only(preprocessing, whole, f"{where}.preprocessing")
+    return complete
+
+
+def _only(feature: dict[str, Any], fixed: dict[str, Any], where: str) -> dict[str, Any]:
+    """The feature with `fixed` filled in; other values for these keys are refused."""
+    for key, value in fixed.items():
+        if feature.get(key, value) != value:
+            raise ConfigError(f"{where}.{key}: expected {value}, was {feature[key]!r}")
+    return {**fixed, **feature}
+
+
+def _output_feature(given: Any, where: str) -> dict[str, Any]:
+    if given is None:
+        given = [{}]
+    if not isinstance(given, list) or len(given) != 1 or not isinstance(given[0], dict):
+        raise ConfigError(f"{where}.output_features: expected one feature (the target), was {given!r}")
+    here = f"{where}.output_features[0]"
+    feature = _only({"loss": {"type": "huber"}, **given[0]}, {"name": TARGET, "type": "number", "column": TARGET}, here)
+    # log returns are of the order 0.01: unscaled, the first epochs would only shrink the random initial forecasts
+    _section(feature, "preprocessing", here).setdefault("normalization", "zscore")
+    return feature

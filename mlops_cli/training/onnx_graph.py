@@ -1,0 +1,73 @@
+"""The exported graph: one input `features` (rows x columns), two outputs, and the constants that may be swapped.
+
+Every model folder's `model.onnx` has this face, whoever trained it:
+
+- input `features`: float32 (rows, len(inputs)), raw columns of the feature table in the order of the manifest;
+- output `log_return`: float32 (rows,), the shrunk forecast of the next session's log return;
+- output `raw_log_return`: float32 (rows,), before shrinkage;
+- initializer `shrinkage`: the scalar lambda in between.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from onnx import TensorProto, helper, numpy_helper
+
+from mlops_cli.errors import ModelError
+
+INPUT = "features"
+OUTPUT = "log_return"
+RAW_OUTPUT = "raw_log_return"
+SHRINKAGE = "shrinkage"
+LARGEST_LOG_RETURN = 100.0  # a forecast beyond gives no price that can be written down
+OPSET = 20
+IR_VERSION = 10
+
+
+def constant_return_graph(columns: int, log_return: float) -> onnx.ModelProto:
+    """A graph that forecasts the same log return for every row (0: the naive forecast, the mean: drift).
+
+    Args:
+        columns: width of the input; its values are not used.
+        log_return: the forecast.
+    """
+    nodes = [
+        helper.make_node("Shape", [INPUT], ["shape"], end=1),
+        helper.make_node("Expand", ["constant", "shape"], [RAW_OUTPUT]),
+        helper.make_node("Mul", [RAW_OUTPUT, SHRINKAGE], [OUTPUT]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "constant_return",
+        [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["rows", columns])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["rows"]) for name in (OUTPUT, RAW_OUTPUT)],
+        [
+            numpy_helper.from_array(np.array([log_return], dtype=np.float32), "constant"),
+            numpy_helper.from_array(np.array(1.0, dtype=np.float32), SHRINKAGE),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+    onnx.checker.check_model(model)
+    return model
+
+
+def set_shrinkage(source: Path, destination: Path, value: float) -> None:
+    """Write a copy of the graph `source` with another lambda; everything else stays byte for byte.
+
+    Raises:
+        ModelError: the graph is damaged, or has no `shrinkage` constant, so that it is not one of ours.
+    """
+    try:
+        model = onnx.load(source)
+    except DecodeError as error:
+        raise ModelError(f"{source}: damaged: {error}", "train the model again: mlops train") from error
+    for initializer in model.graph.initializer:
+        if initializer.name == SHRINKAGE:
+            initializer.CopyFrom(numpy_helper.from_array(np.array(value, dtype=np.float32), SHRINKAGE))
+            onnx.save(model, destination)
+            return
+    raise ModelError(f"{source}: the graph has no constant {SHRINKAGE!r}", "train the model again: mlops train")

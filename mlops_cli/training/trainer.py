@@ -1,0 +1,69 @@
+"""Port `Trainer`: many jobs in, one fitted (or failed) model each out, as they finish."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Protocol
+
+from mlops_cli.config.schema import ModelSpec
+
+
+@dataclass(frozen=True)
+class TrainJob:
+    """One model to train.
+
+    Attributes:
+        spec: the resolved model.
+        features: parquet file with the feature table (`features.build`): index `session`, the input columns,
+            `target`, `last_close`, `next_close`, `target_session`.
+        inputs: names of the input columns in the order of the exported graph's input.
+        validation_start: first session whose row validates; rows before it train.
+        end: no row whose target session is on or after this day may be used.
+        seed: for everything random.
+        folder: an existing empty folder; the trainer writes its files there.
+    """
+
+    spec: ModelSpec
+    features: Path
+    inputs: tuple[str, ...]
+    validation_start: date
+    end: date
+    seed: int
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained model. `folder` now holds `model.onnx` (shrinkage 1) and, for Ludwig, `ludwig/`.
+
+    Attributes:
+        job: what was asked.
+        epochs: one dict per epoch, e.g. {"train_loss": .., "validation_loss": ..}; empty for baselines.
+        facts: anything worth a line in the manifest (parameters, best epoch, largest ONNX difference).
+    """
+
+    job: TrainJob
+    epochs: list[dict[str, float]] = field(default_factory=list)
+    facts: dict[str, float | int | str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A job that could not be finished, and why, in words for the user."""
+
+    job: TrainJob
+    reason: str
+    exit_code: int = 5
+
+
+class Trainer(Protocol):
+    """Fits jobs, in any order; yields exactly one result per job and never raises for one job's sake."""
+
+    name: str
+
+    def fit(self, jobs: Sequence[TrainJob], progress: Callable[[str], None]) -> Iterator[Fitted | Failed]:
+        """Train all jobs; call `progress` with a short line about what is being done."""
+        ...

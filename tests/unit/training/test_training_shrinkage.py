@@ -1,0 +1,133 @@
+"""Shrinkage: hand-computed optima, ties, pooling, and that it never loses to naive on its own validation rows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from mlops_cli.training.shrinkage import GRID, ValidationForecasts, choose_shrinkage
+
+LAST = np.array([100.0, 50.0, 20.0, 10.0])
+MOVES = np.array([0.02, -0.01, 0.03, -0.02])
+
+
+def forecasts(log_return: np.ndarray, actual: np.ndarray, last: np.ndarray = LAST) -> ValidationForecasts:
+    return ValidationForecasts(last, actual, log_return)
+
+
+def moved(share: float) -> ValidationForecasts:
+    """Forecasts of which exactly `share` came true."""
+    return forecasts(MOVES, LAST * np.exp(share * MOVES))
+
+
+def mean_ratio(group: list[ValidationForecasts], shrinkage: float) -> float:
+    """The rule in its own words, from the definition."""
+    ratios = []
+    for model in group:
+        errors = [
+            abs(actual - last * np.exp(shrinkage * r))
+            for actual, last, r in zip(model.actual_close, model.last_close, model.log_return, strict=True)
+        ]
+        naive = [abs(actual - last) for actual, last in zip(model.actual_close, model.last_close, strict=True)]
+        ratios.append(sum(errors) / sum(naive))
+    return sum(ratios) / len(ratios)
+
+
+def test_the_grid_goes_from_nothing_to_all_in_steps_of_a_twentieth():
+    assert GRID.tolist() == [round(0.05 * step, 2) for step in range(21)]
+
+
+def test_the_ratio_by_hand():
+    # forecasts 110 and 100, actual 105 and 99, last 100 both: errors 5 and 1, naive errors 5 and 1
+    model = forecasts(np.log([1.1, 1.0]), np.array([105.0, 99.0]), np.array([100.0, 100.0]))
+    assert model.mae_ratio(1.0) == pytest.approx(6 / 6)
+    assert model.mae_ratio(0.0) == 1.0
+    # lambda 0.5 forecasts 100 * sqrt(1.1) = 104.8809 and 100: errors 0.1191 and 1
+    assert model.mae_ratio(0.5) == pytest.approx((105 - 100 * np.sqrt(1.1) + 1) / 6)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.05, 0.35, 0.5, 0.95, 1.0])
+def test_the_share_that_came_true_is_found(share: float):
+    assert choose_shrinkage([moved(share)]) == share
+    assert moved(share).mae_ratio(share) == pytest.approx(0 if share else 1)
+
+
+def test_more_than_the_whole_forecast_is_never_chosen():
+    assert choose_shrinkage([moved(3.0)]) == 1.0
+
+
+def test_forecasts_of_the_wrong_sign_are_shrunk_to_nothing():
+    assert choose_shrinkage([moved(-1.0)]) == 0.0
+
+
+def test_noise_is_shrunk_to_nothing():
+    random = np.random.default_rng(3)
+    last = np.full(2000, 100.0)
+    noise = forecasts(0.02 * random.standard_normal(2000), last * np.exp(0.01 * random.standard_normal(2000)), last)
+    assert choose_shrinkage([noise]) == 0.0
+
+
+def test_ties_go_to_the_smaller():
+    assert choose_shrinkage([forecasts(np.zeros(4), LAST * np.exp(MOVES))]) == 0.0
+
+
+def test_a_price_that_never_moved_has_no_say():
+    still = forecasts(MOVES, LAST)
+    assert [still.mae_ratio(value) for value in (0.0, 0.5, 1.0)] == [1.0, 1.0, 1.0]
+    assert choose_shrinkage([still]) == 0.0
+    assert choose_shrinkage([still, moved(0.6)]) == 0.6
+
+
+def test_a_group_is_judged_by_the_mean_of_its_ratios():
+    # moved(1) loses 1 - lambda; moved(0.2) loses about |0.2 - lambda| / 0.2, five times as steep: it wins
+    group = [moved(1.0), moved(0.2)]
+    assert choose_shrinkage(group) == 0.2
+    assert choose_shrinkage([*group, *[moved(1.0)] * 9]) == 1.0
+    for model_group in (group, [moved(0.3), moved(0.9), moved(-1.0)]):
+        best = min(GRID, key=lambda value: mean_ratio(model_group, value))
+        assert choose_shrinkage(model_group) == pytest.approx(best)
+
+
+def test_a_dear_stock_has_no_more_say_than_a_cheap_one():
+    dear = forecasts(MOVES, 1e6 * LAST * np.exp(-MOVES), 1e6 * LAST)
+    cheap = [moved(1.0)] * 3
+    assert choose_shrinkage([dear, *cheap]) == 1.0
+
+
+def test_an_empty_group_is_a_mistake_of_the_caller():
+    with pytest.raises(ValueError, match="at least one model"):
+        choose_shrinkage([])
+
+
+@st.composite
+def groups(draw: st.DrawFn) -> list[ValidationForecasts]:
+    group = []
+    for _ in range(draw(st.integers(1, 4))):
+        rows = draw(st.integers(1, 20))
+        last = draw(arrays(np.float64, rows, elements=st.floats(0.01, 1e5)))
+        move = draw(arrays(np.float64, rows, elements=st.floats(-1, 1)))
+        said = draw(arrays(np.float64, rows, elements=st.floats(-3, 3)))
+        group.append(ValidationForecasts(last, last * np.exp(move), said))
+    return group
+
+
+@given(groups())
+@settings(max_examples=200, deadline=None)
+def test_the_choice_never_loses_to_naive_on_its_own_rows(group: list[ValidationForecasts]):
+    chosen = choose_shrinkage(group)
+    assert 0.0 <= chosen <= 1.0
+    ratios = {value: float(np.mean([model.mae_ratio(value) for model in group])) for value in GRID}
+    assert ratios[chosen] == min(ratios.values()) <= 1.0
+    assert all(ratios[value] > ratios[chosen] for value in GRID if value < chosen)
+
+
+@given(groups(), st.randoms())
+@settings(max_examples=50, deadline=None)
+def test_the_order_of_a_group_does_not_change_what_is_gained(group: list[ValidationForecasts], random):
+    shuffled = list(group)
+    random.shuffle(shuffled)
+    gained = [np.mean([model.mae_ratio(choose_shrinkage(some)) for model in group]) for some in (group, shuffled)]
+    assert gained[0] == pytest.approx(gained[1])
