@@ -1,0 +1,100 @@
+"""Reaching MLflow, quietly and within seconds, or saying why not."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+# Only where the user did not set them. MLflow by default calls home, prints links and migration logs, and retries a
+# server that is down for four minutes; one retry of five seconds each way keeps that near ten.
+SETTINGS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_DISABLE_AGENT_HINT": "true",
+    "MLFLOW_LOGGING_LEVEL": "CRITICAL",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
+}
+MAX_REASON = 400
+
+
+def connect(uri: str, artifact_root: Path, experiment: str) -> tuple[MlflowClient, str]:
+    """A client and the id of `experiment`, which is made if there is none.
+
+    Args:
+        uri: `sqlite:///mlruns.db`, another database, or `http(s)://` of a server.
+        artifact_root: folder for files of runs. A server decides that itself, then this is not used.
+        experiment: its name.
+
+    Raises:
+        One of `outages()`: not reachable, not usable, wrong address.
+    """
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+    from mlflow import MlflowClient
+    from mlflow.store.db.db_types import DATABASE_ENGINES
+
+    # the level again, for a process that imported mlflow before; urllib3 tells of every retry, we of the outcome
+    for logger in ("mlflow", "alembic", "urllib3.connectionpool"):
+        logging.getLogger(logger).setLevel(os.environ["MLFLOW_LOGGING_LEVEL"].upper())
+    in_database = urlsplit(uri).scheme.split("+")[0] in DATABASE_ENGINES
+    if in_database:
+        _probe(uri)
+    client = MlflowClient(uri)
+    found = client.get_experiment_by_name(experiment)
+    if found is not None:
+        return client, found.experiment_id
+    location = artifact_root.resolve().as_uri() if in_database else None
+    return client, client.create_experiment(experiment, artifact_location=location)
+
+
+def _probe(uri: str) -> None:
+    """Read from the database once: MLflow itself tries ten times over a hundred seconds before it gives up."""
+    import sqlalchemy
+
+    url = sqlalchemy.make_url(uri)
+    if url.get_backend_name() == "sqlite" and url.database:
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = sqlalchemy.create_engine(url)
+    try:
+        sqlalchemy.inspect(engine).get_table_names()
+    finally:
+        engine.dispose()
+
+
+def outages() -> tuple[type[Exception], ...]:
+    """What MLflow raises when it cannot be used.
+
+    `MlflowException` (server unreachable or refusing, schema too old or too new, database locked or read-only),
+    `SQLAlchemyError` (no database there, damaged, malformed address), alembic's `CommandError` (tables missing from a
+    database of another version), `OSError` (artifact folder or upload; requests' errors are of this kind),
+    `ModuleNotFoundError` (the driver of a database or artifact store is not installed).
+    """
+    from alembic.util import CommandError
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return MlflowException, SQLAlchemyError, CommandError, OSError, ModuleNotFoundError
+
+
+def without_password(text: str) -> str:
+    """`text` with the user part of every address in it blotted out.
+
+    >>> without_password("http://me:secret@host:5000/api")
+    'http://***@host:5000/api'
+    """
+    return re.sub(r"//[^/@\s]+@", "//***@", text)
+
+
+def reason(error: Exception) -> str:
+    """First line of `error`, at most 400 characters, without passwords."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return without_password(lines[0])[:MAX_REASON]

@@ -1,0 +1,109 @@
+"""Models in MLflow's registry: files of a version, and who is champion."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlops_cli.tracking.mlflow_entities import FINGERPRINT
+from mlops_cli.tracking.tracker import TrainedModel
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+    from mlflow.entities.model_registry import ModelVersion
+
+CHAMPION = "champion"
+MAE_RATIO = "mae_ratio"
+FOLDER = "model"  # inside the artifacts of a run
+
+
+def upload(client: MlflowClient, model: TrainedModel, run_id: str) -> None:
+    """Put the ONNX model, in MLflow's format, and its manifest among the artifacts of a run; over what is there.
+
+    `mlflow.onnx.log_model` does the same and more (a logged model beside the run, files twice in the database, global
+    state, lines on stderr) in twice the time.
+    """
+    import mlflow.onnx
+    import onnx
+    from mlflow.models import Model
+
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / FOLDER
+        mlflow.onnx.save_model(
+            onnx.load(model.folder / "model.onnx"),
+            str(folder),
+            mlflow_model=Model(artifact_path=FOLDER, run_id=run_id),
+            # given, because MLflow finds them out by starting a process that loads the model
+            pip_requirements=mlflow.onnx.get_default_pip_requirements(),
+            onnx_execution_providers=["CPUExecutionProvider"],
+            save_as_external_data=False,
+        )
+        manifest = model.folder / "manifest.json"
+        if manifest.is_file():
+            shutil.copy(manifest, folder)
+        client.log_artifacts(run_id, str(folder), FOLDER)
+
+
+def register(client: MlflowClient, model: TrainedModel, run: Run, maybe_registered: bool) -> None:
+    """Make a version of the registered model `model.name` from the run's files; champion if it beats the one before.
+
+    Args:
+        client: connected.
+        model: what was trained.
+        run: where `upload` put the files.
+        maybe_registered: look first whether an earlier try came this far.
+    """
+    champion = _champion(client, model.name)
+    version = _version_of(client, model.name, run) if maybe_registered else None
+    if version is None:
+        if champion is None:
+            _ensure_registered(client, model.name)
+        version = client.create_model_version(
+            model.name,
+            source=f"{run.info.artifact_uri}/{FOLDER}",
+            run_id=run.info.run_id,
+            tags={FINGERPRINT: model.fingerprint, MAE_RATIO: repr(_ratio(model.validation.get(MAE_RATIO)))},
+            await_creation_for=0,
+        )
+    if champion is None or beats(_ratio(version.tags.get(MAE_RATIO)), _ratio(champion.tags.get(MAE_RATIO))):
+        client.set_registered_model_alias(model.name, CHAMPION, version.version)
+
+
+def beats(challenger: float, champion: float) -> bool:
+    """Whether an MAE ratio is better (lower); NaN, for unknown, beats nothing and is beaten by any number."""
+    return challenger < champion or (math.isnan(champion) and not math.isnan(challenger))
+
+
+def _ratio(value: str | float | None) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _champion(client: MlflowClient, name: str) -> ModelVersion | None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_model_version_by_alias(name, CHAMPION)
+    except MlflowException as error:
+        # the first when there is no such model, the second when the model has no such alias
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise
+
+
+def _ensure_registered(client: MlflowClient, name: str) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def _version_of(client: MlflowClient, name: str, run: Run) -> ModelVersion | None:
+    found = client.search_model_versions(f"name = '{name}' and run_id = '{run.info.run_id}'", max_results=1)
+    return found[0] if found else None
