@@ -1,0 +1,1 @@
+"""Metrics, baselines and tests of significance as pure functions over one long frame of forecasts."""

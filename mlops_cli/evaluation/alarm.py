@@ -1,0 +1,119 @@
+"""The look-ahead alarm: results too good for daily closes, so that a leak of the future is the likelier cause.
+
+Honest forecasts of daily closes stay within a ratio of MAE to naive MAE of 0.99, 75 % of stocks below 1 and 56 % right
+directions (500 stocks, 7 years). A small collection crosses such a line by luck, and a constant "a bit up" crosses it
+in a bull market; so a line only counts together with a test against chance at one in a thousand, and the tests ask for
+*timing*: a forecast is set against its own average repeated every day, and hits against those that as many up-calls
+would have had on any other days. Rules, any of which sounds the alarm:
+
+- *ratio*: mean MAE / naive MAE below 0.99, and timing (day-clustered t) significant;
+- *share*: more than 75 % of at least 20 stocks below 1, and timing significant;
+- *direction*: more than 56 % of all calls right, more than the always-up rate, and timing significant;
+- *single model*: more than 56 % of a model's calls right, and timing significant by Fisher's exact test (which also
+  holds for a handful of sessions) after Bonferroni's correction for the number of models.
+
+The first two are applied to the shrunk and to the raw forecasts, as shrinkage could hide what the raw ones give away.
+Measured false alarms and what leaks are caught: tests/unit/evaluation/test_evaluation_alarm.py and docs/figures.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from mlops_cli.errors import bounded
+from mlops_cli.evaluation.significance import TTest, day_clustered
+
+MAX_RATIO = 0.99
+MAX_SHARE = 0.75
+MAX_ACCURACY = 0.56
+MIN_MODELS_FOR_SHARE = 20
+CHANCE = 0.001
+"""One-sided: how often chance alone may get past one rule's test."""
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """Whether the alarm sounded, and each reason in words."""
+
+    reasons: tuple[str, ...]
+
+    @property
+    def sounded(self) -> bool:
+        """True if there is a reason."""
+        return bool(self.reasons)
+
+
+def look_ahead(scores: pd.DataFrame) -> Alarm:
+    """Judge whether a collection's results are too good to be honest.
+
+    Args:
+        scores: forecasts as `metrics.scored` returns them.
+
+    Returns:
+        The alarm, with one reason per rule that was broken. Collection-wide rules need MIN_SESSIONS days.
+    """
+    reasons = [
+        *_error_reasons(scores, "predicted_close", "forecasts"),
+        *_error_reasons(scores, "raw_predicted_close", "raw forecasts"),
+        *_direction_reasons(scores),
+        *_single_model_reasons(scores),
+    ]
+    return Alarm(tuple(reasons))
+
+
+def _error_reasons(scores: pd.DataFrame, column: str, name: str) -> list[str]:
+    """Judge the errors of the forecasts in `column`; `name` is what messages call them."""
+    actual, last, models = scores["actual_close"], scores["last_close"], scores["model"]
+    errors = (scores[column] - actual).abs()
+    own_mean = pd.Series(np.log(scores[column] / last)).groupby(models, observed=True).transform("mean")
+    untimed = (last * np.exp(own_mean) - actual).abs()
+    scale = scores["mae_naive"].groupby(models, observed=True).transform("mean").replace(0.0, np.nan)
+    timing = day_clustered((errors - untimed) / scale, scores["target_session"])
+    if not _beyond_chance(timing, better=-1):
+        return []
+    ratios = (errors / scale).groupby(models, observed=True).mean().dropna()
+    reasons = []
+    if ratios.mean() < MAX_RATIO:
+        reasons.append(f"{name}: MAE is {ratios.mean():.4f} of the naive MAE (below {MAX_RATIO}; t = {timing.t:.1f})")
+    share = float((ratios < 1.0).mean())
+    if len(ratios) >= MIN_MODELS_FOR_SHARE and share > MAX_SHARE:
+        reasons.append(
+            f"{name}: {share:.0%} of {len(ratios)} models beat the naive forecast "
+            f"(more than {MAX_SHARE:.0%}; t = {timing.t:.1f})"
+        )
+    return reasons
+
+
+def _direction_reasons(scores: pd.DataFrame) -> list[str]:
+    accuracy, always_up = scores["hit"].mean(), scores["up"].mean()
+    timing = day_clustered(scores["excess_hit"], scores["target_session"])
+    if accuracy > max(MAX_ACCURACY, always_up) and _beyond_chance(timing, better=1):
+        return [
+            f"direction: {accuracy:.1%} of {scores['hit'].count()} calls right "
+            f"(more than {MAX_ACCURACY:.0%}; up every day: {always_up:.1%}; t = {timing.t:.1f})"
+        ]
+    return []
+
+
+def _single_model_reasons(scores: pd.DataFrame) -> list[str]:
+    calls = scores.dropna(subset=["call"])
+    groups = calls.assign(both=calls["up"] * calls["call"]).groupby("model", observed=True)
+    if not len(groups):
+        return []
+    sums = groups[["up", "call", "both"]].sum()
+    p = stats.hypergeom.sf(sums["both"] - 1, groups.size(), sums["up"], sums["call"])
+    accuracy = groups["hit"].mean()
+    suspects = accuracy[(accuracy > MAX_ACCURACY) & (p * len(accuracy) < CHANCE)].sort_values(ascending=False)
+    if suspects.empty:
+        return []
+    named = [f"{model} ({value:.1%})" for model, value in suspects.items()]
+    return [f"direction of single models beyond chance (more than {MAX_ACCURACY:.0%} right): {bounded(named)}"]
+
+
+def _beyond_chance(test: TTest, better: int) -> bool:
+    """Whether the mean lies on the `better` side (-1 or 1) of zero by more than CHANCE allows."""
+    return bool(np.sign(test.mean) == better and test.p / 2 < CHANCE)

@@ -1,0 +1,85 @@
+"""How far off the forecasts were and how often their direction was right, beside naive and drift."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+ERROR_COLUMNS = ("mae", "mae_raw", "mae_naive", "mae_drift")
+
+
+def scored(forecasts: pd.DataFrame) -> pd.DataFrame:
+    """Score every forecast by itself.
+
+    Args:
+        forecasts: as `frame.check_forecasts` returns it.
+
+    Returns:
+        `forecasts` with these columns added, same index:
+        `mae`, `mae_raw`, `mae_naive`, `mae_drift`: absolute errors in price units of the shrunk, the raw, the naive
+        (last close) and the drift forecast;
+        `relative_loss`: (mae - mae_naive) / the model's mean naive error, comparable between cheap and dear stocks;
+        NaN where the model's stock never moved;
+        `drift_relative_loss`: (mae - mae_drift) on the same scale, the forecast against the drift baseline;
+        `actual_return`, `raw_return`: log returns from the last close, actual and as forecast before shrinkage;
+        `up`: 1.0 where the close rose, 0.0 where it fell, NaN where it did not move;
+        `call`: 1.0 where the raw forecast says up, 0.0 where it says down, NaN where it says neither or the close did
+        not move (such a session counts in neither direction);
+        `hit`: 1.0 where `call` equals `up`, 0.0 where not, NaN where there is no call;
+        `excess_hit`: `hit` less the share of hits that the model would have if its calls had nothing to do with the
+        market, p q + (1 - p)(1 - q) for shares p of rises and q of up-calls (Pesaran & Timmermann 1992): being up all
+        the time in a rising market gives 0.
+    """
+    frame = forecasts.copy()
+    actual, last, raw = frame["actual_close"], frame["last_close"], frame["raw_predicted_close"]
+    frame["mae"] = (frame["predicted_close"] - actual).abs()
+    frame["mae_raw"] = (raw - actual).abs()
+    frame["mae_naive"] = (last - actual).abs()
+    frame["mae_drift"] = (frame["drift_predicted_close"] - actual).abs()
+    scale = frame.groupby("model", observed=True)["mae_naive"].transform("mean").replace(0.0, np.nan)
+    frame["relative_loss"] = (frame["mae"] - frame["mae_naive"]) / scale
+    frame["drift_relative_loss"] = (frame["mae"] - frame["mae_drift"]) / scale
+    frame["actual_return"] = np.log(actual / last)
+    frame["raw_return"] = np.log(raw / last)
+    frame["up"] = (actual > last).astype("float64").mask(actual == last)
+    frame["call"] = (raw > last).astype("float64").mask((raw == last) | (actual == last))
+    frame["hit"] = (frame["call"] == frame["up"]).astype("float64").mask(frame["call"].isna())
+    frame["excess_hit"] = frame["hit"] - _hits_by_chance(frame)
+    return frame
+
+
+def _hits_by_chance(frame: pd.DataFrame) -> pd.Series:
+    """Per row, the share of hits of its model if calls and rises were independent; from the rows with a call."""
+    called = frame[["up", "call"]].mask(frame["call"].isna())
+    shares = called.groupby(frame["model"], observed=True).transform("mean")
+    return shares["up"] * shares["call"] + (1.0 - shares["up"]) * (1.0 - shares["call"])
+
+
+def figures(scores: pd.DataFrame, by: str) -> pd.DataFrame:
+    """Average the scores per value of column `by`, every row weighing the same.
+
+    Args:
+        scores: as `scored` returns it.
+        by: a column of `scores`, `model` or `team` for instance.
+
+    Returns:
+        One row per value of `by`, sorted, columns: `n` (rows); `mae`, `mae_raw`, `mae_naive`, `mae_drift` (price
+        units); `skill` = 1 - mae / mae_naive (NaN where the close never moved); `direction_accuracy` (share of calls
+        that were right, NaN without calls), `direction_calls` (their number), `always_up_rate` (share of rises among
+        the sessions that moved: what "up, every day" would have scored; NaN if none moved).
+    """
+    groups = scores.groupby(by, observed=True, sort=True)
+    table = groups[list(ERROR_COLUMNS)].mean()
+    table.insert(0, "n", groups.size())
+    table["skill"] = 1.0 - table["mae"] / table["mae_naive"].replace(0.0, np.nan)
+    table["direction_accuracy"] = groups["hit"].mean()
+    table["direction_calls"] = groups["hit"].count()
+    table["always_up_rate"] = groups["up"].mean()
+    return table
+
+
+def naive_ratios(scores: pd.DataFrame) -> pd.Series:
+    """Return MAE / naive MAE per model (index: model, sorted), without the models whose close never moved."""
+    means = scores.groupby("model", observed=True, sort=True)[["mae", "mae_naive"]].mean()
+    moved = means[means["mae_naive"] > 0]
+    return moved["mae"] / moved["mae_naive"]

@@ -1,0 +1,134 @@
+"""Could chance have done it? Tests per model, over a whole collection, and over many tests at once.
+
+An undefined test gives NaN, never a made-up p: there is then no evidence either way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+from statsmodels.stats.diagnostic import pesaran_timmermann
+from statsmodels.stats.multitest import multipletests
+from statsmodels.tsa.stattools import diebold_mariano_test
+
+MIN_SESSIONS = 20
+"""Fewer sessions than this are not tested: both tests lean on large samples, and below it reject far too often."""
+
+ROUNDING = 1e-10
+"""Means per day (in units of the naive error, or of hits) below this are rounding of the prices, not a difference."""
+
+Floats = NDArray[np.float64]
+
+
+def diebold_mariano_p(actual: Floats, forecast: Floats, baseline: Floats) -> float:
+    """Two-sided p that `forecast` and `baseline` are equally far off, on absolute errors.
+
+    Diebold & Mariano (1995) with the Newey-West (1987) variance over ceil(n^(1/3)) lags and the small-sample correction
+    of Harvey, Leybourne & Newbold (1997), as statsmodels computes it.
+
+    Args:
+        actual: prices in order of time, shape (n,), no NaN.
+        forecast: the forecasts judged, same shape.
+        baseline: what they are judged against, same shape.
+
+    Returns:
+        p; NaN where the test is undefined: fewer than MIN_SESSIONS rows, or a loss difference that never varies (a
+        model shrunk to zero *is* the naive forecast).
+    """
+    loss = np.abs(forecast - actual) - np.abs(baseline - actual)
+    # A spread this small is rounding of the prices; dividing by its variance would make evidence out of it.
+    if len(actual) < MIN_SESSIONS or np.ptp(loss) <= 1e-12 * np.max(np.abs(actual)):
+        return np.nan
+    return float(diebold_mariano_test(actual, forecast, baseline, criterion="mad", harvey_adj=True).pvalue)
+
+
+def pesaran_timmermann_p(actual_returns: Floats, forecast_returns: Floats) -> float:
+    """Two-sided p that the direction of the forecasts has nothing to do with the direction of the market.
+
+    Pesaran & Timmermann (1992): right calls against those expected if both were independent, given how often each is
+    up; so "up, every day" earns nothing. As statsmodels computes it.
+
+    Args:
+        actual_returns: shape (n,), no NaN, no zero (a session that did not move has no direction).
+        forecast_returns: before shrinkage, same shape, no zero.
+
+    Returns:
+        p; NaN where the test is undefined: fewer than MIN_SESSIONS rows, or all forecasts or all returns on one side.
+    """
+    sides = (np.unique(actual_returns > 0).size, np.unique(forecast_returns > 0).size)
+    if len(actual_returns) < MIN_SESSIONS or 1 in sides:
+        return np.nan
+    return float(pesaran_timmermann(actual_returns, forecast_returns).pvalue)
+
+
+def false_discovery(p: pd.Series) -> pd.Series:
+    """Adjust p-values for having looked many times (Benjamini & Yekutieli 2001: valid under any dependence).
+
+    Args:
+        p: any index; NaN for tests that were undefined, which do not count as looks.
+
+    Returns:
+        Adjusted p on the same index, NaN where `p` is; below 0.05 = a discovery at a false discovery rate of 5 %.
+    """
+    adjusted = pd.Series(np.nan, index=p.index, dtype="float64")
+    defined = p.notna()
+    if defined.any():
+        adjusted[defined] = multipletests(p[defined].to_numpy(), method="fdr_by")[1]
+    return adjusted
+
+
+@dataclass(frozen=True)
+class TTest:
+    """A mean over days, its standard error, t against zero (infinite if all days agree), p; NaN: undefined."""
+
+    mean: float
+    error: float
+    t: float
+    p: float
+
+
+def day_clustered(values: pd.Series, days: pd.Series) -> TTest:
+    """Test whether a mean over models and days is zero, when all models of one day share that day's market.
+
+    The models' mean per day is one observation; then the ordinary t-test over days (days - 1 degrees of freedom), which
+    takes the days as independent of each other.
+
+    Args:
+        values: one per forecast; NaN rows are left out.
+        days: the target session of each, same index.
+
+    Returns:
+        The test; all but the mean are NaN with fewer than MIN_SESSIONS days or where every day is zero.
+    """
+    daily = values.groupby(days).mean().dropna()
+    mean = float(daily.mean()) if len(daily) else np.nan
+    if len(daily) < MIN_SESSIONS or daily.abs().max() <= ROUNDING:
+        return TTest(mean, np.nan, np.nan, np.nan)
+    error = float(daily.std(ddof=1)) / np.sqrt(len(daily))
+    if error <= ROUNDING * abs(mean):
+        return TTest(mean, 0.0, float(np.copysign(np.inf, mean)), 0.0)
+    t = mean / error
+    return TTest(mean, error, t, float(2.0 * stats.t.sf(abs(t), len(daily) - 1)))
+
+
+def clustered_error(values: pd.Series, days: pd.Series) -> float:
+    """Return the standard error of a mean over rows, clustered by day.
+
+    The sandwich estimator with the correction D / (D - 1) for D days: with one row per day it is std(ddof=1) / sqrt(n).
+
+    Args:
+        values: one per forecast; NaN rows are left out.
+        days: the target session of each, same index.
+
+    Returns:
+        The standard error in the units of `values`; NaN with fewer than two days.
+    """
+    kept = values.dropna()
+    sums = (kept - kept.mean()).groupby(days[kept.index]).sum()
+    if len(sums) < 2:
+        return np.nan
+    return float(np.sqrt((sums**2).sum() * len(sums) / (len(sums) - 1)) / len(kept))

@@ -1,0 +1,160 @@
+"""All figures of a collection's forecasts as one JSON-ready dictionary."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mlops_cli.errors import DataError, bounded
+from mlops_cli.evaluation.alarm import look_ahead
+from mlops_cli.evaluation.frame import check_forecasts
+from mlops_cli.evaluation.metrics import figures, naive_ratios, scored
+from mlops_cli.evaluation.significance import (
+    clustered_error,
+    day_clustered,
+    diebold_mariano_p,
+    false_discovery,
+    pesaran_timmermann_p,
+)
+
+LEVEL = 0.05
+"""Significance level of the verdicts, after false-discovery control."""
+
+SKILL, NO_SKILL, WORSE = "skill", "no skill", "worse than naive"
+
+
+def summarise(forecasts: pd.DataFrame, shrinkage: Mapping[str, float]) -> dict[str, Any]:
+    """Judge a collection of forecasts: per model, per team, and pooled.
+
+    Args:
+        forecasts: as `frame.check_forecasts` asks for, rows in any order.
+        shrinkage: model name to its factor lambda in [0, 1] (1 = forecasts as the model made them, 0 = naive).
+
+    Returns:
+        A dictionary of str, int, float, bool and None only (an undefined figure is None, never NaN):
+        `models`: one dictionary per model, by name: model, team, ticker, n, mae, mae_raw, mae_naive, mae_drift, skill,
+        mae_ratio, direction_accuracy, direction_se, direction_calls, always_up_rate, shrinkage, dm_p, dm_p_fdr, pt_p,
+        pt_p_fdr, verdict.
+        `teams`: a leaderboard, best mean MAE ratio first and then best direction: rank, team, and the keys of `pooled`
+        plus dm_p_fdr (over the teams).
+        `pooled`: the same figures over all rows (prices averaged as they are; n = rows), and n_models, n_days (target
+        sessions), n_sessions (sessions forecast from), mae_ratio (mean over models of MAE / naive MAE: every stock
+        weighs the same), mae_ratio_se and direction_se (clustered by day), share_of_models_below_naive, shrinkage
+        (mean), the day-clustered tests `dm_t`, `dm_p` (against naive), `drift_t`, `drift_p` (against drift), `pt_t`,
+        `pt_p` (direction beyond independence) and verdict. A t that is infinite is None beside its p of 0.
+        `alarm`: `sounded` and `reasons` (see evaluation.alarm).
+        A verdict is `skill` if MAE < naive and the (adjusted) dm_p < 0.05, `worse than naive` if MAE > naive and
+        dm_p < 0.05, else `no skill`; for teams and pooled, "MAE < naive" is the sign of `dm_t`.
+
+    Raises:
+        DataError: forecasts that break the contract, or a model without a shrinkage factor.
+    """
+    frame = check_forecasts(forecasts)
+    unknown = sorted(set(frame["model"]) - set(shrinkage))
+    if unknown:
+        raise DataError(f"no shrinkage factor for {bounded(unknown)}", "train these models anew: mlops train")
+    scores = scored(frame)
+    scores["shrinkage"] = scores["model"].map(dict(shrinkage)).astype("float64")
+    alarm = look_ahead(scores)
+    return {
+        "models": _records(_models(scores)),
+        "teams": _records(_teams(scores)),
+        "pooled": _records(_pools(scores.assign(collection="all"), "collection").drop(columns="collection"))[0],
+        "alarm": {"sounded": alarm.sounded, "reasons": list(alarm.reasons)},
+    }
+
+
+def _models(scores: pd.DataFrame) -> pd.DataFrame:
+    """One row per model, columns as `summarise` names them."""
+    groups = scores.groupby("model", observed=True, sort=True)
+    table = groups[["team", "ticker"]].first().join(figures(scores, "model"))
+    table["mae_ratio"] = 1.0 - table["skill"]
+    accuracy, calls = table["direction_accuracy"], table["direction_calls"]
+    # The clustered error with one row per day: std(ddof=1) / sqrt(n) of zeros and ones.
+    table["direction_se"] = np.sqrt(accuracy * (1.0 - accuracy) / (calls - 1).where(calls > 1))
+    table["shrinkage"] = groups["shrinkage"].first()
+    tests = pd.DataFrame({model: _tests(rows) for model, rows in groups}).T
+    table["dm_p"], table["pt_p"] = tests["dm_p"], tests["pt_p"]
+    table["dm_p_fdr"], table["pt_p_fdr"] = false_discovery(table["dm_p"]), false_discovery(table["pt_p"])
+    gain = table["mae_naive"] - table["mae"]
+    table["verdict"] = [_verdict(g, p) for g, p in zip(gain, table["dm_p_fdr"], strict=True)]
+    return table.reset_index()
+
+
+def _tests(rows: pd.DataFrame) -> dict[str, float]:
+    """Test one model's rows, in order of time."""
+    called = rows.dropna(subset=["call"])
+    return {
+        "dm_p": diebold_mariano_p(
+            rows["actual_close"].to_numpy(), rows["predicted_close"].to_numpy(), rows["last_close"].to_numpy()
+        ),
+        "pt_p": pesaran_timmermann_p(called["actual_return"].to_numpy(), called["raw_return"].to_numpy()),
+    }
+
+
+def _pools(scores: pd.DataFrame, by: str) -> pd.DataFrame:
+    """One row per value of column `by`, columns as `summarise` names them for `pooled`."""
+    table = figures(scores, by)
+    pools = pd.DataFrame({name: _pool(rows) for name, rows in scores.groupby(by, observed=True, sort=True)}).T
+    table = table.join(pools.astype({name: "int64" for name in pools if str(name).startswith("n_")}))
+    table["verdict"] = [_verdict(-t, p) for t, p in zip(table["dm_t"], table["dm_p"], strict=True)]
+    return table.reset_index()
+
+
+def _pool(rows: pd.DataFrame) -> dict[str, float]:
+    """What `figures` does not give: figures that treat models or days as the unit."""
+    days, ratios = rows["target_session"], naive_ratios(rows)
+    naive, drift, direction = (
+        day_clustered(rows[name], days) for name in ("relative_loss", "drift_relative_loss", "excess_hit")
+    )
+    return {
+        "n_models": rows["model"].nunique(),
+        "n_days": days.nunique(),
+        "n_sessions": rows["session"].nunique(),
+        "mae_ratio": ratios.mean(),
+        "mae_ratio_se": naive.error,
+        "share_of_models_below_naive": (ratios < 1.0).mean(),
+        "direction_se": clustered_error(rows["hit"], days),
+        "shrinkage": rows.groupby("model", observed=True)["shrinkage"].first().mean(),
+        "dm_t": naive.t,
+        "dm_p": naive.p,
+        "drift_t": drift.t,
+        "drift_p": drift.p,
+        "pt_t": direction.t,
+        "pt_p": direction.p,
+    }
+
+
+def _teams(scores: pd.DataFrame) -> pd.DataFrame:
+    """The leaderboard."""
+    table = _pools(scores, "team")
+    table["dm_p_fdr"] = false_discovery(table["dm_p"])
+    table["verdict"] = [_verdict(-t, p) for t, p in zip(table["dm_t"], table["dm_p_fdr"], strict=True)]
+    table = table.sort_values(
+        ["mae_ratio", "direction_accuracy", "team"], ascending=[True, False, True], ignore_index=True
+    )
+    table.insert(0, "rank", table.index + 1)
+    return table
+
+
+def _verdict(gain: float, p: float) -> str:
+    """Say what a gain over naive (negative: a loss) at an adjusted p means; NaN p: nothing was shown."""
+    if not p < LEVEL or gain == 0:
+        return NO_SKILL
+    return SKILL if gain > 0 else WORSE
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as dictionaries of plain Python values, with None for what is not finite."""
+    plain = table.astype(object).to_dict("records")
+    return [{str(key): _plain(value) for key, value in row.items()} for row in plain]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    return value.item() if isinstance(value, np.generic) else value

@@ -1,0 +1,1 @@
+"""Replay of a scenario over held-out time, and its report."""

@@ -1,0 +1,185 @@
+"""A scenario's report: files for machines and pictures, a table and a few plain sentences for people."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlops_cli.simulation.files import write_whole
+from mlops_cli.simulation.ranking import best_and_worst
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.table import Table
+
+FORECASTS_FILE, SUMMARY_FILE, PLOTS_FOLDER = "forecasts.parquet", "summary.json", "plots"
+ALL_SHOWN, BEST_AND_WORST = 30, 10
+COLUMNS = (
+    "MAE", "raw\nMAE", "direction\n% ± se", "naive\nMAE", "skill\n%", "drift\nMAE", "n", "DM\np", "PT\np",
+    "always\nup %", "λ",
+)  # fmt: skip
+CAPTION = (
+    "direction: share of gains and losses called right, by the raw forecasts. skill: 1 - MAE / naive MAE. "
+    "λ: shrinkage towards no change (0 = naive). verdict: by DM p after false-discovery control over all models. "
+    "-: undefined. Best MAE / naive MAE first."
+)
+
+
+def write_report(folder: Path, forecasts: pd.DataFrame, summary: Mapping[str, Any]) -> list[Path]:
+    """Write a scenario's report.
+
+    Each file is written beside its place and renamed into it, so a reader never meets half a file; `summary.json` comes
+    last, so whoever finds it finds the rest.
+
+    Args:
+        folder: made if it is not there; files of an earlier report are replaced.
+        forecasts: as `evaluation.frame.check_forecasts` asks for.
+        summary: what `evaluation.summary.summarise` returned for them.
+
+    Returns:
+        The files written: forecasts.parquet (columns and order as check_forecasts returns), plots/*.png, summary.json.
+
+    Raises:
+        DataError: `forecasts` break the contract; nothing is written.
+        ValueError: `summary` holds a NaN; no summary.json is written.
+    """
+    from mlops_cli.evaluation.frame import check_forecasts  # pandas: the table and the lines do without it
+    from mlops_cli.simulation.plots import plot_all
+
+    frame = check_forecasts(forecasts)
+    text = json.dumps(summary, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    written = [write_whole(folder / FORECASTS_FILE, lambda part: frame.to_parquet(part, index=False))]
+    written += plot_all(frame, summary, folder / PLOTS_FOLDER)
+    written.append(write_whole(folder / SUMMARY_FILE, lambda part: part.write_text(text, encoding="utf-8")))
+    return written
+
+
+def result_table(summary: Mapping[str, Any]) -> Table:
+    """Lay out the results per model, best MAE ratio first, and the pooled ones at the foot (fits 100 columns).
+
+    With more than 30 models: the 10 best and the 10 worst, and a row that says how many are left out and where all are.
+    """
+    from rich import box
+    from rich.table import Table
+
+    best, worst = best_and_worst(summary["models"], ALL_SHOWN, BEST_AND_WORST)
+    hidden = len(summary["models"]) - len(best) - len(worst)
+    left_out = (
+        f" The {BEST_AND_WORST} best and {BEST_AND_WORST} worst of {len(summary['models'])}: all are in {SUMMARY_FILE}."
+    )
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        padding=0,
+        caption=CAPTION + (left_out if hidden else ""),
+        caption_justify="left",
+        caption_style="dim",
+    )
+    table.add_column("model", overflow="fold")
+    for name in COLUMNS:
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("verdict", min_width=10)
+    for row in best:
+        table.add_row(*_cells(row, row["model"]))
+    if hidden:
+        table.add_row(f"… {hidden} more", style="dim")
+    for row in worst:
+        table.add_row(*_cells(row, row["model"]))
+    table.add_section()
+    table.add_row(*_cells(summary["pooled"], "all"), style="bold")
+    return table
+
+
+def result_lines(summary: Mapping[str, Any]) -> list[str]:
+    """Say in plain sentences what came out: the collection, the teams, and the look-ahead alarm."""
+    return [*_pooled_lines(summary), *_team_lines(summary["teams"]), *_alarm_lines(summary["alarm"])]
+
+
+def _pooled_lines(summary: Mapping[str, Any]) -> list[str]:
+    pooled = summary["pooled"]
+    verdicts = [row["verdict"] for row in summary["models"]]
+    counts = ", ".join(f"{verdicts.count(name)} {name}" for name in ("skill", "no skill", "worse than naive"))
+    meaning = {
+        "skill": "the forecasts beat 'tomorrow = today', beyond chance",
+        "no skill": "the forecasts cannot be told from 'tomorrow = today'",
+        "worse than naive": "'tomorrow = today' beats the forecasts, beyond chance",
+    }[pooled["verdict"]]
+    tests = (
+        f"t = {pooled['dm_t']:+.2f}, p = {_p(pooled['dm_p'])}; against drift p = {_p(pooled['drift_p'])}"
+        if pooled["dm_t"] is not None
+        else "undefined (fewer than 20 days, or forecasts equal to naive)"
+    )
+    return [
+        f"Verdict on the collection: {pooled['verdict'].upper()} - {meaning}.",
+        f"  MAE {_price(pooled['mae'])} (naive {_price(pooled['mae_naive'])}, drift {_price(pooled['mae_drift'])}). "
+        f"Gains and losses called right: {_direction(pooled)} %",
+        f"  (up every day: {_percent(pooled['always_up_rate'])} %). "
+        f"Models {pooled['n_models']}, days {pooled['n_days']}. "
+        f"MAE / naive MAE {_or(pooled['mae_ratio'], '-', '.4f')}, "
+        f"below 1 for {_percent(pooled['share_of_models_below_naive'], 0)} % of models.",
+        f"  Day-clustered test against naive: {tests}.",
+        f"  Per model: {counts}.",
+    ]
+
+
+def _team_lines(teams: Sequence[Mapping[str, Any]]) -> list[str]:
+    if len(teams) < 2:
+        return []
+    width = max(len(row["team"]) for row in teams)
+    return [
+        "Teams, best MAE / naive MAE first:",
+        *(
+            f"  {row['rank']}. {row['team']:<{width}}  MAE {_price(row['mae']):>6}  direction {_direction(row)} %"
+            f"  MAE / naive {_or(row['mae_ratio'], '-', '.4f')}  p {_p(row['dm_p_fdr'])}"
+            f"  models {row['n_models']}  {row['verdict']}"
+            for row in teams
+        ),
+    ]
+
+
+def _alarm_lines(alarm: Mapping[str, Any]) -> list[str]:
+    if not alarm["sounded"]:
+        return ["Look-ahead alarm: silent."]
+    return [
+        "LOOK-AHEAD ALARM: too good for daily closes; look for data of the future in features or training.",
+        *(f"  {reason}" for reason in alarm["reasons"]),
+    ]
+
+
+def _cells(row: Mapping[str, Any], name: str) -> list[str]:
+    return [
+        name,
+        *(_price(row["mae"]), _price(row["mae_raw"]), _direction(row)),
+        *(_price(row["mae_naive"]), _percent(row["skill"], 2, "+"), _price(row["mae_drift"]), str(row["n"])),
+        *(_p(row["dm_p"]), _p(row["pt_p"]), _percent(row["always_up_rate"]), _or(row["shrinkage"], "-", ".2f")),
+        row["verdict"],
+    ]
+
+
+def _or(value: float | None, absent: Any, spec: str = "") -> Any:
+    """`value` (formatted if there is a `spec`), or `absent` where it is undefined."""
+    if value is None:
+        return absent
+    return format(value, spec) if spec else value
+
+
+def _price(value: float) -> str:
+    """At least four digits, as models differ from naive in the third or fourth."""
+    return f"{value:.{max(0, 3 - math.floor(math.log10(value))) if value > 0 else 3}f}"
+
+
+def _percent(share: float | None, digits: int = 1, sign: str = "") -> str:
+    return "-" if share is None else f"{100 * share:{sign}.{digits}f}"
+
+
+def _direction(row: Mapping[str, Any]) -> str:
+    if row["direction_accuracy"] is None:
+        return "-"
+    share, error = _percent(row["direction_accuracy"]), row["direction_se"]
+    return share if error is None else f"{share} ±{_percent(error)}"
+
+
+def _p(value: float | None) -> str:
+    return "-" if value is None else "<.001" if value < 0.001 else f"{value:.3f}".removeprefix("0")
