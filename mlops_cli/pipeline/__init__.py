@@ -1,0 +1,1 @@
+"""One function per stage: load files, call rooms, save files, tell the tracker."""

@@ -1,0 +1,33 @@
+"""Price and feature tables as parquet files, written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pandas as pd
+
+from mlops_cli.errors import DataError
+
+
+def write_table(folder: Path, name: str, table: pd.DataFrame) -> None:
+    """Write `<name>.parquet` beside its place, then rename."""
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f".{name}.parquet.tmp"
+    table.to_parquet(temporary)
+    os.replace(temporary, folder / f"{name}.parquet")
+
+
+def read_table(folder: Path, name: str) -> pd.DataFrame | None:
+    """Read `<name>.parquet`; None where there is none.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    path = folder / f"{name}.parquet"
+    try:
+        return pd.read_parquet(path)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:  # pyarrow's ArrowInvalid is a ValueError
+        raise DataError(f"{path}: damaged: {error}", f"remove {path} and run again: mlops run") from error
