@@ -1,0 +1,77 @@
+"""Progress on stderr: a bar on a terminal, one line a stage elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import Any, Self
+
+
+class ConsoleProgress:
+    """Shows a stage's progress; use as a context manager.
+
+    Args:
+        verbose: elsewhere than on a terminal, print what is being done as well.
+    """
+
+    def __init__(self, verbose: bool = False) -> None:
+        self._verbose = verbose
+        self._terminal = sys.stderr.isatty()
+        self._bar: Any = None
+        self._task: Any = None
+        self._stage = ""
+        self._begun = 0.0
+
+    def __enter__(self) -> Self:
+        if self._terminal:
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+            self._bar = Progress(
+                TextColumn("{task.fields[stage]}"),
+                BarColumn(bar_width=24),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TextColumn("{task.description}"),
+                console=Console(stderr=True),
+                transient=True,
+            )
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end_stage(finished=kind is None)
+        if self._bar is not None:
+            self._bar.stop()
+
+    def start(self, stage: str, total: int) -> None:
+        """A stage begins with so many items."""
+        self._end_stage(finished=True)
+        self._stage, self._begun = stage, time.monotonic()
+        if self._bar is not None:
+            self._task = self._bar.add_task("", stage=stage, total=total)
+
+    def doing(self, text: str) -> None:
+        """What is being done right now."""
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, description=text)
+        elif self._verbose:
+            print(f"{self._stage}: {text}", file=sys.stderr, flush=True)
+
+    def done(self, count: int = 1) -> None:
+        """So many more items are finished."""
+        if self._bar is not None and self._task is not None:
+            self._bar.advance(self._task, count)
+
+    def _end_stage(self, finished: bool) -> None:
+        if not self._stage:
+            return
+        if self._bar is not None and self._task is not None:
+            self._bar.remove_task(self._task)
+            self._task = None
+        if finished:
+            print(f"{self._stage}: {time.monotonic() - self._begun:.1f} s", file=sys.stderr, flush=True)
+        self._stage = ""

@@ -1,0 +1,1 @@
+"""Starting a project, cutting its collection into branches, and looking after both."""

@@ -1,0 +1,240 @@
+"""git branches that each hold one branch of params.yaml, and main's code carried into them.
+
+Nothing is checked out: commits are put together from trees, so the working tree, with its untracked results, stays.
+A git branch counts as ours when its params.yaml holds one branch only, of its own name (`red-aapl` in `red/AAPL`).
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from mlops_cli.config.document import Document, styled
+from mlops_cli.config.edit import checked, open_params
+from mlops_cli.config.load import load_params
+from mlops_cli.config.paths import Project
+from mlops_cli.config.schema import branch_slug
+from mlops_cli.errors import ConfigError, bounded
+from mlops_cli.scaffold.branches import plan_cut, title_of
+from mlops_cli.scaffold.git import Git
+
+_SOURCES = ("configs", "simulation", "dvc.yaml", "params.yaml", "dvc.lock")
+
+
+@dataclass(frozen=True)
+class GitBranch:
+    """A git branch of ours.
+
+    Attributes:
+        title: its name in git, `red/AAPL`.
+        name: the one branch of its params.yaml, `red-aapl`.
+        current: whether it is checked out here.
+    """
+
+    title: str
+    name: str
+    current: bool
+
+
+@dataclass(frozen=True)
+class Synced:
+    """What `sync` did with one git branch; `conflicts` are files, or a reason."""
+
+    title: str
+    status: Literal["merged", "up to date", "conflict", "checked out"]
+    conflicts: tuple[str, ...] = ()
+
+
+def create_git_branch(project: Project, selection: str) -> GitBranch:
+    """Make a git branch from HEAD whose params.yaml holds the selected models alone.
+
+    Args:
+        project: the project folder; neither its params.yaml nor its checked-out branch changes.
+        selection: `red` or `red/AAPL`.
+
+    Raises:
+        ConfigError: no git repository or no commit, uncommitted configs, no such models, or the git branch exists.
+    """
+    git = Git(project.root)
+    _needs_commit(git)
+    params = load_params(project)
+    title = title_of(selection).replace("^", "")  # the one character of tickers that git forbids in names
+    name = branch_slug(title)
+    _needs_free_name(git, title)
+    document = open_params(project)
+    spec = document.get(["branches", name]) if name in params.branches else plan_cut(project, params, selection).spec
+    document.change("branches", lambda block: block.update(styled({"branches": {name: spec}})))
+    checked(document)
+    inside = git("rev-parse", "--show-prefix")
+    with git.tree("HEAD") as tree:
+        tree.put(f"{inside}params.yaml", document.text)
+        tree.put(f"{inside}dvc.lock", _lock_of(git.show("HEAD", f"{inside}dvc.lock"), name))
+        commit = tree.commit(f"Branch {title}: {name} alone in params.yaml", git("rev-parse", "HEAD"))
+    git("branch", "--no-track", title, commit)
+    return GitBranch(title, name, current=False)
+
+
+def git_branches(project: Project) -> list[GitBranch]:
+    """The git branches of ours; none where there is no git repository."""
+    git = Git(project.root)
+    inside = git.run("rev-parse", "--show-prefix")
+    if inside.returncode != 0:
+        return []
+    current = git.run("symbolic-ref", "--quiet", "--short", "HEAD").stdout.strip()
+    titles = git("for-each-ref", "--format=%(refname:short)", "refs/heads").splitlines()
+    path = f"{inside.stdout.strip()}params.yaml"
+    return [
+        GitBranch(title, branch_slug(title), title == current)
+        for title in titles
+        if title not in _MAIN and _sole_branch(git.show(title, path)) == branch_slug(title)
+    ]
+
+
+def main_branch(project: Project) -> str:
+    """The git branch that holds the code for all: `main`, or `master`.
+
+    Raises:
+        ConfigError: there is neither.
+    """
+    git = Git(project.root)
+    for title in _MAIN:
+        if git.holds(f"refs/heads/{title}"):
+            return title
+    raise ConfigError(f"git has no branch {' or '.join(_MAIN)}", "name the branch to take from: --from BRANCH")
+
+
+def sync(project: Project, source: str) -> list[Synced]:
+    """Merge a git branch into every git branch of ours; each keeps its `branches:` and its dvc.lock.
+
+    A branch with conflicts, or one that is checked out somewhere, is left as it is and reported.
+
+    Raises:
+        ConfigError: no git repository, or no such branch.
+    """
+    git = Git(project.root)
+    if not git.holds(f"refs/heads/{source}"):
+        raise ConfigError(f"git has no branch {source!r}", "see them with: git branch")
+    inside = git("rev-parse", "--show-prefix")
+    busy = [line.removeprefix("branch refs/heads/") for line in git("worktree", "list", "--porcelain").splitlines()]
+    return [
+        _sync_one(git, inside, source, branch.title, busy) for branch in git_branches(project) if branch.title != source
+    ]
+
+
+_MAIN = ("main", "master")
+
+
+def _sync_one(git: Git, inside: str, source: str, title: str, busy: list[str]) -> Synced:
+    if git.run("merge-base", "--is-ancestor", source, title).returncode == 0:
+        return Synced(title, "up to date")
+    if title in busy:
+        return Synced(title, "checked out")
+    ours, theirs = git("rev-parse", f"refs/heads/{title}"), git("rev-parse", f"refs/heads/{source}")
+    done = git.run("merge-tree", "--write-tree", "--name-only", "--no-messages", "-z", ours, theirs)
+    if done.returncode not in (0, 1):
+        raise ConfigError(f"git merge-tree failed: {done.stderr.strip()}", "git 2.38 or newer is needed")
+    tree_id, *files = done.stdout.rstrip("\0").split("\0")
+    params, lock = f"{inside}params.yaml", f"{inside}dvc.lock"
+    conflicts = [file for file in files if file not in ("", params, lock)]
+    text, mistake = _merged_params(git, ours, theirs, params)
+    if mistake:
+        conflicts.append(mistake)
+    if conflicts:
+        return Synced(title, "conflict", tuple(conflicts))
+    with git.tree(tree_id) as tree:
+        tree.put(params, text)
+        tree.put(lock, git.show(ours, lock))
+        commit = tree.commit(f"Merge {source} into {title}\n\nby mlops branch sync", ours, theirs)
+    # the old hash guards against a branch that moved meanwhile
+    git("update-ref", "-m", f"mlops branch sync from {source}", f"refs/heads/{title}", commit, ours)
+    return Synced(title, "merged")
+
+
+def _merged_params(git: Git, ours: str, theirs: str, path: str) -> tuple[str, str]:
+    """params.yaml merged line by line, with our `branches:` in all three versions; and why not, if not."""
+    try:
+        base = git("merge-base", ours, theirs)
+        own = Document(git.show(ours, path) or "", path)
+        versions = [_with_branches(git.show(revision, path) or "", path, own) for revision in (ours, base, theirs)]
+        text = _merge_file(git, versions)
+        if text is None:
+            return "", path
+        checked(Document(text, path))
+    except ConfigError as error:
+        return "", error.message
+    return text, ""
+
+
+def _with_branches(text: str, path: str, own: Document) -> str:
+    document = Document(text, path)
+    document.replace("branches", own.block("branches"))
+    return document.text
+
+
+def _merge_file(git: Git, versions: list[str]) -> str | None:
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder) / name for name in ("ours", "base", "theirs")]
+        for file, text in zip(files, versions, strict=True):
+            file.write_text(text, encoding="utf-8")
+        done = git.run("merge-file", "-p", *map(str, files))
+    return done.stdout if done.returncode == 0 else None
+
+
+def _sole_branch(text: str | None) -> str | None:
+    try:
+        branches = Document(text or "", "params.yaml").get(["branches"])
+    except ConfigError:
+        return None
+    return str(next(iter(branches))) if isinstance(branches, dict) and len(branches) == 1 else None
+
+
+def _lock_of(text: str | None, branch: str) -> str | None:
+    """dvc.lock with the stages of one branch alone; None if there are none."""
+    if text is None:
+        return None
+    document = Document(text, "dvc.lock")
+    others = [stage for stage in document.get(["stages"]) or {} if not stage.endswith(f"@{branch}")]
+    if len(others) == len(document.get(["stages"]) or {}):
+        return None
+    document.change("stages", _without(others))
+    return document.text
+
+
+def _without(stages: list[str]) -> Callable[[dict[str, dict[str, object]]], None]:
+    def edit(block: dict[str, dict[str, object]]) -> None:
+        for stage in stages:
+            del block["stages"][stage]
+
+    return edit
+
+
+def _needs_commit(git: Git) -> None:
+    if not git.holds("HEAD"):
+        raise ConfigError(
+            f"{git.folder} is no git repository with a commit",
+            "start it with: git init && git add -A && git commit -m start",
+        )
+    changed = [line[3:] for line in git("status", "--porcelain", "--", *_existing(git.folder)).splitlines()]
+    if changed:
+        raise ConfigError(
+            f"not committed: {bounded(changed)}; a git branch starts from the last commit",
+            'commit first: git add configs simulation params.yaml dvc.yaml dvc.lock && git commit -m "..."',
+        )
+
+
+def _needs_free_name(git: Git, title: str) -> None:
+    # git keeps branches as files in folders: `red` and `red/AAPL` cannot stand side by side
+    team = title.partition("/")[0]
+    near = git("for-each-ref", "--format=%(refname:short)", f"refs/heads/{team}", f"refs/heads/{title}").splitlines()
+    if title in near:
+        raise ConfigError(f"git has a branch {title} already", f"go there with: git switch {title}")
+    in_the_way = [other for other in near if team in (other, title)]
+    if in_the_way:
+        raise ConfigError(f"git cannot hold {title} beside {bounded(in_the_way)}", "rename one with: git branch -m")
+
+
+def _existing(folder: Path) -> list[str]:
+    return [name for name in _SOURCES if (folder / name).exists()]

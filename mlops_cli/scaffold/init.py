@@ -1,0 +1,104 @@
+"""`mlops init`: a new project from a template."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from mlops_cli.errors import ConfigError, bounded
+from mlops_cli.scaffold.git import Git
+
+
+class Template(StrEnum):
+    """What a new project starts with."""
+
+    DEMO = "demo"
+    RED_VS_BLUE = "red-vs-blue"
+    BLANK = "blank"
+
+
+# later layers win: the last one brings params.yaml
+_LAYERS = {
+    Template.DEMO: ("project", "many", "red-vs-blue", "demo"),
+    Template.RED_VS_BLUE: ("project", "red-vs-blue"),
+    Template.BLANK: ("project", "blank"),
+}
+
+
+@dataclass(frozen=True)
+class Started:
+    """What `start_project` did.
+
+    Attributes:
+        files: written, relative to the project folder, sorted.
+        committed: whether they are in a first commit.
+        remark: why not, if not.
+    """
+
+    files: tuple[str, ...]
+    committed: bool
+    remark: str = ""
+
+
+def start_project(folder: Path, template: Template) -> Started:
+    """Write a template's files and put them under git and DVC.
+
+    A folder that is no git repository's root becomes one, with a first commit; in one that is, nothing is staged.
+
+    Raises:
+        ConfigError: no git, or the folder holds files that would be overwritten; nothing is written then.
+    """
+    git = Git(folder)
+    files = template_files(template)
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder} is a file", "choose another folder")
+    taken = [name for name in files if (folder / name).exists() or _blocked(folder, name)]
+    if taken:
+        raise ConfigError(f"{folder} holds files already that would be overwritten: {bounded(taken, 20)}", _ELSEWHERE)
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return Started(tuple(files), *_commit(git, list(files), template))
+
+
+def template_files(template: Template) -> dict[str, str]:
+    """All files of a template: path in the project (sorted) to text."""
+    root = resources.files("mlops_cli").joinpath("templates")
+    files = {"configs/base.yaml": root.joinpath("base.yaml").read_text(encoding="utf-8")}
+    for layer in _LAYERS[template]:
+        files.update(_walk(root.joinpath(layer), ""))
+    return dict(sorted(files.items()))
+
+
+_ELSEWHERE = "choose an empty folder, or move these away"
+
+
+def _walk(folder: Traversable, prefix: str) -> Iterator[tuple[str, str]]:
+    for entry in folder.iterdir():
+        # a .gitignore or .dvc inside the package would work on the package's own repository
+        name = prefix + (f".{entry.name.removeprefix('dot-')}" if entry.name.startswith("dot-") else entry.name)
+        if entry.is_dir():
+            yield from _walk(entry, f"{name}/")
+        else:
+            yield name, entry.read_text(encoding="utf-8")
+
+
+def _blocked(folder: Path, name: str) -> bool:
+    return any(parent.exists() and not parent.is_dir() for parent in (folder / name).parents)
+
+
+def _commit(git: Git, files: list[str], template: Template) -> tuple[bool, str]:
+    if (git.folder / ".git").exists():
+        return False, "the folder is a git repository already: look at the new files, then git add and git commit them"
+    git("init", "--quiet", "--initial-branch=main")
+    git("add", "--", *files)
+    done = git.run("commit", "--quiet", "-m", f"Start from mlops template {template}")
+    if done.returncode == 0:
+        return True, ""
+    reason = next(iter(done.stderr.strip().splitlines()), "git commit failed")
+    return False, f"the files are staged but not committed ({reason}): run git commit"
