@@ -1,0 +1,120 @@
+"""Projects on generated prices, and the commands that work on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.bench.bench_processes import Measured, clean_environment, measure
+from tests.fakes.price_tables import random_prices
+
+ROOT = Path(__file__).resolve().parents[2]
+BINARIES = ROOT / ".venv" / "bin"
+BRANCH, SCENARIO, TEAM = "main", "bench", "bench"
+SEED = 7
+HELD_OUT = 125  # sessions after the scenario's start
+FIRST_DAY = "2003-01-02"
+CSV_COLUMNS = ["Open", "High", "Low", "Close", "Adj Close", "Volume"]
+
+
+class Workplace:
+    """A temporary folder, and how commands are run from it.
+
+    Args:
+        folder: made if need be; takes the projects and every command's output.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._logs = folder / "logs"
+        self._logs.mkdir(parents=True)
+        self._numbers = count(1)
+
+    def run(
+        self, *command: str | Path, cwd: Path = ROOT, seconds: float = 600, memory: bool = False, **variables: str
+    ) -> Measured:
+        """Run one of the environment's programs (`mlops`, `dvc`, `ludwig`, `python`) and measure it."""
+        program, *arguments = command
+        log = self._logs / f"{next(self._numbers):04d}.log"
+        environment = clean_environment(BINARIES, **variables)
+        whole = [BINARIES / program, *arguments]
+        return measure(whole, cwd=cwd, log=log, environment=environment, seconds=seconds, memory=memory)
+
+
+@dataclass(frozen=True)
+class BenchProject:
+    """A project folder with one branch, its models one team's."""
+
+    root: Path
+    tickers: tuple[str, ...]
+
+    @property
+    def names(self) -> list[str]:
+        """Its models' names, in the order of the tickers."""
+        return [f"{TEAM}-{ticker.lower()}" for ticker in self.tickers]
+
+    @property
+    def models(self) -> Path:
+        """Where its models lie."""
+        return self.root / "models" / BRANCH
+
+
+def ludwig_part(epochs: int) -> dict[str, Any]:
+    """Two layers of 64, no early stop: both sides of the comparison train every epoch."""
+    return {
+        "combiner": {"type": "concat", "num_fc_layers": 2, "output_size": 64, "dropout": 0.0},
+        "trainer": {
+            "epochs": epochs,
+            "batch_size": 512,
+            "eval_batch_size": 8192,
+            "learning_rate": 0.001,
+            "early_stop": -1,
+        },
+    }
+
+
+def make_project(place: Workplace, name: str, tickers: Sequence[str], sessions: int, epochs: int) -> BenchProject:
+    """Start a project with `mlops init`, and give it prices, one config for all tickers, and a scenario.
+
+    Args:
+        place: where.
+        name: of the folder.
+        tickers: one model each; a ticker's prices depend on its place alone.
+        sessions: rows of each price file, the last `HELD_OUT` of them after the scenario's start.
+        epochs: of the training.
+    """
+    root = place.folder / name
+    place.run("mlops", "init", root, "--template", "blank")
+    incoming = root / "data" / "incoming"
+    days = None
+    for seed, ticker in enumerate(tickers):
+        table = random_prices(sessions, seed, start=FIRST_DAY)
+        days = table.index
+        table.set_axis(CSV_COLUMNS, axis=1).rename_axis("Date").to_csv(incoming / f"{ticker}.csv")
+    assert days is not None
+    start, last = days[-HELD_OUT].date(), days[-1].date()
+    _write(root / "simulation" / f"{SCENARIO}.yaml", {"start": start, "days": (last - start).days + 1})
+    _write(
+        root / "params.yaml",
+        {
+            "seed": SEED,
+            "branches": {BRANCH: {"collection": ["configs/bench"]}},
+            "source": {"kind": "csv", "folder": "data/incoming"},
+            "period": {"start": None, "end": None},
+            "training": {"validation_sessions": 252, "min_sessions": 300, "shrinkage": "pooled"},
+            "simulation": {"scenario": SCENARIO},
+        },
+    )
+    config = {"team": TEAM, "tickers": list(tickers), "features": "standard", "ludwig": ludwig_part(epochs)}
+    _write(root / "configs" / "bench" / "models.yaml", config)
+    return BenchProject(root, tuple(tickers))
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(content, sort_keys=False))

@@ -1,0 +1,168 @@
+"""Figures as a table, as JSON, and as the generated parts of docs/benchmarks.md."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import re
+import subprocess
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+LIBRARIES = ("ludwig", "torch", "onnxruntime", "dvc", "mlflow", "pandas", "numpy")
+COLUMNS = ("what", "measured", "expected", "ratio")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    Attributes:
+        what: was measured.
+        value: in `unit`.
+        unit: s, MB, ... or nothing for a plain number.
+        expected: what was asked for or reckoned before measuring.
+        met: whether it came so; None where nothing was asked.
+        ratio: of two figures of the same run.
+        ratio_of: which two.
+    """
+
+    what: str
+    value: float
+    unit: str
+    expected: str = ""
+    met: bool | None = None
+    ratio: float | None = None
+    ratio_of: str = ""
+
+    def cells(self) -> tuple[str, str, str, str]:
+        """Its texts, in the order of `COLUMNS`."""
+        verdict = "" if self.met is None else ": met" if self.met else ": missed"
+        ratio = "" if self.ratio is None else f"{_three_digits(self.ratio)} x {self.ratio_of}".rstrip()
+        return self.what, f"{_three_digits(self.value)} {self.unit}".rstrip(), f"{self.expected}{verdict}", ratio
+
+
+@dataclass
+class Section:
+    """What one part of the benchmark found.
+
+    Attributes:
+        name: of the part.
+        rows: for the table.
+        raw: every single run, for the JSON.
+    """
+
+    name: str
+    rows: list[Row] = field(default_factory=list)
+    raw: dict[str, Any] = field(default_factory=dict)
+
+
+def machine() -> dict[str, Any]:
+    """On what and with what was measured; holds no name or path of the machine."""
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="minutes"),
+        "cpu": _cpu(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
+        "load_before": round(os.getloadavg()[0], 2),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in LIBRARIES},
+        "commit": _commit(),
+    }
+
+
+def caption(facts: dict[str, Any]) -> str:
+    """One sentence about the machine."""
+    versions = ", ".join(f"{name} {number}" for name, number in facts["versions"].items())
+    return (
+        f"Measured {facts['date']} at commit {facts['commit']} on {facts['cores']} core(s) of {facts['cpu']}, "
+        f"{facts['memory_gb']} GB, {facts['system']}, load average {facts['load_before']} before the start; "
+        f"Python {facts['python']}, {versions}."
+    )
+
+
+def print_table(sections: Sequence[Section], facts: dict[str, Any]) -> None:
+    """Print every section's rows, with the machine below."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=160)
+    for section in sections:
+        table = Table(*COLUMNS, title=section.name, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+        for row in section.rows:
+            table.add_row(*row.cells())
+        console.print(table)
+    console.print(caption(facts), soft_wrap=True)
+
+
+def as_json(sections: Sequence[Section], facts: dict[str, Any], quick: bool) -> dict[str, Any]:
+    """Everything that was measured."""
+    found = {part.name: {"rows": [asdict(row) for row in part.rows], "runs": part.raw} for part in sections}
+    return {"quick": quick, "machine": facts, "sections": found}
+
+
+def write_docs(path: Path, sections: Sequence[Section], facts: dict[str, Any]) -> None:
+    """Replace the generated part of each section in `path`, between `<!-- bench:NAME -->` and `<!-- /bench:NAME -->`.
+
+    Raises:
+        ValueError: the markers of a section are missing.
+    """
+    text = path.read_text(encoding="utf-8")
+    for section in sections:
+        begin, end = f"<!-- bench:{section.name} -->", f"<!-- /bench:{section.name} -->"
+        pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
+        block = "\n".join([begin, "", *_markdown(section), "", caption(facts), "", end])
+        found = pattern.findall(text)
+        if len(found) != 1:
+            raise ValueError(f"{path}: expected {begin} ... {end} once, was there {len(found)} times")
+        text = text.replace(found[0], block)
+    path.write_text(text, encoding="utf-8")
+
+
+def _markdown(section: Section) -> list[str]:
+    lines = [f"| {' | '.join(COLUMNS)} |", "|---|---:|---|---|"]
+    for row in section.rows:
+        lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row.cells())} |")
+    return lines
+
+
+def _three_digits(value: float) -> str:
+    """Three significant digits without an exponent where that can be read.
+
+    >>> [_three_digits(v) for v in (0, 0.01234, 3.14159, 27.96, 1234.5, 1.2e-8)]
+    ['0', '0.0123', '3.14', '28.0', '1234', '1.2e-08']
+    """
+    if value == 0:
+        return "0"
+    digits = 2 - math.floor(math.log10(abs(value)))
+    return f"{value:.2g}" if digits > 6 else f"{value:.{max(digits, 0)}f}"
+
+
+def _cpu() -> str:
+    try:
+        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    except OSError:
+        found = None
+    return " ".join(found.group(1).split()) if found else platform.processor() or "unknown processor"
+
+
+def _commit() -> str:
+    """The commit that was measured, with + where files differ from it."""
+    here = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, check=False).stdout.strip()
+
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", ":/mlops_cli")
+    return (git("rev-parse", "--short", "HEAD") or "unknown") + ("+" if changed else "")
