@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -10,8 +11,9 @@ import pandas as pd
 from mlops_cli.config.load import Branch
 from mlops_cli.config.paths import Project
 from mlops_cli.config.schema import ModelSpec
-from mlops_cli.errors import DataError, MlopsError
+from mlops_cli.errors import DataError
 from mlops_cli.features.build import build_features, input_columns
+from mlops_cli.pipeline.parallel import each
 from mlops_cli.pipeline.stage import (
     ItemFailure,
     Progress,
@@ -40,13 +42,14 @@ def featurize(project: Project, branch: Branch, progress: Progress, only: str | 
     upstream = failures_of(prices, models)
     with branch_lock(project, branch.name, progress):
         progress.start(f"featurize {branch.name}", len(models))
-        for spec in models:
+        todo = _todo(prices, folder, (models, upstream), report)
+        progress.done(len(models) - len(todo))
+        for (spec, _), failure in zip(todo, each(partial(_build, prices, folder), todo), strict=True):
+            if failure is None:
+                report.done.append(spec.name)
+            else:
+                report.fail(spec.name, failure)
             progress.doing(spec.name)
-            try:
-                changed = _one(prices, folder, spec, upstream.get(spec.name))
-                (report.done if changed else report.unchanged).append(spec.name)
-            except MlopsError as error:
-                report.fail(spec.name, error)
             progress.done()
         report.carry(upstream)
         if only is None:
@@ -55,12 +58,32 @@ def featurize(project: Project, branch: Branch, progress: Progress, only: str | 
     return report
 
 
-def _one(prices: Path, folder: Path, spec: ModelSpec, upstream: ItemFailure | None) -> bool:
+def _todo(
+    prices: Path, folder: Path, wanted: tuple[list[ModelSpec], dict[str, ItemFailure]], report: StageReport
+) -> list[tuple[ModelSpec, str]]:
+    """The models whose table is missing or of other prices or another spec, each with the fingerprint it will have."""
+    models, upstream = wanted
+    todo = []
+    for spec in models:
+        try:
+            mark = _mark(prices, spec, upstream.get(spec.name))
+        except DataError as error:
+            report.fail(spec.name, error)
+            continue
+        note = read_note(folder / f"{spec.name}.json") or {}
+        if (folder / f"{spec.name}.parquet").is_file() and note.get("fingerprint") == mark:
+            report.unchanged.append(spec.name)
+        else:
+            todo.append((spec, mark))
+    return todo
+
+
+def _mark(prices: Path, spec: ModelSpec, upstream: ItemFailure | None) -> str:
     notes = read_note(prices / f"{spec.ticker}.json")
     if notes is None or "sha256" not in notes:
         reason = upstream.reason if upstream else f"{spec.ticker}: no prices in {prices}"
         raise DataError(reason, "" if upstream else "run: mlops ingest")
-    mark = fingerprint(
+    return fingerprint(
         {
             "prices": notes["sha256"],
             "features": spec.features.model_dump(mode="json"),
@@ -69,15 +92,16 @@ def _one(prices: Path, folder: Path, spec: ModelSpec, upstream: ItemFailure | No
             "version": FEATURES_VERSION,
         }
     )
+
+
+def _build(prices: Path, folder: Path, todo: tuple[ModelSpec, str]) -> None:
+    spec, mark = todo
     note = folder / f"{spec.name}.json"
-    if (folder / f"{spec.name}.parquet").is_file() and (read_note(note) or {}).get("fingerprint") == mark:
-        return False
     note.unlink(missing_ok=True)
     table = build_table(prices, spec)
     write_table(folder, spec.name, table)
     facts = {"fingerprint": mark, "inputs": list(input_columns(spec.features, spec.target)), "rows": len(table)}
     write_text(note, json.dumps(facts, indent=2) + "\n")
-    return True
 
 
 def build_table(prices: Path, spec: ModelSpec) -> pd.DataFrame:

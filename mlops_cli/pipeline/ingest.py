@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
+from itertools import batched
 from pathlib import Path
 
 import pandas as pd
 
 from mlops_cli.config.load import Branch
 from mlops_cli.config.paths import Project
-from mlops_cli.config.schema import ModelSpec
+from mlops_cli.config.schema import Period
 from mlops_cli.errors import DataError, MlopsError
+from mlops_cli.pipeline.parallel import each
 from mlops_cli.pipeline.stage import (
-    ItemFailure,
     Progress,
     StageReport,
     branch_lock,
@@ -25,6 +29,8 @@ from mlops_cli.pipeline.stage import (
 from mlops_cli.pipeline.tables import read_table, write_table
 from mlops_cli.prices.source import FetchRequest, PriceSource, RawBars, SourceFailure
 from mlops_cli.prices.table import Provenance, assemble
+
+BATCH = 5  # tickers at a time: a local source looks into its folder once for each batch
 
 
 def ingest(
@@ -43,16 +49,58 @@ def ingest(
     exchanges = {spec.ticker: spec.exchange for spec in models}
     with branch_lock(project, branch.name, progress):
         progress.start(f"ingest {branch.name}", len(exchanges))
-        stored = {ticker: table for ticker in exchanges if (table := _stored(folder, ticker)) is not None}
-        request = FetchRequest(tuple(exchanges), branch.period.start, branch.period.end, stored, exchanges)
-        for answer in source.fetch(request, progress.doing):
-            of_ticker = [spec for spec in models if spec.ticker == answer.ticker]
-            _take(folder, answer, request, branch, of_ticker, report)
+        for taken in _taken(folder, branch, source, exchanges, progress):
+            _report(taken, [spec.name for spec in models if spec.ticker == taken.ticker], report)
             progress.done()
         if only is None:
             _prune(folder, set(exchanges))
         close_stage(folder, report, branch, only)
     return report
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """What became of a ticker: whether its table changed, or why there is none."""
+
+    ticker: str
+    changed: bool = False
+    failure: SourceFailure | None = None
+
+
+def _taken(
+    folder: Path, branch: Branch, source: PriceSource, exchanges: Mapping[str, str], progress: Progress
+) -> Iterator[_Taken]:
+    """All tickers, one after another from a service, which says what goes together; files in several processes."""
+    if not source.local:
+        yield from _fetch(folder, branch.period, source, exchanges, progress.doing)
+        return
+    batches = [dict(some) for some in batched(exchanges.items(), BATCH)]
+    for batch, results in zip(
+        batches, each(partial(_batch, folder, branch.period, source), batches, BATCH), strict=True
+    ):
+        if isinstance(results, MlopsError):
+            raise results  # what stops one ticker is a result: this stops them all
+        progress.doing(f"{source.name}: {', '.join(batch)}")
+        yield from results
+
+
+def _batch(folder: Path, period: Period, source: PriceSource, exchanges: Mapping[str, str]) -> list[_Taken]:
+    return list(_fetch(folder, period, source, exchanges, lambda _: None))
+
+
+def _fetch(
+    folder: Path, period: Period, source: PriceSource, exchanges: Mapping[str, str], say: Callable[[str], None]
+) -> Iterator[_Taken]:
+    stored = {ticker: table for ticker in exchanges if (table := _stored(folder, ticker)) is not None}
+    request = FetchRequest(tuple(exchanges), period.start, period.end, stored, exchanges)
+    for answer in source.fetch(request, say):
+        if isinstance(answer, SourceFailure):
+            yield _Taken(answer.ticker, failure=answer)
+            continue
+        try:
+            yield _Taken(answer.ticker, _save(folder, answer, request))
+        except MlopsError as error:
+            yield _Taken(answer.ticker, failure=SourceFailure(answer.ticker, str(error), error.exit_code))
 
 
 def _stored(folder: Path, ticker: str) -> pd.DataFrame | None:
@@ -62,34 +110,21 @@ def _stored(folder: Path, ticker: str) -> pd.DataFrame | None:
         return None  # damaged: fetched anew as a whole, and written over
 
 
-def _take(
-    folder: Path,
-    answer: RawBars | SourceFailure,
-    request: FetchRequest,
-    branch: Branch,
-    models: list[ModelSpec],
-    report: StageReport,
-) -> None:
-    names = [spec.name for spec in models]
-    if isinstance(answer, SourceFailure):
-        report.failures += [ItemFailure(name, report.stage, answer.reason, answer.exit_code) for name in names]
-        return
-    try:
-        changed = _save(folder, answer, request, branch)
-    except MlopsError as error:
+def _report(taken: _Taken, names: list[str], report: StageReport) -> None:
+    if taken.failure is not None:
         for name in names:
-            report.fail(name, error)
-        return
-    (report.done if changed else report.unchanged).extend(names)
+            report.refuse(name, taken.failure.reason, taken.failure.exit_code)
+    else:
+        (report.done if taken.changed else report.unchanged).extend(names)
 
 
-def _save(folder: Path, bars: RawBars, request: FetchRequest, branch: Branch) -> bool:
+def _save(folder: Path, bars: RawBars, request: FetchRequest) -> bool:
     table, provenance = assemble(
         bars,
         request.stored.get(bars.ticker),
         request.exchanges[bars.ticker],
-        branch.period.start,
-        branch.period.end,
+        request.start,
+        request.end,
         datetime.now(UTC).isoformat(timespec="seconds"),
     )
     notes = folder / f"{bars.ticker}.json"

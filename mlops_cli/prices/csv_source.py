@@ -23,6 +23,7 @@ class CsvSource:
     """
 
     name = "csv"
+    local = True
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -23,6 +23,7 @@ class SampleSource:
     """The five sample tickers; always their whole history."""
 
     name = "sample"
+    local = True
 
     def fetch(self, request: FetchRequest, progress: Callable[[str], None]) -> Iterator[RawBars | SourceFailure]:
         """Give the sample bars per ticker, in order; the period is not cut here."""

@@ -63,9 +63,15 @@ class PriceSource(Protocol):
     """Yields exactly one `RawBars` or `SourceFailure` per requested ticker, as they arrive.
 
     One failing ticker never raises; only what stops every ticker does (`ServiceError`, `ConfigError`).
+
+    Attributes:
+        name: for messages.
+        local: the prices lie on this machine, and asking for a few tickers at a time, in several processes, gives the
+            same; the source can be pickled.
     """
 
     name: str
+    local: bool
 
     def fetch(self, request: FetchRequest, progress: Callable[[str], None]) -> Iterator[RawBars | SourceFailure]:
         """Fetch all tickers; call `progress` with a short line about what is being done."""

@@ -72,6 +72,7 @@ class YfinanceSource:
     """
 
     name = "yfinance"
+    local = False
 
     def __init__(
         self,

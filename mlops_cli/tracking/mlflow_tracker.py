@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import batched
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING
 
 from mlops_cli.errors import ModelError, bounded
@@ -26,7 +27,7 @@ DONE = "FINISHED"
 
 
 class MlflowTracker:
-    """Tracks with MLflow. Making one costs nothing; mlflow is imported with the first thing there is to record.
+    """Tracks with MLflow. Making one costs nothing: mlflow is imported by `prepare`, or with the first thing to record.
 
     A child run is `KILLED` until all of it is written, then `FINISHED`: a process that dies leaves none `RUNNING`,
     and the next call with the same fingerprint completes it.
@@ -48,6 +49,24 @@ class MlflowTracker:
         self._log_models = log_models
         self._connection: tuple[MlflowClient, str] | None = None
         self._down = False
+        self._preparing: Thread | None = None
+
+    def prepare(self) -> None:
+        """See `Tracker`. Importing mlflow and making its database takes 3 s, and far longer without bytecode."""
+        if self._connection is None and self._preparing is None:
+            self._preparing = Thread(target=self._prepare)  # no daemon: a half-made database is beyond repair
+            self._preparing.start()
+
+    def _prepare(self) -> None:
+        try:
+            mlflow_connection.connect(self._uri, self._artifact_root, self._experiment)
+        except mlflow_connection.outages() as error:
+            logger.debug(
+                "%s", mlflow_connection.reason(error)
+            )  # met again, and told, when there is something to record
+        else:
+            if self._log_models:
+                mlflow_registry.model_format()
 
     def trained(self, models: Sequence[TrainedModel], context: RunContext) -> None:
         """See `Tracker`. Models whose fingerprint is recorded already cost one question per hundred."""
@@ -104,11 +123,13 @@ class MlflowTracker:
             tags=[RunTag(key, value) for key, value in tags.items()] if begun else [],
         )
         if self._log_models:
-            mlflow_registry.upload(client, model, run_id)
+            mlflow_registry.upload(client, model, child)
             mlflow_registry.register(client, model, child, maybe_registered=begun is not None)
         client.set_terminated(run_id, DONE)
 
     def _connected(self) -> tuple[MlflowClient, str]:
+        if self._preparing is not None:
+            self._preparing.join()
         if self._connection is None:
             self._connection = mlflow_connection.connect(self._uri, self._artifact_root, self._experiment)
         return self._connection

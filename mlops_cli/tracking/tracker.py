@@ -72,6 +72,10 @@ class Tracker(Protocol):
 
     name: str
 
+    def prepare(self) -> None:
+        """Say that something will be recorded soon; returns at once, and what takes seconds is done meanwhile."""
+        ...
+
     def trained(self, models: Sequence[TrainedModel], context: RunContext) -> None:
         """Record models that were just trained.
 
@@ -89,6 +93,9 @@ class NullTracker:
     """Tracking is off."""
 
     name = "none"
+
+    def prepare(self) -> None:
+        """Nothing to do."""
 
     def trained(self, models: Sequence[TrainedModel], context: RunContext) -> None:
         """Keep nothing."""

@@ -94,6 +94,14 @@ def test_it_takes_a_training_and_its_test_again_and_again(tracker: Tracker, mode
         tracker.tested({model.key: {"mae": 0.5}}, CONTEXT)
 
 
+def test_it_may_be_told_beforehand(tracker: Tracker, model: TrainedModel, caplog: pytest.LogCaptureFixture) -> None:
+    tracker.prepare()
+    tracker.prepare()
+    tracker.trained([model], CONTEXT)
+    tracker.prepare()
+    assert len(caplog.records) <= 1, "an outage is told once"
+
+
 def test_it_takes_nothing(tracker: Tracker) -> None:
     tracker.trained([], CONTEXT)
     tracker.tested({}, CONTEXT)

@@ -162,6 +162,31 @@ class TestWhatIsInIt:
         assert (used.dataset.name, used.dataset.digest) == (model.name, model.fingerprint[:36])
         assert "4567.dir" in used.dataset.source
 
+    def test_the_files_are_those_that_mlflow_itself_would_save(self, desk: Desk, tmp_path: Path) -> None:
+        import mlflow.onnx
+        from mlflow.models import Model
+
+        model = desk.model()
+        desk.tracker().trained([model], MORNING)
+        run = desk.children()[model.name].info
+        found = Path(run.artifact_uri.removeprefix("file://")) / "model"
+        own = Model(artifact_path="model", run_id=run.run_id)
+        mlflow.onnx.save_model(
+            onnx.load(model.folder / "model.onnx"),
+            str(tmp_path / "own"),
+            mlflow_model=own,
+            pip_requirements=mlflow.onnx.get_default_pip_requirements(),
+            onnx_execution_providers=["CPUExecutionProvider"],
+            save_as_external_data=False,
+        )
+        names = {path.name for path in (tmp_path / "own").iterdir()}
+        assert {path.name for path in found.iterdir()} == names | {"manifest.json"}
+        for name in names - {"MLmodel"}:
+            assert (found / name).read_bytes() == (tmp_path / "own" / name).read_bytes()
+        described = Model.load(str(found)).to_dict()
+        assert described | {key: own.to_dict()[key] for key in ("model_uuid", "utc_time_created")} == own.to_dict()
+        assert described["model_uuid"] != own.model_uuid
+
     def test_more_values_than_mlflow_takes_at_once(self, desk: Desk) -> None:
         epochs = [{"train_loss": float(number), "validation_loss": 1.0} for number in range(700)]
         model = replace(desk.model(epochs=epochs), params={f"p{number}": number for number in range(250)})
