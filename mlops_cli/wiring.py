@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mlops_cli.config.load import Branch
 from mlops_cli.config.paths import Project
 from mlops_cli.config.run_environment import RUN_KEY
-from mlops_cli.config.schema import TrainerKind
+from mlops_cli.config.schema import TrainerKind, Training
 from mlops_cli.config.settings import Settings
 
 if TYPE_CHECKING:
@@ -36,17 +36,34 @@ def price_source(project: Project, branch: Branch, settings: Settings) -> PriceS
             return YfinanceSource(base_url=settings.yahoo_base_url or "")
 
 
-def trainer(project: Project, kind: TrainerKind) -> Trainer:
-    """The trainer of a model config."""
+def trainer(project: Project, branch: Branch, kind: TrainerKind) -> Trainer:
+    """The trainer of a model config, set as the branch wants it."""
     match kind:
         case "ludwig":
-            from mlops_cli.training.ludwig_trainer import LudwigTrainer
-
-            return LudwigTrainer(project.state / "logs" / "ludwig.log", project.state / "graphs")
+            return _ludwig_trainer(project, branch.training)
         case "naive" | "drift":
             from mlops_cli.training.baseline_trainer import BaselineTrainer
 
             return BaselineTrainer(kind)
+
+
+def _ludwig_trainer(project: Project, training: Training) -> Trainer:
+    graphs, logs = project.state / "graphs", project.state / "logs"
+    from mlops_cli.training.ludwig_trainer import LudwigTrainer, fleet_settings, pool_settings
+
+    if training.executor == "ray":
+        from mlops_cli.training.ray_trainer import RayTrainer
+
+        return RayTrainer(training, fleet_settings(training))
+    from mlops_cli.training.torchrun_trainer import Devices, TorchrunTrainer
+
+    if training.strategy in ("ddp", "fsdp"):
+        devices = Devices(training.strategy, training.device, training.workers)
+        return TorchrunTrainer(logs / "torchrun.log", graphs, devices)
+    ranks = TorchrunTrainer(logs / "torchrun.log", graphs, Devices("ddp", "cuda", training.workers))
+    return LudwigTrainer(
+        pool_settings(project.state, training), fleet_settings(training), training.device, pooled_on_gpus=ranks
+    )
 
 
 def tracker(project: Project, settings: Settings) -> Tracker:

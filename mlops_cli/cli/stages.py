@@ -15,6 +15,8 @@ from mlops_cli.errors import ConfigError, bounded
 
 if TYPE_CHECKING:
     from mlops_cli.config.load import Branch
+    from mlops_cli.config.schema import Retrain
+    from mlops_cli.pipeline.retrain import Retraining
     from mlops_cli.pipeline.stage import ItemFailure, StageReport
 
 KeepGoing = Annotated[
@@ -49,11 +51,14 @@ def train(project: Project, branch: Branch, progress: ConsoleProgress, only: str
     from mlops_cli.pipeline.train import train as work
 
     tools = TrainTools(
-        trainer=lambda kind: wiring.trainer(project, kind),
+        trainer=lambda kind: wiring.trainer(project, branch, kind),
         tracker=wiring.tracker(project, load_settings(project)),
         context=wiring.run_context(project, branch.name),
     )
-    return work(project, branch, load_scenario(project, branch.scenario), tools, progress, only)
+    report = work(project, branch, load_scenario(project, branch.scenario), tools, progress, only)
+    for note in report.notes:
+        print(f"note: {note}", file=sys.stderr)
+    return report
 
 
 def evaluate(project: Project, branch: Branch, progress: ConsoleProgress, only: str | None) -> StageReport:
@@ -65,6 +70,14 @@ def evaluate(project: Project, branch: Branch, progress: ConsoleProgress, only: 
 
     tracking = (wiring.tracker(project, load_settings(project)), wiring.run_context(project, branch.name))
     return work(project, branch, load_scenario(project, branch.scenario), tracking, progress, only)
+
+
+def retraining(project: Project, every: Retrain) -> Retraining:
+    """How `simulate` trains models anew."""
+    from mlops_cli import wiring
+    from mlops_cli.pipeline.retrain import Retraining
+
+    return Retraining(every, lambda branch, kind: wiring.trainer(project, branch, kind))
 
 
 ALL_STAGES: tuple[Stage, ...] = (ingest, featurize, train, evaluate)

@@ -83,10 +83,14 @@ class Collection:
         long = [name for name in names.values() if len(name) > _LONGEST_NAME]
         if long:
             self.mistakes.add(file, f"gives the model name {long[0]}, longer than {_LONGEST_NAME} characters")
+        if parsed.pool and given["trainer"] != "ludwig":
+            self.mistakes.add(file, f"needs trainer: ludwig, was {given['trainer']}: a baseline learns nothing", "pool")
+            return None
         if features is None or long:
             return None
         ludwig = merged(self._base.ludwig, parsed.ludwig)
         shared = {**given, "team": parsed.team, "features": features, "ludwig": ludwig, "file": file}
+        shared["pool"] = parsed.all_tickers if parsed.pool else ()
         return tuple(ModelSpec(name=name, ticker=ticker, **shared) for ticker, name in names.items())
 
     def _features(self, given: str | FeatureSpec, base: BaseFile, file: str) -> FeatureSpec | None:

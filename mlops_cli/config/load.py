@@ -7,12 +7,22 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from mlops_cli.config.collection import Collection
-from mlops_cli.config.mistakes import Mistakes, suggestion
+from mlops_cli.config.describe import words
+from mlops_cli.config.mistakes import Mistakes, suggestion, was
 from mlops_cli.config.paths import Project
-from mlops_cli.config.schema import BranchSpec, ModelSpec, Params, Period, Scenario, Source, Training
+from mlops_cli.config.schema import (
+    BranchSpec,
+    ModelSpec,
+    Params,
+    Period,
+    Retrain,
+    Scenario,
+    Source,
+    Training,
+)
 from mlops_cli.errors import ConfigError
 
 _OVERRIDES: dict[str, type[BaseModel]] = {"source": Source, "period": Period, "training": Training}
@@ -83,6 +93,20 @@ def load_scenario(project: Project, name: str) -> Scenario:
     mistakes = Mistakes()
     scenario = mistakes.check(Scenario, mistakes.read(path, file), file)
     return mistakes.settle(scenario)
+
+
+def check_retrain(text: str) -> Retrain:
+    """What `--retrain` says.
+
+    Raises:
+        ConfigError: it says nothing that simulation.retrain takes.
+    """
+    value = int(text) if text.isdecimal() else text
+    try:
+        return TypeAdapter[Retrain](Retrain).validate_python(value)
+    except ValidationError:
+        text = f"--retrain: expected {words(Retrain)}, was {was(value)}"
+        raise ConfigError(text, "without it, params.yaml's simulation.retrain holds") from None
 
 
 def load_branch(project: Project, params: Params, name: str) -> Branch:

@@ -85,6 +85,11 @@ class Project:
         """Folder in which models are built: on the disk of the model folders, so that installing is a rename."""
         return self.root / "models" / ".staging" / branch
 
+    @property
+    def walk_forward(self) -> Path:
+        """Folder of `<branch>/<model>/<date>/`: models that `simulate` trained as time went on; may be removed."""
+        return self.state / "walk-forward"
+
     def evaluation(self, branch: str) -> Path:
         """Folder of a branch's held-out forecasts and metrics."""
         return self.root / "simulation" / "evaluation" / branch

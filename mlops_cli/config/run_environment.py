@@ -10,3 +10,6 @@ RUN_PID = "MLOPS_RUN_PID"
 
 STOP_NOTE = "MLOPS_STOP_NOTE"
 """File in which a stage leaves its error: DVC hands on no exit codes."""
+
+POOL = "MLOPS_POOL"
+"""Folder in which training processes leave their addresses, so that one stage after another finds them."""

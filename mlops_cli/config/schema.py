@@ -108,6 +108,12 @@ class FeatureSpec(Strict):
 
 Target = Literal["log_return", "close"]
 TrainerKind = Literal["ludwig", "naive", "drift"]
+# strict: YAML's true is no number of sessions
+Retrain = Annotated[
+    Literal["never", "monthly", "quarterly"] | Annotated[int, Field(strict=True, ge=1)],
+    Expect("never, monthly, quarterly or a whole number of sessions of at least 1"),
+]
+Strategy = Literal["auto", "sequential", "fleet", "ddp", "fsdp"]
 
 
 class Defaults(Strict):
@@ -128,12 +134,15 @@ class ModelFile(Defaults):
     team: Slug = Field(description="first part of the models' names")
     ticker: Ticker | None = Field(None, description="the one ticker; or give tickers")
     tickers: tuple[Ticker, ...] = Field((), description="many tickers: one model for each")
+    pool: bool = Field(False, description="the tickers train one model together, with the ticker as an input of it")
     suffix: Slug | None = Field(None, description="last part of the models' names, where a team has two on a ticker")
 
     @model_validator(mode="after")
     def _has_tickers(self) -> ModelFile:
         if (self.ticker is None) == (not self.tickers):
             raise ValueError("give either ticker: AAPL or tickers: [AAPL, MSFT]")
+        if self.pool and len(self.all_tickers) < 2:
+            raise ValueError("pool: true needs two tickers or more, e.g. tickers: [AAPL, MSFT]")
         return self
 
     @property
@@ -159,6 +168,7 @@ class ModelSpec(Strict):
     features: FeatureSpec
     target: Target
     ludwig: dict[str, Any] = Field(default_factory=dict)
+    pool: tuple[Ticker, ...] = Field((), description="tickers that train one model together with this one, itself too")
     file: str = Field("", description="where it was written, for messages; no part of the fingerprint")
 
 
@@ -190,12 +200,35 @@ class Training(Strict):
     shrinkage: Literal["pooled"] | Annotated[float, Field(ge=0, le=1)] = Field(
         "pooled", description="forecasts are multiplied by it: chosen on the validation sessions, or a number"
     )
+    strategy: Strategy = Field(
+        "auto", description="how Ludwig models train: together in fleets, one after another, or over several devices"
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="auto: fleets and ddp use CUDA where there is any"
+    )
+    bf16: bool = Field(False, description="on CUDA, fleets multiply in bfloat16: faster, less exact")
+    workers: int | None = Field(None, ge=1, le=1024, description="training processes; empty: one per core or GPU")
+    memory_gb: float | None = Field(
+        None, gt=0, description="no further training process starts beyond it; empty: what the machine has free"
+    )
+    executor: Literal["local", "ray"] = Field("local", description="where training processes run")
+    ray_address: str | None = Field(
+        None, description="ray://HOST:PORT or HOST:PORT of a Ray cluster; empty: one on this machine for the run"
+    )
+    median_stopping: int | None = Field(
+        None,
+        ge=1,
+        description="from this epoch on, models worse than the median of their fleet stop early; empty: never",
+    )
 
 
 class SimulationChoice(Strict):
     """Which scenario of `simulation/` holds the time that no model may see."""
 
     scenario: Slug = Field("demo", description="name of a file of simulation/, without .yaml")
+    retrain: Retrain = Field(
+        "never", description="train anew while the scenario goes on, every month, quarter or N sessions, and compare"
+    )
 
 
 class BranchSpec(Strict):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from mlops_cli.config.load import Branch
-from mlops_cli.config.schema import ModelSpec, TrainerKind
+from mlops_cli.config.schema import ModelSpec, TrainerKind, Training
 from mlops_cli.errors import DataError
 from mlops_cli.pipeline.stage import ItemFailure, read_note
 from mlops_cli.pipeline.tables import read_table
@@ -60,7 +61,11 @@ def plan_model(folder: Path, branch: Branch, start: date, spec: ModelSpec, upstr
     Raises:
         DataError: no table, or too few rows.
     """
-    split, inputs = model_rows(folder, branch, start, spec, upstream)
+    return plan_rows(*model_rows(folder, branch, start, spec, upstream), branch, spec)
+
+
+def plan_rows(split: Split, inputs: tuple[str, ...], branch: Branch, spec: ModelSpec) -> Plan:
+    """Plan the training of a model whose rows are at hand; see `model_rows`."""
     mark = training_mark(split, inputs, branch, spec)
     returns = np.log(split.train["next_close"] / split.train["last_close"])
     return Plan(
@@ -78,6 +83,7 @@ def training_mark(split: Split, inputs: tuple[str, ...], branch: Branch, spec: M
             "spec": spec.model_dump(exclude={"file"}),
             "validation": len(split.validation),
             "seed": branch.seed,
+            **_changing(branch.training),
             "versions": versions(spec.trainer),
             "graph": GRAPH_VERSION,
         }
@@ -88,18 +94,36 @@ def model_rows(
     folder: Path, branch: Branch, start: date, spec: ModelSpec, upstream: ItemFailure | None = None
 ) -> tuple[Split, tuple[str, ...]]:
     """A model's rows before `start`, cut into train and validation, and its input columns; see `plan_model`."""
+    table, inputs = model_table(folder, spec, upstream)
+    return split_rows(table, start, branch.training, spec.ticker), inputs
+
+
+def model_table(
+    folder: Path, spec: ModelSpec, upstream: ItemFailure | None = None
+) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """A model's whole feature table and its input columns; see `plan_model`."""
     table = read_table(folder, spec.name)
     note = read_note(folder / f"{spec.name}.json")
     if table is None or note is None:
         reason = upstream.reason if upstream else f"{spec.name}: no features in {folder}"
         raise DataError(reason, "" if upstream else "run: mlops featurize")
-    inputs = tuple(note["inputs"])
-    return split_rows(table, start, branch.training, spec.ticker), inputs
+    return table, tuple(note["inputs"])
+
+
+def _changing(training: Training) -> dict[str, float]:
+    """Settings that change what is learnt, where they are set; how it is computed changes nothing."""
+    found = {"median_stopping": training.median_stopping, "bf16": training.bf16}
+    return {key: value for key, value in found.items() if value}
 
 
 def versions(kind: TrainerKind) -> dict[str, str]:
     """The libraries on which a trainer's result depends."""
-    return {name: version(name) for name in LUDWIG_VERSIONS} if kind == "ludwig" else {}
+    return {name: _version(name) for name in LUDWIG_VERSIONS} if kind == "ludwig" else {}
+
+
+@cache
+def _version(library: str) -> str:
+    return version(library)  # 2 ms, and asked for twice for every model
 
 
 def group_of(spec: ModelSpec) -> str:

@@ -13,9 +13,9 @@ from uuid import uuid4
 
 from mlops_cli.config.load import Branch
 from mlops_cli.config.paths import Project
-from mlops_cli.config.run_environment import RUN_KEY, RUN_PID, STOP_NOTE
+from mlops_cli.config.run_environment import POOL, RUN_KEY, RUN_PID, STOP_NOTE
 from mlops_cli.errors import ConfigError, MlopsError, ServiceError, error_with
-from mlops_cli.pipeline.stage import ItemFailure, failures_of
+from mlops_cli.pipeline.stage import ItemFailure, failures_of, read_failures
 
 STAGES = ("ingest", "featurize", "train", "evaluate")
 
@@ -47,6 +47,8 @@ def _repro(project: Project, branches: Sequence[Branch], key: str, chosen_branch
     _check_ready(project, wanted)
     _stop_note(project, key).parent.mkdir(parents=True, exist_ok=True)
     again = [f"{stage}@{branch.name}" for branch in wanted for stage in _to_force(project, branch)]
+    if chosen_branch is None and any(read_failures(folder) for folder in _reports(project, wanted)):
+        again.append("simulate")
     if again:
         _dvc(project, key, ["repro", "--force", "--single-item", "--keep-going", *again])
     targets = [f"evaluate@{chosen_branch}"] if chosen_branch else []
@@ -80,7 +82,13 @@ def all_failures(project: Project, branches: Sequence[Branch]) -> list[ItemFailu
     for branch in branches:
         for failure in _first_causes(project, branch):
             found.setdefault((branch.name, failure.model), failure)
-    return list(found.values())
+    retrained = [failure for folder in _reports(project, branches) for failure in read_failures(folder)]
+    return [*found.values(), *retrained]
+
+
+def _reports(project: Project, branches: Sequence[Branch]) -> list[Path]:
+    """Where `simulate` notes which models of which branch it could not retrain."""
+    return [project.report(scenario) for scenario in sorted({branch.scenario for branch in branches})]
 
 
 def _first_causes(project: Project, branch: Branch) -> list[ItemFailure]:
@@ -128,6 +136,7 @@ def _dvc(project: Project, key: str, arguments: list[str]) -> int:
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
         RUN_KEY: key,
         RUN_PID: str(os.getpid()),
+        POOL: str(project.state / "pool" / key),
         STOP_NOTE: str(_stop_note(project, key)),
     }
     process = subprocess.Popen(

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+from dataclasses import replace
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 from mlops_cli.config.load import Branch
 from mlops_cli.config.paths import Project
 from mlops_cli.config.schema import ModelSpec
 from mlops_cli.errors import DataError, ModelError
+from mlops_cli.pipeline.parallel import each
 from mlops_cli.pipeline.plan import by_group, model_rows, training_mark
+from mlops_cli.pipeline.pools import member_mark, pool_mark
 from mlops_cli.registry.manifest import GRAPH, Manifest, Validation, file_hashes, read_manifest
 from mlops_cli.registry.predict import load_session, run_session
 from mlops_cli.registry.store import install, staging_folder
@@ -26,12 +31,20 @@ def shrink_branch(project: Project, branch: Branch, start: date) -> None:
     is no training. Baselines are what they are: their shrinkage is 1.
     """
     for specs in by_group(branch.models).values():
-        forecasts = {spec.name: found for spec in specs if (found := _forecasts(project, branch, start, spec))}
+        pool = _pool_mark(project, branch, start, specs) if specs[0].pool else None
+        # without the models, which would be sent to the processes with every few of them
+        results = each(partial(_forecasts, project, replace(branch, models=()), start, pool), specs)
+        forecasts = {
+            spec.name: found
+            for spec, found in zip(specs, results, strict=True)
+            if isinstance(found, ValidationForecasts)
+        }
         if not forecasts:
             continue
-        choice = _choice(branch, specs[0], list(forecasts.values()))
+        choice = group_choice(branch, specs[0], list(forecasts.values()))
         for name, found in forecasts.items():
-            _finish(project, project.models(branch.name) / name, choice, found)
+            # in the branch's staging folder: what a killed process leaves there, the next training removes
+            finish(project.models(branch.name) / name, project.staging(branch.name), choice, found)
 
 
 def validation_forecasts(folder: Path, split: Split, inputs: tuple[str, ...]) -> ValidationForecasts:
@@ -41,7 +54,14 @@ def validation_forecasts(folder: Path, split: Split, inputs: tuple[str, ...]) ->
     return ValidationForecasts(rows["last_close"].to_numpy(), rows["next_close"].to_numpy(), raw)
 
 
-def _choice(branch: Branch, spec: ModelSpec, forecasts: list[ValidationForecasts]) -> float:
+def group_choice(branch: Branch, spec: ModelSpec, forecasts: list[ValidationForecasts]) -> float:
+    """The shrinkage of a group: what training.shrinkage says, 1 for baselines.
+
+    Args:
+        branch: for its training settings.
+        spec: any model of the group.
+        forecasts: of all its models, at least one.
+    """
     if spec.trainer != "ludwig":
         return 1.0
     if branch.training.shrinkage == "pooled":
@@ -49,24 +69,43 @@ def _choice(branch: Branch, spec: ModelSpec, forecasts: list[ValidationForecasts
     return branch.training.shrinkage
 
 
-def _forecasts(project: Project, branch: Branch, start: date, spec: ModelSpec) -> ValidationForecasts | None:
+def _pool_mark(project: Project, branch: Branch, start: date, specs: list[ModelSpec]) -> str:
+    marks = []
+    for spec in specs:
+        with contextlib.suppress(DataError):  # cannot be trained: the others were without it
+            split, inputs = model_rows(project.features(branch.name), branch, start, spec)
+            marks.append(training_mark(split, inputs, branch, spec))
+    return pool_mark(marks)
+
+
+def _forecasts(
+    project: Project, branch: Branch, start: date, pool: str | None, spec: ModelSpec
+) -> ValidationForecasts | None:
     folder = project.models(branch.name) / spec.name
     try:
         split, inputs = model_rows(project.features(branch.name), branch, start, spec)
-        if read_manifest(folder).fingerprint != training_mark(split, inputs, branch, spec):
+        mark = training_mark(split, inputs, branch, spec)
+        if read_manifest(folder).fingerprint != (mark if pool is None else member_mark(mark, pool)):
             return None  # of an earlier training, which may have seen what validates now
         return validation_forecasts(folder, split, inputs)
     except (ModelError, DataError):
         return None  # not trained, or not any more: already listed among the stage's failures
 
 
-def _finish(project: Project, folder: Path, choice: float, forecasts: ValidationForecasts) -> None:
+def finish(folder: Path, scratch: Path, choice: float, forecasts: ValidationForecasts) -> None:
+    """Write the shrinkage into a model folder's graph and manifest, unless it stands there.
+
+    Args:
+        folder: the model's.
+        scratch: where it is rebuilt, on the same disk.
+        choice: the shrinkage.
+        forecasts: of its validation rows, for the manifest.
+    """
     before = read_manifest(folder)
     validation = Validation(mae_ratio_raw=forecasts.mae_ratio(1.0), mae_ratio=forecasts.mae_ratio(choice))
     if before.shrinkage == choice and before.validation == validation:
         return
-    # in the branch's staging folder: what a killed process leaves there, the next training removes
-    with staging_folder(project.staging(folder.parent.name), folder.name) as staged:
+    with staging_folder(scratch, folder.name) as staged:
         shutil.copytree(folder, staged, dirs_exist_ok=True)
         set_shrinkage(folder / GRAPH, staged / GRAPH, choice)
         finished: Manifest = before.model_copy(

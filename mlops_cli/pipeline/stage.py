@@ -55,13 +55,14 @@ class ItemFailure:
 
 @dataclass
 class StageReport:
-    """What became of a stage's items."""
+    """What became of a stage's items, and what else the user should know."""
 
     stage: str
     branch: str
     done: list[str] = field(default_factory=list)
     unchanged: list[str] = field(default_factory=list)
     failures: list[ItemFailure] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def fail(self, model: str, error: MlopsError) -> None:
         """Note a failure."""

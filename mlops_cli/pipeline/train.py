@@ -11,10 +11,11 @@ from pathlib import Path
 from mlops_cli.config.load import Branch
 from mlops_cli.config.paths import Project
 from mlops_cli.config.schema import ModelSpec, Scenario, TrainerKind
-from mlops_cli.errors import MlopsError, ModelError, TrainingError
+from mlops_cli.errors import ConfigError, MlopsError, ModelError, TrainingError, bounded
 from mlops_cli.pipeline.plan import Plan, group_of, model_rows, plan_model, versions
+from mlops_cli.pipeline.pools import trained_together, with_pool_marks
 from mlops_cli.pipeline.shrink import shrink_branch, validation_forecasts
-from mlops_cli.pipeline.stage import Progress, StageReport, branch_lock, chosen, close_stage, failures_of
+from mlops_cli.pipeline.stage import ItemFailure, Progress, StageReport, branch_lock, chosen, close_stage, failures_of
 from mlops_cli.registry.manifest import Manifest, Validation, file_hashes, read_manifest
 from mlops_cli.registry.store import check_files, install, model_folders
 from mlops_cli.tracking.tracker import RunContext, Tracker, TrainedModel
@@ -77,6 +78,7 @@ class _Training:
         self._staging = project.staging(branch.name)
         self._untracked = project.state / "untracked" / branch.name
         self._start = scenario.start
+        self._alone: dict[str, list[str]] = {}  # why models could not train in a fleet, to which
         self._tools = tools
         self._progress = progress
 
@@ -89,19 +91,36 @@ class _Training:
 
     def plan(self, models: list[ModelSpec]) -> list[Plan]:
         """What is left to train."""
-        upstream = failures_of(self._features, models)
+        upstream = failures_of(self._features, self.branch.models)
+        wanted = {spec.name for spec in models}
         todo = []
-        for spec in models:
-            try:
-                plan = plan_model(self._features, self.branch, self._start, spec, upstream.get(spec.name))
-            except MlopsError as error:
-                self.report.fail(spec.name, error)
-                continue
-            if _is_trained(self.folder / spec.name, plan.mark):
-                self.report.unchanged.append(spec.name)
+        for specs in trained_together(models, self.branch.models):
+            plans = self._plans(specs, upstream, wanted)
+            missing = [name for plan in plans if not is_trained(self.folder / (name := plan.spec.name), plan.mark)]
+            if not wanted.intersection(missing):
+                self.report.unchanged += [plan.spec.name for plan in plans if plan.spec.name in wanted]
+            elif all(plan.spec.name in wanted for plan in plans):
+                todo += plans  # of a pool all: one training gives them all
             else:
-                todo.append(plan)
+                self._refuse_part(plans, wanted)
         return todo
+
+    def _plans(self, specs: list[ModelSpec], upstream: dict[str, ItemFailure], wanted: set[str]) -> list[Plan]:
+        """Plans of models that are trained together; those that cannot be trained are reported where asked for."""
+        plans = []
+        for spec in specs:
+            try:
+                plans.append(plan_model(self._features, self.branch, self._start, spec, upstream.get(spec.name)))
+            except MlopsError as error:
+                if spec.name in wanted:
+                    self.report.fail(spec.name, error)
+        return with_pool_marks(plans) if specs[0].pool else plans
+
+    def _refuse_part(self, plans: list[Plan], wanted: set[str]) -> None:
+        names = [plan.spec.name for plan in plans]
+        for name in wanted.intersection(names):
+            text = f"{name}: must be trained together with the others of its pool: {bounded(names)}"
+            self.report.fail(name, ConfigError(text, "leave --only out, or give a glob that fits them all"))
 
     def fit(self, todo: list[Plan]) -> None:
         """Train; each result is installed or listed as a failure."""
@@ -120,6 +139,8 @@ class _Training:
 
     def _fit_kind(self, kind: TrainerKind, plans: dict[str, Plan]) -> None:
         left = dict(plans)
+        if kind == "ludwig":  # this process then has nothing to do but to wait for Ludwig to start
+            self._tools.tracker.prepare()
         try:
             for result in self._tools.trainer(kind).fit(
                 [self._job(plan) for plan in plans.values()], self._progress.doing
@@ -130,10 +151,19 @@ class _Training:
                     self.report.refuse(name, result.reason, result.exit_code)
                 else:
                     self._install(plan, result)
+                    self._note(name, result)
                 self._progress.done()
         except TrainingError as error:  # the trainer as a whole
             for name in left:
                 self.report.fail(name, error)
+        for reason, names in self._alone.items():
+            self.report.notes.append(f"trained one after another, not in a fleet: {bounded(names)}: {reason}")
+        self._alone.clear()
+
+    def _note(self, name: str, result: Fitted) -> None:
+        reason = result.facts.get("not_in_fleet")
+        if reason:
+            self._alone.setdefault(str(reason), []).append(name)
 
     def track(self) -> None:
         """Tell the tracker about every model that it has not heard of, those of a killed run included."""
@@ -155,23 +185,7 @@ class _Training:
         try:
             split, inputs = model_rows(self._features, self.branch, self._start, spec)
             ratio = validation_forecasts(folder, split, inputs).mae_ratio(1.0)
-            manifest = Manifest(
-                **spec.model_dump(include={"name", "team", "ticker", "exchange", "trainer", "target"}),
-                features=spec.features,
-                inputs=inputs,
-                fingerprint=plan.mark,
-                group=group_of(spec),
-                seed=self.branch.seed,
-                train=plan.train,
-                validation_rows=plan.validation,
-                trained_until=plan.trained_until,
-                drift=plan.drift,
-                validation=Validation(mae_ratio_raw=ratio),
-                epochs=result.epochs,
-                facts=result.facts,
-                versions=versions(spec.trainer),
-                files=file_hashes(folder),
-            )
+            manifest = manifest_of(plan, self.branch, result, ratio)
             manifest.write(folder)
             self._untracked.mkdir(parents=True, exist_ok=True)
             (self._untracked / spec.name).touch()
@@ -211,7 +225,30 @@ class _Training:
         )
 
 
-def _is_trained(folder: Path, mark: str) -> bool:
+def manifest_of(plan: Plan, branch: Branch, result: Fitted, mae_ratio_raw: float) -> Manifest:
+    """What is known about a model that was just trained in its job's folder; its shrinkage is not chosen yet."""
+    spec = plan.spec
+    return Manifest(
+        **spec.model_dump(include={"name", "team", "ticker", "exchange", "trainer", "target"}),
+        features=spec.features,
+        inputs=plan.inputs,
+        fingerprint=plan.mark,
+        group=group_of(spec),
+        seed=branch.seed,
+        train=plan.train,
+        validation_rows=plan.validation,
+        trained_until=plan.trained_until,
+        drift=plan.drift,
+        validation=Validation(mae_ratio_raw=mae_ratio_raw),
+        epochs=result.epochs,
+        facts=result.facts,
+        versions=versions(spec.trainer),
+        files=file_hashes(result.job.folder),
+    )
+
+
+def is_trained(folder: Path, mark: str) -> bool:
+    """Whether a whole model folder of this fingerprint is there, be it finished or still without shrinkage."""
     try:
         manifest = read_manifest(folder)
         if manifest.fingerprint != mark:

@@ -12,8 +12,10 @@ from mlops_cli.errors import ConfigError, bounded
 
 TARGET = "target"
 HISTORY = "history"
+TICKER = "ticker"  # of pooled models: a category input
 SPLIT = "split"
 NOT_OURS = {"backend", "hyperopt"}  # of a plain Ludwig config: Ludwig's own trainer would pass over them
+SPECIAL_TYPES = {HISTORY: "timeseries", TICKER: "category"}
 RECURRENT_DEFAULT = {"type": "rnn", "cell_type": "gru", "state_size": 32}
 
 
@@ -54,7 +56,7 @@ def build_config(spec: ModelSpec, inputs: Sequence[str]) -> dict[str, Any]:
             "set training.validation_sessions in params.yaml and start in the scenario",
         )
     preprocessing[SPLIT] = {"type": "fixed", "column": SPLIT}
-    config["input_features"] = _input_features(config.get("input_features"), inputs, where)
+    config["input_features"] = _input_features(config.get("input_features"), inputs, bool(spec.pool), where)
     config["output_features"] = [_output_feature(config.get("output_features"), where)]
     defaults = _section(config, "defaults", where)
     number = _section(defaults, "number", f"{where}.defaults")
@@ -66,7 +68,10 @@ def build_config(spec: ModelSpec, inputs: Sequence[str]) -> dict[str, Any]:
 
 
 def layout(config: dict[str, Any], inputs: Sequence[str]) -> list[InputSlice]:
-    """Where each Ludwig input feature of `config` stands among `inputs`, in the order of the config."""
+    """Where each Ludwig input feature of `config` stands among `inputs`, in the order of the config.
+
+    The ticker of a pooled model stands nowhere: it is the same in all rows of a ticker.
+    """
     steps = history_inputs(inputs)
     at = {name: position for position, name in enumerate(inputs)}
     return [
@@ -74,6 +79,7 @@ def layout(config: dict[str, Any], inputs: Sequence[str]) -> list[InputSlice]:
         if feature["name"] == HISTORY
         else InputSlice(feature["name"], at[feature["name"]], 1)
         for feature in config["input_features"]
+        if feature["name"] != TICKER
     ]
 
 
@@ -87,13 +93,15 @@ def _section(parent: dict[str, Any], key: str, where: str) -> dict[str, Any]:
     return section
 
 
-def _input_features(given: Any, inputs: Sequence[str], where: str) -> list[dict[str, Any]]:
+def _input_features(given: Any, inputs: Sequence[str], pooled: bool, where: str) -> list[dict[str, Any]]:
     steps = history_inputs(inputs)
-    known = [name for name in inputs if name not in steps] + ([HISTORY] if steps else [])
+    known = [name for name in inputs if name not in steps] + ([HISTORY] if steps else []) + ([TICKER] if pooled else [])
     if given is None:
-        given = [{"name": name, "type": "timeseries" if name == HISTORY else "number"} for name in known]
+        given = [{"name": name} for name in known]
     if not isinstance(given, list) or not given:
         raise ConfigError(f"{where}.input_features: expected a list of features, was {given!r}")
+    if pooled and not any(isinstance(feature, dict) and feature.get("name") == TICKER for feature in given):
+        given = [*given, {"name": TICKER}]
     return [
         _input_feature(feature, known, len(steps), f"{where}.input_features[{i}]") for i, feature in enumerate(given)
     ]
@@ -105,8 +113,7 @@ def _input_feature(feature: Any, known: list[str], steps: int, where: str) -> di
     name = feature["name"]
     if name not in known:
         raise ConfigError(f"{where}.name: no column {name!r} in the feature set", f"columns: {bounded(known, 40)}")
-    expected = "timeseries" if name == HISTORY else "number"
-    complete = _only(feature, {"type": expected, "column": name}, where)
+    complete = _only(feature, {"type": SPECIAL_TYPES.get(name, "number"), "column": name}, where)
     preprocessing = _section(complete, "preprocessing", where)
     if name == HISTORY:
         whole = {"timeseries_length_limit": steps, "window_size": 0}

@@ -1,60 +1,133 @@
-"""The training process: imports Ludwig once, then takes jobs, one JSON line each, until its input ends.
+"""The training process: imports Ludwig once, then takes tasks over a local connection, until nobody needs it.
 
-Started by `LudwigTrainer` as `python -m mlops_cli.training.ludwig_worker GRAPHS`, where GRAPHS is the folder of
-exported architectures. Lines in: a job. Lines out: `{"ready"}` once, then one result per job. When the parent is
-gone, however it went, the input ends and so does this process.
+Started as `python -m mlops_cli.training.ludwig_worker GRAPHS NOTE OWNER`: the folder of exported architectures, the
+file in which it leaves its address once Ludwig is imported, and the process whose end is its own. Whoever reads the
+note connects, sends tasks (`tasks.task_to_json`), and gets `{"doing": ...}`, one `{"result": ...}` per job and
+`{"done": true}` back. A connection that ends while a task is at work ends the process: nobody would take the result.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
 import queue
+import secrets
 import signal
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing import AuthenticationError
+from multiprocessing.connection import Connection, Listener
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
-from mlops_cli.errors import MlopsError
-from mlops_cli.training.trainer import Fitted, TrainJob
-from mlops_cli.training.wire import job_from_json
+import psutil
 
-Fit = Callable[[TrainJob], Fitted]
+from mlops_cli.training.tasks import Task, task_from_json
+from mlops_cli.training.trainer import Failed, Fitted
+from mlops_cli.training.wire import result_to_json
+
+Tick = Callable[[str], None]
+Fit = Callable[[Task, Tick], Iterator[Fitted | Failed]]
+HERE = "127.0.0.1"
+OWNER_POLL_SECONDS = 0.5
 
 
 def main() -> None:
-    """Train with Ludwig until the input ends."""
-    serve(_load_ludwig)
+    """Train with Ludwig until nobody needs it."""
+    serve(lambda: load_ludwig(Path(sys.argv[-3])))
 
 
 def serve(load: Callable[[], Fit]) -> None:
-    """Answer jobs on the standard input until it ends.
+    """Take tasks until the owner is gone, or the note.
 
     Args:
-        load: gives what fits a job; may take its time and print what it likes.
+        load: gives what fits a task; may take its time and print what it likes.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle; it ends us by closing the input
-    answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # what libraries print must not mix with the answers
-    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
-    threading.Thread(target=_read, args=(lines,), daemon=True).start()
+    note, owner = Path(sys.argv[-2]), int(sys.argv[-1])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the owner's to handle
+    os.dup2(2, 1)  # what libraries print goes to the log
+    _end_with(owner, None)
     fit = load()
-    _answer(answers, {"ready": os.getpid()})
-    while True:
-        _answer(answers, _result(fit, job_from_json(lines.get())))
+    key = secrets.token_bytes(32)
+    with Listener((HERE, 0), authkey=key) as listener:
+        _leave(note, {"port": listener.address[1], "key": key.hex(), "pid": os.getpid()})
+        _end_with(owner, note)
+        while True:
+            with contextlib.suppress(AuthenticationError, EOFError, ConnectionError), listener.accept() as connection:
+                _converse(connection, fit)
 
 
-def _load_ludwig() -> Fit:
+def _converse(connection: Connection[Any, Any], fit: Fit) -> None:
+    """Answer one partner until it goes."""
+    tasks: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+    busy = threading.Event()
+
+    def read() -> None:
+        try:
+            while True:
+                line = connection.recv_bytes().decode()
+                busy.set()
+                tasks.put(line)
+        except (EOFError, OSError):
+            if busy.is_set():
+                os._exit(0)
+            tasks.put(None)
+
+    threading.Thread(target=read, daemon=True).start()
+    while (line := tasks.get()) is not None:
+        for result in fit(task_from_json(line), lambda text: _send(connection, {"doing": text})):
+            _send(connection, {"result": result_to_json(result)})
+        busy.clear()
+        _send(connection, {"done": True})
+
+
+def _send(connection: Connection[Any, Any], message: dict[str, Any]) -> None:
+    connection.send_bytes(json.dumps(message).encode())
+
+
+def _leave(note: Path, content: dict[str, Any]) -> None:
+    """Write the note, readable by its owner alone, whole or not at all."""
+    part = note.with_name(f".{note.name}.part")
+    with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        json.dump(content, file)
+    os.replace(part, note)
+
+
+def _end_with(owner: int, note: Path | None) -> None:
+    """End this process when the owner is gone, however it went, or when the note was taken away."""
+
+    def watch() -> None:
+        try:
+            process = psutil.Process(owner)
+            while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+                if note is not None and not note.exists():
+                    break
+                time.sleep(OWNER_POLL_SECONDS)
+        except psutil.NoSuchProcess:
+            pass
+        if note is not None:
+            note.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # others wait there
+                note.parent.rmdir()
+        os._exit(0)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def load_ludwig(graphs: Path) -> Fit:
+    """Import Ludwig into this process; what fits a task, with exported architectures kept in `graphs`."""
     _lighten_import()
-    from mlops_cli.training.ludwig_fit import LudwigFitter, prepare_process
+    from mlops_cli.training.engine.ludwig_fit import prepare_process
+    from mlops_cli.training.engine.ludwig_work import LudwigWork
 
     gc.freeze()
     gc.enable()
     prepare_process()
-    return LudwigFitter(Path(sys.argv[1])).fit
+    return LudwigWork(graphs).fit
 
 
 def _lighten_import() -> None:
@@ -66,27 +139,6 @@ def _lighten_import() -> None:
     yaml.SafeLoader = yaml.CSafeLoader  # type: ignore[misc, assignment]
     # 8-bit optimizers for CUDA, which is not used here; Ludwig does without where it is missing
     sys.modules["bitsandbytes"] = None  # type: ignore[assignment]
-
-
-def _read(lines: queue.SimpleQueue[str]) -> None:
-    for line in sys.stdin:
-        lines.put(line)
-    # the parent may have died in the middle of a job: nobody would take the result
-    os._exit(0)
-
-
-def _result(fit: Fit, job: TrainJob) -> dict[str, Any]:
-    try:
-        fitted = fit(job)
-    except MlopsError as error:
-        return {"failed": str(error), "exit_code": error.exit_code}
-    except OSError as error:
-        return {"failed": f"{job.spec.name}: {error}", "exit_code": 5}
-    return {"epochs": fitted.epochs, "facts": fitted.facts}
-
-
-def _answer(answers: TextIO, message: dict[str, Any]) -> None:
-    answers.write(json.dumps(message) + "\n")
 
 
 if __name__ == "__main__":

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
 from mlops_cli.errors import DataError
+from mlops_cli.training.ludwig_config import HISTORY, SPLIT, TARGET, TICKER, history_inputs
 from mlops_cli.training.trainer import TrainJob
 
 
@@ -19,3 +21,24 @@ def read_rows(job: TrainJob) -> pd.DataFrame:
     except (OSError, ValueError) as error:  # pyarrow's ArrowInvalid is a ValueError
         raise DataError(f"{job.spec.name}: {job.features} cannot be read: {error}", "run: mlops featurize") from error
     return table.loc[(table["target_session"] < pd.Timestamp(job.end)) & table["target"].notna()]
+
+
+def training_rows(job: TrainJob) -> pd.DataFrame:
+    """The job's rows in the form Ludwig reads: input columns, `history` as text, target, split 0/1 by date.
+
+    Those of a pooled job also say their ticker.
+
+    Raises:
+        DataError: the feature table is missing or damaged.
+    """
+    seen = read_rows(job)
+    steps = history_inputs(job.inputs)
+    plain = [name for name in job.inputs if name not in steps]
+    rows = seen[[*plain, TARGET]].astype(np.float32)
+    if steps:
+        values = seen[steps].to_numpy(np.float32)
+        rows[HISTORY] = [" ".join(f"{value:.9g}" for value in row) for row in values]
+    if job.spec.pool:
+        rows[TICKER] = job.spec.ticker
+    rows[SPLIT] = np.where(seen.index < pd.Timestamp(job.validation_start), 0, 1)
+    return rows.reset_index(drop=True)

@@ -62,7 +62,10 @@ class Failed:
 class Trainer(Protocol):
     """Fits jobs, in any order; yields exactly one result per job and never raises for one job's sake."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What the configs call it."""
+        ...
 
     def fit(self, jobs: Sequence[TrainJob], progress: Callable[[str], None]) -> Iterator[Fitted | Failed]:
         """Train all jobs; call `progress` with a short line about what is being done."""

@@ -1,13 +1,14 @@
-"""Train jobs as lines of JSON, for worker processes."""
+"""Train jobs and their results as JSON, for training processes."""
 
 from __future__ import annotations
 
 import json
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 from mlops_cli.config.schema import ModelSpec
-from mlops_cli.training.trainer import TrainJob
+from mlops_cli.training.trainer import Failed, Fitted, TrainJob
 
 
 def job_to_json(job: TrainJob) -> str:
@@ -38,3 +39,18 @@ def job_from_json(line: str) -> TrainJob:
         seed=data["seed"],
         folder=Path(data["folder"]),
     )
+
+
+def result_to_json(result: Fitted | Failed) -> dict[str, Any]:
+    """A result without its job, of which the folder stays as the key: a name may come twice."""
+    job = {"folder": str(result.job.folder)}
+    if isinstance(result, Failed):
+        return {**job, "failed": result.reason, "exit_code": result.exit_code}
+    return {**job, "epochs": result.epochs, "facts": result.facts}
+
+
+def result_from_json(job: TrainJob, data: dict[str, Any]) -> Fitted | Failed:
+    """The inverse of `result_to_json`."""
+    if "failed" in data:
+        return Failed(job, data["failed"], data["exit_code"])
+    return Fitted(job, data["epochs"], data["facts"])

@@ -10,7 +10,8 @@ import pytest
 
 HEAVY = [
     "alpaca", "bokeh_sampledata", "dvc", "exchange_calendars", "ludwig", "matplotlib", "mlflow", "numpy", "onnx",
-    "onnxruntime", "pandas", "psutil", "pyarrow", "scipy", "statsmodels", "talib", "tenacity", "torch", "yfinance",
+    "onnxruntime", "pandas", "psutil", "pyarrow", "ray", "scipy", "statsmodels", "talib", "tenacity", "torch",
+    "yfinance",
 ]  # fmt: skip
 
 PROGRAM = """

@@ -16,6 +16,7 @@ from mlops_cli.training.ludwig_trainer import LudwigTrainer
 from mlops_cli.training.onnx_graph import INPUT, OUTPUT, RAW_OUTPUT, SHRINKAGE
 from mlops_cli.training.onnx_session import start_session
 from mlops_cli.training.trainer import Failed, Fitted, Trainer, TrainJob
+from mlops_cli.training.worker_pool import PoolSettings
 from tests.fakes.linear_trainer import LinearTrainer
 from tests.fakes.train_jobs import make_job, model_spec, poisoned_job, same_job
 
@@ -57,7 +58,7 @@ def trainer_of(kind: str, folder: Path) -> Trainer:
         case "naive" | "drift":
             return BaselineTrainer(kind)
         case "ludwig":
-            return LudwigTrainer(folder / "worker.log", folder / "graphs")
+            return LudwigTrainer(PoolSettings(folder / "graphs", folder / "logs"))
         case _:
             return LinearTrainer(refuse=("refused", "broken"))
 

@@ -45,6 +45,8 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
     # the second branch gives DVC something to go on with when a stage of the first one fails
     branches = {"main": "{collection: [configs/mine]}", "run": "{collection: [configs/other.yaml]}"}
     cli = new_project(folder / "p", tables, configs, branches)
+    # one after another: a fleet this small would be trained and installed in one go
+    assert cli.mlops("ingest", "--set", "training.strategy=sequential").returncode == 0
     cli.dvc("repro", "featurize")
     whole = cli.copy(folder / "undisturbed")
     done = whole.mlops("train")
@@ -140,6 +142,8 @@ def test_kill_9_in_the_middle_of_training_with_ludwig(tmp_path: Path) -> None:
     cli.write(
         "configs/mine/wrong.yaml", "team: wrong\nticker: AAA\nfeatures: small\nludwig: {combiner: {type: konkat}}\n"
     )
+    # one after another: a fleet this small would be trained and installed in one go
+    assert cli.mlops("ingest", "--set", "training.strategy=sequential").returncode == 0
     cli.dvc("repro", "featurize")
     whole = cli.copy(tmp_path / "undisturbed")
     with cli.start("mlops", "run") as tree:

@@ -1,4 +1,4 @@
-"""Training of one model with the real Ludwig, inside the worker process: the only module that imports it."""
+"""Training of one model with the real Ludwig, inside a training process: no other process imports it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +19,23 @@ import onnx
 import pandas as pd
 import torch
 from ludwig.api import LudwigModel
+from ludwig.backend.base import LocalBackend
 from ludwig.config_validation.validation import get_validator
 
 from mlops_cli.errors import ConfigError, TrainingError, bounded
+from mlops_cli.training.engine.onnx_export import LEAST_CLOSE, Forecaster, GraphTemplate
+from mlops_cli.training.engine.pooled_forecaster import PooledForecaster
 from mlops_cli.training.ludwig_config import (
     HISTORY,
-    SPLIT,
     TARGET,
     build_config,
     history_inputs,
     layout,
 )
 from mlops_cli.training.ludwig_refusal import refusal_text, unknown_keys
-from mlops_cli.training.onnx_export import LEAST_CLOSE, Forecaster, GraphTemplate
 from mlops_cli.training.onnx_graph import INPUT, LARGEST_LOG_RETURN, RAW_OUTPUT
 from mlops_cli.training.onnx_session import SESSION_FAILURES, start_session
-from mlops_cli.training.rows import read_rows
+from mlops_cli.training.rows import training_rows
 from mlops_cli.training.trainer import Fitted, TrainJob
 
 WEIGHTS, METADATA, SETTINGS = (
@@ -66,16 +68,38 @@ LIBRARY_FAILURES: tuple[type[Exception], ...] = (
 get_validator().check_schema = classmethod(lambda cls, *args, **kwargs: None)
 
 
+@dataclass(frozen=True)
+class Trained:
+    """A model as Ludwig left it: `job.folder` of the job it was trained for holds `ludwig/`.
+
+    Attributes:
+        config: what Ludwig was given.
+        model: the model, with its best weights.
+        epochs: losses.
+    """
+
+    config: dict[str, Any]
+    model: LudwigModel
+    epochs: list[dict[str, float]]
+
+
 class LudwigFitter:
     """Fits jobs one after another; keeps the exported graph of each architecture it has met.
 
     Args:
         graphs: folder that keeps exported architectures between processes.
+        backend: Ludwig's backend; its local one if None.
     """
 
-    def __init__(self, graphs: Path) -> None:
+    def __init__(self, graphs: Path, backend: LocalBackend | None = None) -> None:
         self._graphs = graphs
+        self._backend = backend
         self._templates: dict[str, GraphTemplate] = {}
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process writes what is trained: one of those that train together does."""
+        return self._backend is None or bool(self._backend.is_coordinator())
 
     def fit(self, job: TrainJob) -> Fitted:
         """Train, save Ludwig's files and the checked ONNX graph into `job.folder`.
@@ -84,74 +108,96 @@ class LudwigFitter:
             ConfigError: Ludwig refuses the config.
             TrainingError: the training broke down, or the graph does not agree with Ludwig.
         """
-        config = build_config(job.spec, job.inputs)
         rows = training_rows(job)
-        model = _model(job, config)
-        epochs = _train(job, model, rows)
-        forecaster = _forecaster(job, config, model)
-        difference = self._export(job, forecaster, model, rows)
+        return self.export(job, self.train(job, rows), rows)
+
+    def train(self, job: TrainJob, rows: pd.DataFrame) -> Trained:
+        """Train on `rows` (of `training_rows`) and save Ludwig's files; raises as `fit` does."""
+        config = self.config(job)
+        model = new_model(job, config, self._backend)
+        return Trained(config, model, _train(job, model, rows, self.writes))
+
+    def config(self, job: TrainJob) -> dict[str, Any]:
+        """What Ludwig is given for a job.
+
+        Raises:
+            ConfigError: it cannot be honoured.
+        """
+        return build_config(job.spec, job.inputs)
+
+    def export(self, job: TrainJob, trained: Trained, rows: pd.DataFrame) -> Fitted:
+        """Write the ONNX graph for the job's ticker into `job.folder`, compared with Ludwig on the job's `rows`.
+
+        Raises:
+            TrainingError: the training diverged, or the graph does not agree with Ludwig.
+        """
+        forecaster = _forecaster(job, trained)
+        difference = self._export(job, forecaster, trained.model, rows)
         return Fitted(
             job,
-            epochs=epochs,
+            epochs=trained.epochs,
             facts={
                 "parameters": sum(weights.numel() for weights in forecaster.ecd.parameters()),
-                "best_epoch": int(np.nanargmin([epoch["validation_loss"] for epoch in epochs])) + 1,
+                "best_epoch": int(np.nanargmin([epoch["validation_loss"] for epoch in trained.epochs])) + 1,
                 "onnx_difference": difference,
             },
         )
 
+    def graph(self, forecaster: Forecaster, columns: int) -> GraphTemplate:
+        """The exported architecture of a model with so many input columns; exported at the first."""
+        key = forecaster.architecture()
+        if key not in self._templates:
+            self._templates[key] = GraphTemplate(forecaster, columns, self._graphs)
+        return self._templates[key]
+
     def _export(self, job: TrainJob, forecaster: Forecaster, model: LudwigModel, rows: pd.DataFrame) -> float:
         path = job.folder / "model.onnx"
-        with _refusing(f"{job.spec.name}: this architecture cannot be exported", OTHER_ARCHITECTURE):
-            key = forecaster.architecture()
-            if key not in self._templates:
-                self._templates[key] = GraphTemplate(forecaster, len(job.inputs), self._graphs)
-            onnx.save(self._templates[key].fill(forecaster), path)
-            ours, ludwigs = _graph_forecasts(path, job, rows), _ludwig_forecasts(model, job, rows)
-        largest = float(np.abs(ludwigs).max())
-        if not largest <= LARGEST_LOG_RETURN:
-            raise TrainingError(
-                f"{job.spec.name}: training diverged, it forecasts log returns of {largest:.2g}", LOWER_RATE
-            )
-        difference = float(np.abs(ours - ludwigs).max())
-        if not difference <= AGREEMENT:
-            raise TrainingError(
-                f"{job.spec.name}: the exported graph differs from Ludwig's predict by {difference:.2g} "
-                f"(allowed: {AGREEMENT:g})",
-                OTHER_ARCHITECTURE,
-            )
-        return difference
+        with refusing(f"{job.spec.name}: this architecture cannot be exported", OTHER_ARCHITECTURE):
+            onnx.save(self.graph(forecaster, len(job.inputs)).fill(forecaster), path)
+            ours, ludwigs = graph_forecasts(path, job, rows), _ludwig_forecasts(model, job, rows)
+        return checked_difference(job, ours, ludwigs)
 
 
-def _forecaster(job: TrainJob, config: dict[str, Any], model: LudwigModel) -> Forecaster:
-    ecd: Any = model.model
-    metadata: Any = model.training_set_metadata
-    close_column = job.inputs.index("close") if job.spec.target == "close" else None
-    parts = layout(config, job.inputs)
-    return Forecaster(ecd.cpu().eval(), parts, len(job.inputs), metadata, close_column).eval()
-
-
-def training_rows(job: TrainJob) -> pd.DataFrame:
-    """The job's rows in the form Ludwig reads: input columns, `history` as text, target, split 0/1 by date.
+def checked_difference(job: TrainJob, ours: npt.NDArray[np.float64], ludwigs: npt.NDArray[np.float64]) -> float:
+    """The largest difference between forecasts of the exported graph and of Ludwig, log returns (rows,) each.
 
     Raises:
-        DataError: the feature table is missing or damaged.
+        TrainingError: they differ, or are beyond all sense.
     """
-    seen = read_rows(job)
-    steps = history_inputs(job.inputs)
-    plain = [name for name in job.inputs if name not in steps]
-    rows = seen[[*plain, TARGET]].astype(np.float32)
-    if steps:
-        values = seen[steps].to_numpy(np.float32)
-        rows[HISTORY] = [" ".join(f"{value:.9g}" for value in row) for row in values]
-    rows[SPLIT] = np.where(seen.index < pd.Timestamp(job.validation_start), 0, 1)
-    return rows.reset_index(drop=True)
+    largest = float(np.abs(ludwigs).max())
+    if not largest <= LARGEST_LOG_RETURN:
+        raise TrainingError(
+            f"{job.spec.name}: training diverged, it forecasts log returns of {largest:.2g}", LOWER_RATE
+        )
+    difference = float(np.abs(ours - ludwigs).max())
+    if not difference <= AGREEMENT:
+        raise TrainingError(
+            f"{job.spec.name}: the exported graph differs from Ludwig's predict by {difference:.2g} "
+            f"(allowed: {AGREEMENT:g})",
+            OTHER_ARCHITECTURE,
+        )
+    return difference
 
 
-def _model(job: TrainJob, config: dict[str, Any]) -> LudwigModel:
+def _forecaster(job: TrainJob, trained: Trained) -> Forecaster:
+    ecd: Any = trained.model.model
+    metadata: Any = trained.model.training_set_metadata
+    close_column = job.inputs.index("close") if job.spec.target == "close" else None
+    parts = layout(trained.config, job.inputs)
+    known = (ecd.cpu().eval(), parts, len(job.inputs), metadata, close_column)
+    return (PooledForecaster(*known, ticker=job.spec.ticker) if job.spec.pool else Forecaster(*known)).eval()
+
+
+def new_model(job: TrainJob, config: dict[str, Any], backend: LocalBackend | None = None) -> LudwigModel:
+    """Ludwig's model for a config, not trained.
+
+    Raises:
+        ConfigError: Ludwig refuses the config, or would pass over some of it.
+    """
     where = job.spec.file or job.spec.name
     try:
-        model = LudwigModel(config, logging_level=logging.ERROR)
+        # left to itself, Ludwig takes to a Ray cluster that happens to run on this machine
+        model = LudwigModel(config, logging_level=logging.ERROR, backend=backend or "local")
     except LIBRARY_FAILURES as refusal:
         raise ConfigError(f"{where}: Ludwig refuses the config: {refusal_text(refusal)}", HELP) from refusal
     unknown = unknown_keys(config, model.config_obj.to_dict())
@@ -161,11 +207,11 @@ def _model(job: TrainJob, config: dict[str, Any]) -> LudwigModel:
     return model
 
 
-def _train(job: TrainJob, model: LudwigModel, rows: pd.DataFrame) -> list[dict[str, float]]:
+def _train(job: TrainJob, model: LudwigModel, rows: pd.DataFrame, writes: bool) -> list[dict[str, float]]:
     # inside the job's folder: when this process is killed, what it leaves is removed with that
     with tempfile.TemporaryDirectory(dir=job.folder) as scratch, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with _refusing(f"{job.spec.name}: training broke down", HELP):
+        with refusing(f"{job.spec.name}: training broke down", HELP):
             results = model.train(
                 dataset=rows,
                 output_directory=scratch,
@@ -182,7 +228,8 @@ def _train(job: TrainJob, model: LudwigModel, rows: pd.DataFrame) -> list[dict[s
             raise TrainingError(f"{job.spec.name}: training gave no validation loss", hint)
         if not np.isfinite([epoch["validation_loss"] for epoch in epochs]).any():
             raise TrainingError(f"{job.spec.name}: the validation loss is not a number", LOWER_RATE)
-        _keep(Path(results.output_directory) / "model", job.folder / "ludwig")
+        if writes:
+            _keep(Path(results.output_directory) / "model", job.folder / "ludwig")
     return epochs
 
 
@@ -214,7 +261,8 @@ def _ludwig_forecasts(model: LudwigModel, job: TrainJob, rows: pd.DataFrame) -> 
     return forecasts
 
 
-def _graph_forecasts(path: Path, job: TrainJob, rows: pd.DataFrame) -> npt.NDArray[np.float64]:
+def graph_forecasts(path: Path, job: TrainJob, rows: pd.DataFrame) -> npt.NDArray[np.float64]:
+    """What the graph at `path` forecasts for the last rows of a job, unshrunk log returns (COMPARED_ROWS,)."""
     compared = rows.tail(COMPARED_ROWS)
     inputs = compared.reindex(columns=list(job.inputs)).to_numpy(np.float32, copy=True)
     steps = history_inputs(job.inputs)
@@ -227,7 +275,7 @@ def _graph_forecasts(path: Path, job: TrainJob, rows: pd.DataFrame) -> npt.NDArr
 
 
 @contextmanager
-def _refusing(what: str, hint: str) -> Iterator[None]:
+def refusing(what: str, hint: str) -> Iterator[None]:
     """Turn what the libraries raise into words for the user.
 
     Raises:

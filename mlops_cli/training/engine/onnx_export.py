@@ -88,13 +88,8 @@ class Forecaster(torch.nn.Module):
         Returns:
             Shrunk and unshrunk log return, float32, (rows,) each.
         """
-        x = (features - self.shift) / self.scale
-        inputs = {
-            part.name: x[:, part.start] if part.width == 1 else x[:, part.start : part.start + part.width]
-            for part in self.layout
-        }
         # not ecd(inputs): its count of used tokens turns sizes into numbers, which fixes the number of rows at export
-        decoded = self.ecd.decode(self.ecd.combine(self.ecd.encode(inputs)), None, None)
+        decoded = self.ecd.decode(self.ecd.combine(self.encode(features)), None, None)
         output = self.ecd.output_features.get(TARGET)
         predicted = output.predictions(decoded, TARGET)["predictions"].reshape(-1)
         raw = predicted * self.target_scale + self.target_shift
@@ -102,6 +97,16 @@ class Forecaster(torch.nn.Module):
             last_close = features[:, self.close_column]
             raw = torch.log(torch.maximum(raw / last_close, torch.full_like(raw, LEAST_CLOSE)))
         return raw * self.shrinkage, raw
+
+    def encode(self, features: torch.Tensor) -> dict[str, Any]:
+        """What the model's encoders make of raw columns, by input feature; see `forward`."""
+        x = (features - self.shift) / self.scale
+        inputs = {
+            part.name: x[:, part.start] if part.width == 1 else x[:, part.start : part.start + part.width]
+            for part in self.layout
+        }
+        encoded: dict[str, Any] = self.ecd.encode(inputs)
+        return encoded
 
     def architecture(self) -> str:
         """A text that is equal for models that differ in their weights only."""

@@ -89,7 +89,9 @@ def test_what_dvc_needs_is_added(tmp_path):
         "params.yaml: seed: added, 7",
         "params.yaml: branches: added, {}",
         "params.yaml: period: added, {start: nothing, end: nothing}",
-        "params.yaml: training: added, {validation_sessions: 252, min_sessions: 300, shrinkage: pooled}",
+        "params.yaml: training: added, {validation_sessions: 252, min_sessions: 300, shrinkage: pooled, "
+        "strategy: auto, device: auto, bf16: false, workers: nothing, memory_gb: nothing, "
+        "executor: local, ray_address: nothing, median_stopping: nothing}",
         "params.yaml: source.folder: added, data/incoming",
         "params.yaml: simulation.scenario: added, demo",
     ]

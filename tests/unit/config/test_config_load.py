@@ -40,6 +40,29 @@ def test_many_tickers_are_one_model_each(tmp_path):
     assert {m.file for m in branch.models} == {"configs/mine/red.yaml"}
 
 
+def test_models_of_a_pool_know_its_tickers_and_others_none(tmp_path):
+    files = {"configs/mine/pool.yaml": RED + "pool: true\nsuffix: pool\n", "configs/mine/red.yaml": RED}
+    models = branch_of(make_project(tmp_path, files)).models
+    assert {m.name: m.pool for m in models} == {
+        **dict.fromkeys(("red-aapl-pool", "red-on-pool", "red-brk.b-pool"), ("AAPL", "ON", "BRK.B")),
+        **dict.fromkeys(("red-aapl", "red-on", "red-brk.b"), ()),
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "mistake"),
+    [
+        ("team: red\nticker: A\npool: true\n", "pool: true needs two tickers or more"),
+        ("team: red\ntickers: [A, a]\npool: true\n", "pool: true needs two tickers or more"),
+        (RED + "pool: true\ntrainer: drift\n", "pool: needs trainer: ludwig, was drift"),
+    ],
+)
+def test_pools_that_cannot_be(tmp_path, text, mistake):
+    (line,) = mistakes_of(branch_of, make_project(tmp_path, {"configs/mine/red.yaml": text}))
+    assert line.startswith("configs/mine/red.yaml")
+    assert mistake in line
+
+
 def test_without_base_yaml_the_packaged_defaults_hold(tmp_path):
     model = branch_of(make_project(tmp_path, {"configs/mine/red.yaml": RED})).models[0]
     assert model.trainer == "ludwig"

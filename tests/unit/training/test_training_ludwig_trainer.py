@@ -13,21 +13,25 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from mlops_cli.errors import TrainingError
 from mlops_cli.training.ludwig_trainer import LudwigTrainer
+from mlops_cli.training.tasks import FleetSettings
 from mlops_cli.training.trainer import Failed, Fitted, TrainJob
-from tests.fakes.train_jobs import model_spec
+from mlops_cli.training.worker_pool import PoolSettings
+from tests.fakes.train_jobs import model_spec, same_job
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 PATIENCE_SECONDS = 30
 
 # A worker that speaks the protocol and imports nothing: starts in a moment.
 BARE = """
-import json, os, signal, sys, time
+import json, os, signal, subprocess, sys, time
+from multiprocessing.connection import Listener
 from pathlib import Path
 
 state = Path({state!r})
@@ -39,14 +43,25 @@ def times(event):
     return len((state / event).read_text())
 
 {load}
-print(json.dumps({{"ready": os.getpid()}}), flush=True)
-for line in sys.stdin:
-    job = json.loads(line)
-    name, folder = job["spec"]["name"], Path(job["folder"])
-    facts = {{"pid": os.getpid(), "found": len(list(folder.iterdir())), "graphs": sys.argv[-1]}}
-    (folder / "model.onnx").write_text(name)
+key = os.urandom(16)
+with Listener(("127.0.0.1", 0), authkey=key) as listener:
+    note = Path(sys.argv[-2])
+    part = note.with_suffix(".part")
+    part.write_text(json.dumps({{"port": listener.address[1], "key": key.hex(), "pid": os.getpid()}}))
+    part.rename(note)
+    connection = listener.accept()
+while True:
+    task = json.loads(connection.recv_bytes())
+    for line in task["jobs"]:
+        job = json.loads(line)
+        name, folder = job["spec"]["name"], Path(job["folder"])
+        facts = {{"pid": os.getpid(), "found": len(list(folder.iterdir())), "graphs": sys.argv[-3]}}
+        (folder / "model.onnx").write_text(name)
+        connection.send_bytes(json.dumps({{"doing": f"training {{name}}"}}).encode())
 {body}
-    print(json.dumps({{"epochs": [{{"validation_loss": 0.5}}], "facts": facts}}), flush=True)
+        result = {{"folder": str(folder), "epochs": [{{"validation_loss": 0.5}}], "facts": facts}}
+        connection.send_bytes(json.dumps({{"result": result}}).encode())
+    connection.send_bytes(b'{{"done": true}}')
 """
 # The real worker process; only what fits is the test's own.
 REAL = """
@@ -54,16 +69,24 @@ import os, subprocess, sys
 from pathlib import Path
 
 sys.path.insert(0, {repository!r})
-from mlops_cli.errors import ConfigError
+from mlops_cli.errors import ConfigError, MlopsError, TrainingError
 from mlops_cli.training.ludwig_worker import serve
-from mlops_cli.training.trainer import Fitted
+from mlops_cli.training.trainer import Failed, Fitted
 
 state = Path({state!r})
 
-def fit(job):
+def fit_one(job):
     name, facts = job.spec.name, {{"pid": os.getpid()}}
 {body}
     return Fitted(job, epochs=[], facts=facts)
+
+def fit(task, tick):
+    for job in task.jobs:
+        tick(f"training {{job.spec.name}}")
+        try:
+            yield fit_one(job)
+        except MlopsError as error:
+            yield Failed(job, str(error), error.exit_code)
 
 def load():
 {load}
@@ -78,7 +101,7 @@ def write_worker(tmp_path: Path, kind: str, body: str, load: str) -> list[str]:
     state.mkdir(exist_ok=True)
     script = tmp_path / "worker.py"
     load = textwrap.dedent(load) if kind == BARE else textwrap.indent(textwrap.dedent(load), "    ")
-    body = textwrap.indent(textwrap.dedent(body), "    ")
+    body = textwrap.indent(textwrap.dedent(body), "        " if kind == BARE else "    ")
     script.write_text(kind.format(repository=str(REPOSITORY), state=str(state), body=body, load=load))
     return [sys.executable, *(["-I", "-S"] if kind == BARE else []), str(script)]
 
@@ -110,17 +133,18 @@ def jobs(tmp_path: Path) -> list[TrainJob]:
 class Run:
     """One call of `fit`, and what the trainer said meanwhile."""
 
-    def __init__(self, tmp_path: Path, command: list[str]) -> None:
-        self.log = tmp_path / "logs" / "worker.log"
+    def __init__(self, tmp_path: Path, command: list[str], together: bool = False, **pool: Any) -> None:
+        self.log = tmp_path / "logs" / "ludwig-0.log"
         self.graphs = tmp_path / "graphs"
         self.said: list[str] = []
-        self.trainer = LudwigTrainer(self.log, self.graphs, command)
+        settings = PoolSettings(self.graphs, tmp_path / "logs", command=command, **pool)
+        self.trainer = LudwigTrainer(settings, FleetSettings(together=together))
 
     def results(self, jobs: list[TrainJob]) -> list[Fitted | Failed]:
         return list(self.trainer.fit(jobs, self.said.append))
 
     def starts(self) -> int:
-        return sum(text.startswith("starting the training process") for text in self.said)
+        return sum(text.startswith("starting a training process") for text in self.said)
 
 
 def fitted(results: list[Fitted | Failed]) -> list[str]:
@@ -162,39 +186,32 @@ def test_the_process_is_gone_when_nobody_wants_the_rest(tmp_path, bare, jobs):
 
 def test_a_process_that_dies_once_is_replaced_and_the_job_done(tmp_path, bare, jobs):
     run = Run(tmp_path, bare("if name == 'b' and times('b') == 1: os.kill(os.getpid(), signal.SIGKILL)"))
-    results = run.results(jobs)
-    assert fitted(results) == ["a", "b", "c"]
+    results = {result.job.spec.name: result for result in run.results(jobs)}
+    assert sorted(fitted(list(results.values()))) == ["a", "b", "c"]
     assert run.starts() == 2
-    first, second, third = (result.facts["pid"] for result in results)
-    assert first != second == third
+    assert results["a"].facts["pid"] != results["c"].facts["pid"] == results["b"].facts["pid"]
     # what the dead process left in the job's folder is gone
-    assert results[1].facts["found"] == 0
+    assert results["b"].facts["found"] == 0
 
 
 DEATHS = {
     "killed": ("os.kill(os.getpid(), signal.SIGKILL)", "signal 9"),
     "exit": ("sys.stderr.write('so long\\n'); sys.exit(7)", "exit code 7; so long"),
     "exception": ("raise ZeroDivisionError('over nothing')", "exit code 1; Traceback"),
-    "half-an-answer": ("os.write(1, b'{\"epochs\": ['); os._exit(6)", "exit code 6"),
+    "half-an-answer": ("os.write(connection.fileno(), bytes([0, 0, 1, 0, 7])); os._exit(6)", "exit code 6"),
 }
 
 
 def test_jobs_that_kill_their_process_twice_are_reported_and_the_others_go_on(tmp_path, bare, jobs):
-    deadly = [replace(jobs[0], spec=model_spec(name)) for name in DEATHS]
+    deadly = [same_job(jobs[0], name) for name in DEATHS]
     cases = "\n".join(f"if name == {name!r}: {statement}" for name, (statement, _) in DEATHS.items())
     run = Run(tmp_path, bare(cases))
     results = run.results([jobs[0], *deadly, *jobs[1:]])
-    assert [result.job.spec.name for result in results] == ["a", *DEATHS, "b", "c"]
-    assert fitted(results) == ["a", "b", "c"]
+    assert len(results) == 3 + len(DEATHS)
+    assert sorted(fitted(results)) == ["a", "b", "c"]
     for name, reason in failures(results).items():
-        assert reason.startswith(f"the training process died 2 times: {DEATHS[name][1]}")
-    assert run.starts() == 1 + 2 * len(DEATHS)
-
-
-def test_a_process_that_takes_its_time_to_die_keeps_its_exit_code(tmp_path, real, jobs):
-    """Its pipe is closed a while before it has ended; to end it by closing its input would give another code."""
-    run = Run(tmp_path, real("import time; os.closerange(3, 50); time.sleep(0.3); os._exit(5)"))
-    assert failures(run.results(jobs[:1])) == {"a": "the training process died 2 times: exit code 5"}
+        assert reason.startswith(f"{name}: the training process died 2 times: {DEATHS[name][1]}")
+    assert run.starts() == 2 * len(DEATHS)  # after the last one nothing was left to do
 
 
 def test_the_last_words_are_the_end_of_the_log(tmp_path, bare, jobs):
@@ -202,21 +219,21 @@ def test_the_last_words_are_the_end_of_the_log(tmp_path, bare, jobs):
         tmp_path, bare("print(*(f'line {i}' for i in range(100)), sep='\\n', file=sys.stderr, flush=True); os._exit(3)")
     )
     reason = failures(run.results(jobs[:1]))["a"]
-    assert reason == "the training process died 2 times: exit code 3; " + " | ".join(
+    assert reason == "a: the training process died 2 times: exit code 3; " + " | ".join(
         f"line {i}" for i in range(95, 100)
     )
 
 
 def test_deaths_of_different_jobs_are_not_added_up(tmp_path, bare, jobs):
     run = Run(tmp_path, bare("if times(name) == 1: os._exit(1)"))
-    assert fitted(run.results(jobs)) == ["a", "b", "c"]
+    assert sorted(fitted(run.results(jobs))) == ["a", "b", "c"]
     assert run.starts() == 4
 
 
 def test_refusals_and_full_disks_are_failures_of_one_job(tmp_path, real, jobs):
     body = """
     if name == 'a': raise ConfigError('configs/a.yaml: ludwig.x: unknown', 'take it out')
-    if name == 'b': raise OSError(28, 'No space left on device')
+    if name == 'b': raise TrainingError('b: [Errno 28] No space left on device')
     """
     results = Run(tmp_path, real(body)).results(jobs)
     assert failures(results) == {
@@ -262,26 +279,6 @@ def test_what_libraries_print_never_mixes_with_the_answers(tmp_path, real, jobs)
     assert "a warning" in log
 
 
-def test_noise_on_the_line_itself_is_passed_over(tmp_path, jobs):
-    """A worker that does not keep the two apart, e.g. because its interpreter prints on its way up."""
-    script = tmp_path / "loose.py"
-    script.write_text(
-        textwrap.dedent(
-            """
-            import json, os, sys
-            print("Welcome!\\n\\n17\\n[]\\nnull", flush=True)
-            os.write(1, b"\\xff\\xfe\\n")
-            print(json.dumps({"ready": 1}), flush=True)
-            for line in sys.stdin:
-                print("working on it", flush=True)
-                print(json.dumps({"epochs": [], "facts": {"seed": json.loads(line)["seed"]}}), flush=True)
-            """
-        )
-    )
-    results = Run(tmp_path, [sys.executable, str(script)]).results(jobs)
-    assert [result.facts for result in results] == [{"seed": 7}] * 3
-
-
 def test_big_answers_big_jobs_and_big_logs(tmp_path, real, jobs):
     body = """
     facts["text"] = "é" * 2_000_000 + str(len(job.spec.ludwig["text"]))
@@ -309,13 +306,14 @@ from datetime import date
 from pathlib import Path
 from mlops_cli.training.ludwig_trainer import LudwigTrainer
 from mlops_cli.training.trainer import TrainJob
+from mlops_cli.training.worker_pool import PoolSettings
 from mlops_cli.config.schema import FeatureSpec, ModelSpec
 
 spec = ModelSpec(name="a", team="red", ticker="ACME", exchange="XNYS", trainer="ludwig", target="log_return",
                  features=FeatureSpec(returns=(1,)))
 folder = Path({folder!r})
 job = TrainJob(spec, folder / "a.parquet", ("x",), date(2020, 1, 2), date(2021, 1, 4), 7, folder)
-list(LudwigTrainer(folder / "log", folder / "graphs", {command!r}).fit([job], lambda _: None))
+list(LudwigTrainer(PoolSettings(folder / "graphs", folder / "logs", command={command!r})).fit([job], lambda _: None))
 """
 FOR_EVER = """
 (state / 'pid.tmp').write_text(str(os.getpid()))

@@ -1,0 +1,1 @@
+"""What runs inside a training process, and nowhere else: torch and Ludwig, seconds and a gigabyte to import."""

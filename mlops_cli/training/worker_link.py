@@ -1,0 +1,180 @@
+"""One training process, as seen by who gives it work."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from multiprocessing import AuthenticationError
+from multiprocessing.connection import Client, Connection
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from mlops_cli.errors import TrainingError
+
+HERE = "127.0.0.1"
+POLL_SECONDS = 0.05
+ANSWER_POLL_SECONDS = 0.2
+ENDING_SECONDS = 10
+LOG_TAIL = 5
+
+# What every training process is given. One thread: small models gain nothing from more, and stay the same to the bit.
+# HF_HUB_OFFLINE: nothing is ever fetched while training. MALLOC_*: without these glibc hands the memory of every step
+# back to the system and takes it again, page by page, which doubles the time of a fleet.
+SETTINGS = {
+    "OMP_NUM_THREADS": "1",
+    "TQDM_DISABLE": "1",
+    "HF_HUB_OFFLINE": "1",
+    "PYTHONWARNINGS": "ignore",
+    "MALLOC_MMAP_THRESHOLD_": str(2**30),
+    "MALLOC_TRIM_THRESHOLD_": str(2**30),
+}
+
+
+class StoppedError(Exception):
+    """Nobody wants the answer any more."""
+
+
+class WorkerLink:
+    """A training process that is connected and ready.
+
+    Attributes:
+        pid: of the process.
+    """
+
+    def __init__(self, note: Path, connection: Connection[Any, Any], pid: int, log: Path) -> None:
+        self.pid = pid
+        self._note, self._connection, self._log = note, connection, log
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @classmethod
+    def find(cls, note: Path, log: Path) -> WorkerLink | None:
+        """Connect to the process that left this note; None (and no note) if it is gone."""
+        try:
+            content = json.loads(note.read_text())
+            connection = Client((HERE, content["port"]), authkey=bytes.fromhex(content["key"]))
+            return cls(note, connection, content["pid"], log)
+        except (OSError, EOFError, ValueError, AuthenticationError):
+            note.unlink(missing_ok=True)
+            return None
+
+    @classmethod
+    def start(
+        cls,
+        command: Sequence[str],
+        note: Path,
+        log: Path,
+        environment: Mapping[str, str],
+        wanted: Callable[[], bool],
+    ) -> WorkerLink:
+        """Start a process and wait until it is ready.
+
+        Args:
+            command: how; it leaves its address in `note`.
+            note: where.
+            log: takes what it prints; overwritten.
+            environment: laid over `SETTINGS`.
+            wanted: asked now and then; once it says no, the process is ended.
+
+        Raises:
+            TrainingError: it ended before it was ready.
+            StoppedError: `wanted` said no.
+        """
+        log.parent.mkdir(parents=True, exist_ok=True)
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.unlink(missing_ok=True)
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env={**os.environ, **SETTINGS, **environment},
+            )
+        link = None
+        try:
+            while process.poll() is None and wanted():
+                if note.exists() and (link := cls.find(note, log)) is not None:
+                    link._process = process
+                    return link
+                time.sleep(POLL_SECONDS)
+            if process.poll() is None:
+                raise StoppedError
+        finally:
+            if link is None:
+                _end(process)
+        words = _last_words(process.returncode, log)
+        raise TrainingError(f"the training process did not start: {words}", f"its whole output is in {log}")
+
+    def ask(self, line: str, heard: Callable[[dict[str, Any]], None], wanted: Callable[[], bool]) -> bool:
+        """Give it a task and hand on what it answers, until it is done.
+
+        Args:
+            line: the task.
+            heard: takes each answer.
+            wanted: asked now and then.
+
+        Returns:
+            Whether it came to the end; False when the process died over it.
+
+        Raises:
+            StoppedError: `wanted` said no; the process is to be ended.
+        """
+        try:
+            self._connection.send_bytes(line.encode())
+            while True:
+                while not self._connection.poll(ANSWER_POLL_SECONDS):
+                    if not wanted():
+                        raise StoppedError
+                answer = json.loads(self._connection.recv_bytes())
+                if "done" in answer:
+                    return True
+                heard(answer)
+        except (EOFError, OSError):
+            return False
+
+    def leave(self) -> None:
+        """Let go of it; it waits for the next one."""
+        self._connection.close()
+        if self._process is not None:
+            self._process.returncode = 0  # or Python warns of a child that is still running
+
+    def stop(self) -> None:
+        """End it and wait for that."""
+        self._connection.close()
+        self._note.unlink(missing_ok=True)
+        if self._process is not None:
+            _end(self._process)
+            return
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process = psutil.Process(self.pid)
+            process.terminate()
+            psutil.wait_procs([process], timeout=ENDING_SECONDS)
+
+    def last_words(self) -> str:
+        """How it ended, and the end of what it printed; asked once it died."""
+        code = None
+        if self._process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                code = self._process.wait(ENDING_SECONDS)
+        return _last_words(code, self._log)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(ENDING_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _last_words(code: int | None, log: Path) -> str:
+    how = "it is gone" if code is None else f"signal {-code}" if code < 0 else f"exit code {code}"
+    lines = log.read_text(errors="replace").strip().splitlines()[-LOG_TAIL:]
+    return f"{how}; {' | '.join(lines)}" if lines else how
