@@ -21,7 +21,7 @@ from mlops_cli.cli.project import (
     VerboseFlag,
     open_project,
 )
-from mlops_cli.cli.stages import ALL_STAGES, KeepGoing, chosen_branches, print_failures
+from mlops_cli.cli.stages import ALL_STAGES, KeepGoing, chosen_branches, print_failures, retraining
 from mlops_cli.config.paths import Project
 from mlops_cli.config.run_environment import RUN_KEY
 from mlops_cli.errors import EXIT_GATE_FAILED, EXIT_SOME_FAILED
@@ -82,6 +82,15 @@ def simulate(
     branch: BranchOption = None,
     only: OnlyOption = None,
     assignments: SetOption = None,
+    retrain: Annotated[
+        str | None,
+        typer.Option(
+            "--retrain",
+            metavar="never|monthly|quarterly|N",
+            help="Train the models anew every month, quarter or N sessions of the scenario, on what was known by then, "
+            "and compare. Default: params.yaml's simulation.retrain.",
+        ),
+    ] = None,
     gate: Annotated[bool, typer.Option("--gate", help="Exit 10 when the look-ahead alarm sounds.")] = False,
     keep_going: KeepGoing = False,
     as_json: JsonFlag = False,
@@ -91,17 +100,20 @@ def simulate(
 
     With --branch or --only the figures of these models are shown; the report on disk stays that of all of them.
     """
-    from mlops_cli.config.load import load_params, load_scenario
+    from mlops_cli.config.load import check_retrain, load_params, load_scenario
 
     end_with_parent()
     project = open_project(folder, assignments)
-    name = scenario or load_params(project).simulation.scenario
+    choice = load_params(project).simulation
+    name, every = scenario or choice.scenario, choice.retrain if retrain is None else check_retrain(retrain)
     branches = chosen_branches(project, branch, only)
-    chosen = (name, load_scenario(project, name))
-    from mlops_cli.pipeline.judge import simulate as work  # takes seconds: after the mistakes it cannot help with
+    held_out = load_scenario(project, name)
+    from mlops_cli.pipeline.judge import Simulation  # takes seconds: after the mistakes it cannot help with
+    from mlops_cli.pipeline.judge import simulate as work
 
+    wanted = Simulation(name, held_out, only, write=branch is None, retraining=retraining(project, every))
     with ConsoleProgress(verbose) as progress:
-        summary, report = work(project, branches, chosen, progress, only, write=branch is None)
+        summary, report = work(project, branches, wanted, progress)
     _show_simulation(project, name, (summary, report), as_json)
     if report.failures and not keep_going:
         raise typer.Exit(EXIT_SOME_FAILED)

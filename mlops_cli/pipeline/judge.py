@@ -6,7 +6,6 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import date
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,11 @@ import pandas as pd
 from mlops_cli.config.load import Branch
 from mlops_cli.config.paths import Project
 from mlops_cli.config.schema import Scenario
-from mlops_cli.errors import DataError, MlopsError, ModelError, bounded, error_with
+from mlops_cli.errors import MlopsError, ModelError, bounded, error_with
 from mlops_cli.evaluation.frame import FORECAST_COLUMNS
 from mlops_cli.evaluation.summary import summarise
+from mlops_cli.pipeline.replays import Judged, replay_all
+from mlops_cli.pipeline.retrain import Retraining, remove_others
 from mlops_cli.pipeline.stage import (
     Progress,
     StageReport,
@@ -26,11 +27,12 @@ from mlops_cli.pipeline.stage import (
     chosen,
     close_stage,
     failures_of,
+    write_failures,
     write_text,
 )
-from mlops_cli.pipeline.tables import read_table, write_table
+from mlops_cli.pipeline.tables import write_table
+from mlops_cli.pipeline.walk_forward import KEY, Frozen, WalkForward, walk_forward
 from mlops_cli.registry.predict import Model
-from mlops_cli.simulation.replay import replay
 from mlops_cli.simulation.report import write_report
 from mlops_cli.tracking.tracker import RunContext, Tracker
 
@@ -41,12 +43,22 @@ FORECASTS = "forecasts"
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A model that was replayed, under the name it has in the report."""
+class Simulation:
+    """What to simulate.
 
-    model: Model
-    branch: str
-    label: str
+    Attributes:
+        name: of the scenario.
+        scenario: what it says.
+        only: models of this name or glob alone; the report is then left as it is, as it is about all of them.
+        write: whether the report is written at all.
+        retraining: whether and how models are trained anew while the scenario goes on.
+    """
+
+    name: str
+    scenario: Scenario
+    only: str | None = None
+    write: bool = True
+    retraining: Retraining | None = None
 
 
 def evaluate(
@@ -63,19 +75,18 @@ def evaluate(
     models = chosen(branch.models, only)
     with branch_lock(project, branch.name, progress):
         progress.start(f"evaluate {branch.name}", len(models))
-        judged, frames = [], []
+        opened, judged, frames = [], [], []
         upstream = failures_of(project.models(branch.name), models)
         for spec in models:
-            progress.doing(spec.name)
             try:
                 model = Model.open(project.models(branch.name) / spec.name)
-                one = Judged(model, branch.name, spec.name)
-                frames.append(_replay(project, one, scenario.start, None))
-                judged.append(one)
-                report.done.append(spec.name)
-            except MlopsError as error:
+                opened.append(Judged(model, branch.name, spec.name))
+            except ModelError as error:
                 report.fail(spec.name, error)
-            progress.done()
+                progress.done()
+        for one, forecasts in replay_all(project, opened, (scenario.start, None), (report, progress)):
+            judged.append(one)
+            frames.append(forecasts)
         _write_evaluation(folder, judged, frames, tracking)
         report.carry(upstream)
         close_stage(folder, report, branch, only)
@@ -83,63 +94,60 @@ def evaluate(
 
 
 def simulate(
-    project: Project,
-    branches: Sequence[Branch],
-    named_scenario: tuple[str, Scenario],
-    progress: Progress,
-    only: str | None = None,
-    write: bool = True,
+    project: Project, branches: Sequence[Branch], wanted: Simulation, progress: Progress
 ) -> tuple[dict[str, Any], StageReport]:
     """Replay a scenario over every finished model of these branches, and write its report.
 
     Args:
         project: where.
         branches: whose models.
-        named_scenario: the scenario's name and what it says.
+        wanted: the scenario, which models, and whether they are retrained.
         progress: shows what is done.
-        only: models of this name or glob alone; the report is then left as it is, as it is about all of them.
-        write: whether the report is written at all.
 
     Returns:
-        The summary as written to `summary.json`, and which models could not be replayed.
+        The summary as written to `summary.json`, and which models could not be replayed (or not be retrained).
 
     Raises:
         ModelError: there is no finished model at all, or none that the scenario names.
         DataError: no model has a session in the scenario's period.
     """
-    scenario_name, scenario = named_scenario
-    report = StageReport("simulate", scenario_name)
-    judged = _open_all(project, branches, (scenario, only), report)
-    progress.start(f"simulate {scenario_name}", len(judged))
-    frames, shrinkage = [], {}
-    for one in judged:
-        progress.doing(one.label)
-        try:
-            frames.append(_replay(project, one, scenario.start, scenario.end))
-            shrinkage[one.label] = _shrinkage(one.model)
-            report.done.append(one.label)
-        except MlopsError as error:
-            report.fail(one.label, error)
-        progress.done()
-    if not frames:
+    report = StageReport("simulate", wanted.name)
+    judged = _open_all(project, branches, (wanted.scenario, wanted.only), report)
+    progress.start(f"simulate {wanted.name}", len(judged))
+    period = wanted.scenario.start, wanted.scenario.end
+    frozen = [
+        Frozen(one.branch, one.model.manifest.name, one.label, _shrinkage(one.model), forecasts)
+        for one, forecasts in replay_all(project, judged, period, (report, progress))
+    ]
+    if not frozen:
         raise _nothing_replayed(report)
-    forecasts = pd.concat(frames, ignore_index=True)
+    forecasts = pd.concat([one.forecasts for one in frozen], ignore_index=True)
     progress.doing("tests of significance")
-    summary = summarise(forecasts, shrinkage)
-    summary["scenario"] = {"name": scenario_name, **scenario.model_dump(mode="json")}
-    if write and only is None:
+    summary = summarise(forecasts, {one.label: one.shrinkage for one in frozen})
+    summary["scenario"] = {"name": wanted.name, **wanted.scenario.model_dump(mode="json")}
+    walked = None
+    if wanted.retraining is not None and wanted.retraining.every != "never":
+        walked = walk_forward(project, branches, wanted.scenario, frozen, wanted.retraining, progress)
+        summary[KEY] = walked.summary
+        reasons = [*summary["alarm"]["reasons"], *walked.alarm]
+        summary["alarm"] = {"sounded": bool(reasons), "reasons": reasons}
+    if wanted.write and wanted.only is None:
         progress.doing("plots")
-        write_report(project.report(scenario_name), forecasts, summary)
-        _write_metrics(project.report(scenario_name), summary["pooled"])
+        _write_simulation(project, wanted.name, (forecasts, summary), walked)
+    if walked is not None:
+        report.failures += walked.failures
     return summary, report
 
 
-def _replay(project: Project, one: Judged, start: date, end: date | None) -> pd.DataFrame:
-    name = one.model.manifest.name
-    table = read_table(project.features(one.branch), name)
-    if table is None:
-        raise DataError(f"{name}: no features in {project.features(one.branch)}", "run: mlops featurize")
-    return replay([one.model], lambda _: table, start, end).assign(model=one.label)
+def _write_simulation(
+    project: Project, scenario: str, frozen: tuple[pd.DataFrame, dict[str, Any]], walked: WalkForward | None
+) -> None:
+    folder, (forecasts, summary) = project.report(scenario), frozen
+    write_failures(folder, walked.failures if walked else [])  # what the next mlops run tries again
+    write_report(folder, forecasts, summary, walked.forecasts if walked else None)
+    _write_metrics(folder, summary["pooled"])
+    if walked:
+        remove_others(project, walked.walks)
 
 
 def _write_evaluation(

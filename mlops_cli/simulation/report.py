@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 FORECASTS_FILE, SUMMARY_FILE, PLOTS_FOLDER = "forecasts.parquet", "summary.json", "plots"
+WALK_FORWARD_FILE = "forecasts_walk_forward.parquet"
 ALL_SHOWN, BEST_AND_WORST = 30, 10
 COLUMNS = (
     "MAE", "raw\nMAE", "direction\n% ± se", "naive\nMAE", "skill\n%", "drift\nMAE", "n", "DM\np", "PT\np",
@@ -26,9 +27,13 @@ CAPTION = (
     "λ: shrinkage towards no change (0 = naive). verdict: by DM p after false-discovery control over all models. "
     "-: undefined. Best MAE / naive MAE first."
 )
+RETRAINED = "re-\ntrained\nMAE"
+RETRAINED_CAPTION = " retrained MAE: of the same models trained anew as time went on."
 
 
-def write_report(folder: Path, forecasts: pd.DataFrame, summary: Mapping[str, Any]) -> list[Path]:
+def write_report(
+    folder: Path, forecasts: pd.DataFrame, summary: Mapping[str, Any], walk_forward: pd.DataFrame | None = None
+) -> list[Path]:
     """Write a scenario's report.
 
     Each file is written beside its place and renamed into it, so a reader never meets half a file; `summary.json` comes
@@ -38,9 +43,11 @@ def write_report(folder: Path, forecasts: pd.DataFrame, summary: Mapping[str, An
         folder: made if it is not there; files of an earlier report are replaced.
         forecasts: as `evaluation.frame.check_forecasts` asks for.
         summary: what `evaluation.summary.summarise` returned for them.
+        walk_forward: those of the models that were retrained as time went on, if there are any.
 
     Returns:
-        The files written: forecasts.parquet (columns and order as check_forecasts returns), plots/*.png, summary.json.
+        The files written: forecasts.parquet (columns and order as check_forecasts returns), with `walk_forward` its
+        like forecasts_walk_forward.parquet, plots/*.png, summary.json.
 
     Raises:
         DataError: `forecasts` break the contract; nothing is written.
@@ -51,7 +58,12 @@ def write_report(folder: Path, forecasts: pd.DataFrame, summary: Mapping[str, An
 
     frame = check_forecasts(forecasts)
     text = json.dumps(summary, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    retrained = None if walk_forward is None else check_forecasts(walk_forward)
     written = [write_whole(folder / FORECASTS_FILE, lambda part: frame.to_parquet(part, index=False))]
+    if retrained is None:
+        (folder / WALK_FORWARD_FILE).unlink(missing_ok=True)
+    else:
+        written.append(write_whole(folder / WALK_FORWARD_FILE, lambda part: retrained.to_parquet(part, index=False)))
     written += plot_all(frame, summary, folder / PLOTS_FOLDER)
     written.append(write_whole(folder / SUMMARY_FILE, lambda part: part.write_text(text, encoding="utf-8")))
     return written
@@ -70,31 +82,32 @@ def result_table(summary: Mapping[str, Any]) -> Table:
     left_out = (
         f" The {BEST_AND_WORST} best and {BEST_AND_WORST} worst of {len(summary['models'])}: all are in {SUMMARY_FILE}."
     )
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        padding=0,
-        caption=CAPTION + (left_out if hidden else ""),
-        caption_justify="left",
-        caption_style="dim",
-    )
+    retrained = _retrained(summary)
+    caption = CAPTION + (RETRAINED_CAPTION if retrained else "") + (left_out if hidden else "")
+    table = Table(box=box.SIMPLE_HEAD, padding=0, caption=caption, caption_justify="left", caption_style="dim")
     table.add_column("model", overflow="fold")
-    for name in COLUMNS:
+    for name in COLUMNS if retrained is None else (COLUMNS[0], RETRAINED, *COLUMNS[1:]):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict", min_width=10)
     for row in best:
-        table.add_row(*_cells(row, row["model"]))
+        table.add_row(*_cells(row, row["model"], retrained))
     if hidden:
         table.add_row(f"… {hidden} more", style="dim")
     for row in worst:
-        table.add_row(*_cells(row, row["model"]))
+        table.add_row(*_cells(row, row["model"], retrained))
     table.add_section()
-    table.add_row(*_cells(summary["pooled"], "all"), style="bold")
+    table.add_row(*_cells(summary["pooled"], "all", retrained), style="bold")
     return table
 
 
 def result_lines(summary: Mapping[str, Any]) -> list[str]:
     """Say in plain sentences what came out: the collection, the teams, and the look-ahead alarm."""
-    return [*_pooled_lines(summary), *_team_lines(summary["teams"]), *_alarm_lines(summary["alarm"])]
+    return [
+        *_pooled_lines(summary),
+        *_team_lines(summary["teams"]),
+        *_walk_forward_lines(summary.get("walk_forward")),
+        *_alarm_lines(summary["alarm"]),
+    ]
 
 
 def _pooled_lines(summary: Mapping[str, Any]) -> list[str]:
@@ -139,6 +152,38 @@ def _team_lines(teams: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
 
 
+def _walk_forward_lines(walk: Mapping[str, Any] | None) -> list[str]:
+    if walk is None:
+        return []
+    often = f"every {walk['retrain']} sessions" if isinstance(walk["retrain"], int) else walk["retrain"]
+    lines = [f"Walk-forward, retrained {often}: {_comparison_text(walk)}."]
+    comparison = walk["comparison"]
+    if comparison is not None and comparison["p"] is not None:
+        test = f"t = {comparison['t']:+.2f}, " if comparison["t"] is not None else ""
+        lines.append(
+            f"  MAE / naive MAE {_or(comparison['mae_ratio'], '-', '.4f')}, frozen "
+            f"{_or(comparison['mae_ratio_other'], '-', '.4f')}, on {comparison['n_days']} days after the first "
+            f"retraining; day-clustered test: {test}p = {_p(comparison['p'])}."
+        )
+    if walk["left_out"]:
+        one = len(walk["left_out"]) == 1
+        which = "1 model is left out of it: its" if one else f"{len(walk['left_out'])} models are left out of it: their"
+        lines.append(f"  {which} retraining failed.")
+    return lines
+
+
+def _comparison_text(walk: Mapping[str, Any]) -> str:
+    if not walk["models"]:
+        return "no model could be retrained"
+    if walk["comparison"] is None:
+        return "the period holds no date to retrain on, the frozen models stand for it"
+    return {
+        "better": "retraining helps, beyond chance",
+        "no difference": "the retrained forecasts cannot be told from the frozen models'",
+        "worse": "retraining hurts, beyond chance",
+    }[walk["comparison"]["verdict"]]
+
+
 def _alarm_lines(alarm: Mapping[str, Any]) -> list[str]:
     if not alarm["sounded"]:
         return ["Look-ahead alarm: silent."]
@@ -148,10 +193,21 @@ def _alarm_lines(alarm: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _cells(row: Mapping[str, Any], name: str) -> list[str]:
+def _retrained(summary: Mapping[str, Any]) -> dict[str, float] | None:
+    """MAE of the retrained models, and of `all` of them; None without a walk-forward part."""
+    walk = summary.get("walk_forward")
+    if walk is None or not walk["models"]:
+        return None
+    found = {row["model"]: row["mae"] for row in walk["models"]}
+    # of fewer models than the frozen figure beside it, the mean would say nothing
+    return found | ({"all": walk["pooled"]["mae"]} if len(found) == len(summary["models"]) else {})
+
+
+def _cells(row: Mapping[str, Any], name: str, retrained: Mapping[str, float] | None) -> list[str]:
+    beside = [] if retrained is None else [_price(retrained[name]) if name in retrained else "-"]
     return [
         name,
-        *(_price(row["mae"]), _price(row["mae_raw"]), _direction(row)),
+        *(_price(row["mae"]), *beside, _price(row["mae_raw"]), _direction(row)),
         *(_price(row["mae_naive"]), _percent(row["skill"], 2, "+"), _price(row["mae_drift"]), str(row["n"])),
         *(_p(row["dm_p"]), _p(row["pt_p"]), _percent(row["always_up_rate"]), _or(row["shrinkage"], "-", ".2f")),
         row["verdict"],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,9 +10,11 @@ import pandas as pd
 
 from mlops_cli.config.load import Branch, load_branch, load_params, load_scenario
 from mlops_cli.config.paths import Project
+from mlops_cli.config.schema import Retrain
 from mlops_cli.pipeline.featurize import featurize
 from mlops_cli.pipeline.ingest import ingest
-from mlops_cli.pipeline.judge import evaluate, simulate
+from mlops_cli.pipeline.judge import Simulation, evaluate, simulate
+from mlops_cli.pipeline.retrain import Retraining
 from mlops_cli.pipeline.stage import StageReport
 from mlops_cli.pipeline.train import TrainTools, train
 from mlops_cli.prices.csv_source import CsvSource
@@ -66,12 +68,7 @@ class SmallProject:
     def run(self, trainer: Trainer | None = None, only: str | None = None) -> list[StageReport]:
         """Ingest to evaluate; `trainer` stands for Ludwig."""
         scenario = load_scenario(self.project, self.branch.scenario)
-        pick: Callable[[str], Trainer] = lambda kind: (  # noqa: E731
-            trainer
-            if kind == "ludwig" and trainer is not None
-            else BaselineTrainer("naive" if kind == "naive" else "drift")
-        )
-        tools = TrainTools(pick, NullTracker(), RunContext())
+        tools = TrainTools(lambda kind: self.trainer(kind, trainer), NullTracker(), RunContext())
         source = CsvSource(self.root / "data" / "incoming")
         return [
             ingest(self.project, self.branch, source, Silent(), only),
@@ -80,8 +77,27 @@ class SmallProject:
             evaluate(self.project, self.branch, scenario, (NullTracker(), RunContext()), Silent(), only),
         ]
 
-    def simulate(self, name: str = "mine", only: str | None = None) -> tuple[dict, StageReport]:
-        return simulate(self.project, [self.branch], (name, load_scenario(self.project, name)), Silent(), only)
+    def simulate(
+        self,
+        name: str = "mine",
+        only: str | None = None,
+        retrain: Retrain = "never",
+        trainer: Trainer | None = None,
+    ) -> tuple[dict, StageReport]:
+        """Replay a scenario; `trainer` stands for Ludwig where models are retrained."""
+        wanted = Simulation(
+            name,
+            load_scenario(self.project, name),
+            only,
+            retraining=Retraining(retrain, lambda _, kind: self.trainer(kind, trainer)),
+        )
+        return simulate(self.project, [self.branch], wanted, Silent())
+
+    def trainer(self, kind: str, ludwig: Trainer | None) -> Trainer:
+        """What trains models of a kind; `ludwig` stands for Ludwig."""
+        if kind == "ludwig" and ludwig is not None:
+            return ludwig
+        return BaselineTrainer("naive" if kind == "naive" else "drift")
 
 
 def small_project(root: Path, tickers: Sequence[str] = ("AAA", "BBB", "CCC"), sessions: int = 700) -> SmallProject:

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from mlops_cli.errors import DataError
 from mlops_cli.evaluation.frame import FORECAST_COLUMNS, check_forecasts
+from mlops_cli.evaluation.paired import compare
 from mlops_cli.evaluation.summary import summarise
 from mlops_cli.simulation.files import write_whole
 from mlops_cli.simulation.ranking import best_and_worst
@@ -192,6 +193,73 @@ def test_success_and_failure_are_said_alike(sign: float, said: str) -> None:
     lines = result_lines(summarise(frame, equal_shrinkage(frame)))
     assert lines[0] == f"Verdict on the collection: {said}"
     assert ("LOOK-AHEAD ALARM" in "\n".join(lines)) == (sign > 0)
+
+
+def walked(models: int, days: int = 40) -> dict[str, Any]:
+    """A summary with a walk-forward part whose last model is left out."""
+    frame, summary = judged(models, days)
+    other = forecast_frame(market_returns(models, days, 1), noise(models, days, 2), 0.5)
+    other = other[other["model"] != summary["models"][-1]["model"]]
+    walk = summarise(other, equal_shrinkage(other))
+    walk.pop("alarm")
+    left_out = [{"model": summary["models"][-1]["model"], "reason": "no memory"}]
+    facts = {"retrain": "monthly", "dates": ["2023-01-03", "2023-02-01"], "left_out": left_out}
+    return summary | {"walk_forward": walk | facts | {"comparison": compare(other, frame)}}
+
+
+@pytest.mark.parametrize("models", [4, 45])
+def test_the_table_with_a_walk_forward_part_has_one_column_more_and_fits(models: int) -> None:
+    summary = walked(models)
+    text = printed(summary, 100)
+    assert "…" not in text.replace(f" … {models - 20} more", "")
+    assert all(len(line.rstrip()) <= 100 for line in text.splitlines())
+    assert "retrained MAE: of the same models" in " ".join(text.split())
+    cells = {line.split()[0]: line.split() for line in printed(summary, 120).splitlines() if "±" in line}
+    shown = [row for row in summary["walk_forward"]["models"] if row["model"] in cells]
+    assert len(shown) >= 3
+    for row in shown:
+        assert float(cells[row["model"]][2]) == pytest.approx(row["mae"], rel=1e-3)
+    assert cells["all"][2] == "-", "a mean over fewer models would be compared with one over all"
+    left_out = summary["walk_forward"]["left_out"][0]["model"]
+    assert models > 4 or cells[left_out][2] == "-"
+
+
+@pytest.mark.parametrize(
+    ("verdict", "retrain", "said"),
+    [
+        (
+            "no difference",
+            "monthly",
+            "retrained monthly: the retrained forecasts cannot be told from the frozen models'.",
+        ),
+        ("better", 20, "retrained every 20 sessions: retraining helps, beyond chance."),
+        ("worse", "quarterly", "retrained quarterly: retraining hurts, beyond chance."),
+    ],
+)
+def test_lines_say_what_retraining_does(verdict: str, retrain: str | int, said: str) -> None:
+    summary = walked(4)
+    walk = summary["walk_forward"]
+    walk |= {"retrain": retrain, "comparison": walk["comparison"] | {"verdict": verdict}}
+    lines = result_lines(summary)
+    place = lines.index(f"Walk-forward, {said}")
+    assert "after the first retraining; day-clustered test: t = " in lines[place + 1]
+    assert lines[place + 2] == "  1 model is left out of it: its retraining failed."
+    assert lines[-1].startswith("Look-ahead alarm")
+    assert all(len(line) <= 150 for line in lines)
+
+
+def test_the_forecasts_of_retrained_models_stand_beside_and_go_when_there_are_none(
+    small: tuple[pd.DataFrame, dict[str, Any]], tmp_path: Path
+) -> None:
+    frame, summary = small
+    written = write_report(tmp_path, frame, summary, frame.sample(frac=1, random_state=0))
+    assert {path.relative_to(tmp_path).as_posix() for path in written} == FILES | {"forecasts_walk_forward.parquet"}
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "forecasts_walk_forward.parquet"), check_forecasts(frame))
+    with pytest.raises(DataError, match="prices not finite"):
+        write_report(tmp_path / "new", frame, summary, frame.assign(actual_close=math.nan))
+    assert not (tmp_path / "new").exists()
+    write_report(tmp_path, frame, summary)
+    assert files_in(tmp_path) == FILES
 
 
 def test_one_team_needs_no_leaderboard() -> None:
