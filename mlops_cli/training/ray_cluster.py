@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,17 +50,16 @@ def connected(address: str | None, workers: int | None) -> Iterator[None]:
     if address is not None:
         _reach(address)
     how = {"address": address} if address is not None else _of_its_own(workers)
+    code = {"py_modules": [str(Path(mlops_cli.__file__).parent)], "excludes": ["__pycache__"]}
     try:
-        ray.init(
-            **how,
-            runtime_env={
-                "py_modules": [str(Path(mlops_cli.__file__).parent)],
-                "excludes": ["__pycache__"],
-                "env_vars": SETTINGS,
-            },
-            log_to_driver=False,
-            logging_level=logging.CRITICAL,
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what matters is raised as well
+            ray.init(
+                **how,
+                runtime_env={**code, "env_vars": SETTINGS},
+                log_to_driver=False,
+                logging_level=logging.CRITICAL,
+            )
     except (ray.exceptions.RayError, OSError, RuntimeError, ValueError) as error:
         ray.shutdown()
         raise _refusal(address, str(error)) from error
@@ -141,9 +141,12 @@ def _refusal(address: str | None, reason: str) -> ServiceError:
     words = " ".join(reason.split())
     if address is None:
         return ServiceError(f"no Ray cluster could be started here: {words}", "set training.executor: local")
-    port = "its client port (10001 unless set)" if address.startswith(CLIENT) else "its GCS port (6379 unless set)"
-    other = "" if address.startswith(CLIENT) else f", and this machine must be a node; else use {CLIENT}HOST:10001"
+    if address.startswith(CLIENT):
+        port = "its client port (10001 unless set)"
+    else:
+        port = f"its GCS port (6379 unless set) and this machine a node of it (else use {CLIENT}HOST:10001)"
     return ServiceError(
         f"training.ray_address: the Ray cluster at {address} cannot be used: {words}",
-        f"see there with `ray status` whether it runs and that this is {port}{other}; or set training.executor: local",
+        f"see there with `ray status` whether it runs, and that this is {port}; if it wants a token, "
+        "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN; or set training.executor: local",
     )

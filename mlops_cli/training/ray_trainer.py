@@ -164,7 +164,7 @@ class _Flight:
                 yield Failed(job, f"{job.spec.name}: training broke down: {_line(error, -1)}")
             except ray.exceptions.RayError as error:  # a process, a node or an object is gone
                 lost.append(job)
-                reason = _line(error, 0)
+                reason = _line(error, 0).split(". ")[0]
             else:
                 nodes[returned.node] = nodes.get(returned.node, 0) + 1
                 yield _kept(job, returned)

@@ -10,7 +10,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -173,7 +173,8 @@ class WorkerPool:
     def _again(self, task: Task, tries: int, words: str) -> None:
         left = self._left(task)
         if tries == TRIES:
-            self._heard.put(Died(left, words))
+            lost = tuple(job for job in left.jobs if str(job.folder) not in self._answered)
+            self._heard.put(Died(replace(left, jobs=lost), words))
             return
         again = left.alone() if left.jobs else []
         with self._lock:
@@ -182,8 +183,12 @@ class WorkerPool:
             self._tasks.put((one, tries + 1))
 
     def _left(self, task: Task) -> Task:
-        """The jobs of a task of which nothing was heard; what a dead process left in their folders is removed."""
-        jobs = tuple(job for job in task.jobs if str(job.folder) not in self._answered)
+        """The jobs of a task of which nothing was heard; what a dead process left in their folders is removed.
+
+        Of a pool all, as fewer would train another model.
+        """
+        pooled = bool(task.jobs[0].spec.pool)
+        jobs = tuple(job for job in task.jobs if pooled or str(job.folder) not in self._answered)
         for job in jobs:
             shutil.rmtree(job.folder, ignore_errors=True)
             job.folder.mkdir(parents=True, exist_ok=True)
@@ -210,6 +215,6 @@ class WorkerPool:
     def _tell(self, answer: dict[str, Any]) -> None:
         if "doing" in answer:
             self._progress(answer["doing"])
-        elif "result" in answer:
+        elif "result" in answer and answer["result"]["folder"] not in self._answered:
             self._answered.add(answer["result"]["folder"])
             self._heard.put(answer["result"])

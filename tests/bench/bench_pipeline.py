@@ -19,7 +19,7 @@ from types import FrameType
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # this file is started by its path, the imports below start at the repository's root
 
-from tests.bench import bench_many, bench_training  # noqa: E402
+from tests.bench import bench_fleet, bench_many, bench_training  # noqa: E402
 from tests.bench.bench_processes import BenchError  # noqa: E402
 from tests.bench.bench_projects import Workplace  # noqa: E402
 from tests.bench.bench_report import Row, Section, as_json, machine, print_table, write_docs  # noqa: E402
@@ -40,6 +40,7 @@ class Size:
         models: of the project of many models.
         repeats: of the no-op comparison.
         helps: of `mlops --help`.
+        fleets: how many models are trained in every way, rising.
     """
 
     training: tuple[tuple[int, tuple[Variant, ...]], ...]
@@ -47,10 +48,18 @@ class Size:
     models: int
     repeats: int
     helps: int
+    fleets: tuple[int, ...]
 
 
-FULL = Size(((3, (COLD, WARM)), (10, (COLD, WARM, TRACKED))), sessions=5000, models=200, repeats=5, helps=10)
-QUICK = Size(((1, (TRACKED,)),), sessions=1000, models=3, repeats=2, helps=3)
+FULL = Size(
+    ((3, (COLD, WARM)), (10, (COLD, WARM, TRACKED))),
+    sessions=5000,
+    models=200,
+    repeats=5,
+    helps=10,
+    fleets=(10, 100, 500),
+)
+QUICK = Size(((1, (TRACKED,)),), sessions=1000, models=3, repeats=2, helps=3, fleets=(3,))
 
 
 def help_cpu(place: Workplace, size: Size) -> Section:
@@ -74,6 +83,7 @@ def help_cpu(place: Workplace, size: Size) -> Section:
 SECTIONS: dict[str, Callable[[Workplace, Size], Section]] = {
     "help": help_cpu,
     bench_training.NAME: lambda place, size: bench_training.compare(place, size.training, size.sessions),
+    bench_fleet.NAME: lambda place, size: bench_fleet.compare(place, size.fleets, size.sessions),
     bench_many.NAME: lambda place, size: bench_many.many_models(place, size.models, size.repeats),
 }
 

@@ -26,7 +26,7 @@ class Row:
 
     Attributes:
         what: was measured.
-        value: in `unit`.
+        value: in `unit`; NaN where it could not be measured, and `what` says why.
         unit: s, MB, ... or nothing for a plain number.
         expected: what was asked for or reckoned before measuring.
         met: whether it came so; None where nothing was asked.
@@ -46,7 +46,8 @@ class Row:
         """Its texts, in the order of `COLUMNS`."""
         verdict = "" if self.met is None else ": met" if self.met else ": missed"
         ratio = "" if self.ratio is None else f"{_three_digits(self.ratio)} x {self.ratio_of}".rstrip()
-        return self.what, f"{_three_digits(self.value)} {self.unit}".rstrip(), f"{self.expected}{verdict}", ratio
+        value = "-" if math.isnan(self.value) else f"{_three_digits(self.value)} {self.unit}".rstrip()
+        return self.what, value, f"{self.expected}{verdict}", ratio
 
 
 @dataclass

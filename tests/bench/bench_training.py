@@ -104,7 +104,18 @@ def _prepared(place: Workplace, name: str, tickers: Sequence[str], sessions: int
 def _ludwig_train(place: Workplace, inputs: Path, name: str) -> LudwigRun:
     out = place.folder / "ludwig-results" / name
     config, rows = inputs / f"{name}.yaml", inputs / f"{name}.csv"
-    options = ("--config", config, "--dataset", rows, "--output_directory", out, "--random_seed", str(SEED))
+    options = (
+        "--config",
+        config,
+        "--dataset",
+        rows,
+        "--output_directory",
+        out,
+        "--random_seed",
+        str(SEED),
+        "--backend",
+        "local",
+    )
     measured = place.run("ludwig", "train", *options, memory=True)
     (statistics,) = out.glob("*/training_statistics.json")
     losses = json.loads(statistics.read_text())["validation"]["combined"]["loss"]
