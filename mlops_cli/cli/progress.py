@@ -7,6 +7,8 @@ import time
 from types import TracebackType
 from typing import Any, Self
 
+SPEED_SECONDS = 120.0  # over which the time left is reckoned: fleets come in by the dozen
+
 
 class ConsoleProgress:
     """Shows a stage's progress; use as a context manager.
@@ -22,18 +24,29 @@ class ConsoleProgress:
         self._task: Any = None
         self._stage = ""
         self._begun = 0.0
+        self._done = 0
 
     def __enter__(self) -> Self:
         if self._terminal:
             from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+            from rich.progress import (
+                BarColumn,
+                MofNCompleteColumn,
+                Progress,
+                TextColumn,
+                TimeElapsedColumn,
+                TimeRemainingColumn,
+            )
 
             self._bar = Progress(
                 TextColumn("{task.fields[stage]}"),
                 BarColumn(bar_width=24),
                 MofNCompleteColumn(),
                 TimeElapsedColumn(),
+                TextColumn("{task.fields[rate]}"),
+                TimeRemainingColumn(),  # in all training processes together
                 TextColumn("{task.description}"),
+                speed_estimate_period=SPEED_SECONDS,
                 console=Console(stderr=True),
                 transient=True,
             )
@@ -52,7 +65,8 @@ class ConsoleProgress:
         self._end_stage(finished=True)
         self._stage, self._begun = stage, time.monotonic()
         if self._bar is not None:
-            self._task = self._bar.add_task("", stage=stage, total=total)
+            self._task = self._bar.add_task("", stage=stage, total=total, rate="")
+        self._done = 0
 
     def doing(self, text: str) -> None:
         """What is being done right now."""
@@ -63,8 +77,9 @@ class ConsoleProgress:
 
     def done(self, count: int = 1) -> None:
         """So many more items are finished."""
+        self._done += count
         if self._bar is not None and self._task is not None:
-            self._bar.advance(self._task, count)
+            self._bar.update(self._task, advance=count, rate=self._rate())
 
     def _end_stage(self, finished: bool) -> None:
         if not self._stage:
@@ -73,5 +88,11 @@ class ConsoleProgress:
             self._bar.remove_task(self._task)
             self._task = None
         if finished:
-            print(f"{self._stage}: {time.monotonic() - self._begun:.1f} s", file=sys.stderr, flush=True)
+            rate = f", {self._rate()}" if self._done > 1 else ""
+            print(f"{self._stage}: {time.monotonic() - self._begun:.1f} s{rate}", file=sys.stderr, flush=True)
         self._stage = ""
+
+    def _rate(self) -> str:
+        """Items a second since the stage began; seconds an item where it takes longer than one."""
+        passed = max(time.monotonic() - self._begun, 1e-3)
+        return f"{self._done / passed:.1f} models/s" if self._done >= passed else f"{passed / self._done:.1f} s/model"

@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 import pytest
 
-from mlops_cli.errors import TrainingError
+from mlops_cli.errors import ConfigError, TrainingError
 from mlops_cli.training.ludwig_trainer import LudwigTrainer
 from mlops_cli.training.tasks import FleetSettings
 from mlops_cli.training.trainer import Failed, Fitted, TrainJob
@@ -169,6 +169,16 @@ def test_one_process_fits_all_jobs_in_order(tmp_path, bare, jobs):
 
 def test_no_jobs_start_no_process(tmp_path):
     assert Run(tmp_path, ["/nowhere/to/be/found"]).results([]) == []
+
+
+def test_cuda_asked_for_and_absent_is_said_before_anything_starts(tmp_path, bare, jobs, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # also where there is one
+    run = Run(tmp_path, bare())
+    trainer = replace(run.trainer, device="cuda")
+    with pytest.raises(ConfigError, match=r"training\.device: cuda asked for") as refusal:
+        list(trainer.fit(jobs, run.said.append))
+    assert "mlops doctor" in refusal.value.hint
+    assert run.starts() == 0
 
 
 def test_the_process_is_gone_when_all_is_done(tmp_path, bare, jobs):
