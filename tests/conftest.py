@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 from pathlib import Path
 
 import pytest
+
+from mlops_cli.training.ray_cluster import RAY_SETTINGS
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -14,6 +17,10 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 def pytest_configure() -> None:
     # a shell that starts the tests in the background has SIGINT ignored, which every process started here would inherit
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Ray reads these once per process, and Ludwig imports it: whichever test comes first. A token of this run's own,
+    # for Ray would otherwise leave one in the user's home.
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    os.environ.update({**RAY_SETTINGS, **token})
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

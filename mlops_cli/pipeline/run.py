@@ -43,8 +43,11 @@ def repro(project: Project, branches: Sequence[Branch], key: str, chosen_branch:
 
 
 def _repro(project: Project, branches: Sequence[Branch], key: str, chosen_branch: str | None) -> None:
+    from mlops_cli.pipeline.dvc_locks import release_dead_holders
+
     wanted = [branch for branch in branches if chosen_branch in (None, branch.name)]
     _check_ready(project, wanted)
+    release_dead_holders(project.root)
     _stop_note(project, key).parent.mkdir(parents=True, exist_ok=True)
     again = [f"{stage}@{branch.name}" for branch in wanted for stage in _to_force(project, branch)]
     if chosen_branch is None and any(read_failures(folder) for folder in _reports(project, wanted)):

@@ -38,7 +38,7 @@ def compare(place: Workplace, numbers: tuple[int, ...], sessions: int) -> Sectio
     section.rows += _pipeline(place, project)
     inputs = place.folder / "ludwig-inputs"
     inputs.mkdir()
-    place.run("python", "-m", "tests.bench.ludwig_inputs", project.root, inputs)
+    place.run("python", "-m", "tests.bench.ludwig_inputs", project.root, inputs, str(LUDWIG_RUNS))
     alone = [_ludwig_train(place, inputs, project.names[0])]
     _say("inside training processes")
     out = place.folder / "inside.json"

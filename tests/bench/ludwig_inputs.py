@@ -1,6 +1,6 @@
 """For the other side of the training comparison: what the pipeline hands to Ludwig, as files for `ludwig train`.
 
-`python -m tests.bench.ludwig_inputs PROJECT OUT` writes `<model>.csv` and `<model>.yaml` for every model of the
+`python -m tests.bench.ludwig_inputs PROJECT OUT [NUMBER]` writes `<model>.csv` and `<model>.yaml` for every model (or so many) of the
 branch main. It uses the pipeline's own functions, which import Ludwig: hence a process of its own.
 """
 
@@ -19,13 +19,13 @@ from mlops_cli.training.rows import training_rows
 from mlops_cli.training.trainer import TrainJob
 
 
-def main(root: Path, out: Path) -> None:
-    """Write both files of every model."""
+def main(root: Path, out: Path, number: int | None = None) -> None:
+    """Write both files of every model, or of the first few."""
     project = Project.at(root)
     branch = load_branch(project, load_params(project), "main")
     start = load_scenario(project, branch.scenario).start
     folder = project.features(branch.name)
-    for spec in branch.models:
+    for spec in branch.models[:number]:
         plan = plan_model(folder, branch, start, spec, None)
         table = folder / f"{spec.name}.parquet"
         job = TrainJob(spec, table, plan.inputs, plan.validation.first, start, branch.seed, out)
@@ -34,4 +34,4 @@ def main(root: Path, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), *map(int, sys.argv[3:]))

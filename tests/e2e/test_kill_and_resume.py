@@ -157,7 +157,7 @@ def test_kill_9_in_the_middle_of_training_with_ludwig(tmp_path: Path) -> None:
         beside = pool.submit(whole.mlops, "train")
         done = cli.mlops("run")
         assert beside.result().returncode == 9
-    assert done.returncode == 9
+    assert done.returncode == 9, done.stderr
     assert "configs/mine/wrong.yaml: Ludwig refuses the config: ludwig.combiner.type: 'konkat'" in done.stderr
     assert done.stderr.strip().endswith("1 models failed; the next mlops run tries these again")
     assert f"train main: {6 - len(kept)} done, {len(kept)} unchanged, 1 failed" in done.stderr

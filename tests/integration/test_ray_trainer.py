@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import signal
 import socket
 import subprocess
@@ -23,7 +22,6 @@ from mlops_cli.config.schema import Training
 from mlops_cli.errors import ConfigError, ServiceError
 from mlops_cli.training import ray_trainer
 from mlops_cli.training.ludwig_trainer import LudwigTrainer
-from mlops_cli.training.ray_cluster import RAY_SETTINGS
 from mlops_cli.training.ray_task import library_versions
 from mlops_cli.training.ray_trainer import RayTrainer
 from mlops_cli.training.tasks import FleetSettings
@@ -100,15 +98,6 @@ def free_port() -> int:
 class TwoNodes:
     gcs: str
     client: str
-
-
-@pytest.fixture(scope="module", autouse=True)
-def environment() -> Iterator[None]:
-    """What Ray reads where it is imported; a token of its own, for Ray would otherwise leave one in the user's home."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in {**RAY_SETTINGS, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}.items():
-            patch.setenv(name, value)
-        yield
 
 
 @pytest.fixture(scope="module")
