@@ -153,6 +153,8 @@ class _Training:
                     self._install(plan, result)
                     self._note(name, result)
                 self._progress.done()
+            for name in left:
+                self.report.refuse(name, f"{name}: the trainer gave no result for it", TrainingError.exit_code)
         except TrainingError as error:  # the trainer as a whole
             for name in left:
                 self.report.fail(name, error)

@@ -16,9 +16,12 @@ def count_cuda_devices() -> int:
     """CUDA devices that this environment's torch sees; 0 at once where there is no NVIDIA driver."""
     if not any(path.exists() for path in DRIVER_FILES):
         return 0
-    asked = subprocess.run(
-        [sys.executable, "-c", QUESTION], capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
-    )
+    try:
+        asked = subprocess.run(
+            [sys.executable, "-c", QUESTION], capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return 0  # a driver that hangs
     words = asked.stdout.split()
     return int(words[-1]) if asked.returncode == 0 and words and words[-1].isdigit() else 0
 

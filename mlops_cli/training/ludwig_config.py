@@ -16,6 +16,7 @@ TICKER = "ticker"  # of pooled models: a category input
 SPLIT = "split"
 NOT_OURS = {"backend", "hyperopt"}  # of a plain Ludwig config: Ludwig's own trainer would pass over them
 SPECIAL_TYPES = {HISTORY: "timeseries", TICKER: "category"}
+EVAL_ROWS = 8192
 RECURRENT_DEFAULT = {"type": "rnn", "cell_type": "gru", "state_size": 32}
 
 
@@ -64,6 +65,8 @@ def build_config(spec: ModelSpec, inputs: Sequence[str]) -> dict[str, Any]:
     _section(defaults, "timeseries", f"{where}.defaults").setdefault("encoder", dict(RECURRENT_DEFAULT))
     # one forward pass an epoch instead of metric updates on every batch: twice as fast, and the loss is of one model
     _section(config, "trainer", where).setdefault("evaluate_training_set", True)
+    # left out, Ludwig would try sizes until one is fast, and losses would depend on the machine
+    _section(config, "trainer", where).setdefault("eval_batch_size", EVAL_ROWS)
     return config
 
 

@@ -54,7 +54,8 @@ def serve(load: Callable[[], Fit]) -> None:
     fit = load()
     key = secrets.token_bytes(32)
     with Listener((HERE, 0), authkey=key) as listener:
-        _leave(note, {"port": listener.address[1], "key": key.hex(), "pid": os.getpid()})
+        me = psutil.Process()
+        _leave(note, {"port": listener.address[1], "key": key.hex(), "pid": me.pid, "started": me.create_time()})
         _end_with(owner, note)
         while True:
             with contextlib.suppress(AuthenticationError, EOFError, ConnectionError), listener.accept() as connection:

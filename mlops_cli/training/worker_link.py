@@ -21,6 +21,7 @@ HERE = "127.0.0.1"
 POLL_SECONDS = 0.05
 ANSWER_POLL_SECONDS = 0.2
 ENDING_SECONDS = 10
+SAME_SECONDS = 1.0  # between what a process and others say of its start
 LOG_TAIL = 5
 
 # What every training process is given. One thread: small models gain nothing from more, and stay the same to the bit.
@@ -41,14 +42,10 @@ class StoppedError(Exception):
 
 
 class WorkerLink:
-    """A training process that is connected and ready.
+    """A training process that is connected and ready."""
 
-    Attributes:
-        pid: of the process.
-    """
-
-    def __init__(self, note: Path, connection: Connection[Any, Any], pid: int, log: Path) -> None:
-        self.pid = pid
+    def __init__(self, note: Path, connection: Connection[Any, Any], known: psutil.Process, log: Path) -> None:
+        self._known = known
         self._note, self._connection, self._log = note, connection, log
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -57,9 +54,12 @@ class WorkerLink:
         """Connect to the process that left this note; None (and no note) if it is gone."""
         try:
             content = json.loads(note.read_text())
+            process = psutil.Process(content["pid"])
+            if abs(process.create_time() - content["started"]) > SAME_SECONDS:
+                raise ValueError("another process has its number by now")
             connection = Client((HERE, content["port"]), authkey=bytes.fromhex(content["key"]))
-            return cls(note, connection, content["pid"], log)
-        except (OSError, EOFError, ValueError, AuthenticationError):
+            return cls(note, connection, process, log)
+        except (OSError, EOFError, ValueError, LookupError, TypeError, AuthenticationError, psutil.Error):
             note.unlink(missing_ok=True)
             return None
 
@@ -99,7 +99,10 @@ class WorkerLink:
         link = None
         try:
             while process.poll() is None and wanted():
-                if note.exists() and (link := cls.find(note, log)) is not None:
+                if note.exists():
+                    link = cls.find(note, log)
+                    if link is None:
+                        raise TrainingError("the training process left an address that leads nowhere", f"see {log}")
                     link._process = process
                     return link
                 time.sleep(POLL_SECONDS)
@@ -152,9 +155,8 @@ class WorkerLink:
             _end(self._process)
             return
         with contextlib.suppress(psutil.NoSuchProcess):
-            process = psutil.Process(self.pid)
-            process.terminate()
-            psutil.wait_procs([process], timeout=ENDING_SECONDS)
+            self._known.terminate()  # refuses where another process has its number by now
+            psutil.wait_procs([self._known], timeout=ENDING_SECONDS)
 
     def last_words(self) -> str:
         """How it ended, and the end of what it printed; asked once it died."""
@@ -176,5 +178,5 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 def _last_words(code: int | None, log: Path) -> str:
     how = "it is gone" if code is None else f"signal {-code}" if code < 0 else f"exit code {code}"
-    lines = log.read_text(errors="replace").strip().splitlines()[-LOG_TAIL:]
+    lines = log.read_text(errors="replace").strip().splitlines()[-LOG_TAIL:] if log.is_file() else []
     return f"{how}; {' | '.join(lines)}" if lines else how

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import shutil
@@ -10,7 +11,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -109,8 +110,8 @@ class WorkerPool:
                 refusal = heard
             else:
                 yield heard
-        if refusal is not None and self._open:  # else the others did its share
-            raise refusal
+        if self._open and not self._ended.is_set():  # else the others did the share of a process that was lost
+            raise refusal or TrainingError(f"{self._open} tasks were left undone", "run it again: what is done is kept")
 
     def _end(self, slots: Sequence[threading.Thread]) -> None:
         self._ended.set()
@@ -124,7 +125,9 @@ class WorkerPool:
         if hasattr(os, "sched_getaffinity"):
             cores = min(cores, len(os.sched_getaffinity(0)))
         most = settings.limit or len(settings.gpus) or cores
-        memory = settings.memory or psutil.virtual_memory().available
+        # kept processes have theirs already
+        kept = len(list(settings.home.glob("*.json"))) if settings.home else 0
+        memory = settings.memory or psutil.virtual_memory().available + kept * WORKER_BYTES
         worth = sum(task.seconds for task in tasks) // WORTH_SECONDS
         paid = len(tasks) if settings.limit or settings.gpus else 1 + int(worth)
         return max(1, min(most, len(tasks), paid, int(memory // WORKER_BYTES)))
@@ -132,27 +135,42 @@ class WorkerPool:
     def _slot(self, number: int, home: Path) -> None:
         """One process after another, as long as there are tasks."""
         link: WorkerLink | None = None
-        finished = False
+        item: tuple[Task, int] | None = None
         try:
             while (item := self._next()) is not None:
                 task, tries = item
-                link = link or self._link(number, home, item)
+                link = link or self._link(number, home)
                 if not link.ask(task_to_json(task), self._tell, lambda: not self._ended.is_set()):
                     words, dead, link = link.last_words(), link, None
                     dead.stop()
                     self._again(task, tries, words)
                 self._close_one()
-            finished = True
         except StoppedError:
             pass
         except TrainingError as error:
             self._heard.put(error)
+        except (
+            OSError,
+            psutil.Error,
+            ValueError,
+            LookupError,
+            TypeError,
+        ) as error:  # no memory, a full disk, a bad note
+            self._heard.put(TrainingError(f"a training process could not be kept: {type(error).__name__}: {error}"))
         finally:
-            if link is not None and finished and self._settings.home:
-                link.leave()
-            elif link is not None:
-                link.stop()
+            if item is not None:
+                self._tasks.put(item)  # for the others
+            self._let_go(link, finished=item is None)
             self._heard.put(None)
+
+    def _let_go(self, link: WorkerLink | None, finished: bool) -> None:
+        if link is None:
+            return
+        with contextlib.suppress(OSError, psutil.Error):  # it is not ours any more, or it is gone
+            if finished and self._settings.home and not self._ended.is_set():
+                link.leave()
+            else:
+                link.stop()
 
     def _next(self) -> tuple[Task, int] | None:
         """The next task; waits while others are at work, as a task may come back from a process that died."""
@@ -172,9 +190,9 @@ class WorkerPool:
 
     def _again(self, task: Task, tries: int, words: str) -> None:
         left = self._left(task)
-        if tries == TRIES:
-            lost = tuple(job for job in left.jobs if str(job.folder) not in self._answered)
-            self._heard.put(Died(replace(left, jobs=lost), words))
+        # what is left of a pool would train another model
+        if tries == TRIES or (task.jobs[0].spec.pool and len(left.jobs) < len(task.jobs)):
+            self._heard.put(Died(left, words))
             return
         again = left.alone() if left.jobs else []
         with self._lock:
@@ -183,19 +201,15 @@ class WorkerPool:
             self._tasks.put((one, tries + 1))
 
     def _left(self, task: Task) -> Task:
-        """The jobs of a task of which nothing was heard; what a dead process left in their folders is removed.
-
-        Of a pool all, as fewer would train another model.
-        """
-        pooled = bool(task.jobs[0].spec.pool)
-        jobs = tuple(job for job in task.jobs if pooled or str(job.folder) not in self._answered)
+        """The jobs of a task of which nothing was heard; what a dead process left in their folders is removed."""
+        jobs = tuple(job for job in task.jobs if str(job.folder) not in self._answered)
         for job in jobs:
             shutil.rmtree(job.folder, ignore_errors=True)
             job.folder.mkdir(parents=True, exist_ok=True)
         return Task(jobs, task.settings, task.seconds)
 
-    def _link(self, number: int, home: Path, item: tuple[Task, int]) -> WorkerLink:
-        """A process for a task, which goes back to the queue if none starts."""
+    def _link(self, number: int, home: Path) -> WorkerLink:
+        """A process that is kept already, or a new one."""
         settings = self._settings
         gpu = settings.gpus[number % len(settings.gpus)] if settings.gpus else ""
         note = home / f"worker-{number}{f'-gpu{gpu}' if gpu else ''}.json"
@@ -206,11 +220,7 @@ class WorkerPool:
         self._progress("starting a training process (importing Ludwig takes some 20 s)")
         command = [*settings.command, str(settings.graphs), str(note), str(settings.owner)]
         environment = {"CUDA_VISIBLE_DEVICES": gpu}
-        try:
-            return WorkerLink.start(command, note, log, environment, lambda: not self._ended.is_set())
-        except TrainingError:
-            self._tasks.put(item)
-            raise
+        return WorkerLink.start(command, note, log, environment, lambda: not self._ended.is_set())
 
     def _tell(self, answer: dict[str, Any]) -> None:
         if "doing" in answer:

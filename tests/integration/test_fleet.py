@@ -398,3 +398,25 @@ class TestOnCuda:
             found = losses(rough[f"{name}-bf16"])
             np.testing.assert_allclose(found, losses(exact[name]), atol=0.05)
             assert not np.array_equal(found, losses(exact[name]))
+
+
+def test_an_argument_that_torch_refuses_is_told_by_ludwigs_own_trainer(hall: Hall):
+    config = with_trainer(optimizer={"type": "sgd", "nesterov": True})
+    found = hall.fleet(hall.jobs(("a", config, 250), ("b", config, 250)))
+    for result in found.values():
+        assert isinstance(result, Failed)
+        assert "Nesterov momentum requires a momentum" in result.reason
+
+
+def test_a_normalisation_that_one_models_rows_do_not_allow_concerns_it_alone(hall: Hall):
+    config = {**PLAIN, "defaults": {"number": {"preprocessing": {"normalization": "iq"}}}}
+    jobs = hall.jobs(("flat", config, 300), ("b", config, 300), ("c", config, 300))
+    table = pd.read_parquet(jobs[0].features)
+    table["volatility_5"] = 1.0  # its quartiles do not differ
+    table.to_parquet(jobs[0].features)
+    found = hall.fleet(jobs)
+    for name in ("b", "c"):
+        assert isinstance(found[name], Fitted), found[name]
+        assert found[name].facts["strategy"] == "fleet"
+    flat = found["flat"]
+    assert isinstance(flat, Failed) or flat.facts["strategy"] == "sequential"

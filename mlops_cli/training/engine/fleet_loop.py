@@ -121,7 +121,8 @@ class _Fleet:
         """One step of every model."""
         rows = self.batches.batch(number)
         masks = self._dropout.masks(rows.counts, rows.target.shape[1], self._options.device)
-        with torch.autocast(self._options.device.type, torch.bfloat16, enabled=self._options.bf16):
+        rough = self._options.bf16 and rows.inputs.is_cuda
+        with torch.autocast(self._options.device.type, torch.bfloat16, enabled=rough):
             predicted = self._stack.forward(self._weights, rows.inputs, masks)
         loss = rows.mean(self._loss(predicted.float(), rows)) * self._terms.loss_weight + self._regularization()
         self._optimizer.zero_grad()
@@ -191,15 +192,18 @@ class _Fleet:
     def _behind_median(self, finite: npt.NDArray[np.bool_]) -> set[int]:
         """Positions whose validation loss is above the median of the others' running averages (Golovin et al. 2017)."""
         grace = self._options.median_stopping
-        present = np.flatnonzero(finite)
-        if grace is None or len(present) < 3:
+        histories = [[loss for _, loss in course.losses] for course in self.courses]
+        evaluations = max(map(len, histories))
+        if grace is None or evaluations < grace or len(histories) < 3:
             return set()
-        histories = np.array([[loss for _, loss in self.courses[self.alive[at]].losses] for at in present])
-        if histories.shape[1] < grace:
-            return set()
-        averages = histories.mean(axis=1)
-        others = (np.median(np.delete(averages, row)) for row in range(len(present)))
-        return {int(at) for at, now, middle in zip(present, histories[:, -1], others, strict=True) if now > middle}
+        # those that have stopped stay in it, or it would sink from evaluation to evaluation
+        averages = np.array([np.mean(losses) if losses else np.nan for losses in histories])
+        behind = set()
+        for at in np.flatnonzero(finite):
+            model = self.alive[at]
+            if histories[model][-1] > np.nanmedian(np.delete(averages, model)):
+                behind.add(int(at))
+        return behind
 
     def _loss(self, predicted: torch.Tensor, rows: Rows, kind: str | None = None) -> torch.Tensor:
         difference = predicted - rows.target

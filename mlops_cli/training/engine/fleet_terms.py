@@ -94,6 +94,7 @@ def refusal(config: Any) -> str | None:
     checks = (
         (bool(set_otherwise), f"trainer.{_first(set_otherwise)} is not carried over"),
         (not isinstance(trainer.batch_size, int), f"trainer.batch_size: {trainer.batch_size}"),
+        (isinstance(trainer.eval_batch_size, str), f"trainer.eval_batch_size: {trainer.eval_batch_size}"),
         (not isinstance(trainer.learning_rate, int | float), f"trainer.learning_rate: {trainer.learning_rate}"),
         (trainer.optimizer.type.lower() not in OPTIMIZERS, f"trainer.optimizer: {trainer.optimizer.type}"),
         (trainer.learning_rate_scheduler.reduce_on_plateau > 0, "learning_rate_scheduler.reduce_on_plateau"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -25,6 +26,8 @@ GPU_SHARE = 0.6  # of the free memory
 KEPT_COPIES = 4  # activations are kept for the backward pass, beside their gradients and masks
 WEIGHT_COPIES = 6  # weights, gradients, moments, best weights
 FLOAT_BYTES = 4
+EXAMPLES = 3  # jobs of an architecture that may break down before it is given up
+GAPS = "its rows have gaps"
 
 SETUP_FAILURES: tuple[type[Exception], ...] = (MlopsError, *LIBRARY_FAILURES)
 
@@ -38,6 +41,11 @@ class _Waiting:
     job: TrainJob
     config: dict[str, Any]
     rows: pd.DataFrame
+
+    @property
+    def gaps(self) -> bool:
+        """Whether a value is missing, which is Ludwig's to fill."""
+        return bool(self.rows.isna().to_numpy().any())
 
     @property
     def architecture(self) -> str:
@@ -78,38 +86,62 @@ class LudwigFleet:
             yield from self._fit_group(key, group, tick)
 
     def _fit_group(self, key: str, group: list[_Waiting], tick: Tick) -> Iterator[Fitted | Failed]:
-        whole = [waiting for waiting in group if not waiting.rows.isna().to_numpy().any()]
-        template = self._template(key, whole[0]) if whole else "its rows have gaps"
+        template, misfits = self._template(key, group)
         prepared: list[Prepared] = []
         for waiting in group:
-            if isinstance(template, str):
-                yield self._alone(waiting.job, template, tick)
-            elif waiting.rows.isna().to_numpy().any():
-                yield self._alone(waiting.job, "its rows have gaps", tick)
-            else:
-                ready = template.prepare(waiting.job, waiting.rows)
-                reason = _unfit(ready, template)
-                if reason:
-                    yield self._alone(waiting.job, reason, tick)
-                else:
-                    prepared.append(ready)
+            reason = misfits.get(waiting.job.spec.name) or (template if isinstance(template, str) else None)
+            if reason is None and isinstance(template, Template):
+                ready, reason = _prepared(template, waiting)
+                prepared += [ready] if ready else []
+            if reason is not None:
+                yield self._alone(waiting.job, reason, tick)
         if isinstance(template, Template):
             for chunk in _chunks(prepared, template, self._options.device):
                 yield from self._fit_chunk(template, chunk, tick)
 
-    def _template(self, key: str, waiting: _Waiting) -> Template | str:
-        """The shared part of an architecture, or why it has none."""
-        if key not in self._templates:
+    def _template(self, key: str, group: list[_Waiting]) -> tuple[Template | str, dict[str, str]]:
+        """The shared part of an architecture, or why it has none; and which jobs are no example of it, and why."""
+        misfits: dict[str, str] = {}
+        for waiting in group:
+            if key in self._templates:
+                break
+            if waiting.gaps:
+                continue
             try:
                 self._templates[key] = Template(waiting.job, waiting.config, waiting.rows, self._fitter)
             except CannotStackError as reason:
                 self._templates[key] = str(reason)
             except SETUP_FAILURES as error:
-                # it fails alone as well, in words about the job at hand
-                self._templates[key] = f"it could not be set up ({refusal_text(error)})"
-        return self._templates[key]
+                # perhaps its data: it fails alone as well, in words about the job at hand, and another is tried
+                misfits[waiting.job.spec.name] = f"it could not be set up ({refusal_text(error)})"
+                if len(misfits) == EXAMPLES:
+                    return next(iter(misfits.values())), misfits
+        return self._templates.get(key, GAPS), misfits
 
     def _fit_chunk(self, template: Template, chunk: list[Prepared], tick: Tick) -> Iterator[Fitted | Failed]:
+        try:
+            courses = self._courses(template, chunk, tick)
+        except LIBRARY_FAILURES as error:
+            # an argument that torch refuses: Ludwig's own trainer then says so, model by model
+            reason = f"its fleet broke down ({refusal_text(error)})"
+            for prepared in chunk:
+                yield self._alone(prepared.job, reason, tick)
+            return
+        if courses is not None:
+            for prepared, course in zip(chunk, courses, strict=True):
+                yield _written(template, prepared, course)
+            return
+        gc.collect()  # what the failed attempt held
+        torch.cuda.empty_cache()
+        half = len(chunk) // 2
+        if half == 0:
+            yield Failed(chunk[0].job, f"{chunk[0].job.spec.name}: too large for the memory of the GPU")
+            return
+        yield from self._fit_chunk(template, chunk[:half], tick)
+        yield from self._fit_chunk(template, chunk[half:], tick)
+
+    def _courses(self, template: Template, chunk: list[Prepared], tick: Tick) -> list[Course] | None:
+        """Train a chunk; None where the GPU has no room for it."""
         evaluations = 0
 
         def count() -> None:
@@ -120,21 +152,11 @@ class LudwigFleet:
         for prepared in chunk:
             tick(f"training {prepared.job.spec.name}")
         options = replace(self._options, seed=chunk[0].job.seed)
+        members = [prepared.member for prepared in chunk]
         try:
-            courses = train_fleet(
-                template.stack, template.terms, [prepared.member for prepared in chunk], options, count
-            )
+            return train_fleet(template.stack, template.terms, members, options, count)
         except torch.OutOfMemoryError:
-            torch.cuda.empty_cache()
-            half = len(chunk) // 2
-            if half == 0:
-                yield Failed(chunk[0].job, f"{chunk[0].job.spec.name}: too large for the memory of the GPU")
-                return
-            yield from self._fit_chunk(template, chunk[:half], tick)
-            yield from self._fit_chunk(template, chunk[half:], tick)
-            return
-        for prepared, course in zip(chunk, courses, strict=True):
-            yield _written(template, prepared, course)
+            return None
 
     def _alone(self, job: TrainJob, reason: str, tick: Tick) -> Fitted | Failed:
         tick(f"training {job.spec.name} alone: {reason}")
@@ -142,14 +164,29 @@ class LudwigFleet:
             fitted = self._fitter.fit(job)
         except MlopsError as error:
             return Failed(job, str(error), error.exit_code)
+        except OSError as error:  # a full disk
+            return Failed(job, f"{job.spec.name}: {error}")
         return replace(fitted, facts={**fitted.facts, "strategy": "sequential", "not_in_fleet": reason})
+
+
+def _prepared(template: Template, waiting: _Waiting) -> tuple[Prepared | None, str | None]:
+    """A job with its data in Ludwig's form, or why it cannot train in a fleet."""
+    if waiting.gaps:
+        return None, GAPS
+    try:
+        ready = template.prepare(waiting.job, waiting.rows)
+    except LIBRARY_FAILURES as error:  # a normalisation that its rows do not allow
+        return None, f"its rows do not fit ({refusal_text(error)})"
+    reason = _unfit(ready, template)
+    return (None, reason) if reason else (ready, None)
 
 
 def _written(template: Template, prepared: Prepared, course: Course) -> Fitted | Failed:
     job = prepared.job
-    if course.best is None:
+    if course.best is None or course.stopped == "not finite":
+        when = f" after evaluation {len(course.losses)}" if course.losses else ""
         what = "its weights are" if course.stopped == "not finite" else "the validation loss is"
-        return Failed(job, f"{job.spec.name}: {what} not a number. {LOWER_RATE}, or look at its data")
+        return Failed(job, f"{job.spec.name}: {what} not a number{when}. {LOWER_RATE}, or look at its data")
     try:
         return template.write(prepared, course)
     except MlopsError as error:

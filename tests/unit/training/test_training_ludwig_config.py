@@ -42,7 +42,7 @@ def test_an_empty_config_is_completed():
             "number": {"preprocessing": {"normalization": "zscore"}},
             "timeseries": {"encoder": {"type": "rnn", "cell_type": "gru", "state_size": 32}},
         },
-        "trainer": {"evaluate_training_set": True},
+        "trainer": {"evaluate_training_set": True, "eval_batch_size": 8192},
     }
 
 
@@ -64,7 +64,7 @@ def test_target_close_has_the_close_among_its_inputs():
 def test_what_the_user_gives_stays():
     given = {
         "combiner": {"type": "concat", "output_size": 7},
-        "trainer": {"epochs": 3, "evaluate_training_set": False},
+        "trainer": {"epochs": 3, "evaluate_training_set": False, "eval_batch_size": 8192},
         "preprocessing": {"sample_ratio": 0.5},
         "defaults": {
             "number": {"preprocessing": {"normalization": "minmax"}},

@@ -43,11 +43,17 @@ def times(event):
     return len((state / event).read_text())
 
 {load}
+def started():
+    ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+    boot = next(line for line in Path("/proc/stat").read_text().splitlines() if line.startswith("btime"))
+    return int(boot.split()[1]) + ticks / os.sysconf("SC_CLK_TCK")
+
 key = os.urandom(16)
 with Listener(("127.0.0.1", 0), authkey=key) as listener:
     note = Path(sys.argv[-2])
     part = note.with_suffix(".part")
-    part.write_text(json.dumps({{"port": listener.address[1], "key": key.hex(), "pid": os.getpid()}}))
+    address = {{"port": listener.address[1], "key": key.hex(), "pid": os.getpid(), "started": started()}}
+    part.write_text(json.dumps(address))
     part.rename(note)
     connection = listener.accept()
 while True:

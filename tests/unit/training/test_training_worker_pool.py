@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -205,14 +206,50 @@ def test_a_note_of_a_process_that_is_gone_is_passed_over(place, jobs, tmp_path):
     ended(psutil.Process(pid))
 
 
+def test_a_number_that_another_process_has_by_now_is_not_trusted(place, jobs, tmp_path):
+    home = tmp_path / "home"
+    home.mkdir()
+    note = {"port": 1, "key": "00", "pid": os.getpid(), "started": 0.0}
+    (home / "worker-0.json").write_text(json.dumps(note))
+    (pid,) = pids(place.run(single(jobs[:1]), place.command(), home=home, owner=os.getpid()))
+    assert pid != os.getpid()
+    (home / "worker-0.json").unlink()
+    ended(psutil.Process(pid))
+
+
+@pytest.mark.parametrize("limit", [1, 2])
+def test_what_keeps_processes_from_starting_is_told_and_nothing_is_lost_silently(place, jobs, limit):
+    (place.folder / "logs").write_text("a file where a folder is needed")
+    with pytest.raises(TrainingError, match=r"a training process could not be kept: \w+Error"):
+        place.run(single(jobs), place.command(), limit=limit)
+
+
+def test_kept_processes_do_not_count_twice_against_memory(place, jobs, tmp_path, monkeypatch):
+    home = tmp_path / "home"
+    body = """
+    (state / f"met-{os.getpid()}").touch()
+    while len(list(state.glob("met-*"))) < 2:
+        time.sleep(0.01)
+    """
+    settings = {"home": home, "owner": os.getpid(), "limit": 2}
+    first = pids(place.run(single(jobs[:2]), place.command(body), **settings))
+    assert len(first) == 2
+    little = psutil.virtual_memory()._replace(available=10)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: little)
+    place.run(single(jobs[2:4]), place.command(body), **settings)
+    assert place.starts() == 2
+    for note in home.glob("*.json"):
+        note.unlink()
+    for pid in first:
+        ended(psutil.Process(pid))
+
+
 def test_whoever_has_no_key_is_turned_away(place, jobs, tmp_path):
     from multiprocessing import AuthenticationError
     from multiprocessing.connection import Client
 
     home = tmp_path / "home"
     (pid,) = pids(place.run(single(jobs[:1]), place.command(), home=home, owner=os.getpid()))
-    import json
-
     port = json.loads((home / "worker-0.json").read_text())["port"]
     with pytest.raises((AuthenticationError, EOFError, ConnectionError)):
         Client(("127.0.0.1", port), authkey=b"guessed")
