@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import psutil
 from mlops_cli.pipeline.stage import write_text
 
 RWLOCK = Path(".dvc") / "tmp" / "rwlock"
+WRITTEN_WITHIN_SECONDS = 1.0  # DVC writes it in place: for a moment it may be half there
 
 
 def release_dead_holders(root: Path) -> None:
@@ -19,10 +21,13 @@ def release_dead_holders(root: Path) -> None:
     It goes by the number alone: a killed process that nobody has asked for its exit code yet (in a container without an
     init process nobody ever does), or another one that has its number by now, would block every run.
 
+    A file that a process was killed over while it wrote is removed: DVC would refuse every run over it.
+
     Args:
         root: of the project.
     """
     path = root / RWLOCK
+    _remove_half_written(path)
     try:
         noted: dict[str, dict[str, Any]] = json.loads(path.read_text())
         writers = {one: holder for one, holder in noted.get("write", {}).items() if _is_dvc(holder["pid"])}
@@ -35,6 +40,22 @@ def release_dead_holders(root: Path) -> None:
     kept = {"write": writers, "read": {one: holders for one, holders in readers.items() if holders}}
     if kept != noted:
         write_text(path, json.dumps(kept))
+
+
+def _remove_half_written(path: Path) -> None:
+    until = time.monotonic() + WRITTEN_WITHIN_SECONDS
+    while True:
+        try:
+            json.loads(path.read_text())
+        except FileNotFoundError:
+            return
+        except ValueError:
+            if time.monotonic() > until:
+                path.unlink(missing_ok=True)
+                return
+            time.sleep(WRITTEN_WITHIN_SECONDS / 20)
+        else:
+            return
 
 
 def _is_dvc(pid: int) -> bool:

@@ -24,7 +24,7 @@ import torch
 from mlops_cli.config.load import load_branch, load_params, load_scenario
 from mlops_cli.config.paths import Project
 from mlops_cli.pipeline.plan import plan_model
-from mlops_cli.training.engine.fleet_batches import Batches, steps_per_epoch
+from mlops_cli.training.engine.fleet_batches import Batches, padded_rows, steps_per_epoch
 from mlops_cli.training.engine.fleet_loop import FleetOptions, train_fleet
 from mlops_cli.training.engine.fleet_template import Prepared, Template
 from mlops_cli.training.engine.ludwig_fit import LudwigFitter, prepare_process
@@ -104,9 +104,9 @@ class _Inside:
     def _chunks(self, prepared: Sequence[Prepared]) -> list[list[Prepared]]:
         batch = self._template.terms.trainer.batch_size
         ordered = sorted(prepared, key=lambda one: one.member.train_rows)
-        buckets: dict[int, list[Prepared]] = {}
+        buckets: dict[tuple[int, int], list[Prepared]] = {}
         for one in ordered:
-            buckets.setdefault(steps_per_epoch(one.member.train_rows, batch), []).append(one)
+            buckets.setdefault(padded_rows(one.member, batch), []).append(one)
         chunks = []
         for bucket in buckets.values():
             size = chunk_size(bucket, self._template, self._options.device)

@@ -420,3 +420,15 @@ def test_a_normalisation_that_one_models_rows_do_not_allow_concerns_it_alone(hal
         assert found[name].facts["strategy"] == "fleet"
     flat = found["flat"]
     assert isinstance(flat, Failed) or flat.facts["strategy"] == "sequential"
+
+
+def test_company_changes_not_one_bit_on_the_processor(hall: Hall):
+    config = {"combiner": {**DROPPING["combiner"]}, "trainer": {**TRAINER, "epochs": 10, "early_stop": 2}}
+    jobs = hall.jobs(*((f"bit-{number}", config, 300 + 7 * (number % 3)) for number in range(7)))
+    together = hall.fleet(jobs)
+    assert len({len(result.epochs) for result in together.values()}) > 1, "some leave before others"
+    for size in (1, 2, 5):
+        again = [same_job(job, f"{job.spec.name}-of-{size}") for job in jobs[:size]]
+        for name, result in hall.fleet(again).items():
+            whole = weights(together[name.rpartition("-of-")[0]])
+            assert all(np.array_equal(tensor, whole[key]) for key, tensor in weights(result).items()), name

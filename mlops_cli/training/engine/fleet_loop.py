@@ -72,7 +72,8 @@ def train_fleet(
     Returns:
         One course per member, in their order.
     """
-    fleet = _Fleet(stack, terms, members, options)
+    # never one alone: torch multiplies a single matrix by a vector in another order than several
+    fleet = _Fleet(stack, terms, [*members, members[0]] if len(members) == 1 else members, options)
     trainer = terms.trainer
     per_epoch = steps_per_epoch(members[0].train_rows, trainer.batch_size)
     total = get_total_steps(trainer.epochs, per_epoch, trainer.train_steps)
@@ -86,9 +87,9 @@ def train_fleet(
         if (step + 1) % interval == 0:
             fleet.evaluate(early_stop=trainer.early_stop)
             tick()
-            if not fleet.alive:
+            if fleet.finished:
                 break
-    return fleet.courses
+    return fleet.courses[: len(members)]
 
 
 class _Fleet:
@@ -112,10 +113,15 @@ class _Fleet:
         """Make the optimiser and the schedule that Ludwig would make."""
         trainer = self._terms.trainer
         kind, arguments = get_optimizer_class_and_kwargs(trainer.optimizer, trainer.learning_rate)
-        if kind in FUSED:
-            arguments["fused"] = True
+        if kind in FUSED and self._options.device.type == "cuda":
+            arguments["fused"] = True  # not on the processor: there a tensor's last elements are rounded otherwise
         self._optimizer = kind(list(self._weights.values()), **arguments)
         self._scheduler = LRScheduler(trainer.learning_rate_scheduler, self._optimizer, interval, total_steps)
+
+    @property
+    def finished(self) -> bool:
+        """Whether no model is left to train."""
+        return all(self.courses[model].stopped for model in self.alive)
 
     def step(self, number: int) -> None:
         """One step of every model."""
@@ -140,8 +146,9 @@ class _Fleet:
             training = self._training_loss()
             validation, metric = self._validation()
         metric = np.where(np.isnan(metric), 0.0, metric)  # as Ludwig takes it
-        improved = finite & (metric < self._best_metric[self.alive])
-        for position in np.flatnonzero(finite):
+        going = finite & np.array([not self.courses[model].stopped for model in self.alive])
+        improved = going & (metric < self._best_metric[self.alive])
+        for position in np.flatnonzero(going):
             self.courses[self.alive[position]].losses.append((float(training[position]), float(validation[position])))
         self._keep_best(np.flatnonzero(improved), metric)
         self._let_go(finite, early_stop)
@@ -151,6 +158,8 @@ class _Fleet:
         staying = []
         for position, model in enumerate(self.alive):
             course = self.courses[model]
+            if course.stopped:
+                continue
             since = len(course.losses) - course.best_evaluation
             if not finite[position]:
                 course.stopped = "not finite"
@@ -160,6 +169,8 @@ class _Fleet:
                 course.stopped = "median"
             else:
                 staying.append(position)
+        if len(staying) == 1:  # with company, see train_fleet
+            staying = sorted([staying[0], 1 if staying[0] == 0 else 0])
         if len(staying) < len(self.alive):
             self._keep(staying)
 
@@ -201,7 +212,7 @@ class _Fleet:
         behind = set()
         for at in np.flatnonzero(finite):
             model = self.alive[at]
-            if histories[model][-1] > np.nanmedian(np.delete(averages, model)):
+            if not self.courses[model].stopped and histories[model][-1] > np.nanmedian(np.delete(averages, model)):
                 behind.add(int(at))
         return behind
 

@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 
 from mlops_cli.errors import MlopsError
-from mlops_cli.training.engine.fleet_batches import steps_per_epoch
+from mlops_cli.training.engine.fleet_batches import padded_rows
 from mlops_cli.training.engine.fleet_loop import Course, FleetOptions, train_fleet
 from mlops_cli.training.engine.fleet_module import CannotStackError
 from mlops_cli.training.engine.fleet_template import Prepared, Template
@@ -206,13 +206,13 @@ def _unfit(prepared: Prepared, template: Template) -> str | None:
 
 
 def _chunks(prepared: list[Prepared], template: Template, device: torch.device) -> Iterator[list[Prepared]]:
-    """Models that train at once: as many as fit the cache or the GPU, all with the same number of steps an epoch."""
+    """Models that train at once: as many as fit the cache or the GPU, all with tensors of the same shape."""
     batch = template.terms.trainer.batch_size
     ordered = sorted(prepared, key=lambda one: one.member.train_rows)
-    steps: dict[int, list[Prepared]] = {}
+    shapes: dict[tuple[int, int], list[Prepared]] = {}
     for one in ordered:
-        steps.setdefault(steps_per_epoch(one.member.train_rows, batch), []).append(one)
-    for bucket in steps.values():
+        shapes.setdefault(padded_rows(one.member, batch), []).append(one)
+    for bucket in shapes.values():
         size = chunk_size(bucket, template, device)
         for first in range(0, len(bucket), size):
             yield bucket[first : first + size]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -38,6 +38,15 @@ def living_dvc():
     process.wait()
 
 
+@pytest.fixture
+def someone_else():
+    """A process that is no DVC."""
+    process = subprocess.Popen(["sleep", "600"])
+    yield process.pid
+    process.kill()
+    process.wait()
+
+
 def write(root: Path, content: str) -> Path:
     path = root / RWLOCK
     path.parent.mkdir(parents=True)
@@ -49,8 +58,9 @@ def holder(pid: int) -> dict[str, int | str]:
     return {"pid": pid, "cmd": "dvc repro"}
 
 
-def test_the_dead_and_those_with_a_used_number_let_go(tmp_path: Path, zombie: int, living_dvc: int) -> None:
-    someone_else = os.getpid()
+def test_the_dead_and_those_with_a_used_number_let_go(
+    tmp_path: Path, zombie: int, living_dvc: int, someone_else: int
+) -> None:
     noted = {
         "write": {"/p/models": holder(zombie), "/p/data": holder(living_dvc), "/p/x": holder(someone_else)},
         "read": {"/p/configs": [holder(zombie), holder(living_dvc)], "/p/y": [holder(zombie)]},
@@ -70,7 +80,24 @@ def test_what_is_held_by_the_living_is_not_touched(tmp_path: Path, living_dvc: i
     assert path.stat().st_mtime_ns == before
 
 
-@pytest.mark.parametrize("content", ["", "{", '{"write": {"/p": {}}}', '{"write": [1]}'])
+@pytest.mark.parametrize("content", ["", "{", '{"write": {"/p": {"pid": 7'])
+def test_what_a_process_was_killed_over_while_it_wrote_is_removed(tmp_path: Path, content: str) -> None:
+    path = write(tmp_path, content)
+    release_dead_holders(tmp_path)
+    assert not path.exists()
+
+
+def test_what_is_being_written_is_waited_for(tmp_path: Path, living_dvc: int) -> None:
+    whole = json.dumps({"write": {"/p": holder(living_dvc)}, "read": {}})
+    path = write(tmp_path, whole[:10])
+    writer = threading.Timer(0.2, lambda: path.write_text(whole))
+    writer.start()
+    release_dead_holders(tmp_path)
+    writer.join()
+    assert path.read_text() == whole
+
+
+@pytest.mark.parametrize("content", ['{"write": {"/p": {}}}', '{"write": [1]}'])
 def test_a_damaged_file_is_left_to_dvc(tmp_path: Path, content: str) -> None:
     path = write(tmp_path, content)
     release_dead_holders(tmp_path)
