@@ -13,10 +13,11 @@ from mlops_cli.config.collection import Collection
 from mlops_cli.config.describe import words
 from mlops_cli.config.document import Document, styled
 from mlops_cli.config.edit import checked, open_document, open_params
+from mlops_cli.config.kinds import Slug, Ticker
 from mlops_cli.config.load import load_branch, load_branches, load_params
 from mlops_cli.config.mistakes import Mistakes
 from mlops_cli.config.paths import Project
-from mlops_cli.config.schema import ModelFile, Slug, Ticker
+from mlops_cli.config.schema import ModelFile
 from mlops_cli.config.yaml_files import write_text
 from mlops_cli.errors import ConfigError
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from mlops_cli.config.schema import Expect
+from mlops_cli.config.kinds import Expect
 
 _PLAIN = {
     str: "text",
@@ -146,12 +146,12 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
 
 
 def _limits(metadata: Sequence[Any]) -> str:
-    found = {name: getattr(m, name) for m in metadata for name in ("ge", "le", "lt") if hasattr(m, name)}
-    if "lt" in found:  # whole numbers only
+    found = {name: getattr(m, name) for m in metadata for name in ("gt", "ge", "lt", "le") if hasattr(m, name)}
+    if isinstance(found.get("lt"), int) and "ge" in found:  # whole numbers
         found["le"] = found.pop("lt") - 1
     if "ge" in found and "le" in found:
         return f" from {found['ge']} to {found['le']}"
-    phrases = {"ge": "of at least", "le": "of at most"}
+    phrases = {"gt": "above", "ge": "of at least", "lt": "below", "le": "of at most"}
     return "".join(f" {phrases[name]} {limit}" for name, limit in found.items())
 
 

@@ -17,6 +17,7 @@ from mlops_cli.errors import ConfigError
 
 # dvc.yaml interpolates these: without them DVC cannot even read the pipeline
 _NEEDED_BY_DVC = (("source", "folder"), ("simulation", "scenario"))
+_NOT_IN_THE_PIPELINE = {"serving", "trading"}
 
 
 def set_values(project: Project, assignments: Sequence[str]) -> list[str]:
@@ -134,7 +135,7 @@ def _split(assignment: str) -> tuple[list[str], Any]:
 
 def _complete(project: Project, document: Document) -> list[str]:
     before = project.params.read_text(encoding="utf-8")
-    defaults = Params().model_dump(mode="json")
+    defaults = Params().model_dump(mode="json", exclude=_NOT_IN_THE_PIPELINE)
     lines = []
     for path in [*((key,) for key in defaults), *_NEEDED_BY_DVC]:
         holder = document.get(path[:-1]) if path[1:] else document.data

@@ -9,37 +9,15 @@ A field's description is what `mlops config schema` and docs/configuration.md sa
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from mlops_cli.config.kinds import BranchName, Expect, Slug, Strict, Ticker
+from mlops_cli.config.serving_schema import Serving
 
-@dataclass(frozen=True)
-class Expect:
-    """Put into a type's `Annotated`: what a message calls a value of this type ("expected `words`, was 7")."""
-
-    words: str
-
-
-Ticker = Annotated[
-    str,
-    StringConstraints(strip_whitespace=True, pattern=r"^[A-Za-z0-9^][A-Za-z0-9.^=_-]{0,19}$"),
-    Expect("a ticker such as AAPL or BRK-B"),
-]
-Slug = Annotated[
-    str,
-    StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$"),
-    Expect("a name of lower-case letters, digits and . _ -"),
-]
-# no dots: DVC reads `branches.a.b` as two keys
-BranchName = Annotated[
-    str,
-    StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$"),
-    Expect("a name of lower-case letters, digits and _ -"),
-]
 Periods = tuple[Annotated[int, Field(ge=1, le=1000)], ...]
 
 
@@ -59,12 +37,6 @@ def branch_slug(text: str) -> str:
     'red-brk-b'
     """
     return slug(text).replace(".", "-")
-
-
-class Strict(BaseModel):
-    """Base of every schema here: frozen, unknown keys refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Macd(Strict):
@@ -257,6 +229,7 @@ class Params(Strict):
     period: Period = Field(Period(), description="sessions to fetch; empty means all there is")
     training: Training = Field(Training(), description="how models are trained")
     simulation: SimulationChoice = Field(SimulationChoice(), description="the held-out time")
+    serving: Serving = Field(Serving(), description="how models are served")
 
 
 class Scenario(Strict):

@@ -11,8 +11,8 @@ from typing import Annotated
 from pydantic import AfterValidator, AnyHttpUrl, BaseModel, ConfigDict, Field, SecretStr, TypeAdapter, ValidationError
 
 from mlops_cli.config.describe import words
+from mlops_cli.config.kinds import Expect
 from mlops_cli.config.paths import Project
-from mlops_cli.config.schema import Expect
 from mlops_cli.errors import ConfigError
 
 

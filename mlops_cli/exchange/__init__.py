@@ -1,0 +1,1 @@
+"""A paper exchange of our own that speaks Alpaca's API: engine, accounts, faults, HTTP."""

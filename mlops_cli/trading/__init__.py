@@ -1,0 +1,1 @@
+"""From forecasts to orders: decide, write down, send, follow, reconcile."""
