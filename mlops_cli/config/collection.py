@@ -10,10 +10,11 @@ from typing import Any
 
 from mlops_cli.config.mistakes import Mistakes, suggestion
 from mlops_cli.config.paths import Project
-from mlops_cli.config.schema import BaseFile, FeatureSpec, ModelFile, ModelSpec, slug
+from mlops_cli.config.schema import BaseFile, FeatureSpec, ModelFile, ModelSpec, Small, slug
 from mlops_cli.config.yaml_files import parse_yaml
 
 _LONGEST_NAME = 64
+_SMALL = "-small"
 
 
 class Collection:
@@ -80,7 +81,8 @@ class Collection:
         given = {name: getattr(parsed if name in parsed.model_fields_set else self._base, name) for name in _INHERITED}
         features = self._features(given["features"], self._base, file)
         names = {ticker: _name(parsed, ticker) for ticker in parsed.all_tickers}
-        long = [name for name in names.values() if len(name) > _LONGEST_NAME]
+        ending = _SMALL if parsed.small else ""
+        long = [name + ending for name in names.values() if len(name + ending) > _LONGEST_NAME]
         if long:
             self.mistakes.add(file, f"gives the model name {long[0]}, longer than {_LONGEST_NAME} characters")
         if parsed.pool and given["trainer"] != "ludwig":
@@ -91,14 +93,32 @@ class Collection:
         ludwig = merged(self._base.ludwig, parsed.ludwig)
         shared = {**given, "team": parsed.team, "features": features, "ludwig": ludwig, "file": file}
         shared["pool"] = parsed.all_tickers if parsed.pool else ()
-        return tuple(ModelSpec(name=name, ticker=ticker, **shared) for ticker, name in names.items())
+        over = self._small(parsed.small, shared, self._base, file) if parsed.small else {}
+        if over is None:
+            return None
+        return tuple(spec for ticker, name in names.items() for spec in _specs(name, ticker, shared, over))
 
-    def _features(self, given: str | FeatureSpec, base: BaseFile, file: str) -> FeatureSpec | None:
+    def _small(self, small: Small, shared: dict[str, Any], base: BaseFile, file: str) -> dict[str, Any] | None:
+        """What differs in the small variants of a file's models; None after a mistake."""
+        features = self._features(small.features or shared["features"], base, file, "small.features")
+        if features is None:
+            return None
+        trainer = small.trainer or shared["trainer"]
+        return {
+            "trainer": trainer,
+            "features": features,
+            "ludwig": merged(shared["ludwig"], small.ludwig),
+            "pool": shared["pool"] if trainer == "ludwig" else (),  # a baseline learns nothing
+        }
+
+    def _features(
+        self, given: str | FeatureSpec, base: BaseFile, file: str, key: str = "features"
+    ) -> FeatureSpec | None:
         if isinstance(given, FeatureSpec):
             return given
         if given not in base.feature_sets:
             known = suggestion(given, base.feature_sets)
-            self.mistakes.add(file, f"no feature set {given!r} in configs/base.yaml{known}", "features")
+            self.mistakes.add(file, f"no feature set {given!r} in configs/base.yaml{known}", key)
         return base.feature_sets.get(given)
 
 
@@ -122,6 +142,14 @@ def merged(under: Any, over: Any) -> Any:
     if "type" in under and over.get("type", under["type"]) != under["type"]:
         return over
     return {**under, **{key: merged(under.get(key), value) for key, value in over.items()}}
+
+
+def _specs(name: str, ticker: str, shared: dict[str, Any], over: dict[str, Any]) -> Iterator[ModelSpec]:
+    """A model and, where `over` says how it differs, its small variant."""
+    small = f"{name}{_SMALL}" if over else None
+    yield ModelSpec(name=name, ticker=ticker, small=small, **shared)
+    if small:
+        yield ModelSpec(name=small, ticker=ticker, small_of=name, **{**shared, **over})
 
 
 def _name(file: ModelFile, ticker: str) -> str:

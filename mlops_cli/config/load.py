@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -23,6 +24,7 @@ from mlops_cli.config.schema import (
     Source,
     Training,
 )
+from mlops_cli.config.trading_schema import Rules
 from mlops_cli.errors import ConfigError
 
 _OVERRIDES: dict[str, type[BaseModel]] = {"source": Source, "period": Period, "training": Training}
@@ -40,6 +42,7 @@ class Branch:
         training: how models are trained.
         seed: for everything random.
         scenario: name of the scenario that holds the held-out time.
+        keep_versions: finished versions of a model that are kept, the newest included.
     """
 
     name: str
@@ -49,6 +52,7 @@ class Branch:
     training: Training
     seed: int
     scenario: str
+    keep_versions: int
 
 
 def load_params(project: Project) -> Params:
@@ -76,6 +80,8 @@ def check_params(data: Any, mistakes: Mistakes) -> Params | None:
         if "folder" in spec.source:
             text = "cannot differ by branch: dvc.yaml watches the folder of source.folder alone"
             mistakes.add("params.yaml", text, f"branches.{name}.source.folder")
+    for team in params.trading.teams:
+        mistakes.check(Rules, params.trading.laid_over(team), "params.yaml", f"trading.teams.{team}")
     return params
 
 
@@ -153,10 +159,20 @@ def check_project(project: Project) -> dict[str, Branch]:
     scenarios = {path.stem for path in project.scenario("x").parent.glob("*.yaml")}
     for name in sorted(scenarios | ({params.simulation.scenario} if params else set())):
         _noting(mistakes, load_scenario, project, name)
+    if params and None not in branches.values():
+        _check_teams(params, branches, mistakes)
     if params and not (project.root / params.source.folder).is_dir():
         mistakes.add("params.yaml", f"there is no folder {params.source.folder}", "source.folder")
     mistakes.raise_if_any()
     return {name: branch for name, branch in branches.items() if branch is not None}
+
+
+def _check_teams(params: Params, branches: Mapping[str, Branch | None], mistakes: Mistakes) -> None:
+    teams = {model.team for branch in branches.values() if branch for model in branch.models}
+    for team in sorted(set(params.trading.teams) - teams):
+        mistakes.add(
+            "params.yaml", f"no model is of this team{suggestion(team, sorted(teams))}", f"trading.teams.{team}"
+        )
 
 
 def _noting(mistakes: Mistakes, load: Any, *arguments: Any) -> Any:
@@ -188,6 +204,7 @@ def _resolve(collection: Collection, params: Params, name: str) -> Branch | None
         training=Training.model_validate(_laid_over(params, spec, "training")),
         seed=params.seed if spec.seed is None else spec.seed,
         scenario=params.simulation.scenario,
+        keep_versions=params.serving.keep_versions,
     )
 
 
@@ -198,10 +215,9 @@ def _choose(models: list[ModelSpec], spec: BranchSpec, branch: str, mistakes: Mi
             known = suggestion(pattern, [model.name for model in models])
             mistakes.add("params.yaml", f"no model is called {pattern!r}{known}", f"branches.{branch}.only")
     chosen = [
-        model
-        for model in models
-        if (not spec.only or _matches(model.name, spec.only)) and not _matches(model.name, spec.exclude)
+        model for model in models if (not spec.only or _matches(model, spec.only)) and not _matches(model, spec.exclude)
     ]
+    names = {model.name for model in chosen}
     if not chosen and len(mistakes.lines) == before:
         mistakes.add("params.yaml", "leaves no model, all are excluded", f"branches.{branch}.exclude")
     seen: dict[str, str] = {}
@@ -211,11 +227,15 @@ def _choose(models: list[ModelSpec], spec: BranchSpec, branch: str, mistakes: Mi
             text = f"model {model.name} is in branch {branch} already, from {first}: give one of them a suffix"
             mistakes.add(model.file, text)
         seen.setdefault(model.name, model.file)
-    return tuple(chosen) if len(mistakes.lines) == before else None
+    if len(mistakes.lines) > before:
+        return None
+    return tuple(m if m.small in names else m.model_copy(update={"small": None}) for m in chosen)
 
 
-def _matches(name: str, patterns: tuple[str, ...]) -> bool:
-    return any(fnmatchcase(name, pattern) for pattern in patterns)
+def _matches(model: ModelSpec, patterns: tuple[str, ...]) -> bool:
+    """Whether a pattern fits the model, or the one that it is the small variant of."""
+    names = (model.name, model.small_of or model.name)
+    return any(fnmatchcase(name, pattern) for pattern in patterns for name in names)
 
 
 def _laid_over(params: Params, spec: BranchSpec, key: str) -> dict[str, Any]:

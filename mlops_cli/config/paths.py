@@ -65,6 +65,15 @@ class Project:
         return self.root / ".mlops"
 
     @property
+    def ledgers(self) -> Path:
+        """Folder of `<team>.db`, what each team has traded; halts lie beside them. Never to be removed."""
+        return self.state / "ledger"
+
+    def ledger(self, team: str) -> Path:
+        """A team's ledger."""
+        return self.ledgers / f"{team}.db"
+
+    @property
     def tracking_database(self) -> Path:
         """Where MLflow writes by default."""
         return self.root / "mlruns.db"
@@ -77,13 +86,18 @@ class Project:
         """Folder of `<model>.parquet` feature tables."""
         return self.root / "data" / "features" / branch
 
+    @property
+    def model_root(self) -> Path:
+        """Folder of the branches' folders of model folders, and of their earlier versions."""
+        return self.root / "models"
+
     def models(self, branch: str) -> Path:
         """Folder of model folders."""
-        return self.root / "models" / branch
+        return self.model_root / branch
 
     def staging(self, branch: str) -> Path:
         """Folder in which models are built: on the disk of the model folders, so that installing is a rename."""
-        return self.root / "models" / ".staging" / branch
+        return self.model_root / ".staging" / branch
 
     @property
     def walk_forward(self) -> Path:

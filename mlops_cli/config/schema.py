@@ -17,6 +17,7 @@ from pydantic import Field, field_validator, model_validator
 
 from mlops_cli.config.kinds import BranchName, Expect, Slug, Strict, Ticker
 from mlops_cli.config.serving_schema import Serving
+from mlops_cli.config.trading_schema import Trading
 
 Periods = tuple[Annotated[int, Field(ge=1, le=1000)], ...]
 
@@ -100,6 +101,22 @@ class Defaults(Strict):
     ludwig: dict[str, Any] = Field(default_factory=dict, description="any part of a plain Ludwig config")
 
 
+class Small(Strict):
+    """What differs in a model's small variant, which answers for it under load."""
+
+    trainer: TrainerKind | None = Field(None, description="instead of the model's own")
+    features: Annotated[str, Expect("the name of a feature set")] | None = Field(
+        None, description="instead of the model's own: a set of columns that the model has too"
+    )
+    ludwig: dict[str, Any] = Field(default_factory=dict, description="laid over the model's own Ludwig config")
+
+    @model_validator(mode="after")
+    def _differs(self) -> Small:
+        if not self.model_fields_set:
+            raise ValueError("say what differs, e.g. small: {ludwig: {combiner: {output_size: 8}}}")
+        return self
+
+
 class ModelFile(Defaults):
     """One YAML file of a collection: one or many tickers of one team."""
 
@@ -108,6 +125,9 @@ class ModelFile(Defaults):
     tickers: tuple[Ticker, ...] = Field((), description="many tickers: one model for each")
     pool: bool = Field(False, description="the tickers train one model together, with the ticker as an input of it")
     suffix: Slug | None = Field(None, description="last part of the models' names, where a team has two on a ticker")
+    small: Small | None = Field(
+        None, description="what differs in a further model, MODEL-small, that answers under load"
+    )
 
     @model_validator(mode="after")
     def _has_tickers(self) -> ModelFile:
@@ -141,6 +161,8 @@ class ModelSpec(Strict):
     target: Target
     ludwig: dict[str, Any] = Field(default_factory=dict)
     pool: tuple[Ticker, ...] = Field((), description="tickers that train one model together with this one, itself too")
+    small: Slug | None = Field(None, description="name of its small variant")
+    small_of: Slug | None = Field(None, description="name of the model that this is the small variant of")
     file: str = Field("", description="where it was written, for messages; no part of the fingerprint")
 
 
@@ -230,6 +252,7 @@ class Params(Strict):
     training: Training = Field(Training(), description="how models are trained")
     simulation: SimulationChoice = Field(SimulationChoice(), description="the held-out time")
     serving: Serving = Field(Serving(), description="how models are served")
+    trading: Trading = Field(Trading(), description="how the teams trade")
 
 
 class Scenario(Strict):

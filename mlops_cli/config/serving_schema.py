@@ -74,7 +74,7 @@ class Promotion(Strict):
     """Whether a challenger takes the champion's place by itself."""
 
     auto: bool = Field(False, description="promote by measured skill once closes are known")
-    sessions: int = Field(20, ge=5, description="known closes that both must have been judged on")
+    sessions: int = Field(20, ge=20, description="known closes that both must have been judged on")
     level: float = Field(0.1, gt=0, lt=1, description="significance that the difference must reach")
 
 

@@ -34,6 +34,9 @@ class Settings(BaseModel):
     mlflow_tracking_uri: str | None = Field(
         None, title="MLFLOW_TRACKING_URI", description="where MLflow keeps runs; empty: mlruns.db in the project"
     )
+    api_token: SecretStr | None = Field(
+        None, title="MLOPS_API_TOKEN", description="what callers of `mlops serve` must bear"
+    )
     alpaca_api_key: SecretStr | None = Field(
         None, title="ALPACA_API_KEY", description="key of the Alpaca paper account"
     )
@@ -45,6 +48,12 @@ class Settings(BaseModel):
     )
     alpaca_data_url: Address | None = Field(
         None, title="ALPACA_DATA_URL", description="address of the market data API; empty: Alpaca's"
+    )
+    live_trading: OnOff = Field(
+        False, title="MLOPS_LIVE_TRADING", description="yes: real money may be traded, where params.yaml says so too"
+    )
+    alert_webhook: SecretStr | None = Field(
+        None, title="MLOPS_ALERT_WEBHOOK", description="address that gets alerts of paper-trade as JSON"
     )
     yahoo_base_url: Address | None = Field(
         None, title="YAHOO_BASE_URL", description="address of the price API of source yfinance; empty: Yahoo's"
@@ -62,7 +71,7 @@ def load_settings(project: Project | None = None) -> Settings:
     Raises:
         ConfigError: every variable that is not as it must be; values are not shown, they may be secrets.
     """
-    found = {**_env_file(project), **os.environ}
+    found = {**env_file(project), **os.environ}
     given = {name: found[variable] for name, variable in variables().items() if found.get(variable)}
     try:
         return Settings.model_validate(given)
@@ -72,7 +81,12 @@ def load_settings(project: Project | None = None) -> Settings:
         raise ConfigError("\n".join(lines), "set it in .env or in the environment; .env.example shows how") from None
 
 
-def _env_file(project: Project | None) -> dict[str, str | None]:
+def env_file(project: Project | None) -> dict[str, str | None]:
+    """What stands in `.env` of the project, as written; nothing where there is none.
+
+    Raises:
+        ConfigError: it is no text.
+    """
     if project is None or not project.env_file.is_file():
         return {}
     from dotenv import dotenv_values

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from datetime import date
+from datetime import date, datetime
 from functools import lru_cache
 from typing import Any
 
@@ -89,6 +89,18 @@ def last_finished_session(exchange: str, now: pd.Timestamp) -> pd.Timestamp:
     utc = now.tz_localize("UTC") if now.tzinfo is None else now.tz_convert("UTC")
     finished = int(calendar.closes.searchsorted(utc, side="right"))
     return pd.Timestamp(calendar.sessions[finished - 1])
+
+
+def opening_hours(exchange: str) -> list[tuple[date, datetime, datetime]]:
+    """Day, opening and close (UTC, half days and all) of every session known, in order.
+
+    Raises:
+        ConfigError: the calendar does not exist.
+    """
+    calendar = _calendar(exchange)
+    days = pd.DatetimeIndex(calendar.sessions).date
+    opens, closes = (pd.DatetimeIndex(times).to_pydatetime() for times in (calendar.opens, calendar.closes))
+    return list(zip(days, opens, closes, strict=True))
 
 
 def exchange_timezone(exchange: str) -> str:

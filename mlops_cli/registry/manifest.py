@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal
@@ -50,6 +51,7 @@ class Manifest(BaseModel):
         facts: the trainer's own remarks.
         versions: libraries that matter for the result.
         files: sha256 of every other file of the folder, by relative path.
+        small: name of the model that answers for this one under load, of the same branch.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -76,6 +78,7 @@ class Manifest(BaseModel):
     facts: dict[str, float | int | str] = {}
     versions: dict[str, str] = {}
     files: dict[str, str] = {}
+    small: str | None = None
 
     @property
     def version(self) -> str:
@@ -83,9 +86,14 @@ class Manifest(BaseModel):
         return self.files.get(GRAPH, "")[:12]
 
     def write(self, folder: Path) -> None:
-        """Write `manifest.json` into `folder`."""
+        """Write `manifest.json` into `folder`, whole or not at all."""
         text = json.dumps(self.model_dump(mode="json"), indent=2, sort_keys=True)
-        (folder / MANIFEST).write_text(text + "\n")
+        part = folder / f".{MANIFEST}.part"
+        try:
+            part.write_text(text + "\n")
+            os.replace(part, folder / MANIFEST)
+        finally:
+            part.unlink(missing_ok=True)
 
 
 def read_manifest(folder: Path) -> Manifest:

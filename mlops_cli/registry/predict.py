@@ -5,16 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
-import pandas as pd
 
 from mlops_cli.errors import ModelError, bounded
 from mlops_cli.registry.manifest import GRAPH, Manifest, read_manifest
 from mlops_cli.training.onnx_graph import INPUT, LARGEST_LOG_RETURN, OUTPUT, RAW_OUTPUT
 from mlops_cli.training.onnx_session import SESSION_FAILURES, start_session
+
+if TYPE_CHECKING:
+    import pandas as pd  # 40 MB that a server does not need
 
 Vector = npt.NDArray[np.float64]
 RUN_FAILURES: tuple[type[Exception], ...] = (*SESSION_FAILURES, ValueError)  # ValueError: the input has another name

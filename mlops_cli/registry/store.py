@@ -11,6 +11,7 @@ from uuid import uuid4
 
 from mlops_cli.errors import ModelError
 from mlops_cli.registry.manifest import GRAPH, MANIFEST, Manifest, file_hashes, read_manifest
+from mlops_cli.registry.versions import after_install, move_to_archive
 
 
 def model_folders(root: Path) -> list[Path]:
@@ -56,8 +57,14 @@ def staging_folder(scratch: Path, name: str) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def install(staged: Path, destination: Path) -> None:
+def install(staged: Path, destination: Path, keep: int | None = None) -> None:
     """Put a complete folder in place of whatever stands at `destination`, by rename: never half of it.
+
+    Args:
+        staged: the new folder, on the same disk.
+        destination: `<root>/<branch>/<model>` where `keep` is given.
+        keep: a finished model that is replaced goes to the archive (see `versions`), which holds so many versions,
+            the newest included; None: it is removed.
 
     Raises:
         ModelError: the staged folder lacks its graph or its manifest.
@@ -66,10 +73,13 @@ def install(staged: Path, destination: Path) -> None:
         if not (staged / needed).is_file():
             raise ModelError(f"{staged}: {needed} was not written")
     destination.parent.mkdir(parents=True, exist_ok=True)
-    if destination.exists():
+    archived = keep is not None and destination.exists() and move_to_archive(destination)
+    if destination.exists() and not archived:
         old = staged.with_name(f"{staged.name}.old")
         os.rename(destination, old)
         os.rename(staged, destination)
         shutil.rmtree(old)
     else:
         os.rename(staged, destination)
+    if keep is not None:
+        after_install(destination, keep)

@@ -132,3 +132,8 @@ def with_fingerprints(fingerprints: Sequence[str]) -> str:
     """Filter for `search_runs`: runs whose input has one of these fingerprints."""
     digests = ", ".join(f"'{fingerprint[:MAX_DIGEST]}'" for fingerprint in fingerprints)
     return f"dataset.digest IN ({digests})"
+
+
+def with_models(names: Sequence[str]) -> str:
+    """Filter for `search_runs`: trainings of these models."""
+    return f"dataset.name IN ({', '.join(f"'{name}'" for name in names)})"

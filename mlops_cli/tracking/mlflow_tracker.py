@@ -103,6 +103,20 @@ class MlflowTracker:
             if missing:
                 logger.warning("no tracked training to put test metrics on: %s", bounded(missing))
 
+    def trials(self, models: Sequence[str]) -> int:
+        """See `Tracker`."""
+        found: set[ModelKey] = set()
+        if models and not self._down:
+            with self._warning_when_down():
+                client, experiment = self._connected()
+                for some in batched(sorted(set(models)), FINGERPRINTS_PER_SEARCH):
+                    token = None
+                    while token != "":
+                        page = client.search_runs([experiment], mlflow_entities.with_models(some), page_token=token)
+                        found |= {_key(run) for run in page}
+                        token = page.token or ""
+        return len(found)
+
     def _record(self, model: TrainedModel, parent: str, context: RunContext, begun: Run | None) -> None:
         """Write one training, or finish writing it: every step may find its work done already."""
         from mlflow.entities import RunTag
@@ -152,8 +166,7 @@ class MlflowTracker:
         found: dict[ModelKey, Run] = {}
         for some in batched(sorted({fingerprint for _, fingerprint in keys}), FINGERPRINTS_PER_SEARCH):
             for run in client.search_runs([experiment], mlflow_entities.with_fingerprints(some), max_results=10_000):
-                tags = run.data.tags
-                key = tags.get(mlflow_entities.MODEL, ""), tags.get(mlflow_entities.FINGERPRINT, "")
+                key = _key(run)
                 if key in wanted and (key not in found or _done(run)):
                     found[key] = run
         return found
@@ -173,6 +186,11 @@ def _parent(client: MlflowClient, experiment: str, context: RunContext) -> str:
     run_id = str(client.create_run(experiment, run_name=name, tags=tags).info.run_id)
     client.set_terminated(run_id, DONE)
     return run_id
+
+
+def _key(run: Run) -> ModelKey:
+    tags = run.data.tags
+    return tags.get(mlflow_entities.MODEL, ""), tags.get(mlflow_entities.FINGERPRINT, "")
 
 
 def _done(run: Run) -> bool:

@@ -65,9 +65,9 @@ class RunContext:
 class Tracker(Protocol):
     """Keeps a record of trainings and tests.
 
-    Both calls may be repeated with the same content (a stage that starts again after a crash tells all it knows): the
-    record does not grow. Neither raises when the place that keeps the record is out of reach: it warns once (logger
-    `mlops.tracking`) and the calls after that do nothing.
+    `trained` and `tested` may be repeated with the same content (a stage that starts again after a crash tells all it
+    knows): the record does not grow. Nothing here raises when the place that keeps the record is out of reach: it warns
+    once (logger `mlops.tracking`) and the calls after that do nothing.
     """
 
     name: str
@@ -88,6 +88,10 @@ class Tracker(Protocol):
         """Record metrics on held-out time, each set beside the training it belongs to."""
         ...
 
+    def trials(self, models: Sequence[str]) -> int:
+        """How many different trainings of these models are on record; 0 where there is no record, or none in reach."""
+        ...
+
 
 class NullTracker:
     """Tracking is off."""
@@ -102,3 +106,7 @@ class NullTracker:
 
     def tested(self, metrics: Mapping[ModelKey, Mapping[str, float]], context: RunContext) -> None:
         """Keep nothing."""
+
+    def trials(self, models: Sequence[str]) -> int:
+        """Nothing was kept."""
+        return 0

@@ -94,6 +94,18 @@ def test_it_takes_a_training_and_its_test_again_and_again(tracker: Tracker, mode
         tracker.tested({model.key: {"mae": 0.5}}, CONTEXT)
 
 
+def test_it_counts_the_different_trainings_of_models(
+    tracker: Tracker, model: TrainedModel, request: pytest.FixtureRequest
+) -> None:
+    other = replace(model, name=f"{model.name}-2")
+    for one in (model, replace(model, fingerprint="cd" * 32), other, model):
+        tracker.trained([one], CONTEXT)
+    keeps = request.node.callspec.params["tracker"].startswith("sqlite")
+    assert tracker.trials([model.name]) == (2 if keeps else 0)
+    assert tracker.trials([model.name, other.name, "blue-none"]) == (3 if keeps else 0)
+    assert tracker.trials([]) == 0
+
+
 def test_it_may_be_told_beforehand(tracker: Tracker, model: TrainedModel, caplog: pytest.LogCaptureFixture) -> None:
     tracker.prepare()
     tracker.prepare()

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from mlops_cli.errors import ConfigError
-from mlops_cli.prices.sessions import exchange_timezone, last_finished_session, sessions
+from mlops_cli.prices.sessions import exchange_timezone, last_finished_session, opening_hours, sessions
 
 
 def test_both_ends_are_included():
@@ -90,3 +90,11 @@ def test_exchange_timezone():
     assert exchange_timezone("XHKG") == "Asia/Hong_Kong"
     with pytest.raises(ConfigError):
         exchange_timezone("NOPE")
+
+
+def test_opening_hours_know_half_days_and_summer_time():
+    hours = {day: (opens, closes) for day, opens, closes in opening_hours("XNYS")}
+    assert [time.strftime("%H:%M%z") for time in hours[date(2024, 7, 3)]] == ["13:30+0000", "17:00+0000"]
+    assert [time.strftime("%H:%M%z") for time in hours[date(2024, 11, 29)]] == ["14:30+0000", "18:00+0000"]
+    assert date(2024, 7, 4) not in hours
+    assert list(hours) == sorted(hours)
