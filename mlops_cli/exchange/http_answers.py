@@ -1,0 +1,86 @@
+"""What all of the exchange's endpoints share: reading a request, and answering or refusing it in JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import orjson
+from fastapi import APIRouter, Request, Response
+
+from mlops_cli.errors import MlopsError
+from mlops_cli.exchange.engine import Exchange
+from mlops_cli.exchange.model import Account, RefusedError, refused
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+PLAIN_JSON = "application/json"
+EXACT: dict[tuple[str, str], Endpoint] = {}
+"""Endpoints without parameters in their path, by method and path: found without trying one route after another."""
+
+
+def exchange_of(request: Request) -> Exchange:
+    """The exchange that is asked."""
+    exchange: Exchange = request.scope["exchange"]
+    return exchange
+
+
+def account_of(request: Request) -> Account:
+    """The account of the request's key."""
+    account: Account = request.scope["account"]
+    return account
+
+
+def answer(body: Any, status: int = 200) -> Response:
+    """A JSON answer."""
+    return Response(orjson.dumps(body), status, media_type=PLAIN_JSON)
+
+
+async def json_body(request: Request) -> dict[str, Any]:
+    """The request's JSON object; empty where there is no body.
+
+    Raises:
+        RefusedError: it is none.
+    """
+    content = await request.body()
+    try:
+        body = orjson.loads(content) if content else {}
+    except orjson.JSONDecodeError:
+        raise RefusedError(400, 40010000, "request body format is invalid") from None
+    if not isinstance(body, dict):
+        raise RefusedError(400, 40010000, "request body format is invalid")
+    return body
+
+
+def whole(request: Request, name: str, default: int, most: int) -> int:
+    """A whole number in the query, cut to 1 up to `most`.
+
+    Raises:
+        RefusedError: it is no number.
+    """
+    text = request.query_params.get(name)
+    if text is None or text == "":
+        return default
+    try:
+        return max(1, min(int(text), most))
+    except ValueError:
+        raise refused(f"invalid {name}: {text[:40]!r}") from None
+
+
+def endpoint(routes: APIRouter, path: str, method: str) -> Callable[[Endpoint], Endpoint]:
+    """Register a coroutine as a plain Starlette route: nothing but its own code between socket and answer."""
+
+    def register(carry_out: Endpoint) -> Endpoint:
+        async def guarded(request: Request) -> Response:
+            try:
+                return await carry_out(request)
+            except RefusedError as error:
+                return answer(error.body, error.status)
+            except MlopsError as error:  # a damaged price table, say
+                return answer({"code": 50010000, "message": str(error)}, 500)
+
+        routes.add_route(path, guarded, methods=[method])
+        if "{" not in path:
+            EXACT[method, path] = guarded
+        return carry_out
+
+    return register

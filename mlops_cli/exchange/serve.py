@@ -1,0 +1,43 @@
+"""Serving an exchange over HTTP."""
+
+from __future__ import annotations
+
+import socket
+
+import uvicorn
+
+from mlops_cli.errors import ServiceError
+from mlops_cli.exchange.engine import Exchange
+from mlops_cli.exchange.http import application
+
+STOP_SECONDS = 1  # for clients that a fault keeps waiting
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Take a port; 0 for any free one. From here on clients can connect, and wait until `server` runs.
+
+    Raises:
+        ServiceError: the port is taken, or the host is not this machine's.
+    """
+    try:
+        # not socket.create_server: it cannot say which family a host name belongs to
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        taken = socket.socket(family, socket.SOCK_STREAM)
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(address)
+        taken.listen(256)
+    except OSError as error:
+        raise ServiceError(f"{host}:{port}: {error.strerror}", "give another --port (0 for any free one)") from error
+    return taken
+
+
+def server(exchange: Exchange) -> uvicorn.Server:
+    """A server to `run(sockets=[...])`; stops on Ctrl-C, or when its `should_exit` is set."""
+    config = uvicorn.Config(
+        application(exchange),
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+        timeout_graceful_shutdown=STOP_SECONDS,
+    )
+    return uvicorn.Server(config)

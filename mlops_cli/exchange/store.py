@@ -1,0 +1,161 @@
+"""The exchange's state in SQLite: one row for each account, order and activity, its body as JSON."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from mlops_cli.errors import ConfigError
+from mlops_cli.exchange.actions import CorporateAction
+from mlops_cli.exchange.model import Account, Activity, Order, Position, Rules
+
+if TYPE_CHECKING:
+    from mlops_cli.exchange.engine import Exchange
+
+VERSION = 1
+CLOCKS_DIFFER = timedelta(hours=1)  # a clock that was put right is no mistake: time then waits
+_TABLES = """
+CREATE TABLE IF NOT EXISTS accounts (id TEXT PRIMARY KEY, body TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS orders (id TEXT PRIMARY KEY, account TEXT NOT NULL, body TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS activities (id TEXT PRIMARY KEY, account TEXT NOT NULL, body TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS world (name TEXT PRIMARY KEY, body TEXT NOT NULL);
+"""
+_KEPT_APART = ("orders", "by_client_id", "open_orders", "book", "reserved", "activities")
+_READERS: dict[str, Callable[[Any], Any]] = {
+    "Decimal": Decimal,
+    "datetime": datetime.fromisoformat,
+    "date": date.fromisoformat,
+}
+
+
+class Store:
+    """A database file. WAL and synchronous=NORMAL: a killed exchange loses nothing, a power cut perhaps the last."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # made in one thread and used in another, but never in two at once
+            self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            self._database.execute("PRAGMA journal_mode=WAL")
+            self._database.execute("PRAGMA synchronous=NORMAL")
+            found = self._database.execute("PRAGMA user_version").fetchone()[0]
+            self._database.executescript(_TABLES)
+            self._database.execute(f"PRAGMA user_version={VERSION}")
+        except sqlite3.Error as error:
+            raise ConfigError(f"{path}: no database of the exchange: {error}", "give another --database") from error
+        if found not in (0, VERSION):
+            raise ConfigError(f"{path}: made by another version of the exchange", "give another --database")
+        self._changed: dict[str, Account | Order | Activity] = {}
+        self._world = b""
+        self._settled: datetime | None = None
+
+    def note(self, thing: Account | Order | Activity) -> None:
+        """Something is new or has changed."""
+        self._changed[thing.id] = thing
+
+    def commit(self, exchange: Exchange) -> None:
+        """Write down what has changed, all of it or nothing."""
+        market = exchange.market
+        world = {"splits": market.splits, "delisted": market.delisted, "actions": exchange.actions}
+        body = dump({**world, "rules": exchange.rules, "standing": exchange.clock.standing})
+        if not self._changed and body == self._world:
+            return
+        run = self._database.execute
+        run("BEGIN")
+        for thing in self._changed.values():
+            match thing:
+                case Account():
+                    values = {f.name: getattr(thing, f.name) for f in fields(thing) if f.name not in _KEPT_APART}
+                    run("REPLACE INTO accounts VALUES (?, ?)", (thing.id, dump(values)))
+                case Order():
+                    run("REPLACE INTO orders VALUES (?, ?, ?)", (thing.id, thing.account, dump(thing)))
+                case Activity():
+                    run("REPLACE INTO activities VALUES (?, ?, ?)", (thing.id, thing.account, dump(thing)))
+        if body != self._world:
+            run("REPLACE INTO world VALUES ('market', ?)", (body,))
+        if exchange.settled != self._settled:
+            run("REPLACE INTO world VALUES ('settled', ?)", (dump(exchange.settled),))
+        run("COMMIT")
+        self._changed.clear()
+        self._world, self._settled = body, exchange.settled
+
+    def load(self, exchange: Exchange) -> None:
+        """Take up where the last exchange on this file ended.
+
+        Raises:
+            ConfigError: that is in the future.
+        """
+        rows = self._database.execute
+        accounts = {row[0]: read_account(orjson.loads(row[1])) for row in rows("SELECT id, body FROM accounts")}
+        exchange.accounts.update({account.key: account for account in accounts.values()})
+        orders = [read(Order, orjson.loads(body)) for (body,) in rows("SELECT body FROM orders")]
+        for order in sorted(orders, key=lambda order: order.sequence):
+            accounts[order.account].add(order)
+        for (body,) in rows("SELECT body FROM activities ORDER BY rowid"):
+            activity = read(Activity, orjson.loads(body))
+            accounts[activity.account].activities.append(activity)
+        world = {name: orjson.loads(body) for name, body in rows("SELECT name, body FROM world")}
+        if world:
+            _take_up(exchange, world)
+
+    def close(self) -> None:
+        """Release the file."""
+        self._database.close()
+
+
+def _take_up(exchange: Exchange, world: Mapping[str, Any]) -> None:
+    market = world["market"]
+    exchange.settled = datetime.fromisoformat(world["settled"])
+    exchange.rules = Rules(**market["rules"])
+    exchange.actions = [read(CorporateAction, action) for action in market["actions"]]
+    for symbol, splits in market["splits"].items():
+        for day, ratio in splits:
+            exchange.market.split(symbol, date.fromisoformat(day), ratio)
+    exchange.market.delisted.update({s: date.fromisoformat(day) for s, day in market["delisted"].items()})
+    standing = market["standing"]
+    if standing is not None and exchange.clock.standing is not None:
+        exchange.clock.standing = max(exchange.clock.standing, datetime.fromisoformat(standing))
+    now = exchange.clock.now()
+    if now < exchange.settled - CLOCKS_DIFFER:
+        raise ConfigError(
+            f"the exchange's database has lived until {exchange.settled.isoformat()}, which is after {now.isoformat()}",
+            "give another --database, or a later --replay",
+        )
+
+
+def dump(value: Any) -> bytes:
+    """As JSON; decimals as text."""
+    return orjson.dumps(value, default=_plain, option=orjson.OPT_NON_STR_KEYS)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} cannot be stored")
+
+
+def read[T](kind: type[T], body: Mapping[str, Any]) -> T:
+    """A dataclass from its JSON; the inverse of `dump`."""
+    values = {}
+    for field in fields(kind):  # type: ignore[arg-type]
+        given = body[field.name]
+        reader = _READERS.get(str(field.type).removesuffix(" | None"))
+        values[field.name] = given if given is None or reader is None else reader(given)
+    return kind(**values)
+
+
+def read_account(body: Mapping[str, Any]) -> Account:
+    """An account from its JSON, without its orders and activities."""
+    positions = {symbol: read(Position, value) for symbol, value in body["positions"].items()}
+    equity = {date.fromisoformat(day): Decimal(value) for day, value in body["equity"].items()}
+    simple = {**body, "positions": positions, "equity": equity}
+    for name in ("cash", "base_value"):
+        simple[name] = Decimal(body[name])
+    return Account(**{**simple, "created_at": datetime.fromisoformat(body["created_at"])})

@@ -1,0 +1,117 @@
+"""The real local exchange, over real HTTP on a port of its own, for any test that trades."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import requests
+
+from mlops_cli.exchange.clock import Clock
+from mlops_cli.exchange.engine import Exchange
+from mlops_cli.exchange.hours import parse_time, us_hours
+from mlops_cli.exchange.market import Market
+from mlops_cli.exchange.model import Rules
+from mlops_cli.exchange.serve import listen, server
+from mlops_cli.exchange.store import Store
+from mlops_cli.exchange.tables import MemoryTables
+from tests.fakes.price_tables import random_prices
+
+PATIENCE_SECONDS = 20
+
+
+@dataclass
+class ExchangeServer:
+    """A running exchange.
+
+    Attributes:
+        url: base address, for `url_override` of alpaca-py's trading and data clients alike.
+        exchange: the engine inside; look at it between requests only.
+    """
+
+    url: str
+    exchange: Exchange
+
+    def sim(self, method: str, path: str, /, **body: Any) -> Any:
+        """Call `/sim/<path>` and give its JSON."""
+        answer = requests.request(method, f"{self.url}/sim/{path}", json=body or None, timeout=PATIENCE_SECONDS)
+        assert answer.ok, answer.text
+        return answer.json()
+
+    def advance(self, now: str | None = None, *, to: str | None = None, seconds: float = 0) -> str:
+        """Move the clock: to an ISO time, or to "next_open" or "next_close", plus seconds. Gives the new time."""
+        body = {"now": now, "to": to, "seconds": seconds}
+        return str(self.sim("POST", "clock", **{k: v for k, v in body.items() if v is not None})["now"])
+
+    def fault(self, kind: str, /, **settings: Any) -> None:
+        """Set a fault."""
+        self.sim("POST", "faults", kind=kind, **settings)
+
+    def clear(self) -> None:
+        """Take all faults away."""
+        self.sim("DELETE", "faults")
+
+    def action(self, kind: str, symbol: str, date: str, /, **settings: Any) -> None:
+        """Announce a split (ratio), dividend (amount) or delisting (price, close_positions)."""
+        self.sim("POST", "corporate-actions", type=kind, symbol=symbol, date=date, **settings)
+
+    def cash(self, key: str, cash: str) -> None:
+        """Set the cash of the account that this key has opened."""
+        self.sim("POST", "accounts", key=key, cash=cash)
+
+
+def some_prices() -> dict[str, pd.DataFrame]:
+    """AAPL, MSFT and NVDA from 2023 to the end of 2025; random walks, always the same."""
+    names = ("AAPL", "MSFT", "NVDA")
+    return {name: random_prices(750, seed, start="2023-01-03") for seed, name in enumerate(names)}
+
+
+def new_exchange(
+    tables: Mapping[str, pd.DataFrame] | None = None,
+    start: str = "2024-01-02T21:30:00+00:00",
+    database: Path | None = None,
+    rules: Rules | None = None,
+) -> Exchange:
+    """An exchange without HTTP, in replay; start is 16:30 in New York on a session, unless given."""
+    market = Market(MemoryTables(tables if tables is not None else some_prices()), us_hours())
+    return Exchange(market, Clock(parse_time(start)), rules, None if database is None else Store(database))
+
+
+@contextlib.contextmanager
+def exchange_server(
+    tables: Mapping[str, pd.DataFrame] | None = None,
+    start: str = "2024-01-02T21:30:00+00:00",
+    database: Path | None = None,
+    rules: Rules | None = None,
+    exchange: Exchange | None = None,
+) -> Iterator[ExchangeServer]:
+    """Serve an exchange in a thread until the block ends.
+
+    Args:
+        tables: price tables by symbol; `some_prices()` if left out.
+        start: where its clock stands at first.
+        database: file to keep its state in; memory if left out.
+        rules: of the market.
+        exchange: one that is there already; the other arguments then do not count.
+    """
+    inside = exchange if exchange is not None else new_exchange(tables, start, database, rules)
+    taken = listen("127.0.0.1", 0)
+    serving = server(inside)
+    thread = threading.Thread(target=serving.run, kwargs={"sockets": [taken]}, daemon=True)
+    thread.start()
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not serving.started:
+        assert time.monotonic() < deadline, "the exchange does not start"
+        time.sleep(0.005)
+    try:
+        yield ExchangeServer(f"http://127.0.0.1:{taken.getsockname()[1]}", inside)
+    finally:
+        serving.should_exit = True
+        thread.join(PATIENCE_SECONDS)
+        assert not thread.is_alive(), "the exchange does not stop"
