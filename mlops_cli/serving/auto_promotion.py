@@ -1,0 +1,71 @@
+"""Starts `mlops models promote --by-skill` when new sessions came in, in one process for all workers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from mlops_cli.config.paths import Project
+from mlops_cli.errors import EXIT_OK, EXIT_SOME_FAILED
+
+_BOUND = 1800.0  # seconds that one promotion may take
+_QUIET = 5.0  # seconds without a further change before it starts: `mlops featurize` writes one table after the other
+
+log = logging.getLogger(__name__)
+
+
+class AutoPromotion:
+    """Runs the command at most once at a time; a champion that it writes is noticed like any changed file."""
+
+    def __init__(self, project: Project, lock: Path) -> None:
+        """Promote in `project`; whoever holds `lock` does it."""
+        self._project = project
+        self._lock = FileLock(lock, blocking=False, thread_local=False)
+        self._task: asyncio.Task[None] | None = None
+        self._again = asyncio.Event()
+
+    def features_changed(self) -> None:
+        """Feature tables are new: start, or start again after what is under way."""
+        self._again.set()
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def stop(self) -> None:
+        """End what is under way."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while self._again.is_set():
+            self._again.clear()
+            await asyncio.sleep(_QUIET)
+            if self._again.is_set():
+                continue
+            try:
+                with self._lock:
+                    await self._promote()
+            except Timeout:
+                return  # another worker does it
+
+    async def _promote(self) -> None:
+        command = ["-m", "mlops_cli", "models", "promote", "--by-skill", "--project", str(self._project.root)]
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        try:
+            _, errors = await asyncio.wait_for(process.communicate(), _BOUND)
+        finally:
+            if process.returncode is None:  # its champions are written by rename: it may end anywhere
+                process.kill()
+                await process.communicate()
+        if process.returncode not in (EXIT_OK, EXIT_SOME_FAILED):
+            log.warning("promotion by skill failed: %s", errors.decode(errors="replace")[-2000:])

@@ -1,0 +1,275 @@
+"""The data plane: which model answers, from what is in memory, while folders change underneath."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from time import perf_counter
+
+from mlops_cli.config.paths import Project
+from mlops_cli.config.serving_schema import Serving
+from mlops_cli.registry.manifest import Manifest, read_manifest
+from mlops_cli.serving import directory
+from mlops_cli.serving.answering import Answering, Target, has_columns
+from mlops_cli.serving.answers import (
+    Answer,
+    BadInputError,
+    Forecast,
+    IndexEntry,
+    ModelFacts,
+    Query,
+    Rows,
+    UnservableError,
+)
+from mlops_cli.serving.auto_promotion import AutoPromotion
+from mlops_cli.serving.catalog import Catalog, ServedModel, ServedVersion
+from mlops_cli.serving.collection import Collection
+from mlops_cli.serving.dispatcher import Dispatcher
+from mlops_cli.serving.ensembles import averaged, ensemble_inputs
+from mlops_cli.serving.forecasts import LatestForecasts
+from mlops_cli.serving.latest import LatestRows
+from mlops_cli.serving.load_level import LoadLevel
+from mlops_cli.serving.repository import Repository, select
+from mlops_cli.serving.residence import Residence
+from mlops_cli.serving.shadow import Shadow
+from mlops_cli.serving.watch import changes, new_tables, touched
+from mlops_cli.serving.weight_files import open_weight_files
+
+_TICK = 0.02  # seconds between two samples of the load
+_MEGABYTE = 1_000_000
+
+log = logging.getLogger(__name__)
+
+
+class ServingDataPlane:
+    """Serves a collection of model folders; implements `answers.DataPlane`."""
+
+    def __init__(self, project: Project, settings: Serving, models: str | None = None) -> None:
+        """Serve models of `project`.
+
+        Args:
+            project: whose features, verdicts and (by default) models are used.
+            settings: `serving:` of params.yaml.
+            models: a path or glob, see `repository.select`; None: every model of the project.
+        """
+        self._settings = settings
+        self._selection = select(project, models)
+        self._files, self._temporary = open_weight_files(project.state / "serving")
+        self._repository = Repository(project, settings, self._selection, self._files)
+        self._readers = ThreadPoolExecutor(2, thread_name_prefix="models")
+        self._table_readers = ThreadPoolExecutor(2, thread_name_prefix="tables")  # nobody waits for a model behind them
+        self._residence = Residence(self._files, settings.memory_budget * _MEGABYTE, self._readers)
+        self._collection = Collection(settings, self._repository, self._residence, self._readers)
+        self._dispatcher = Dispatcher(settings)
+        self._load_level = LoadLevel(settings)
+        self._answering = Answering(settings, self._residence, self._dispatcher, self._load_level)
+        self._rows = LatestRows(project, self._table_readers)
+        self._forecasts = LatestForecasts(self._answering, self._rows)
+        self._shadow = Shadow(self._answering, self._load_level)
+        self._features = project.root / "data" / "features"
+        self._watched = [self._selection.root, self._features, project.root / "simulation" / "evaluation"]
+        self._promotion = AutoPromotion(project, self._files.folder / "promotion.lock")
+        self._unloaded: set[str] = set()
+        self._stopping = asyncio.Event()
+        self._watching: asyncio.Task[None] | None = None
+        self._ticking: asyncio.TimerHandle | None = None
+
+    async def start(self) -> None:
+        """Begin to watch the folders, read them, load what is to be prewarmed."""
+        loop = asyncio.get_running_loop()
+        first = loop.create_future()
+        self._watching = loop.create_task(self._watch(first))
+        await asyncio.wait({first, self._watching}, return_when=asyncio.FIRST_COMPLETED)
+        if self._watching.done():
+            self._watching.result()  # why it could not
+        self._tick(perf_counter())
+
+    async def stop(self) -> None:
+        """Finish what is queued, stop watching."""
+        self._stopping.set()
+        if self._watching is not None:
+            await self._watching
+            self._watching = None
+        await self._promotion.stop()
+        await self._shadow.stop()
+        await self._dispatcher.stop()
+        if self._ticking is not None:
+            self._ticking.cancel()
+        for executor in (self._readers, self._table_readers):
+            executor.shutdown(wait=False, cancel_futures=True)
+        if self._temporary is not None:
+            self._temporary.cleanup()
+
+    async def infer(self, query: Query) -> Answer:
+        """Answer one request on the rung that the load allows; see `answers.DataPlane`."""
+        catalog = self._collection.catalog
+        model = catalog.models.get(query.model)
+        if model is None:
+            return await self._infer_ensemble(catalog, query)
+        asked = directory.version_of(model, query.version)
+        _check_shape(query.rows, asked.inputs)
+        answer = await self._infer_model(catalog, model, asked, query, asked.inputs)
+        if model.shadow is not None and query.version is None:
+            self._shadow.follow(catalog, model, asked.inputs, query.rows, answer)
+        return answer
+
+    async def latest(self, models: Sequence[str] | None = None) -> tuple[list[Forecast], dict[str, str]]:
+        """The latest forecast of these models (None: of all), and by name why the others have none.
+
+        Raises:
+            UnknownModelError: a name is not served.
+        """
+        catalog = self._collection.catalog
+        names = catalog.names() if models is None else list(models)
+        for name in names:
+            if name not in catalog.ensembles:
+                catalog.model(name)
+        return await self._forecasts.of(catalog, names, self._unloaded)
+
+    def facts(self, model: str, version: str | None = None) -> ModelFacts:
+        """Facts of a model; see `directory.facts`."""
+        return directory.facts(self._collection.catalog, model, version)
+
+    def names(self) -> list[str]:
+        """Every name that can be asked for, sorted."""
+        return self._collection.catalog.names()
+
+    def models_of(self, ticker: str) -> list[str]:
+        """Names of the models of a ticker; see `directory.models_of`."""
+        return directory.models_of(self._collection.catalog, ticker)
+
+    def index(self) -> list[IndexEntry]:
+        """Every version of every model."""
+        return directory.index(self._collection.catalog, self._residence, self._unloaded)
+
+    def ready(self, model: str | None = None, version: str | None = None) -> bool:
+        """Whether the server, or this model, answers."""
+        if model is None:
+            return self._watching is not None and not self._stopping.is_set()
+        ensemble = self._collection.catalog.ensembles.get(model)
+        if ensemble is not None:
+            return not ensemble.reason and not any(one.name in self._unloaded for one, _ in ensemble.members)
+        found = self._collection.catalog.models.get(model)
+        if found is None or model in self._unloaded:
+            return False
+        one = found.default if version is None else found.version(version)
+        return one is not None and one.sha not in self._residence.failures
+
+    async def load(self, model: str) -> None:
+        """Read the model's folder again and load what answers by default.
+
+        Raises:
+            UnknownModelError, UnservableError: see `answers`.
+        """
+        if model in self._collection.catalog.ensembles:
+            directory.checked_ensemble(self._collection.catalog.ensembles[model], None)
+            for member, _ in self._collection.catalog.ensembles[model].members:
+                await self.load(member.name)
+            return
+        found = self._collection.catalog.model(model)
+        await self._collection.rescan({(found.branch, found.slug)})
+        version = directory.version_of(self._collection.catalog.model(model))
+        self._unloaded.discard(model)
+        await self._residence.load(version)
+
+    async def unload(self, model: str) -> None:
+        """Drop a model from memory; it answers no more until it is loaded.
+
+        Raises:
+            UnknownModelError: there is none.
+            UnservableError: it is an ensemble, which holds no memory of its own.
+        """
+        if model in self._collection.catalog.ensembles:
+            raise UnservableError(f"{model} is an ensemble: it is not in memory", "unload its models")
+        found = self._collection.catalog.model(model)
+        self._unloaded.add(model)
+        for version in found.versions:
+            self._residence.drop(version.sha)
+
+    def features_of(self, model: str) -> Manifest:
+        """The manifest of what answers by default: its `features`, `target`, `exchange`, `ticker` and `inputs`.
+
+        Raises:
+            UnknownModelError, UnservableError: see `answers`; an ensemble has features of several models.
+        """
+        if model in self._collection.catalog.ensembles:
+            raise UnservableError(f"{model} is an ensemble, without features of its own", "ask its models one by one")
+        return read_manifest(directory.version_of(self._collection.catalog.model(model)).folder)
+
+    def measures(self) -> dict[str, float]:
+        """Load and memory, and counts since the start; see `answers.DataPlane`."""
+        return {
+            "queue_delay_ms": self._load_level.queue_ms,
+            "loop_lag_ms": self._load_level.lag_ms,
+            "level": self._load_level.level,
+            "queued": self._dispatcher.queued,
+            "resident_models": len(self._residence),
+            "resident_bytes": self._residence.bytes,
+            "memory_budget_bytes": self._residence.budget,
+            "loads": self._residence.loads,
+            "evictions": self._residence.evictions,
+            "shadow_rows": self._shadow.rows,
+            "shadow_difference": self._shadow.difference,
+            "shadow_failures": self._shadow.failures,
+        }
+
+    async def _infer_model(
+        self, catalog: Catalog, model: ServedModel, asked: ServedVersion, query: Query, inputs: tuple[str, ...]
+    ) -> Answer:
+        if model.name in self._unloaded:
+            raise UnservableError(f"{model.name} is unloaded", f"POST /v2/repository/models/{model.name}/load")
+        if model.route is not None and query.version is None:
+            side = model.route.pick(query.caller)
+            if has_columns(inputs, side.inputs):  # else it was trained on other features than the caller knows of
+                asked = side
+        target = Target(model, asked, query.version is not None)
+        return await self._answering.answer(catalog, target, inputs, query.rows)
+
+    async def _infer_ensemble(self, catalog: Catalog, query: Query) -> Answer:
+        ensemble = catalog.ensembles.get(query.model)
+        if ensemble is None:
+            raise catalog.unknown(query.model)
+        directory.checked_ensemble(ensemble, query.version)
+        inputs = ensemble_inputs(ensemble)
+        _check_shape(query.rows, inputs)
+        member = Query(query.model, query.rows, None, query.caller)
+        answers = [
+            await self._infer_model(catalog, model, directory.version_of(model), member, inputs)
+            for model, _ in ensemble.members
+        ]
+        return averaged(ensemble, answers)
+
+    async def _watch(self, first: asyncio.Future[None]) -> None:
+        async for paths in changes(self._watched, self._stopping):
+            try:
+                await self._collection.rescan(None if paths is None else touched(paths, self._selection.root))
+                if not first.done():
+                    await asyncio.to_thread(self._files.remove_others, self._repository.shas())
+                    first.set_result(None)
+                await self._read_rows()
+            except OSError as error:
+                if not first.done():
+                    raise
+                log.warning("the folders could not be read: %s; what was served before is served", error)
+            if self._settings.promotion.auto and new_tables(paths, self._features):
+                self._promotion.features_changed()
+
+    async def _read_rows(self) -> None:
+        """Read new feature tables before somebody asks for forecasts from them."""
+        await self._rows.get(self._collection.catalog.folders)
+
+    def _tick(self, due: float) -> None:
+        """Sample the load, refuse what waited too long, and come again."""
+        now = perf_counter()
+        self._dispatcher.expire()
+        self._load_level.observe(self._dispatcher.longest_wait() * 1e3, max(0.0, now - due) * 1e3)
+        self._ticking = asyncio.get_running_loop().call_later(_TICK, self._tick, now + _TICK)
+
+
+def _check_shape(rows: Rows, inputs: tuple[str, ...]) -> None:
+    if rows.ndim == 2 and rows.shape[1] == len(inputs) and len(rows):
+        return
+    expected = f"expected: rows of {len(inputs)} columns: {', '.join(inputs)}"
+    raise BadInputError(f"the input has shape {list(rows.shape)}", expected)

@@ -1,0 +1,178 @@
+"""Model repositories for other servers: Triton's own layout, and the same with a manifest for KServe.
+
+Layout and keys as of Triton's model repository and `ModelConfig` (docs/user_guide of triton-inference-server) and
+KServe's v1beta1 InferenceService: `<model>/config.pbtxt` and `<model>/<number>/model.onnx`; the highest number answers
+where a request names none.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import uuid4
+
+from mlops_cli.errors import ConfigError, MlopsError, ModelError, bounded
+from mlops_cli.registry.manifest import GRAPH
+from mlops_cli.registry.store import check_files
+from mlops_cli.registry.versions import VersionFolder, champion, model_versions
+from mlops_cli.training.onnx_graph import INPUT, OUTPUT, RAW_OUTPUT
+
+SERVICE = "inference-service.yaml"
+REPOSITORY = "models"
+
+
+@dataclass
+class Exported:
+    """What was written.
+
+    Attributes:
+        models: names in the repository, and the versions under each, by ascending number.
+        failures: by name, why a model is not in it.
+    """
+
+    models: dict[str, list[str]] = field(default_factory=dict)
+    failures: dict[str, MlopsError] = field(default_factory=dict)
+
+
+def export_triton(root: Path, models: Sequence[tuple[str, str]], folder: Path) -> Exported:
+    """Write a Triton model repository.
+
+    Args:
+        root: of all model folders.
+        models: branch and name of each.
+        folder: new or empty.
+
+    Raises:
+        ConfigError: the folder holds something.
+        ModelError: no model can be exported.
+    """
+    return _written(folder, lambda part: _repository(root, models, part))
+
+
+def export_kserve(root: Path, models: Sequence[tuple[str, str]], folder: Path, storage: str) -> Exported:
+    """Write `models/`, a Triton model repository, and `inference-service.yaml`, one service for all of them.
+
+    Args:
+        root: of all model folders.
+        models: branch and name of each.
+        folder: new or empty.
+        storage: where the cluster will find what is in `models/`, such as pvc://CLAIM/PATH or s3://BUCKET/PATH.
+
+    Raises:
+        ConfigError: the folder holds something.
+        ModelError: no model can be exported.
+    """
+
+    def write(part: Path) -> Exported:
+        done = _repository(root, models, part / REPOSITORY)
+        (part / SERVICE).write_text(_service(storage))
+        return done
+
+    return _written(folder, write)
+
+
+def _written(folder: Path, write: Callable[[Path], Exported]) -> Exported:
+    """Let `write` fill a folder beside, then rename it: never half of it."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"{folder} is not empty", "give a new folder, or empty this one")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    part = folder.with_name(f".{folder.name}.{uuid4().hex[:8]}")
+    try:
+        done = write(part)
+        part.rename(folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return done
+
+
+def _repository(root: Path, models: Sequence[tuple[str, str]], folder: Path) -> Exported:
+    done = Exported()
+    names = Counter(name for _, name in models)
+    for branch, name in models:
+        # Triton takes no slash; a branch has no dot, so that this is no other model's name by accident
+        shown = name if names[name] == 1 else f"{branch}.{name}"
+        try:
+            versions = _versions(root, branch, name)
+        except MlopsError as error:
+            done.failures[shown] = error
+            continue
+        for number, one in enumerate(versions, start=1):
+            place = folder / shown / str(number)
+            place.mkdir(parents=True)
+            shutil.copyfile(one.folder / GRAPH, place / GRAPH)
+        (folder / shown / "config.pbtxt").write_text(_config(shown, versions))
+        done.models[shown] = [one.version for one in versions]
+    if not done.models:
+        why = bounded(sorted({error.message for error in done.failures.values()}), 3)
+        raise ModelError(f"nothing to export: {why or 'no model is configured'}", "run: mlops run")
+    return done
+
+
+def _versions(root: Path, branch: str, name: str) -> list[VersionFolder]:
+    """The versions to export, the one that answers last; those with other inputs do not fit into one config."""
+    kept = model_versions(root, branch, name)
+    if not kept:
+        raise ModelError(f"{name}: not trained", "run: mlops run")
+    record = champion(root, branch, name)
+    answers = next((one for one in kept if record.pinned and one.version == record.version), kept[0])
+    check_files(answers.folder, answers.manifest)
+    older = [one for one in reversed(kept) if one is not answers and one.manifest.inputs == answers.manifest.inputs]
+    return [*(one for one in older if _is_whole(one)), answers]
+
+
+def _is_whole(one: VersionFolder) -> bool:
+    try:
+        check_files(one.folder, one.manifest)
+    except ModelError:
+        return False
+    return True
+
+
+def _config(name: str, versions: list[VersionFolder]) -> str:
+    inputs = versions[-1].manifest.inputs
+    facts = {
+        "ticker": versions[-1].manifest.ticker,
+        "columns": ",".join(inputs),
+        **{f"version_{number}": one.version for number, one in enumerate(versions, start=1)},
+    }
+    parameters = "".join(
+        f"parameters {{ key: {json.dumps(key)} value {{ string_value: {json.dumps(value)} }} }}\n"
+        for key, value in facts.items()
+    )
+    # no batch dimension of Triton's: the rows are the first dimension of the graph itself, as in mlops serve
+    return (
+        f'name: "{name}"\n'
+        'platform: "onnxruntime_onnx"\n'
+        "max_batch_size: 0\n"
+        f'input [ {{ name: "{INPUT}" data_type: TYPE_FP32 dims: [ -1, {len(inputs)} ] }} ]\n'
+        "output [\n"
+        f'  {{ name: "{OUTPUT}" data_type: TYPE_FP32 dims: [ -1 ] }},\n'
+        f'  {{ name: "{RAW_OUTPUT}" data_type: TYPE_FP32 dims: [ -1 ] }}\n'
+        "]\n"
+        "version_policy { all { } }\n"
+        "instance_group [ { kind: KIND_CPU count: 1 } ]\n"
+        f"{parameters}"
+    )
+
+
+def _service(storage: str) -> str:
+    return (
+        "apiVersion: serving.kserve.io/v1beta1\n"
+        "kind: InferenceService\n"
+        "metadata:\n"
+        "  name: mlops\n"
+        "spec:\n"
+        "  predictor:\n"
+        "    model:\n"
+        "      modelFormat: {name: onnx}\n"
+        "      runtime: kserve-tritonserver\n"
+        "      protocolVersion: v2\n"
+        f"      storageUri: {json.dumps(storage)}\n"
+        "      resources:\n"
+        "        requests: {cpu: '1', memory: 2Gi}\n"
+        "        limits: {memory: 4Gi}\n"
+    )

@@ -1,0 +1,46 @@
+"""What stage `evaluate` found about the models of a branch: their verdicts, and how far they were off of late."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from mlops_cli.config.paths import Project
+
+MODELS = "models.json"
+FORECASTS = "forecasts.parquet"
+
+
+def verdicts(project: Project, branch: str) -> dict[str, str]:
+    """The skill verdict of each judged model of a branch; empty where nothing was evaluated (or is being written)."""
+    try:
+        entries: Any = json.loads((project.evaluation(branch) / MODELS).read_bytes())
+        return {str(entry["model"]): str(entry["verdict"]) for entry in entries}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def recent_errors(project: Project, branch: str, models: list[str], sessions: int) -> dict[str, float]:
+    """Mean absolute error of each model over its last sessions with a known close, in price units.
+
+    Args:
+        project: where.
+        branch: of params.yaml.
+        models: names in the branch.
+        sessions: how many are recent, counted from each model's last one back.
+
+    Returns:
+        The models that were evaluated; the others are left out.
+    """
+    import pandas as pd  # 40 MB, which a server without such ensembles does not need
+
+    path = project.evaluation(branch) / FORECASTS
+    columns = ["model", "session", "predicted_close", "actual_close"]
+    try:
+        table = pd.read_parquet(path, columns=columns, filters=[("model", "in", models)])
+    except (OSError, ValueError, KeyError):
+        return {}
+    table = table.dropna(subset=["actual_close"]).sort_values("session")
+    error = (table["predicted_close"] - table["actual_close"]).abs()
+    recent = error.groupby(table["model"].astype(str), observed=True).apply(lambda one: one.tail(sessions).mean())
+    return {str(model): float(value) for model, value in recent.items()}
