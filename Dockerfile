@@ -1,0 +1,23 @@
+# The server alone, some 0.6 GB: no torch, no Ludwig, no DVC. Trained models come from a project's folder, see compose.yaml.
+FROM python:3.12-slim
+
+RUN pip install --no-cache-dir --disable-pip-version-check uv==0.13.8
+WORKDIR /build
+COPY requirements.lock pyproject.toml README.md ./
+# what `mlops serve`, `mlops export` and `mlops models` import, in the versions of the lock
+RUN uv pip install --system --no-cache --compile-bytecode --constraint requirements.lock \
+    cachetools exchange-calendars fastapi filelock hatchling httptools numpy onnx onnxruntime orjson pandas \
+    prometheus-client psutil pyarrow pydantic python-dotenv pyyaml rich ruamel.yaml scipy statsmodels ta-lib typer \
+    uvicorn uvloop watchfiles
+COPY mlops_cli mlops_cli
+RUN uv pip install --system --no-cache --compile-bytecode --no-deps --no-build-isolation .
+
+# not root; the server's own files are all that it may write
+RUN useradd --uid 10001 --create-home mlops && mkdir -p /project/.mlops && chown -R mlops /project
+USER mlops
+WORKDIR /project
+EXPOSE 8080
+HEALTHCHECK --interval=10s --timeout=3s --start-period=60s \
+    CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8080/v2/health/ready', timeout=2)"]
+ENTRYPOINT ["mlops"]
+CMD ["serve", "--host", "0.0.0.0"]
