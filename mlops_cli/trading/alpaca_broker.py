@@ -1,0 +1,265 @@
+"""Alpaca as a broker, through alpaca-py: its paper account, a live one, or the local exchange by its address."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from itertools import batched
+from typing import Any
+
+import requests
+from alpaca.common.exceptions import APIError
+from alpaca.data.historical import StockHistoricalDataClient
+from alpaca.data.requests import StockLatestQuoteRequest
+from alpaca.trading.client import TradingClient
+
+from mlops_cli.errors import BrokerError
+from mlops_cli.trading.alpaca_answers import (
+    activity_of,
+    fields_of,
+    fill_of,
+    holding_of,
+    hours_of,
+    order_of,
+    quote_of,
+    time_of,
+)
+from mlops_cli.trading.alpaca_client import Failed, Patience, is_local, new_session, raise_if_keys, repeat
+from mlops_cli.trading.broker import (
+    Activities,
+    BrokerClock,
+    BrokerOrder,
+    BrokerUnreachable,
+    OrderRefused,
+    OutcomeUnknown,
+    Quote,
+    SessionHours,
+)
+from mlops_cli.trading.types import AccountState, Holding, OrderIntent
+
+PAPER = "https://paper-api.alpaca.markets"
+LIVE = "https://api.alpaca.markets"
+DATA = "https://data.alpaca.markets"
+ORDERS_PAGE, ACTIVITIES_PAGE, QUOTES_PAGE = 500, 100, 100
+CALENDAR_AHEAD = timedelta(days=45)
+SHORTEST_SECRET = 7
+NOT_UNIQUE = "client_order_id must be unique"
+
+
+@dataclass(frozen=True, repr=False)
+class AlpacaAccess:
+    """How to get at an account.
+
+    Attributes:
+        key: API key; never shown.
+        secret: its secret; never shown.
+        address: of the trading API, without `/v2`.
+        data_address: of the market data API; empty: the exchange itself where it is local, else Alpaca's.
+    """
+
+    key: str
+    secret: str
+    address: str = PAPER
+    data_address: str = ""
+
+
+class AlpacaBroker:
+    """See `broker.Broker`."""
+
+    def __init__(self, access: AlpacaAccess, patience: Patience | None = None) -> None:
+        data = access.data_address or (access.address if is_local(access.address) else DATA)
+        self._access = access
+        self._patience = patience or Patience()
+        self._trading = TradingClient(access.key, access.secret, raw_data=True, url_override=access.address)
+        self._data = StockHistoricalDataClient(access.key, access.secret, raw_data=True, url_override=data)
+        for client, address in ((self._trading, access.address), (self._data, data)):
+            client._session = new_session(address, self._patience)
+            client._retry = 0  # alpaca-py sends again on 504, a POST too, without asking what became of the first
+        self._account_id = ""
+        self._calendar: list[SessionHours] = []
+        self._calendar_reach: tuple[date, date] | None = None
+
+    @property
+    def address(self) -> str:
+        """Of the trading API."""
+        return self._access.address
+
+    def account_id(self) -> str:
+        """The account's id."""
+        if not self._account_id:
+            self._account_id = str(self._get("/account")["id"])
+        return self._account_id
+
+    def account(self) -> AccountState:
+        """Cash and worth."""
+        raw = self._get("/account")
+        self._account_id = str(raw["id"])
+        return AccountState(*(Decimal(raw[name]) for name in ("equity", "cash", "last_equity", "buying_power")))
+
+    def positions(self) -> Mapping[str, Holding]:
+        """What is held."""
+        return {raw["symbol"]: holding_of(raw) for raw in self._get("/positions")}
+
+    def clock(self) -> BrokerClock:
+        """The broker's time."""
+        raw = self._get("/clock")
+        return BrokerClock(time_of(raw["timestamp"]), bool(raw["is_open"]))
+
+    def calendar(self, start: date, end: date) -> Sequence[SessionHours]:
+        """Sessions; asked for some weeks ahead at a time, and kept."""
+        if self._calendar_reach is None or not self._calendar_reach[0] <= start <= end <= self._calendar_reach[1]:
+            first, last = start, end + CALENDAR_AHEAD
+            found = self._get("/calendar", {"start": first.isoformat(), "end": last.isoformat()})
+            self._calendar = [hours_of(raw) for raw in found]
+            self._calendar_reach = (first, last)
+        return [one for one in self._calendar if start <= one.session <= end]
+
+    def quotes(self, tickers: Sequence[str]) -> Mapping[str, Quote]:
+        """Latest quotes; one ticker that the data API does not know does not cost the others theirs."""
+        found: dict[str, Quote] = {}
+        for some in batched(tickers, QUOTES_PAGE):
+            found |= self._quotes(some)
+        return found
+
+    def submit(self, intent: OrderIntent) -> BrokerOrder:
+        """Send an order; see `broker.Broker.submit`.
+
+        Only an answer of 429 is followed by a second attempt at once: it was not taken. After silence, a broken
+        connection or a failure of the server the order is asked for by its name first, and sent again only where
+        the broker does not have it; should the first one arrive late after all, the second is refused for its name.
+        """
+        fields = fields_of(intent)
+        last: Failed | None = None
+        for attempt in range(self._patience.attempts):
+            try:
+                return order_of(self._ask(lambda: self._trading.post("/orders", fields)))
+            except Failed as error:
+                last = error
+            found = self._after_failure(intent, last)
+            if found is not None:
+                return found
+            if attempt < self._patience.attempts - 1:
+                self._patience.wait(attempt)
+        assert last is not None
+        words = f"{intent.ticker}: order {intent.client_order_id}: {last.words} ({self._patience.attempts} attempts)"
+        raise OutcomeUnknown(words, "the next pass asks for it by its name")
+
+    def cancel(self, order_id: str) -> None:
+        """Cancel an open order."""
+
+        def ask() -> Any:
+            return self._ask(lambda: self._trading.delete(f"/orders/{order_id}"), empty=True)
+
+        try:
+            repeat(ask, self._patience, self.address)
+        except Failed as error:
+            if error.status not in (404, 422):  # it is over already
+                raise BrokerError(f"order {order_id} cannot be cancelled: {error.words}") from error
+
+    def order_by_client_id(self, client_order_id: str) -> BrokerOrder | None:
+        """The order of this name."""
+
+        def ask() -> Any:
+            return self._ask(
+                lambda: self._trading.get("/orders:by_client_order_id", {"client_order_id": client_order_id})
+            )
+
+        try:
+            return order_of(repeat(ask, self._patience, self.address))
+        except Failed as error:
+            if error.status == 404:
+                return None
+            raise self._odd(error) from error
+
+    def orders_since(self, time: datetime) -> Sequence[BrokerOrder]:
+        """All orders submitted after `time`."""
+        common = {"status": "all", "direction": "asc", "limit": ORDERS_PAGE}
+        query, found = {**common, "after": time.isoformat()}, []
+        while True:
+            page = [order_of(raw) for raw in self._get("/orders", query)]
+            found += page
+            if len(page) < ORDERS_PAGE:
+                return found
+            query = {**common, "after_order_id": page[-1].id}  # by time, those of one instant would be lost
+
+    def activities_since(self, time: datetime) -> Activities:
+        """Executions and all the rest."""
+        query = {"after": f"{time:%Y-%m-%dT%H:%M:%SZ}", "direction": "asc", "page_size": ACTIVITIES_PAGE}
+        found: list[dict[str, Any]] = []
+        while True:
+            page = self._get("/account/activities", query)
+            found += page
+            if len(page) < ACTIVITIES_PAGE:
+                break
+            query = {**query, "page_token": page[-1]["id"]}
+        fills = tuple(fill_of(raw) for raw in found if raw["activity_type"] == "FILL")
+        others = tuple(activity_of(raw) for raw in found if raw["activity_type"] != "FILL")
+        return Activities(fills, others)
+
+    def _after_failure(self, intent: OrderIntent, error: Failed) -> BrokerOrder | None:
+        if error.ambiguous or NOT_UNIQUE in error.words:
+            try:
+                found = self.order_by_client_id(intent.client_order_id)
+            except BrokerUnreachable as silence:
+                raise OutcomeUnknown(
+                    f"{intent.ticker}: order {intent.client_order_id}: {error.words}", silence.message
+                ) from silence
+            if found is not None or error.ambiguous:
+                return found
+        if not error.passing:
+            if error.status == 401:
+                raise_if_keys(error, self.address)
+            raise OrderRefused(f"{intent.ticker}: {error.words}")
+        return None
+
+    def _quotes(self, tickers: Sequence[str]) -> dict[str, Quote]:
+        request = StockLatestQuoteRequest(symbol_or_symbols=list(tickers))
+        try:
+            raw = repeat(
+                lambda: self._ask(lambda: self._data.get_stock_latest_quote(request)), self._patience, self.address
+            )
+        except Failed as error:
+            if error.status not in (400, 422):
+                raise self._odd(error) from error
+            if len(tickers) == 1:
+                return {}
+            half = len(tickers) // 2
+            return self._quotes(tickers[:half]) | self._quotes(tickers[half:])
+        return {ticker: quote_of(ticker, one) for ticker, one in raw.items()}
+
+    def _get(self, path: str, query: dict[str, Any] | None = None) -> Any:
+        try:
+            return repeat(lambda: self._ask(lambda: self._trading.get(path, query)), self._patience, self.address)
+        except Failed as error:
+            raise self._odd(error) from error
+
+    def _ask(self, call: Callable[[], Any], *, empty: bool = False) -> Any:
+        """One request; every way it can fail becomes `Failed`."""
+        try:
+            answer = call()
+        except APIError as error:
+            raise self._failed(error) from None
+        except (requests.RequestException, ValueError) as error:  # ValueError: an answer that is no JSON
+            raise Failed(None, 0, self._clean(f"{type(error).__name__}: {error}")) from None
+        if answer is None and not empty:
+            raise Failed(None, 0, "an empty answer")
+        return answer
+
+    def _failed(self, error: APIError) -> Failed:
+        status = error.status_code
+        try:
+            code, words = int(error.code), str(error.message)
+        except (ValueError, KeyError, TypeError):  # no JSON, or not Alpaca's
+            code, words = 0, f"HTTP {status}"
+        return Failed(status, code, self._clean(words))
+
+    def _clean(self, words: str) -> str:
+        for secret in (self._access.key, self._access.secret):
+            if len(secret) > SHORTEST_SECRET:  # a word such as red opens an account of the local exchange
+                words = words.replace(secret, "***")
+        return " ".join(words.split())[:200]
+
+    def _odd(self, error: Failed) -> BrokerError:
+        return BrokerError(f"{self.address}: {error.words} (HTTP {error.status})", "look at ALPACA_BASE_URL in .env")

@@ -1,0 +1,51 @@
+"""The kill switch: a file. While it is there no order is sent; what was sent is still followed."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+ALL_TEAMS = "all"
+
+
+class HaltFiles:
+    """Files `<folder>/HALT-<team>` and `<folder>/HALT-all`; anybody may make or remove one with the shell.
+
+    Args:
+        folder: where they are.
+        team: whose.
+    """
+
+    def __init__(self, folder: Path, team: str) -> None:
+        self._folder = folder
+        self.team = team
+
+    def reason(self) -> str | None:
+        """Why the team is halted; None where it is not."""
+        for name in (ALL_TEAMS, self.team):
+            path = self._path(name)
+            try:
+                return path.read_text(encoding="utf-8", errors="replace").strip() or f"{path.name} is there"
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                return f"{path.name} cannot be read ({error.strerror})"  # fail closed
+        return None
+
+    def halt(self, reason: str) -> Path:
+        """Halt the team; the first reason stays."""
+        path = self._path(self.team)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            path.write_text(f"{reason} ({datetime.now(UTC):%Y-%m-%d %H:%M} UTC)\n", encoding="utf-8")
+        return path
+
+    def resume(self) -> bool:
+        """Lift the halt of the team; whether there was one."""
+        path = self._path(self.team)
+        there = path.exists()
+        path.unlink(missing_ok=True)
+        return there
+
+    def _path(self, team: str) -> Path:
+        return self._folder / f"HALT-{team}"

@@ -1,0 +1,72 @@
+"""What every table of a ledger stands on: the connection, transactions, facts about the whole, and events."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any, Self
+
+from mlops_cli.trading.ledger_tables import ORDER, SCHEMA, SCHEMA_VERSION, plain
+
+
+class LedgerFile:
+    """An open database of a ledger."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        connection.row_factory = sqlite3.Row
+        self._db = connection
+
+    @property
+    def team(self) -> str:
+        """Whose it is."""
+        return self.meta("team") or ""
+
+    def meta(self, key: str) -> str | None:
+        """A fact about the whole ledger."""
+        row = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return None if row is None else str(row["value"])
+
+    def create(self, team: str) -> None:
+        """Make the tables of an empty ledger, for a team."""
+        if self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone() is None:
+            with self._writing():
+                for statement in SCHEMA.split(";"):
+                    self._db.execute(statement)
+                self.set_meta("schema", str(SCHEMA_VERSION))
+                self.set_meta("team", team)
+
+    def set_meta(self, key: str, value: str) -> None:
+        """Set such a fact."""
+        self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+    def copy(self) -> Self:
+        """The same ledger in memory: for a dry run."""
+        memory = sqlite3.connect(":memory:", isolation_level=None)
+        self._db.backup(memory)
+        return type(self)(memory)
+
+    def close(self) -> None:
+        """Close it."""
+        self._db.close()
+
+    def event(self, now: datetime, kind: str, ticker: str | None, words: str) -> None:
+        """Write down something that happened."""
+        self._db.execute(
+            "INSERT INTO events(time, kind, ticker, text) VALUES (?, ?, ?, ?)", (now.isoformat(), kind, ticker, words)
+        )
+
+    def rows(self, table: str) -> list[dict[str, Any]]:
+        """A whole table, in its natural order."""
+        return [plain(row) for row in self._db.execute(f"SELECT * FROM {table} ORDER BY {ORDER[table]}")]
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")

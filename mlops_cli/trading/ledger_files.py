@@ -1,0 +1,111 @@
+"""Opening ledgers: one writer at a time, any number of readers."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mlops_cli.errors import ConfigError, DataError, ServiceError
+from mlops_cli.trading.ledger import Ledger
+from mlops_cli.trading.ledger_tables import SCHEMA_VERSION
+
+IN_MEMORY = Path(":memory:")
+
+
+def _connected(path: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    return connection
+
+
+@contextmanager
+def open_ledger(path: Path, team: str) -> Iterator[Ledger]:
+    """Open a team's ledger for writing, made if it is not there; no second process can meanwhile.
+
+    Args:
+        path: the file; IN_MEMORY for one that is gone afterwards.
+        team: whose it is.
+
+    Raises:
+        ServiceError: another process has it open.
+        ConfigError: it is another team's, or of a newer mlops.
+        DataError: it is damaged.
+    """
+    if path == IN_MEMORY:
+        with _opened(":memory:", team) as ledger:
+            yield ledger
+        return
+    from filelock import FileLock, Timeout
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path.with_suffix(".lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ServiceError(
+            f"team {team}: another paper-trade is at work", "nothing to do: wait until it has finished"
+        ) from None
+    try:
+        with _opened(str(path), team) as ledger:
+            yield ledger
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _opened(path: str, team: str) -> Iterator[Ledger]:
+    try:
+        ledger = Ledger(_connected(path))
+    except sqlite3.DatabaseError as error:
+        raise _damaged(path, error) from error
+    try:
+        _check(ledger, path, team)
+        yield ledger
+    except sqlite3.DatabaseError as error:
+        raise _damaged(path, error) from error
+    finally:
+        ledger.close()
+
+
+def _check(ledger: Ledger, path: str, team: str) -> None:
+    ledger.create(team)
+    version, owner = ledger.meta("schema"), ledger.meta("team")
+    if version != str(SCHEMA_VERSION):
+        raise ConfigError(f"{path}: a ledger of format {version}, this mlops knows {SCHEMA_VERSION}", "update mlops")
+    if owner != team:
+        raise ConfigError(f"{path}: is the ledger of team {owner}, not of {team}", "give each team its own file")
+
+
+@contextmanager
+def read_ledger(path: Path) -> Iterator[Ledger]:
+    """Open a ledger for reading, while a pass may be writing to it.
+
+    Raises:
+        DataError: there is none, or it is damaged.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: there is no ledger yet", "the first pass makes it: mlops paper-trade")
+    try:
+        ledger = Ledger(sqlite3.connect(path, isolation_level=None))
+        yield ledger
+    except sqlite3.DatabaseError as error:
+        raise _damaged(str(path), error) from error
+    ledger.close()
+
+
+def team_of_account(folder: Path, account: str, besides: str) -> str | None:
+    """Which other team's ledger is of an account; None where none is."""
+    for path in sorted(folder.glob("*.db")):
+        if path.stem != besides:
+            with read_ledger(path) as ledger:
+                if ledger.meta("account") == account:
+                    return ledger.team
+    return None
+
+
+def _damaged(path: str, error: sqlite3.DatabaseError) -> DataError:
+    hint = "look at it with sqlite3; without the file the next pass begins anew from what the broker holds"
+    return DataError(f"{path}: the ledger cannot be used: {error}", hint)

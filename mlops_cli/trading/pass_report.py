@@ -1,0 +1,59 @@
+"""How a pass goes, and what it did."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal
+
+from mlops_cli.trading.halt import HaltFiles
+from mlops_cli.trading.types import Decision, OrderIntent
+from mlops_cli.trading.window import Margins
+
+
+@dataclass(frozen=True)
+class PassSettings:
+    """How a pass goes.
+
+    Attributes:
+        margins: minutes to keep from a close and an open.
+        dry_run: decide and show, send nothing, write nothing.
+        halts: the kill switch; None where there is none, as in a replay.
+    """
+
+    margins: Margins = field(default_factory=Margins)
+    dry_run: bool = False
+    halts: HaltFiles | None = None
+
+
+@dataclass
+class PassReport:
+    """What a pass did.
+
+    Attributes:
+        outcome: done, waiting (no time to send), halted, or stopped (the broker went away while orders were sent).
+        text: the same in words.
+        alerts: what somebody should look at.
+    """
+
+    team: str
+    outcome: str = "done"
+    text: str = ""
+    now: datetime | None = None
+    target: date | None = None
+    decisions: list[Decision] = field(default_factory=list)
+    sent: list[str] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
+    unknown: dict[str, str] = field(default_factory=dict)
+    planned: list[OrderIntent] = field(default_factory=list)
+    blocked: dict[str, str] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+    booked: int = 0
+    equity: Decimal | None = None
+    notes: list[str] = field(default_factory=list)
+    alerts: list[str] = field(default_factory=list)
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing needs a person."""
+        return not (self.unknown or self.blocked or self.refused or self.outcome == "stopped")
