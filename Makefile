@@ -8,10 +8,10 @@ UV := .tools/bin/uv
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup run test lint format bench bench-train check lock clean
+.PHONY: help setup run test test-soak lint format bench bench-train bench-serve bench-trade check lock clean
 
 help:  ## show this
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 16
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 20
 
 setup: $(READY)  ## make .venv with Python 3.12 and the locked dependencies
 
@@ -20,6 +20,9 @@ run: $(READY)  ## run the main job on the default collection and show its result
 
 test: $(READY)  ## every test that needs neither a GPU nor the internet
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile
+
+test-soak: $(READY)  ## the tests that load the program for minutes: overload of the server, a thousand kills of the trader
+	@MLOPS_TEST_SOAK=1 $(BIN)/python -m pytest -q -m soak
 
 lint: $(READY)  ## formatting, style, types, import contracts
 	@$(BIN)/ruff format --check .
@@ -33,6 +36,12 @@ format: $(READY)  ## bring the code into its format
 
 bench-train: $(READY)  ## measure training alone: processes, fleets, the floor (some 20 minutes)
 	@$(BIN)/python tests/bench/bench_pipeline.py --only fleets
+
+bench-serve: $(READY)  ## measure serving alone, beside MLServer and ludwig serve (some 12 minutes)
+	@$(BIN)/python tests/bench/bench_pipeline.py --only serve
+
+bench-trade: $(READY)  ## measure paper trading alone: a replay, the decision, orders per second (some 3 minutes)
+	@$(BIN)/python tests/bench/bench_pipeline.py --only trade
 
 bench: $(READY)  ## measure; prints a table and writes JSON (minutes)
 	@$(BIN)/python tests/bench/bench_pipeline.py

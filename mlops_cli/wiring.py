@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlops_cli.config.load import Branch
@@ -12,10 +13,15 @@ from mlops_cli.config.paths import Project
 from mlops_cli.config.run_environment import RUN_KEY
 from mlops_cli.config.schema import TrainerKind, Training
 from mlops_cli.config.settings import Settings
+from mlops_cli.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
+    from mlops_cli.config.account_keys import AccountKeys
+    from mlops_cli.config.trading_schema import Trading
+    from mlops_cli.exchange.market import PriceTables
     from mlops_cli.prices.source import PriceSource
     from mlops_cli.tracking.tracker import RunContext, Tracker
+    from mlops_cli.trading.broker import Broker
     from mlops_cli.training.trainer import Trainer
 
 
@@ -34,6 +40,35 @@ def price_source(project: Project, branch: Branch, settings: Settings) -> PriceS
             from mlops_cli.prices.yfinance_source import YfinanceSource
 
             return YfinanceSource(base_url=settings.yahoo_base_url or "")
+
+
+def exchange_prices(project: Project | None, folder: Path | None) -> tuple[PriceTables, str]:
+    """Prices of the local exchange, and where they come from: this folder's, else the project's, else the sample's.
+
+    Raises:
+        DataError: the folder holds no price tables.
+    """
+    from mlops_cli.exchange.tables import MemoryTables, ParquetTables
+
+    if folder is not None:
+        folders = [folder]
+    else:
+        folders = sorted(project.prices("any").parent.glob("*/")) if project is not None else []
+    tables = ParquetTables(folders)
+    if tables.symbols:
+        return tables, str(folder or "the project's prices")
+    if folder is not None:
+        raise DataError(f"{folder}: no <TICKER>.parquet price tables", "give a folder such as data/prices/BRANCH")
+    from mlops_cli.prices.sample_source import TICKERS, SampleSource
+    from mlops_cli.prices.source import FetchRequest, RawBars
+    from mlops_cli.prices.table import assemble
+
+    fetched = [bars for bars in SampleSource().fetch(FetchRequest(TICKERS), _silent) if isinstance(bars, RawBars)]
+    return MemoryTables({raw.ticker: assemble(raw, None, "XNYS", None, None, "")[0] for raw in fetched}), "the sample"
+
+
+def _silent(_line: str) -> None:
+    """Progress that nobody waits for."""
 
 
 def trainer(project: Project, branch: Branch, kind: TrainerKind) -> Trainer:
@@ -64,6 +99,33 @@ def _ludwig_trainer(project: Project, training: Training) -> Trainer:
     return LudwigTrainer(
         pool_settings(project.state, training), fleet_settings(training), training.device, pooled_on_gpus=ranks
     )
+
+
+def broker(keys: AccountKeys, trading: Trading, settings: Settings) -> Broker:
+    """A team's account: Alpaca's paper account, or what ALPACA_BASE_URL names.
+
+    Raises:
+        ConfigError: it would be real money, and not both switches say so.
+    """
+    from mlops_cli.trading.alpaca_broker import LIVE, PAPER, AlpacaAccess, AlpacaBroker
+
+    address = (settings.alpaca_base_url or (LIVE if trading.live else PAPER)).removesuffix("/v2")
+    real = trading.live or address == LIVE
+    if real and not (trading.live and settings.live_trading):
+        raise ConfigError(
+            f"{address} trades real money: refused",
+            "for the paper account leave trading.live and ALPACA_BASE_URL out; for real money set both trading.live: "
+            "true in params.yaml and MLOPS_LIVE_TRADING=yes in .env",
+        )
+    data = (settings.alpaca_data_url or "").removesuffix("/v2")
+    return AlpacaBroker(AlpacaAccess(keys.key, keys.secret, address, data))
+
+
+def replay_broker(address: str, team: str) -> Broker:
+    """A team's account at the exchange of a replay, which opens one for any key."""
+    from mlops_cli.trading.alpaca_broker import AlpacaAccess, AlpacaBroker
+
+    return AlpacaBroker(AlpacaAccess(f"REPLAY-{team}", "replay", address))
 
 
 def tracker(project: Project, settings: Settings) -> Tracker:

@@ -26,7 +26,10 @@ def pytest_configure() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     no_gpu = pytest.mark.skip(reason="no CUDA device here")
     offline = pytest.mark.skip(reason="needs the internet: set MLOPS_TEST_ONLINE=1 to run it")
+    long = pytest.mark.skip(reason="takes minutes: make test-soak, or set MLOPS_TEST_SOAK=1, to run it")
     for item in items:
+        if item.get_closest_marker("soak") and os.environ.get("MLOPS_TEST_SOAK") != "1":
+            item.add_marker(long)
         if item.get_closest_marker("gpu") and not Path("/proc/driver/nvidia/version").exists():
             item.add_marker(no_gpu)
         if item.get_closest_marker("online") and os.environ.get("MLOPS_TEST_ONLINE") != "1":

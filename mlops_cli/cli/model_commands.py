@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mlops_cli.cli import version_commands
+from mlops_cli.cli.chosen_models import branches_of, models_named
 from mlops_cli.cli.project import (
     BranchOption,
     JsonFlag,
@@ -19,10 +21,9 @@ from mlops_cli.cli.project import (
     say,
 )
 from mlops_cli.config.paths import Project
-from mlops_cli.errors import ConfigError, ModelError
+from mlops_cli.errors import ModelError
 
 if TYPE_CHECKING:
-    from mlops_cli.config.load import Branch
     from mlops_cli.config.schema import ModelSpec
 
 Tickers = Annotated[list[str], typer.Argument(metavar="TICKER", help="One or more, e.g. AAPL BRK-B.")]
@@ -33,10 +34,12 @@ Name = Annotated[str, typer.Argument(metavar="MODEL", help="As mlops models list
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    group = command_group(help="List and show models; add a stock.")
+    group = command_group(help="List and show models; add a stock; promote a version.")
     group.command("list")(list_)
     group.command()(show)
     group.command()(add)
+    group.command()(version_commands.promote)
+    group.command()(version_commands.rollback)
     app.add_typer(group, name="models")
 
 
@@ -47,7 +50,7 @@ def list_(
     project = open_project(folder)
     found = [
         _facts(project, one.name, spec, _manifest(project, one.name, spec.name))
-        for one in _branches(project, branch)
+        for one in branches_of(project, branch)
         for spec in one.models
         if only is None or _fits(spec.name, only)
     ]
@@ -63,20 +66,18 @@ def list_(
 
 
 def show(name: Name, branch: BranchOption = None, folder: ProjectOption = None, as_json: JsonFlag = False) -> None:
-    """Show one model: its config with all defaults filled in, and its manifest if it is trained."""
+    """Show one model: its config with all defaults filled in, its manifest if it is trained, and its versions."""
     import yaml
 
-    from mlops_cli.config.mistakes import suggestion
-
     project = open_project(folder)
-    branches = _branches(project, branch)
-    matches = [(one, spec) for one in branches for spec in one.models if spec.name == name]
-    if not matches:
-        known = suggestion(name, [spec.name for one in branches for spec in one.models])
-        raise ConfigError(f"no model {name!r} in params.yaml's branches{known}", "list them with: mlops models list")
     found = [
-        {"branch": one.name, "config": spec.model_dump(mode="json"), "manifest": _manifest(project, one.name, name)}
-        for one, spec in matches
+        {
+            "branch": one.name,
+            "config": spec.model_dump(mode="json"),
+            "manifest": _manifest(project, one.name, name),
+            **_versions(project, one.name, name),
+        }
+        for one, spec in models_named(project, branch, name)
     ]
     if as_json:
         print_json(found)
@@ -90,13 +91,6 @@ def add(tickers: Tickers, team: Team, where: Folder = "", folder: ProjectOption 
 
     say(*add_model(open_project(folder), team, tickers, where))
     typer.echo("mlops run")
-
-
-def _branches(project: Project, branch: str | None) -> list[Branch]:
-    from mlops_cli.config.load import load_branch, load_branches, load_params
-
-    params = load_params(project)
-    return [load_branch(project, params, branch)] if branch else list(load_branches(project, params).values())
 
 
 def _fits(name: str, glob: str) -> bool:
@@ -115,6 +109,17 @@ def _manifest(project: Project, branch: str, model: str) -> dict[str, Any] | Non
     except ValueError as error:
         raise ModelError(f"{path}: no JSON: {error}", f"remove {path.parent} and run: mlops train") from error
     return manifest
+
+
+def _versions(project: Project, branch: str, model: str) -> dict[str, Any]:
+    from mlops_cli.registry.versions import champion, model_versions
+
+    kept = model_versions(project.model_root, branch, model)
+    record = champion(project.model_root, branch, model)
+    return {
+        "versions": [{"version": one.version, "trained_until": str(one.manifest.trained_until)} for one in kept],
+        "champion": {"version": record.version, "pinned": record.pinned, "history": list(record.history)},
+    }
 
 
 def _facts(project: Project, branch: str, spec: ModelSpec, manifest: dict[str, Any] | None) -> dict[str, Any]:

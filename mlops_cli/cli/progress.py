@@ -7,6 +7,7 @@ import time
 from types import TracebackType
 from typing import Any, Self
 
+ITEMS = {"replay": "session"}  # of every other stage: models
 SPEED_SECONDS = 120.0  # over which the time left is reckoned: fleets come in by the dozen
 
 
@@ -95,4 +96,5 @@ class ConsoleProgress:
     def _rate(self) -> str:
         """Items a second since the stage began; seconds an item where it takes longer than one."""
         passed = max(time.monotonic() - self._begun, 1e-3)
-        return f"{self._done / passed:.1f} models/s" if self._done >= passed else f"{passed / self._done:.1f} s/model"
+        item = ITEMS.get(self._stage, "model")
+        return f"{self._done / passed:.1f} {item}s/s" if self._done >= passed else f"{passed / self._done:.1f} s/{item}"

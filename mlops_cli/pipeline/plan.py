@@ -23,6 +23,7 @@ from mlops_cli.training.split import Split, split_rows
 
 GRAPH_VERSION = 1  # raised when the same weights would be exported to another graph
 LUDWIG_VERSIONS = ("ludwig", "torch")
+ROLES = ("small", "small_of")  # which model stands in for which changes nothing that is learnt
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def training_mark(split: Split, inputs: tuple[str, ...], branch: Branch, spec: M
         {
             "rows": content_hash(split.used[columns]),
             "inputs": inputs,
-            "spec": spec.model_dump(exclude={"file"}),
+            "spec": spec.model_dump(exclude={"file", *ROLES}),
             "validation": len(split.validation),
             "seed": branch.seed,
             **_changing(branch.training),
@@ -128,7 +129,7 @@ def _version(library: str) -> str:
 
 def group_of(spec: ModelSpec) -> str:
     """Models of one group share their shrinkage: equal in all but ticker."""
-    return fingerprint(spec.model_dump(exclude={"name", "ticker", "file"}))[:12]
+    return fingerprint(spec.model_dump(exclude={"name", "ticker", "file", *ROLES}))[:12]
 
 
 def by_group(specs: Sequence[ModelSpec]) -> dict[str, list[ModelSpec]]:

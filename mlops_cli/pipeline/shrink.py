@@ -44,7 +44,9 @@ def shrink_branch(project: Project, branch: Branch, start: date) -> None:
         choice = group_choice(branch, specs[0], list(forecasts.values()))
         for name, found in forecasts.items():
             # in the branch's staging folder: what a killed process leaves there, the next training removes
-            finish(project.models(branch.name) / name, project.staging(branch.name), choice, found)
+            folder = project.models(branch.name) / name
+            finish(folder, project.staging(branch.name), choice, found, branch.keep_versions)
+            _note_small(folder, next(spec.small for spec in specs if spec.name == name))
 
 
 def validation_forecasts(folder: Path, split: Split, inputs: tuple[str, ...]) -> ValidationForecasts:
@@ -92,7 +94,7 @@ def _forecasts(
         return None  # not trained, or not any more: already listed among the stage's failures
 
 
-def finish(folder: Path, scratch: Path, choice: float, forecasts: ValidationForecasts) -> None:
+def finish(folder: Path, scratch: Path, choice: float, forecasts: ValidationForecasts, keep: int | None = None) -> None:
     """Write the shrinkage into a model folder's graph and manifest, unless it stands there.
 
     Args:
@@ -100,6 +102,7 @@ def finish(folder: Path, scratch: Path, choice: float, forecasts: ValidationFore
         scratch: where it is rebuilt, on the same disk.
         choice: the shrinkage.
         forecasts: of its validation rows, for the manifest.
+        keep: versions kept, see `registry.store.install`.
     """
     before = read_manifest(folder)
     validation = Validation(mae_ratio_raw=forecasts.mae_ratio(1.0), mae_ratio=forecasts.mae_ratio(choice))
@@ -112,4 +115,11 @@ def finish(folder: Path, scratch: Path, choice: float, forecasts: ValidationFore
             update={"shrinkage": choice, "validation": validation, "files": file_hashes(staged)}
         )
         finished.write(staged)
-        install(staged, folder)
+        install(staged, folder, keep)
+
+
+def _note_small(folder: Path, small: str | None) -> None:
+    """Let the manifest name the model's small variant as the config does now; that is no training."""
+    manifest = read_manifest(folder)
+    if manifest.small != small:
+        manifest.model_copy(update={"small": small}).write(folder)

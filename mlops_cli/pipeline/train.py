@@ -18,6 +18,7 @@ from mlops_cli.pipeline.shrink import shrink_branch, validation_forecasts
 from mlops_cli.pipeline.stage import ItemFailure, Progress, StageReport, branch_lock, chosen, close_stage, failures_of
 from mlops_cli.registry.manifest import Manifest, Validation, file_hashes, read_manifest
 from mlops_cli.registry.store import check_files, install, model_folders
+from mlops_cli.registry.versions import archives
 from mlops_cli.tracking.tracker import RunContext, Tracker, TrainedModel
 from mlops_cli.training.trainer import Failed, Fitted, Trainer, TrainJob
 
@@ -83,9 +84,9 @@ class _Training:
         self._progress = progress
 
     def prune(self) -> None:
-        """Remove models that are no longer in the branch."""
+        """Remove models that are no longer in the branch, with their earlier versions."""
         names = {spec.name for spec in self.branch.models}
-        for path in model_folders(self.folder):
+        for path in (*model_folders(self.folder), *archives(self.folder)):
             if path.name not in names:
                 shutil.rmtree(path)
 
@@ -191,7 +192,7 @@ class _Training:
             manifest.write(folder)
             self._untracked.mkdir(parents=True, exist_ok=True)
             (self._untracked / spec.name).touch()
-            install(folder, self.folder / spec.name)
+            install(folder, self.folder / spec.name, self.branch.keep_versions)
         except MlopsError as error:
             self.report.fail(spec.name, error)
         else:
@@ -242,6 +243,7 @@ def manifest_of(plan: Plan, branch: Branch, result: Fitted, mae_ratio_raw: float
         trained_until=plan.trained_until,
         drift=plan.drift,
         validation=Validation(mae_ratio_raw=mae_ratio_raw),
+        small=spec.small,
         epochs=result.epochs,
         facts=result.facts,
         versions=versions(spec.trainer),

@@ -19,6 +19,7 @@ from mlops_cli.config.load import check_project, load_params
 from mlops_cli.config.paths import Project
 from mlops_cli.config.settings import load_settings
 from mlops_cli.errors import ConfigError, bounded
+from mlops_cli.registry.versions import ARCHIVE
 
 PACKAGES = ("ludwig", "torch", "onnxruntime", "dvc", "mlflow", "pandas", "numpy", "yfinance", "alpaca-py")
 LEAST_DISK_GB = 5
@@ -157,6 +158,7 @@ def _data_age(project: Project, branch: str, kind: str) -> Check:
 
 def stray_results(project: Project, branches: list[str]) -> list[Path]:
     """Result folders that belong to no branch: left over from a renamed branch or another git branch."""
-    homes = (project.prices("x"), project.features("x"), project.models("x"), project.evaluation("x"))
-    found = (path for home in homes for path in home.parent.glob("*") if path.is_dir() and path.name not in branches)
+    folders = (project.prices("x"), project.features("x"), project.models("x"), project.evaluation("x"))
+    homes = (*(folder.parent for folder in folders), project.model_root / ARCHIVE)
+    found = (path for home in homes for path in home.glob("[!.]*") if path.is_dir() and path.name not in branches)
     return sorted(found)

@@ -19,10 +19,12 @@ from types import FrameType
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # this file is started by its path, the imports below start at the repository's root
 
-from tests.bench import bench_fleet, bench_many, bench_training  # noqa: E402
+from tests.bench import bench_fleet, bench_many, bench_serve, bench_trade, bench_training  # noqa: E402
 from tests.bench.bench_processes import BenchError  # noqa: E402
 from tests.bench.bench_projects import Workplace  # noqa: E402
 from tests.bench.bench_report import Row, Section, as_json, machine, print_table, write_docs  # noqa: E402
+from tests.bench.bench_serve import ServeSize  # noqa: E402
+from tests.bench.bench_trade import TradeSize  # noqa: E402
 from tests.bench.bench_training import COLD, TRACKED, WARM, Variant  # noqa: E402
 
 DOCS = ROOT / "docs" / "benchmarks.md"
@@ -41,6 +43,8 @@ class Size:
         repeats: of the no-op comparison.
         helps: of `mlops --help`.
         fleets: how many models are trained in every way, rising.
+        serve: what the servers are asked.
+        trade: what the traders are.
     """
 
     training: tuple[tuple[int, tuple[Variant, ...]], ...]
@@ -49,6 +53,8 @@ class Size:
     repeats: int
     helps: int
     fleets: tuple[int, ...]
+    serve: ServeSize
+    trade: TradeSize
 
 
 FULL = Size(
@@ -58,8 +64,19 @@ FULL = Size(
     repeats=5,
     helps=10,
     fleets=(10, 100, 500),
+    serve=ServeSize((1, 100, 1000), cycled=3000, rounds=3, seconds=2),
+    trade=TradeSize(10, sessions=1500, decided=1000, orders=4000, connections=(1, 8), repeats=3),
 )
-QUICK = Size(((1, (TRACKED,)),), sessions=1000, models=3, repeats=2, helps=3, fleets=(3,))
+QUICK = Size(
+    ((1, (TRACKED,)),),
+    sessions=1000,
+    models=3,
+    repeats=2,
+    helps=3,
+    fleets=(3,),
+    serve=ServeSize((1, 10), cycled=30, rounds=1, seconds=1),
+    trade=TradeSize(2, sessions=1000, decided=10, orders=40, connections=(1, 2), repeats=1),
+)
 
 
 def help_cpu(place: Workplace, size: Size) -> Section:
@@ -85,6 +102,8 @@ SECTIONS: dict[str, Callable[[Workplace, Size], Section]] = {
     bench_training.NAME: lambda place, size: bench_training.compare(place, size.training, size.sessions),
     bench_fleet.NAME: lambda place, size: bench_fleet.compare(place, size.fleets, size.sessions),
     bench_many.NAME: lambda place, size: bench_many.many_models(place, size.models, size.repeats),
+    bench_serve.NAME: lambda place, size: bench_serve.compare(place, size.serve),
+    bench_trade.NAME: lambda place, size: bench_trade.trading(place, size.trade),
 }
 
 

@@ -112,7 +112,7 @@ def measure(
         _, status, usage = os.wait4(process.pid, 0)
         wall = time.perf_counter() - began
     except BaseException:
-        _end_tree(process.pid)
+        end_tree(process.pid)
         process.wait()  # reaped already; Popen wants to know
         raise
     finally:
@@ -175,7 +175,7 @@ def _signal_group(pid: int, number: int) -> None:
         os.killpg(pid, number)
 
 
-def _end_tree(pid: int) -> None:
+def end_tree(pid: int) -> None:
     """Ask the tree to end, then make it: nothing may run on when the benchmark is stopped."""
     tree = _tree(pid)
     _signal_group(pid, signal.SIGTERM)

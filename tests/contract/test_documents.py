@@ -34,7 +34,8 @@ def all_commands(found: object = COMMANDS, path: tuple[str, ...] = ()) -> list[s
     children = getattr(found, "commands", None)
     if children is None:
         return [" ".join(path)]
-    return [name for word, child in children.items() for name in all_commands(child, (*path, word))]
+    own = [" ".join(path)] if path and getattr(found, "invoke_without_command", False) else []
+    return own + [name for word, child in children.items() for name in all_commands(child, (*path, word))]
 
 
 def stages() -> dict[str, dict]:

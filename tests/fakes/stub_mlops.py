@@ -30,6 +30,7 @@ case $stage in
     echo '{"mae": 2}' | tee "$folder/summary.json" > "$folder/metrics.json"
     printf 'day,error\n1,2\n' > "$folder/plots/error.csv"
     cat models/*/m/weights > "$folder/forecasts.parquet" 2> /dev/null || true;;
+  serve) cat models/*/m/weights > serving.json 2> /dev/null || true;;
 esac
 """
 

@@ -1,0 +1,475 @@
+"""One pass against the real local exchange over HTTP: what it does on good days and on bad ones."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from mlops_cli.errors import ConfigError, DataError, ServiceError
+from mlops_cli.trading.broker import BrokerUnreachable, KeysRefused
+from mlops_cli.trading.ledger_files import open_ledger, read_ledger, team_of_account
+from mlops_cli.trading.liquidate import liquidate
+from mlops_cli.trading.paper_pass import SessionForecasts
+from mlops_cli.trading.window import calendar_differences
+from tests.fakes.exchange_server import ExchangeServer, exchange_server, some_prices
+from tests.fakes.paper_team import QUICK, PaperTeam
+
+PRICES = some_prices()
+EVENING = "2024-01-02T21:30:00+00:00"
+
+
+@pytest.fixture
+def server() -> Iterator[ExchangeServer]:
+    with exchange_server(PRICES, start=EVENING) as made:
+        yield made
+
+
+@pytest.fixture
+def team(server, tmp_path) -> PaperTeam:
+    made = PaperTeam(server.url, tmp_path, PRICES)
+    made.strength = 0.01
+    return made
+
+
+def account(server: ExchangeServer):
+    (found,) = server.exchange.accounts.values()
+    return found
+
+
+def held(server: ExchangeServer) -> dict[str, Decimal]:
+    return {symbol: position.qty for symbol, position in account(server).positions.items()}
+
+
+def booked(team: PaperTeam) -> tuple[dict[str, Decimal], Decimal]:
+    with read_ledger(team.ledger_file) as ledger:
+        return ledger.expected_positions(), ledger.expected_cash()
+
+
+def evening(server: ExchangeServer) -> None:
+    server.advance(to="next_close", seconds=1800)
+
+
+def test_orders_are_sent_once_filled_at_the_open_and_booked(server, team):
+    first = team.run()
+    assert (first.outcome, len(first.sent), first.clean) == ("done", 3, True)
+    again = team.run()
+    assert (again.outcome, again.sent, again.decisions) == ("done", [], [])
+    assert len(account(server).orders) == 3
+    evening(server)
+    team.strength = 0.0
+    after = team.run()
+    assert after.booked >= 3
+    assert booked(team) == (held(server), account(server).cash)
+    assert [row["session"] for row in team.rows("equity")] == ["2024-01-02", "2024-01-03"]
+
+
+def test_every_decision_can_be_audited(server, team):
+    team.run()
+    rows = {row["ticker"]: row for row in team.rows("decisions")}
+    assert sorted(rows) == ["AAPL", "MSFT", "NVDA"]
+    one = rows["AAPL"]
+    assert one["models"] == [["red-aapl", pytest.approx(100.0), "1a2b3c4d5e6f", "skill"]]
+    assert Decimal(one["price"]) == Decimal(str(round(float(PRICES["AAPL"].loc["2024-01-02", "close"]), 4)))
+    assert one["client_order_id"] == "red-AAPL-20240103-b-1a2b3c4d5e6f"
+    assert one["action"] == "buy"
+
+
+@pytest.mark.parametrize(
+    ("start", "words"),
+    [
+        ("2024-01-02T15:00:00+00:00", "the session is on"),
+        ("2024-01-02T21:05:00+00:00", "the close was less than 20 minutes ago"),
+        ("2024-01-03T14:20:00+00:00", "too near"),
+        ("2024-07-03T16:30:00+00:00", "the session is on"),
+    ],
+)
+def test_at_the_wrong_time_it_says_so_and_sends_nothing(tmp_path, start, words):
+    with exchange_server(PRICES, start=start) as server:
+        team = PaperTeam(server.url, tmp_path, PRICES)
+        report = team.run()
+        assert (report.outcome, report.clean, report.sent) == ("waiting", True, [])
+        assert words in report.text
+        assert "Orders are sent from" in report.text
+        assert account(server).orders == {}
+
+
+@pytest.mark.parametrize(
+    ("start", "target"),
+    [
+        ("2024-07-03T17:30:00+00:00", "2024-07-05"),
+        ("2024-07-04T15:00:00+00:00", "2024-07-05"),
+        ("2024-11-29T18:30:00+00:00", "2024-12-02"),
+        ("2024-03-08T21:30:00+00:00", "2024-03-11"),
+        ("2024-11-01T20:30:00+00:00", "2024-11-04"),
+    ],
+)
+def test_half_days_holidays_and_changes_of_the_clock(tmp_path, start, target):
+    with exchange_server(PRICES, start=start) as server:
+        team = PaperTeam(server.url, tmp_path, PRICES)
+        team.strength = 0.01
+        report = team.run()
+        assert (report.outcome, str(report.target), len(report.sent)) == ("done", target, 3)
+        server.advance(to="next_open", seconds=60)
+        assert {str(one.filled_at.date()) for one in account(server).orders.values()} == {target}
+        assert calendar_differences(team.broker, report.now) == []
+
+
+def test_two_passes_at_once_one_works_and_one_says_so(server, team):
+    with open_ledger(team.ledger_file, "red"), pytest.raises(ServiceError, match="another paper-trade is at work"):
+        team.run()
+    assert team.run().outcome == "done"
+
+
+def test_a_dry_run_shows_the_orders_and_leaves_no_trace(server, team):
+    report = team.run(dry_run=True)
+    assert [intent.ticker for intent in report.planned] == ["AAPL", "MSFT", "NVDA"]
+    assert account(server).orders == {}
+    assert team.rows("intents") == team.rows("decisions") == []
+    assert len(team.run().sent) == 3
+
+
+def test_an_exchange_that_is_down_stops_the_pass_before_anything_is_written(server, team):
+    server.sim("POST", "faults", kind="status", status=503)
+    with pytest.raises(BrokerUnreachable, match=r"does not answer: service unavailable \(3 attempts\)") as raised:
+        team.run()
+    assert raised.value.exit_code == 8
+    server.clear()
+    assert len(team.run().sent) == 3
+    assert len(account(server).orders) == 3
+
+
+def test_nobody_at_the_address(tmp_path):
+    with pytest.raises(BrokerUnreachable, match="does not answer"):
+        PaperTeam("http://127.0.0.1:9", tmp_path, PRICES).run()
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"kind": "timeout", "seconds": 0.5, "when": "before"},
+        {"kind": "timeout", "seconds": 0.5, "when": "after"},
+        {"kind": "drop", "when": "before"},
+        {"kind": "drop", "when": "after"},
+        {"kind": "status", "status": 500, "when": "after"},
+        {"kind": "status", "status": 503, "when": "before"},
+        {"kind": "status", "status": 429, "when": "before"},
+    ],
+    ids=lambda fault: f"{fault['kind']}-{fault.get('status', '')}-{fault['when']}",
+)
+def test_a_post_that_fails_is_asked_for_by_name_and_never_doubled(server, team, fault):
+    server.sim("POST", "faults", **fault, method="POST", times=2)
+    report = team.run()
+    assert (len(report.sent), report.clean) == (3, True)
+    assert len(account(server).orders) == 3
+
+
+def test_an_order_of_unknown_fate_stays_unknown_until_the_broker_says(server, team):
+    server.sim("POST", "faults", kind="drop", method="POST", when="after", skip=1)
+    server.sim("POST", "faults", kind="status", status=500, method="GET", path="/v2/orders", skip=1)
+    report = team.run()
+    assert (report.outcome, len(report.sent), len(report.unknown), report.clean) == ("stopped", 1, 2, False)
+    assert {row["state"] for row in team.rows("intents")} == {"sent", "unknown"}
+    assert report.alerts
+    server.clear()
+    again = team.run()
+    assert (again.sent, again.clean) == ([], True), "they were taken, as asking showed"
+    assert {row["state"] for row in team.rows("intents")} == {"sent"}
+    assert len(account(server).orders) == 3
+
+
+def test_an_order_whose_answer_was_lost_turns_up_at_the_second_look(server, team):
+    server.sim("POST", "faults", kind="drop", method="POST", when="after")
+    server.sim("POST", "faults", kind="status", status=500, path="/v2/orders:by_client_order_id")
+    report = team.run()
+    assert (len(report.sent), report.unknown, report.clean) == (3, {}, True)
+
+
+def test_orders_that_were_never_taken_are_void_once_their_session_has_begun(server, team):
+    server.sim("POST", "faults", kind="drop", method="POST", when="before")
+    assert len(team.run().unknown) == 3
+    server.clear()
+    server.advance(to="next_open", seconds=60)
+    assert team.run().outcome == "waiting"
+    assert {row["state"] for row in team.rows("intents")} == {"void"}
+    evening(server)
+    assert len(team.run().sent) == 3
+
+
+def test_a_refused_order_is_noted_with_the_brokers_words(server, team):
+    server.sim("POST", "corporate-actions", type="delisting", symbol="MSFT", date="2024-01-02")
+    team.run()
+    evening(server)
+    report = team.run()
+    assert any("MSFT" in why for why in report.refused.values()), report
+    assert not report.clean
+    assert "refused" in {row["state"] for row in team.rows("intents")}
+
+
+def test_late_partial_and_doubled_fills_are_booked_once(server, team):
+    server.sim("POST", "faults", kind="partial_fills", fraction=0.5, seconds=600)
+    server.sim("POST", "faults", kind="duplicate_fills")
+    team.run()
+    server.advance(to="next_open", seconds=60)
+    half = team.run()
+    assert (half.outcome, half.booked) == ("waiting", 3)
+    evening(server)
+    team.run()
+    assert len(team.rows("fills")) == 6
+    assert booked(team) == (held(server), account(server).cash)
+
+
+def test_a_split_overnight_is_explained_and_trading_goes_on(server, team):
+    team.run()
+    evening(server)
+    before = held(server)["AAPL"]
+    server.action("split", "AAPL", "2024-01-04", ratio=4)
+    server.advance(to="next_open", seconds=60)
+    report = team.run()
+    assert report.blocked == {}
+    assert booked(team)[0]["AAPL"] == held(server)["AAPL"] == 4 * before
+    assert any(row["kind"] == "moved" and row["ticker"] == "AAPL" for row in team.rows("events"))
+
+
+def test_a_split_that_the_prices_do_not_know_of_blocks_the_ticker(server, team):
+    team.run()
+    evening(server)
+    server.action("split", "AAPL", "2024-01-04", ratio=4)
+    evening(server)
+    report = team.run()
+    assert "a split, or bad data" in report.blocked["AAPL"]
+    decision = next(one for one in report.decisions if one.ticker == "AAPL")
+    assert decision.intent is None
+    assert not report.clean
+    assert report.alerts
+
+
+def test_a_ticker_delisted_while_held_is_paid_out_and_the_others_go_on(server, team):
+    team.run()
+    evening(server)
+    server.action("delisting", "MSFT", "2024-01-04", price="300")
+    evening(server)
+    report = team.run()
+    assert "MSFT" not in held(server)
+    assert booked(team) == (held(server), account(server).cash)
+    assert report.blocked == {}
+
+
+def test_a_dividend_is_booked_as_cash(server, team):
+    team.run()
+    evening(server)
+    server.action("dividend", "AAPL", "2024-01-04", amount="0.24")
+    evening(server)
+    report = team.run()
+    assert booked(team) == (held(server), account(server).cash)
+    assert report.notes == []
+
+
+def test_shares_that_nothing_explains_block_their_ticker_until_a_person_accepts_them(server, team):
+    team.run()
+    evening(server)
+    account(server).positions["AAPL"].qty += 7
+    report = team.run()
+    shares = held(server)["AAPL"]
+    assert report.blocked == {"AAPL": f"position: {shares - 7} shares by the ledger, {shares} at the broker"}
+    assert next(one for one in report.decisions if one.ticker == "AAPL").intent is None
+    with open_ledger(team.ledger_file, "red") as ledger:
+        ledger.accept_position("AAPL", shares, report.now)
+    assert team.run().blocked == {}
+
+
+def test_an_open_order_of_somebody_else_blocks_its_ticker(server, team):
+    team.run()
+    evening(server)
+    team.run()
+    by_hand = replace_client(team, "by-hand")
+    evening(server)
+    order = team.broker.submit(by_hand)
+    report = team.run()
+    assert "somebody else" in report.blocked["AAPL"]
+    team.broker.cancel(order.id)
+    assert "AAPL" not in team.run().blocked
+
+
+def replace_client(team: PaperTeam, name: str):
+    with open_ledger(team.ledger_file, "red") as ledger:
+        from mlops_cli.trading.ledger_tables import intent_of
+
+        row = ledger._db.execute("SELECT * FROM intents WHERE ticker = 'AAPL'").fetchone()
+        return replace(intent_of(row), client_order_id=name, qty=Decimal(1))
+
+
+def test_negative_cash_buys_nothing(server, team):
+    team.broker.account()
+    server.cash("KEYRED000000", "-500")
+    report = team.run()
+    assert (report.sent, report.planned) == ([], [])
+    assert account(server).orders == {}
+
+
+def test_orders_below_the_smallest_size_are_not_sent(server, team):
+    team.rules = team.rules.model_copy(update={"min_order_notional": 50_000.0})
+    assert team.run().sent == []
+
+
+def test_the_kill_switch_stops_orders_and_nothing_else(server, team):
+    team.run()
+    evening(server)
+    team.halts.halt("I want to look first")
+    report = team.run()
+    assert (report.outcome, report.sent) == ("halted", [])
+    assert "I want to look first" in report.text
+    assert report.booked == 3
+    assert team.halts.resume()
+    assert team.run().outcome == "done"
+
+
+def test_a_file_made_by_hand_halts_all_teams(server, team):
+    (team.folder / "HALT-all").touch()
+    assert team.run().text.startswith("halted: HALT-all is there")
+
+
+def test_a_loss_halts_until_somebody_resumes(server, team):
+    team.run()
+    evening(server)
+    team.run()
+    evening(server)
+    team.rules = team.rules.model_copy(update={"max_drawdown": 0.0001, "daily_loss_limit": 0.0001})
+    server.cash("KEYRED000000", "1000")
+    report = team.run()
+    assert report.outcome == "halted"
+    assert any(line.startswith("halted: ") for line in report.alerts)
+    again = team.run()
+    assert (again.outcome, again.alerts) == ("halted", []), "said once"
+    assert team.halts.reason() is not None
+
+
+def test_liquidation_closes_everything_and_twice_is_once(server, team):
+    team.run()
+    evening(server)
+    team.strength = -0.02
+    team.run()
+    assert any(order.is_open for order in account(server).orders.values())
+    for _ in range(2):
+        with open_ledger(team.ledger_file, "red") as ledger:
+            liquidate(team.broker, ledger)
+    evening(server)
+    team.halts.halt("liquidated")
+    team.run()
+    assert held(server) == booked(team)[0] == {}
+    assert booked(team)[1] == account(server).cash
+
+
+def test_a_clock_that_is_off_moves_the_window_not_the_orders(server, team):
+    server.sim("POST", "faults", kind="clock_skew", seconds=300.0)
+    report = team.run()
+    assert (report.outcome, len(report.sent)) == ("done", 3)
+    assert str(report.now) == "2024-01-02 21:35:00+00:00"
+
+
+def test_forecasts_of_another_session_are_not_traded(server, team):
+    whole = team.forecasts
+
+    def stale(session, target):
+        given = whole(session, target)
+        old = replace(given.forecasts[0], session=session.replace(year=2023))
+        return replace(given, forecasts=[old, *given.forecasts[1:]])
+
+    team.forecasts = stale
+    report = team.run()
+    assert list(report.missing) == ["red-aapl"]
+    assert len(report.sent) == 2
+
+
+def test_prices_that_are_late_are_waited_for_but_not_for_ever(server, team):
+    whole = team.forecasts
+
+    def late(session, target):
+        given = whole(session, target)
+        return replace(given, forecasts=given.forecasts[1:], late={"red-aapl": "its prices end on 2023-12-29"})
+
+    team.forecasts = late
+    report = team.run()
+    assert (report.outcome, report.sent, list(report.missing)) == ("done", [], ["red-aapl"])
+    assert "1 models wait for prices of 2024-01-02" in report.text
+    assert team.rows("decisions") == []
+    assert len(team.run(dry_run=True).planned) == 2
+    server.advance(seconds=3 * 3600)
+    report = team.run()
+    assert (len(report.sent), list(report.missing)) == (2, ["red-aapl"])
+    assert team.run().sent == []
+
+
+def test_without_any_forecast_nothing_is_decided(server, team):
+    whole = team.forecasts
+    team.forecasts = lambda *_: SessionForecasts([], missing={"red-aapl": "is no model folder"})
+    assert "nothing is decided" in team.run().text
+    team.forecasts = lambda *_: SessionForecasts([], late={"red-aapl": "its prices end on 2023-12-29"})
+    server.advance(seconds=4 * 3600)
+    assert "nothing is decided" in team.run().text
+    assert team.rows("decisions") == []
+    team.forecasts = whole
+    assert len(team.run().sent) == 3
+
+
+def test_a_ledger_belongs_to_one_account_and_one_team(server, team, tmp_path):
+    team.run()
+    other = PaperTeam(server.url, tmp_path, PRICES, seed=1)
+    with pytest.raises(ConfigError, match="its ledger is of account"):
+        other.run()
+    with pytest.raises(ConfigError, match="is the ledger of team red"), open_ledger(team.ledger_file, "blue"):
+        pass
+    assert team_of_account(tmp_path, team.broker.account_id(), "blue") == "red"
+    assert team_of_account(tmp_path, team.broker.account_id(), "red") is None
+
+
+def test_a_lost_ledger_begins_anew_from_what_the_broker_holds_and_doubles_nothing(server, team):
+    team.run()
+    evening(server)
+    team.strength = 0.02
+    team.run()
+    orders = len(account(server).orders)
+    for path in team.folder.glob("red.db*"):
+        path.unlink()
+    report = team.run()
+    assert report.blocked == {}
+    assert len(account(server).orders) == orders, "the names are the same, so the orders are"
+    evening(server)
+    team.strength = -0.02
+    assert team.run().blocked == {}
+    assert booked(team) == (held(server), account(server).cash)
+
+
+def test_a_damaged_ledger_is_said_to_be_so(server, team):
+    team.ledger_file.write_bytes(b"no database at all" * 100)
+    with pytest.raises(DataError, match="the ledger cannot be used"):
+        team.run()
+
+
+def test_the_ledger_is_written_through_to_the_disk(server, team):
+    team.run()
+    connection = sqlite3.connect(team.ledger_file)
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    connection.close()
+    with open_ledger(team.ledger_file, "red") as ledger:
+        assert ledger._db.execute("PRAGMA synchronous").fetchone()[0] == 2
+
+
+def test_secrets_are_in_no_file_no_report_and_no_error(server, team, tmp_path):
+    team.run()
+    evening(server)
+    report = team.run()
+    wrong = PaperTeam(server.url, tmp_path / "other", PRICES)
+    wrong.broker = type(team.broker)(replace(team.broker._access, secret="quite-another-secret"), QUICK)
+    with pytest.raises(KeysRefused) as raised:
+        wrong.run()
+    texts = [json.dumps(asdict(report), default=str), str(raised.value), repr(team.broker._access), repr(raised.value)]
+    texts += [path.read_bytes().decode("latin-1") for path in Path(tmp_path).rglob("*") if path.is_file()]
+    for text in texts:
+        for secret in ("hush-hush-000000", "KEYRED000000", "quite-another-secret"):
+            assert secret not in text
