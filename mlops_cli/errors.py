@@ -75,7 +75,8 @@ def error_with(exit_code: int, message: str, hint: str = "") -> MlopsError:
     >>> type(error_with(4, "no prices")).__name__
     'DataError'
     """
-    classes = {cls.exit_code: cls for cls in MlopsError.__subclasses__()}
+    # this module's own: rooms have subclasses that share an exit code
+    classes = {cls.exit_code: cls for cls in MlopsError.__subclasses__() if cls.__module__ == __name__}
     return classes.get(exit_code, MlopsError)(message, hint)
 
 
