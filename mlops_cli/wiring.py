@@ -108,9 +108,10 @@ def broker(keys: AccountKeys, trading: Trading, settings: Settings) -> Broker:
         ConfigError: it would be real money, and not both switches say so.
     """
     from mlops_cli.trading.alpaca_broker import LIVE, PAPER, AlpacaAccess, AlpacaBroker
+    from mlops_cli.trading.alpaca_client import is_real_money
 
     address = (settings.alpaca_base_url or (LIVE if trading.live else PAPER)).removesuffix("/v2")
-    real = trading.live or address == LIVE
+    real = trading.live or is_real_money(address)
     if real and not (trading.live and settings.live_trading):
         raise ConfigError(
             f"{address} trades real money: refused",

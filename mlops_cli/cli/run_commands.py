@@ -179,7 +179,7 @@ def _show_next(project: Project, scenario: str) -> None:
     report = project.report(scenario).relative_to(project.root)
     print(
         f"\nReport, plots and every forecast: {report}/\n"
-        "Next: mlops models list | mlops models add --team mine TICKER | mlops simulate --json | dvc dag\n"
+        "Next: mlops serve | mlops models add --team mine TICKER | mlops paper-trade --replay DATE | dvc dag\n"
         "Keep this result: git add dvc.lock && git commit (dvc checkout brings it back without training)"
     )
 

@@ -77,12 +77,14 @@ def paper_trade(
     if replay is not None:
         _replay(project, (replay, days), (team or [], branch), (trade_without_skill, as_json, verbose))
         return
-    reports = _passes(project, team or [], branch, dry_run=dry_run, verbose=verbose)
+    reports, failures = _passes(project, team or [], branch, dry_run=dry_run, verbose=verbose)
     if as_json:
         print_json([asdict(report) for report in reports])
     else:
         for report in reports:
             _show(report, dry_run)
+    if failures:  # the other teams have had their pass
+        raise failures[0]
     if not all(report.clean for report in reports):
         raise typer.Exit(EXIT_SOME_FAILED)
 
@@ -91,18 +93,25 @@ def halt(
     context: typer.Context, team: OneTeam = "all", folder: ProjectOption = None, reason: Reason = "halted by hand"
 ) -> None:
     """Send no more orders until `resume`; what was sent is still followed."""
-    from mlops_cli.trading.halt import HaltFiles
+    from mlops_cli.trading.halt import ALL_TEAMS, HaltFiles
 
-    path = HaltFiles(_project(context, folder).ledgers, team).halt(reason)
+    project = _project(context, folder)
+    path = HaltFiles(project.ledgers, team).halt(reason)
     print(f"halted: {team} (by {path}); go on with: mlops paper-trade resume --team {team}")
+    if team != ALL_TEAMS and not project.ledger(team).is_file():
+        say(f"note: there is no ledger of a team {team} yet: is that its name?")
 
 
 def resume(context: typer.Context, team: OneTeam = "all", folder: ProjectOption = None) -> None:
     """Lift a halt."""
     from mlops_cli.trading.halt import HaltFiles
 
-    lifted = HaltFiles(_project(context, folder).ledgers, team).resume()
-    print(f"{team}: orders are sent again" if lifted else f"{team}: was not halted")
+    halts = HaltFiles(_project(context, folder).ledgers, team)
+    lifted = halts.resume()
+    if halts.way_on():
+        say(f"{team}: still halted, as all teams are; go on with: {halts.way_on()}")
+    else:
+        print(f"{team}: orders are sent again" if lifted else f"{team}: was not halted")
 
 
 def liquidate(
@@ -117,11 +126,13 @@ def liquidate(
     project = _project(context, folder)
     if not yes:
         typer.confirm(f"Sell everything that team {team} holds?", abort=True)
+    from mlops_cli.pipeline.paper_trade import check_own_account
     from mlops_cli.trading.halt import HaltFiles
     from mlops_cli.trading.ledger_files import open_ledger
 
     HaltFiles(project.ledgers, team).halt("liquidated")
     broker = _brokers(project, [team])(team)
+    check_own_account(project, team, broker)
     with open_ledger(project.ledger(team), team) as ledger:
         done = work(broker, ledger)
     print(f"{team}: halted; {done.cancelled} orders cancelled, {len(done.sent)} orders sent that close its positions")
@@ -138,7 +149,7 @@ def _project(context: typer.Context, folder: Any) -> Project:
 
 def _passes(
     project: Project, wanted: Sequence[str], branch: str | None, *, dry_run: bool, verbose: bool
-) -> list[PassReport]:
+) -> tuple[list[PassReport], list[MlopsError]]:
     from mlops_cli import wiring
     from mlops_cli.cli.stages import chosen_branches
     from mlops_cli.config.load import load_params
@@ -158,15 +169,15 @@ def _passes(
                 report = trade(project, team, brokers(team), trading, newest, dry_run=dry_run)
             except MlopsError as error:
                 failures.append(error)
-                say(f"failed: team {team}: {error.message}")
-                alerts.send(team, [error.message])
+                if len(teams) > 1:
+                    say(f"failed: {team}: {error.message}")
+                if not dry_run:
+                    alerts.send(team, [error.message])
             else:
                 reports.append(report)
                 if not dry_run:
                     alerts.send(team, report.alerts)
-    if failures:  # the other teams have had their pass
-        raise failures[0]
-    return reports
+    return reports, failures
 
 
 def _replay(
@@ -250,7 +261,11 @@ def _show(report: PassReport, dry_run: bool) -> None:
                 for i in report.planned
             ],
         )  # fmt: skip
-    for kind, entries in (("no forecast", report.missing), ("blocked", report.blocked), ("refused", report.refused),
+    held = {
+        one.ticker: "; ".join(filter(None, (one.bound, *one.reasons))) for one in report.decisions if not one.intent
+    }
+    for kind, entries in (("no order", held if dry_run else {}), ("no forecast", report.missing),
+                          ("blocked", report.blocked), ("refused", report.refused),
                           ("unknown", report.unknown)):  # fmt: skip
         for name, why in entries.items():
             say(f"{kind}: {name}: {why}")

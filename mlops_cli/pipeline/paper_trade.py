@@ -115,12 +115,7 @@ def trade(
         Margins(trading.opens_minutes, trading.closes_minutes), dry_run, HaltFiles(project.ledgers, team)
     )
     with open_ledger(project.ledger(team), team) as ledger:
-        other = team_of_account(project.ledgers, broker.account_id(), team)
-        if other is not None:
-            raise ConfigError(
-                f"team {team}: its account is the one that team {other} trades on",
-                f"give it keys of an account of its own: {variable(KEY, team)} and {variable(SECRET, team)} in .env",
-            )
+        check_own_account(project, team, broker)
 
         def forecasts(session: date, target: date) -> SessionForecasts:
             return newest.forecasts(team, rules, session, target)
@@ -129,6 +124,20 @@ def trade(
         if report.now is not None:
             report.notes += _doubts(broker, report)
     return report
+
+
+def check_own_account(project: Project, team: str, broker: Broker) -> None:
+    """Make sure that no other team trades on a team's account.
+
+    Raises:
+        ConfigError: one does.
+    """
+    other = team_of_account(project.ledgers, broker.account_id(), team)
+    if other is not None:
+        raise ConfigError(
+            f"team {team}: its account is the one that team {other} trades on",
+            f"give it keys of an account of its own: {variable(KEY, team)} and {variable(SECRET, team)} in .env",
+        )
 
 
 def _doubts(broker: Broker, report: PassReport) -> list[str]:

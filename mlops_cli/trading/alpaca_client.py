@@ -18,7 +18,7 @@ import requests
 from mlops_cli.trading.broker import BrokerUnreachable, KeysRefused
 
 REQUESTS_PER_MINUTE = 200
-LONGEST_WORDS = 200
+ALPACA = "alpaca.markets"
 RETRIED = frozenset({408, 429, 500, 502, 503, 504})
 
 
@@ -107,6 +107,12 @@ class Failed(Exception):  # noqa: N818 - only between these two modules
 def is_local(address: str) -> bool:
     """Whether an address is on this machine."""
     return urlsplit(address).hostname in {"127.0.0.1", "localhost", "::1"}
+
+
+def is_real_money(address: str) -> bool:
+    """Whether an address is Alpaca's and not its paper account's, however it is written."""
+    host = (urlsplit(address).hostname or "").rstrip(".")
+    return (host == ALPACA or host.endswith(f".{ALPACA}")) and not host.startswith("paper-")
 
 
 def new_session(address: str, patience: Patience) -> TimedSession:

@@ -32,6 +32,11 @@ class HaltFiles:
                 return f"{path.name} cannot be read ({error.strerror})"  # fail closed
         return None
 
+    def way_on(self) -> str:
+        """The commands that lift what halts the team; empty where no file does."""
+        names = [name for name in (ALL_TEAMS, self.team) if self._path(name).exists()]
+        return " && ".join(f"mlops paper-trade resume --team {name}" for name in names)
+
     def halt(self, reason: str) -> Path:
         """Halt the team; the first reason stays."""
         path = self._path(self.team)

@@ -27,6 +27,8 @@ from mlops_cli.trading.types import AccountState, Decision, OrderIntent
 UNRESOLVED = ("written", "unknown")
 ACCEPTED = "accepted by hand"
 OVERLAP = timedelta(days=1)
+FIRST_LOOK = timedelta(days=90)
+"""As long as Alpaca keeps an order open: those that a lost ledger, or a person, has sent must be found."""
 
 
 class Ledger(LedgerFile):
@@ -244,13 +246,20 @@ class Ledger(LedgerFile):
         found = self._db.execute("SELECT session, equity FROM equity ORDER BY session")
         return [(date.fromisoformat(row["session"]), Decimal(row["equity"])) for row in found]
 
+    def peak(self) -> Decimal:
+        """Highest equity seen since a limit last halted the team: who resumes it has taken note of the loss."""
+        found = self._db.execute(
+            "SELECT equity FROM equity WHERE time >= (SELECT COALESCE(MAX(time), '') FROM events WHERE kind = 'halted')"
+        )
+        return max((Decimal(row["equity"]) for row in found), default=Decimal(0))
+
     def opened_at(self) -> datetime:
         """When the ledger began to know the account."""
-        return datetime.fromisoformat(self.meta("opened_at") or "1970-01-01T00:00:00+00:00")
+        return datetime.fromisoformat(self.meta("opened_at") or "1971-01-01T00:00:00+00:00")
 
     def horizon(self) -> datetime:
         """From when on the broker may know more than the ledger: what is open or not booked in full, and a day."""
-        times = [self.meta("reconciled_at") or self.meta("opened_at") or "1970-01-02T00:00:00+00:00"]
+        times = [self.meta("reconciled_at") or (self.opened_at() - FIRST_LOOK).isoformat()]
         times += [row["submitted_at"] for row in self.open_orders()]
         times += [one.submitted_at for one in self.unbooked()]
         states = marks(len(UNRESOLVED))

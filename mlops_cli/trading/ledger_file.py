@@ -28,9 +28,14 @@ class LedgerFile:
         row = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
         return None if row is None else str(row["value"])
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether it has no tables yet: its first pass has just begun, or was killed there."""
+        return self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone() is None
+
     def create(self, team: str) -> None:
         """Make the tables of an empty ledger, for a team."""
-        if self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone() is None:
+        if self.is_empty:
             with self._writing():
                 for statement in SCHEMA.split(";"):
                     self._db.execute(statement)

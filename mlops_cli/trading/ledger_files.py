@@ -101,7 +101,7 @@ def team_of_account(folder: Path, account: str, besides: str) -> str | None:
     for path in sorted(folder.glob("*.db")):
         if path.stem != besides:
             with read_ledger(path) as ledger:
-                if ledger.meta("account") == account:
+                if not ledger.is_empty and ledger.meta("account") == account:
                     return ledger.team
     return None
 

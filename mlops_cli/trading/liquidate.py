@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Container
 from dataclasses import dataclass, field
 from datetime import date
+from itertools import count
 
 from mlops_cli.errors import BrokerError
 from mlops_cli.trading.broker import Broker, BrokerUnreachable, OutcomeUnknown
@@ -41,7 +43,13 @@ def liquidate(broker: Broker, ledger: Ledger) -> Liquidation:
     state = reconcile(broker, ledger, now, target)
     own = ledger.names_of(LIQUIDATION)
     closing = {row["ticker"] for row in ledger.open_orders() if row["client_order_id"] in own}
-    intents = [_close(ledger.team, held, target) for held in state.holdings.values() if held.ticker not in closing]
+    over = {row["client_order_id"] for row in ledger.rows("orders") if row["final"]}
+    intents = [
+        _close(ledger.team, held, target, over) for held in state.holdings.values() if held.ticker not in closing
+    ]
+    for left in ledger.unresolved():  # else they would be sent once the team is resumed
+        if left.client_order_id not in {intent.client_order_id for intent in intents}:
+            ledger.set_state(left.client_order_id, "void", now, "never taken, and liquidated since")
     ledger.write_intents(intents, now)
     ledger.event(now, "liquidation", None, f"{len(intents)} positions")
     for intent in intents:
@@ -57,10 +65,12 @@ def liquidate(broker: Broker, ledger: Ledger) -> Liquidation:
     return done
 
 
-def _close(team: str, holding: Holding, target: date) -> OrderIntent:
+def _close(team: str, holding: Holding, target: date, over: Container[str]) -> OrderIntent:
+    """The order that closes a position; under a new name where one of that name came to nothing, as at a close."""
     side: Side = "sell" if holding.qty > 0 else "buy"
     # another quantity is another order: what a first one has left over is closed by a second
     mark = hashlib.sha256(f"{holding.qty.normalize():f}".encode()).hexdigest()[:8]
+    names = (client_order_id(team, holding.ticker, target, side, f"liq{mark}", part) for part in count())
     return OrderIntent(
         team=team,
         ticker=holding.ticker,
@@ -71,7 +81,7 @@ def _close(team: str, holding: Holding, target: date) -> OrderIntent:
         type="market",
         limit_price=None,
         time_in_force="day",
-        client_order_id=client_order_id(team, holding.ticker, target, side, f"liq{mark}"),
+        client_order_id=next(name for name in names if name not in over),
         model=LIQUIDATION,
         version=f"liq{mark}",
         forecast_bps=0.0,

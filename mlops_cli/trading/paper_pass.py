@@ -77,7 +77,9 @@ def paper_pass(
         book.record_equity(window.session, state.account, clock.now)
     reason = _halted(book, state, rules, settings, report)
     if reason is not None:
-        return _ended(report, "halted", f"halted: {reason}; nothing was sent. Go on with: mlops paper-trade resume")
+        way_on = settings.halts.way_on() if settings.halts else ""
+        hint = f". Go on with: {way_on}" if way_on else ""
+        return _ended(report, "halted", f"halted: {reason}; nothing was sent{hint}")
     if not window.open:
         text = f"{window.why}. Orders are sent from {new_york(window.opens)} to {new_york(window.closes)}"
         return _ended(report, "waiting", text)
@@ -118,7 +120,7 @@ def _note_state(report: PassReport, state: Reconciled) -> None:
 
 
 def _halted(ledger: Ledger, state: Reconciled, rules: Rules, settings: PassSettings, report: PassReport) -> str | None:
-    peak = max((equity for _, equity in ledger.equity_curve()), default=Decimal(0))
+    peak = ledger.peak()
     reason = settings.halts.reason() if settings.halts else None
     breach = None if reason else risk_breach(state.account, peak, rules)
     if breach:
@@ -178,7 +180,8 @@ def _gaps(
     gaps = {}
     for ticker, quote in quotes.items():
         seen, known = quote.middle, prices[ticker]
-        if seen is not None and known > 0 and abs(seen / known - 1) > LARGEST_GAP:
+        # both sides of it: in the evening quotes are often so wide that their middle says nothing
+        if seen is not None and (quote.bid > known * (1 + LARGEST_GAP) or quote.ask < known * (1 - LARGEST_GAP)):
             gaps[ticker] = (
                 f"the broker quotes {seen:.2f}, the last close known here is {known:.2f}: a split, or bad data"
             )

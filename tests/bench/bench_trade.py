@@ -29,6 +29,7 @@ NAME = "trade"
 RIVAL = "rival"
 REPLAY_SECONDS, DECIDE_MS, ORDERS_PER_SECOND = 20.0, 50.0, 1000.0
 PATIENCE_SECONDS = 60
+DECISIONS = 25
 HOST = "127.0.0.1"
 
 
@@ -42,7 +43,7 @@ class TradeSize:
         decided: tickers of the decision.
         orders: sent to the exchange, over each number of connections.
         connections: at the same time.
-        repeats: of the decision and of the orders; the median counts.
+        repeats: of the orders; the median counts.
     """
 
     tickers: int
@@ -114,7 +115,7 @@ def _decide(size: TradeSize, section: Section) -> None:
     account = AccountState(money, money, money, money)
     rules = Rules(lot_fraction=0.001, max_weight=0.01)
     times = []
-    for _ in range(max(5, size.repeats)):
+    for _ in range(DECISIONS):
         start = time.perf_counter()
         decide(forecasts, account, {}, prices, rules, DecisionContext(target))
         times.append(1000 * (time.perf_counter() - start))

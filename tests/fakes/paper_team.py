@@ -40,6 +40,7 @@ class PaperTeam:
         self.halts = HaltFiles(folder, "red")
         self.rules = RULES
         self.strength: float | None = None
+        self.version = VERSION
         self._prices = prices
         self._seed = seed
 
@@ -52,7 +53,7 @@ class PaperTeam:
                 close = Decimal(str(round(float(table["close"][pd.Timestamp(session)]), 4)))
                 value = chance if self.strength is None else self.strength
                 name = f"red-{ticker.lower()}"
-                made.append(TradeForecast(name, ticker, "red", session, target, close, value, VERSION, "skill"))
+                made.append(TradeForecast(name, ticker, "red", session, target, close, value, self.version, "skill"))
         return SessionForecasts(made)
 
     def run(self, *, dry_run: bool = False) -> PassReport:

@@ -114,6 +114,8 @@ def test_two_teams_never_share_an_account(traded, server):
         (True, "", ""),
         (False, "yes", "https://api.alpaca.markets"),
         (False, "", "https://api.alpaca.markets/v2"),
+        (False, "", "HTTPS://API.alpaca.markets:443"),
+        (False, "yes", "http://api.alpaca.markets./"),
     ],
 )
 def test_real_money_needs_both_switches(live, switch, address):
@@ -193,6 +195,32 @@ def test_liquidate_asks_halts_and_sells(cli, server):
     assert server.exchange.accounts["KEY-OF-RED"].positions == {}
     assert "halted: liquidated" in cli.mlops("paper-trade", "--team", "red").stdout
     cli.mlops("paper-trade", "resume", "--team", "red")
+
+
+def test_a_misspelt_team_neither_sells_another_teams_shares_nor_seems_halted(cli, server):
+    keys = {"ALPACA_API_KEY": "KEY-OF-RED", "ALPACA_SECRET_KEY": f"{SECRET}-RED"}
+    before = set(server.exchange.accounts["KEY-OF-RED"].orders)
+    done = cli.mlops("paper-trade", "liquidate", "--team", "rde", "--yes", **keys)
+    assert (done.returncode, set(server.exchange.accounts["KEY-OF-RED"].orders)) == (3, before)
+    assert "is the one that team red trades on" in done.stderr
+    assert "is that its name?" in cli.mlops("paper-trade", "halt", "--team", "rde").stderr
+    cli.mlops("paper-trade", "resume", "--team", "rde")
+
+
+def test_a_halted_team_is_told_which_halt_to_lift(cli):
+    for name in ("red", "all"):
+        assert cli.mlops("paper-trade", "halt", "--team", name).returncode == 0
+    said = cli.mlops("paper-trade", "--team", "red").stdout
+    assert "Go on with: mlops paper-trade resume --team all && mlops paper-trade resume --team red" in said
+    assert "still halted" in cli.mlops("paper-trade", "resume", "--team", "red").stderr
+    assert "all: orders are sent again" in cli.mlops("paper-trade", "resume").stdout
+
+
+def test_one_team_that_fails_does_not_hide_what_the_other_did(cli):
+    done = cli.mlops("paper-trade", ALPACA_SECRET_KEY_BLUE="not-the-secret-of-blue")
+    assert done.returncode == 3
+    assert done.stdout.startswith("red: ")
+    assert "failed: blue: " in done.stderr
 
 
 def test_alerts_go_to_the_webhook_and_to_the_command(traded, server, cli, tmp_path):

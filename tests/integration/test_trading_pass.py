@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mlops_cli.errors import ConfigError, DataError, ServiceError
-from mlops_cli.trading.broker import BrokerUnreachable, KeysRefused
+from mlops_cli.trading.broker import BrokerUnreachable, KeysRefused, Quote
 from mlops_cli.trading.ledger_files import open_ledger, read_ledger, team_of_account
 from mlops_cli.trading.liquidate import liquidate
 from mlops_cli.trading.paper_pass import SessionForecasts
@@ -249,6 +249,19 @@ def test_a_split_that_the_prices_do_not_know_of_blocks_the_ticker(server, team):
     assert report.alerts
 
 
+@pytest.mark.parametrize(
+    ("bid", "ask", "blocked"),
+    [("1", "700", False), ("45", "46", True), ("45", "200", False), ("250", "260", True), ("0", "1", False)],
+)
+def test_a_quote_too_wide_to_say_anything_blocks_nothing(server, team, bid, ask, blocked):
+    given = {ticker: Quote(ticker, Decimal(bid), Decimal(ask), team.broker.clock().now) for ticker in PRICES}
+    team.broker.quotes = lambda tickers: given
+    last = {name: table["close"][:"2024-01-02"].iloc[-1] for name, table in PRICES.items()}
+    factor = {name: Decimal(str(price)) / 180 for name, price in last.items()}
+    given |= {name: replace(one, bid=one.bid * factor[name], ask=one.ask * factor[name]) for name, one in given.items()}
+    assert bool(team.run().blocked) == blocked
+
+
 def test_a_ticker_delisted_while_held_is_paid_out_and_the_others_go_on(server, team):
     team.run()
     evening(server)
@@ -349,6 +362,51 @@ def test_a_loss_halts_until_somebody_resumes(server, team):
     assert team.halts.reason() is not None
 
 
+def test_a_team_resumed_after_a_drawdown_trades_until_the_next_one(server, team):
+    team.run()
+    evening(server)
+    team.run()
+    team.rules = team.rules.model_copy(update={"max_drawdown": 0.05})
+    server.cash("KEYRED000000", str(account(server).cash - 20_000))
+    assert "max_drawdown" in team.run().text
+    assert team.halts.resume()
+    assert team.run().outcome == "done"
+    evening(server)
+    server.cash("KEYRED000000", str(account(server).cash - 20_000))
+    assert "max_drawdown" in team.run().text
+
+
+def test_a_liquidation_that_came_to_nothing_is_sent_anew(server, team):
+    team.run()
+    evening(server)
+    team.run()
+    shares = held(server)
+    assert shares
+    for _ in range(2):
+        with open_ledger(team.ledger_file, "red") as ledger:
+            done = liquidate(team.broker, ledger)
+        assert len(done.sent) == len(shares)
+        orders = [team.broker.order_by_client_id(name) for name in done.sent]
+        assert not any(order.final for order in orders)
+        for order in orders:
+            team.broker.cancel(order.id)
+    assert held(server) == shares
+
+
+def test_what_was_decided_before_a_liquidation_is_not_sent_after_it(server, team):
+    team.run()
+    evening(server)
+    team.strength = -0.02
+    server.sim("POST", "faults", kind="drop", when="before", method="POST", path="/v2/orders")
+    assert team.run().unknown
+    server.sim("DELETE", "faults")
+    with open_ledger(team.ledger_file, "red") as ledger:
+        assert liquidate(team.broker, ledger).failed == {}
+    orders = set(account(server).orders)
+    assert team.run().sent == []
+    assert set(account(server).orders) == orders
+
+
 def test_liquidation_closes_everything_and_twice_is_once(server, team):
     team.run()
     evening(server)
@@ -426,6 +484,8 @@ def test_a_ledger_belongs_to_one_account_and_one_team(server, team, tmp_path):
         pass
     assert team_of_account(tmp_path, team.broker.account_id(), "blue") == "red"
     assert team_of_account(tmp_path, team.broker.account_id(), "red") is None
+    sqlite3.connect(tmp_path / "a.db").execute("PRAGMA journal_mode = WAL").connection.close()
+    assert team_of_account(tmp_path, team.broker.account_id(), "blue") == "red", "one that a pass has just begun"
 
 
 def test_a_lost_ledger_begins_anew_from_what_the_broker_holds_and_doubles_nothing(server, team):
@@ -473,3 +533,20 @@ def test_secrets_are_in_no_file_no_report_and_no_error(server, team, tmp_path):
     for text in texts:
         for secret in ("hush-hush-000000", "KEYRED000000", "quite-another-secret"):
             assert secret not in text
+
+
+def test_orders_of_a_lost_ledger_are_found_after_a_weekend(tmp_path):
+    with exchange_server(PRICES, start="2024-01-12T21:30:00+00:00") as server:  # Monday is a holiday
+        team = PaperTeam(server.url, tmp_path, PRICES)
+        team.strength = 0.01
+        assert len(team.run().sent) == 3
+        for file in tmp_path.glob("red.db*"):
+            file.unlink()
+        server.advance(now="2024-01-15T15:00:00+00:00")
+        team.version = "ffffffffffff"  # other names
+        report = team.run()
+        assert (report.sent, sorted(report.blocked)) == ([], ["AAPL", "MSFT", "NVDA"])
+        assert len(account(server).orders) == 3
+        evening(server)
+        assert team.run().blocked == {}
+        assert booked(team) == (held(server), account(server).cash)
