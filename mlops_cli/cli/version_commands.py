@@ -97,14 +97,16 @@ def _by_skill(project: Project, branch: str | None, only: str | None, as_json: b
         for spec in one.models
         if only is None or fnmatchcase(spec.name, only)
     ]
-    found = list(promote_by_skill(project, models, load_params(project).serving.promotion))
+    serving = load_params(project).serving
+    found = list(promote_by_skill(project, models, serving.promotion, serving.routes))
     if as_json:
         print_json([asdict(one) for one in found])
     else:
-        columns = ("model", "branch", "champion", "challenger", "sessions", "MAE", "new MAE", "p", "promoted", "why")
+        columns = ("model", "branch", "champion", "challenger", "sessions", "MAE", "new MAE", "p", "done", "why")
         if found:
             print_table(columns, [_row(one) for one in found])
-        say(f"{sum(one.promoted for one in found)} of {len(found)} challengers promoted, {len(models)} models")
+        promoted, back = sum(one.promoted for one in found), sum(one.rolled_back for one in found)
+        say(f"{promoted} of {len(found)} challengers promoted, {back} rolled back, {len(models)} models")
     if any(one.exit_code for one in found):
         raise typer.Exit(EXIT_SOME_FAILED)
 
@@ -112,4 +114,5 @@ def _by_skill(project: Project, branch: str | None, only: str | None, as_json: b
 def _row(one: Judgement) -> list[str]:
     figures = ["-" if value is None else f"{value:.4g}" for value in (one.mae_champion, one.mae_challenger, one.p)]
     names = [one.model, one.branch, one.champion, one.challenger, str(one.sessions)]
-    return [*names, *figures, "yes" if one.promoted else "no", one.reason]
+    done = "promoted" if one.promoted else "rolled back" if one.rolled_back else "-"
+    return [*names, *figures, done, one.reason]

@@ -1,11 +1,13 @@
-"""Challenger against champion: the newest version takes the champion's place where it is measurably nearer.
+"""Challenger against champion: the newest version takes its place where it is measurably nearer.
+
+Where the newest answers already and is measurably farther, it gives way to the champion.
 
 Both are replayed over the latest sessions whose close is known and that neither was trained on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -29,6 +31,7 @@ class Judgement:
         mae_challenger: the same of the newest version.
         p: of Diebold and Mariano's test, two-sided; None: undefined.
         promoted: the challenger is the champion now.
+        rolled_back: the challenger answered, and the champion answers again.
         reason: why, or why not.
         exit_code: 0, or that of the error that kept it from being judged.
     """
@@ -42,17 +45,21 @@ class Judgement:
     mae_challenger: float | None = None
     p: float | None = None
     promoted: bool = False
+    rolled_back: bool = False
     reason: str = ""
     exit_code: int = 0
 
 
-def promote_by_skill(project: Project, models: Sequence[tuple[str, str]], rule: Promotion) -> Iterator[Judgement]:
-    """Judge the newest version of each model against its champion, and promote it where it is measurably nearer.
+def promote_by_skill(
+    project: Project, models: Sequence[tuple[str, str]], rule: Promotion, routed: Collection[str] = ()
+) -> Iterator[Judgement]:
+    """Judge the newest version of each model against its champion; promote it, or roll back, where one is nearer.
 
     Args:
         project: where.
         models: branch and name of each.
         rule: on how many sessions, and how sure.
+        routed: models whose requests serving.routes splits: there the champion answers already.
 
     Yields:
         A judgement of each model whose recorded champion is not its newest version.
@@ -71,11 +78,19 @@ def promote_by_skill(project: Project, models: Sequence[tuple[str, str]], rule: 
             if record.version not in kept:
                 raise ModelError(f"{model}: its champion is not there any more", f"run: mlops models promote {model}")
             judgement = _judged(project, judgement, (kept[record.version], challenger), rule)
+            if record.pinned or model in routed:
+                judgement = replace(judgement, rolled_back=False)  # the newest does not answer, or has its share only
+            changes = judgement.promoted or judgement.rolled_back
+            if changes and champion(project.model_root, branch, model) != record:
+                reason = f"{judgement.reason}, but somebody chose a champion meanwhile"
+                judgement = replace(judgement, promoted=False, rolled_back=False, reason=reason)
         except MlopsError as error:
             yield replace(judgement, reason=str(error), exit_code=error.exit_code)
             continue
         if judgement.promoted:
             write_champion(project.model_root, branch, model, record.followed_by(judgement.challenger, record.pinned))
+        elif judgement.rolled_back:
+            write_champion(project.model_root, branch, model, replace(record, pinned=True))
         yield judgement
 
 
@@ -99,11 +114,11 @@ def _judged(
     mae, mae_new = float(np.abs(closes - actual).mean()), float(np.abs(new_closes - actual).mean())
     p = diebold_mariano_p(actual, new_closes, closes)
     judgement = replace(judgement, mae_champion=mae, mae_challenger=mae_new, p=None if np.isnan(p) else p)
-    if mae_new >= mae:
-        return replace(judgement, reason="the challenger is not nearer")
+    nearer = mae_new < mae
+    word = "nearer" if nearer else "not nearer"
     if not p < rule.level:  # NaN: nothing was shown
-        return replace(judgement, reason=f"nearer, but p is not below {rule.level}: chance could have done it")
-    return replace(judgement, promoted=True, reason=f"nearer, with p below {rule.level}")
+        return replace(judgement, reason=f"{word}, but p is not below {rule.level}: chance could have done it")
+    return replace(judgement, promoted=nearer, rolled_back=not nearer, reason=f"{word}, with p below {rule.level}")
 
 
 def _unseen(project: Project, judgement: Judgement, pair: tuple[VersionFolder, VersionFolder]) -> pd.DataFrame:

@@ -207,13 +207,23 @@ class TestBySkill:
         assert one.mae_challenger == pytest.approx((closes - table["next_close"]).abs().mean(), rel=1e-5)
         assert one.mae_champion == pytest.approx((table["last_close"] - table["next_close"]).abs().mean(), rel=1e-6)
 
-    def test_one_that_is_farther_is_not(self, known: SmallProject) -> None:
+    def test_one_that_answers_and_is_farther_is_rolled_back(self, known: SmallProject) -> None:
         first = linear_version(known, 0.9, "2017-05-31")
         linear_version(known, -0.9, "2017-05-31")
         (one,) = self.judge(known)
-        assert not one.promoted
-        assert one.reason == "the challenger is not nearer"
-        assert record(known).version == first
+        assert (one.promoted, one.rolled_back) == (False, True)
+        assert one.reason == "not nearer, with p below 0.1"
+        assert record(known) == Champion(first, True)
+        (again,) = self.judge(known)
+        assert (again.promoted, again.rolled_back) == (False, False)
+        assert record(known) == Champion(first, True)
+
+    def test_one_that_has_a_share_only_stays_as_it_is(self, known: SmallProject) -> None:
+        first = linear_version(known, 0.9, "2017-05-31")
+        linear_version(known, -0.9, "2017-05-31")
+        (one,) = promote_by_skill(known.project, [("main", NAME)], Promotion(), {NAME: {"champion": 0.9}})
+        assert (one.promoted, one.rolled_back) == (False, False)
+        assert record(known) == Champion(first, False)
 
     def test_a_difference_that_chance_explains_is_none(self, known: SmallProject) -> None:
         linear_version(known, 0.0, "2017-05-31")
@@ -261,8 +271,8 @@ class TestCommands:
         code, out, said = self.mlops(known, "promote", "--by-skill")
         assert code == 0
         assert second in out
-        assert "yes" in out
-        assert said == "1 of 1 challengers promoted, 1 models\n"
+        assert "promoted" in out
+        assert said == "1 of 1 challengers promoted, 0 rolled back, 1 models\n"
         assert json.loads(self.mlops(known, "promote", "--by-skill", "--json")[1]) == []
 
     def test_what_cannot_be_judged_is_listed_and_counted(self, known: SmallProject) -> None:
