@@ -38,9 +38,9 @@ class CachedAnswer(Bend):
     enter_ms: float = Field(50.0, gt=0, description="taken when requests wait this long")
     leave_ms: float = Field(25.0, ge=0, description="left when they wait less than this")
     entries: int = Field(10_000, ge=1, description="answers kept; the least recently used go first")
-    ttl_seconds: float = Field(60.0, gt=0, description="an answer of the same version is fresh so long")
+    ttl_seconds: float = Field(60.0, gt=0, description="an answer of the same version is given again so long")
     stale_seconds: float = Field(
-        3600.0, ge=0, description="older ones, or of another version, are given up to this age"
+        3600.0, ge=0, description="under the heaviest load older ones are given, up to this age"
     )
 
 

@@ -107,6 +107,8 @@ def read_manifest(folder: Path) -> Manifest:
         return Manifest.model_validate_json(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         raise ModelError(f"{folder} is no model folder: {MANIFEST} is missing", "train it: mlops train") from None
+    except OSError as error:  # such as rights, a folder of that name, a failing disk
+        raise ModelError(f"{path}: cannot be read: {error.strerror}", f"remove {folder} and run: mlops train") from None
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"

@@ -102,7 +102,7 @@ def champion(root: Path, branch: str, name: str) -> Champion:
         found = _Record.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         return Champion()
-    except ValidationError:
+    except (ValidationError, OSError):
         raise ModelError(f"{path}: damaged", f"remove it; the newest version of {name} then answers") from None
     return Champion(found.champion, found.pinned, found.history)
 

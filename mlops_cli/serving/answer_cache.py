@@ -11,7 +11,8 @@ from cachetools import LRUCache
 from mlops_cli.config.serving_schema import CachedAnswer
 from mlops_cli.serving.answers import Rows
 
-Key = tuple[str, bytes]
+Key = tuple[str, tuple[str, ...], bytes]
+MOST_ROWS = 256  # of an answer that is kept: entries are counted, so each must be small
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,28 +32,27 @@ class Kept:
 
 
 class AnswerCache:
-    """The most recently used answers, by model and input."""
+    """The most recently used answers, by version and input."""
 
     def __init__(self, settings: CachedAnswer) -> None:
         self._ttl = settings.ttl_seconds
         self._stale = settings.stale_seconds
-        self._kept: LRUCache[Key, Kept] = LRUCache(settings.entries)
+        self._kept: LRUCache[tuple[str, Key], Kept] = LRUCache(settings.entries)
 
     @staticmethod
-    def key(model: str, rows: Rows) -> Key:
-        """What an answer is kept under: the name asked for, and the values."""
-        return model, hashlib.blake2b(rows.tobytes(), digest_size=16).digest()
+    def key(model: str, inputs: tuple[str, ...], rows: Rows) -> Key:
+        """What an answer is kept under, beside its version: the name asked for, the columns, and the values."""
+        return model, inputs, hashlib.blake2b(rows.tobytes(), digest_size=16).digest()
 
     def put(self, key: Key, kept: Kept) -> None:
         """Keep an answer."""
-        self._kept[key] = kept
+        self._kept[kept.version, key] = kept
 
     def get(self, key: Key, versions: tuple[str, ...], stale: bool) -> Kept | None:
-        """An answer of these versions within its time to live, or, if `stale`, of any version up to the stated age."""
-        kept = self._kept.get(key)
-        if kept is None:
-            return None
-        age = time.monotonic() - kept.at
-        if kept.version in versions and age <= self._ttl:
-            return kept
-        return kept if stale and age <= self._stale else None
+        """An answer of one of these versions within its time to live, or, if `stale`, up to the stated age."""
+        most = max(self._ttl, self._stale) if stale else self._ttl
+        for version in versions:
+            kept = self._kept.get((version, key))
+            if kept is not None and time.monotonic() - kept.at <= most:
+                return kept
+        return None

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from mlops_cli.config.serving_schema import Serving
 from mlops_cli.errors import bounded
-from mlops_cli.serving.answer_cache import AnswerCache, Kept, Key
+from mlops_cli.serving.answer_cache import MOST_ROWS, AnswerCache, Kept, Key
 from mlops_cli.serving.answers import Answer, BadInputError, Rows, Rung
 from mlops_cli.serving.catalog import Catalog, ServedModel, ServedVersion
 from mlops_cli.serving.dispatcher import Dispatcher, Outputs
@@ -73,10 +73,10 @@ class Answering:
             if smaller is not None and smaller.default is not None and has_columns(inputs, smaller.default.inputs):
                 answered_by, version, rung = smaller, smaller.default, SMALLER
         key = None
-        if self._cache is not None:
-            key = self._cache.key(model.name, rows)
+        if self._cache is not None and len(rows) <= MOST_ROWS:
+            key = self._cache.key(model.name, inputs, rows)
             if level >= CACHED:
-                cached = self._cached(key, target, version, level)
+                cached = self._cached(key, target, (answered_by, version), level)
                 if cached is not None:
                     return cached
         (log_return, raw), waited = await self._run(version, pick_columns(rows, inputs, version.inputs))
@@ -92,10 +92,11 @@ class Answering:
         outputs = self._dispatcher.run_now(loaded, rows)
         return (outputs, 0.0) if outputs is not None else await self._dispatcher.run_queued(loaded, rows)
 
-    def _cached(self, key: Key, target: Target, version: ServedVersion, level: int) -> Answer | None:
+    def _cached(self, key: Key, target: Target, taken: tuple[ServedModel, ServedVersion], level: int) -> Answer | None:
+        """An answer of the target, or of what the load would have answer for it."""
         assert self._cache is not None
         stale = level >= self._stale_from and not target.fixed
-        kept = self._cache.get(key, (target.version.version, version.version), stale)
+        kept = self._cache.get(key, (target.version.version, taken[1].version), stale)
         if kept is None:
             return None
         return Answer(
@@ -106,7 +107,7 @@ class Answering:
             kept.raw_log_return,
             "cached",
             monotonic() - kept.at,
-            target.model.verdict,
+            (taken[0] if kept.answered_by == taken[0].name else target.model).verdict,
         )
 
 

@@ -11,6 +11,7 @@ import os
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -77,7 +78,10 @@ def split(graph: bytes, columns: int) -> Split:
     except DecodeError as error:
         raise ModelError(f"damaged graph: {error}", "train the model again: mlops train") from error
     _check_width(model, columns)
-    return _without_weights(model)
+    try:
+        return _without_weights(model)
+    except (ValueError, TypeError, KeyError) as error:  # such as constants whose bytes do not fill their shape
+        raise ModelError(f"damaged graph: {error}", "train the model again: mlops train") from error
 
 
 def whole(graph: bytes) -> Split:
@@ -150,6 +154,7 @@ class Architectures:
         """Look for stripped graphs in `folder`."""
         self._folder = folder
         self._live: WeakValueDictionary[str, Architecture] = WeakValueDictionary()
+        self._building = Lock()  # two readers build one session once, and measure one at a time
 
     def live(self, key: str) -> Architecture | None:
         """The session, if it is in memory."""
@@ -162,17 +167,23 @@ class Architectures:
             FileNotFoundError: its graph is not in the folder.
             ModelError: it does not run.
         """
-        found = self._live.get(key)
-        if found is None:
-            graph = self.path(key).read_bytes()
-            before = _resident_bytes()
-            try:
-                session = start_session(graph)
-            except SESSION_FAILURES as error:
-                raise ModelError(f"{self.path(key)}: damaged: {error}", "remove it and start again") from error
-            found = Architecture(key, session, max(len(graph), _resident_bytes() - before))
-            self._live[key] = found
-        return found
+        with self._building:
+            found = self._live.get(key)
+            if found is None:
+                found = self._live[key] = self._built(key)
+            return found
+
+    def _built(self, key: str) -> Architecture:
+        graph = self.path(key).read_bytes()
+        if hashlib.sha256(graph).hexdigest() != key:
+            self.path(key).unlink(missing_ok=True)  # written anew at the next try
+            raise ModelError(f"{self.path(key)}: damaged", "it was removed: ask again")
+        before = _resident_bytes()
+        try:
+            session = start_session(graph)
+        except SESSION_FAILURES as error:
+            raise ModelError(f"{self.path(key)}: damaged: {error}", "remove it and start again") from error
+        return Architecture(key, session, max(len(graph), _resident_bytes() - before))
 
     def path(self, key: str) -> Path:
         """Where a stripped graph lies."""
@@ -181,7 +192,8 @@ class Architectures:
     @property
     def bytes(self) -> int:
         """Memory of all sessions."""
-        return sum(one.bytes for one in list(self._live.values()))
+        # `valuerefs` is taken at once: another thread may add one meanwhile
+        return sum(one.bytes for reference in self._live.valuerefs() if (one := reference()) is not None)
 
 
 def _resident_bytes() -> int:

@@ -139,9 +139,12 @@ def _csv(body: bytes) -> pa.Table | None:
 def _parquet(body: bytes, max_body: int) -> pa.Table:
     try:
         file = pyarrow.parquet.ParquetFile(pa.BufferReader(body))
-        size = 8 * file.metadata.num_rows * file.metadata.num_columns
-        if size > LARGEST_GROWTH * max_body:
-            raise BadInputError(f"the parquet file holds {file.metadata.num_rows} rows", "send it in parts")
+        about = file.metadata
+        unpacked = sum(about.row_group(number).total_byte_size for number in range(about.num_row_groups))
+        if max(8 * about.num_rows * about.num_columns, unpacked) > LARGEST_GROWTH * max_body:
+            raise BadInputError(
+                f"the parquet file holds {about.num_rows} rows, {unpacked} bytes once unpacked", "send it in parts"
+            )
         return file.read()
     except (pa.ArrowException, OSError, ValueError) as error:
         raise BadInputError(f"the upload is no readable parquet file: {str(error)[:200]}") from None

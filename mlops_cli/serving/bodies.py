@@ -17,6 +17,7 @@ RequestHeaders = dict[bytes, bytes]
 SMALL = 65_536  # as much as the HTTP layer itself may hold of a request
 _AT_ONCE = 8  # of the largest size
 _SECONDS = 60
+_MOST_GROWTH = 1032  # of deflate: a body of zeros
 
 
 class Bodies:
@@ -44,6 +45,8 @@ class Bodies:
         size = int(length[:20]) if length.isdigit() else self._largest * (b"transfer-encoding" in headers)
         if size > self._largest:
             raise self._too_large()
+        if b"content-encoding" in headers:
+            size = min(_MOST_GROWTH * size, self._largest)
         if size <= SMALL:
             return 0
         if self._held + size > _AT_ONCE * self._largest:

@@ -10,7 +10,8 @@ from time import perf_counter
 
 from mlops_cli.config.paths import Project
 from mlops_cli.config.serving_schema import Serving
-from mlops_cli.registry.manifest import Manifest, read_manifest
+from mlops_cli.registry.manifest import Manifest
+from mlops_cli.registry.versions import model_versions
 from mlops_cli.serving import directory
 from mlops_cli.serving.answering import Answering, Target, has_columns
 from mlops_cli.serving.answers import (
@@ -196,7 +197,13 @@ class ServingDataPlane:
         """
         if model in self._collection.catalog.ensembles:
             raise UnservableError(f"{model} is an ensemble, without features of its own", "ask its models one by one")
-        return read_manifest(directory.version_of(self._collection.catalog.model(model)).folder)
+        found = self._collection.catalog.model(model)
+        wanted = directory.version_of(found).version
+        # not simply of its folder, in which another version may stand since
+        for one in model_versions(self._selection.root, found.branch, found.slug):
+            if one.version == wanted:
+                return one.manifest
+        raise UnservableError(f"{model} {wanted} is not there any more", "ask again: another version takes its place")
 
     def measures(self) -> dict[str, float]:
         """Load and memory, and counts since the start; see `answers.DataPlane`."""

@@ -206,7 +206,7 @@ async def _transform(service: Service, name: str, request: Request, kind: str) -
             yield _written(batch, answer, start, kind)
 
     headers = about_headers(first.answered_by, first.version, first.rung, first.verdict)
-    about = {key.decode(): value.decode() for key, value in headers}
+    about = {**{key.decode(): value.decode() for key, value in headers}, "x-mlops-age": f"{first.age:.3f}"}
     return StreamingResponse(lines(), media_type=kind, headers=about)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from mlops_cli.errors import MlopsError
 from mlops_cli.serving.answering import Answering, Target, has_columns
-from mlops_cli.serving.answers import Forecast, UnservableError
+from mlops_cli.serving.answers import Forecast, OverloadedError, UnservableError
 from mlops_cli.serving.catalog import Catalog, ServedEnsemble, ServedModel
 from mlops_cli.serving.ensembles import RUNGS, ensemble_team, ensemble_version
 from mlops_cli.serving.latest import LatestRow, LatestRows
@@ -29,6 +29,9 @@ class LatestForecasts:
             catalog: what is served; holds all the names.
             names: of models and ensembles.
             unloaded: models that were told not to answer.
+
+        Raises:
+            OverloadedError: not one has a forecast, and there was no room for one at least.
         """
         singles = [catalog.models[name] for name in names if name in catalog.models]
         averages = [catalog.ensembles[name] for name in names if name in catalog.ensembles]
@@ -37,6 +40,7 @@ class LatestForecasts:
         rows = await self._rows.get((model.branch, model.slug) for model in wanted.values())
         made: dict[str, Forecast] = {}
         reasons: dict[str, str] = {}
+        refused: OverloadedError | None = None
         for model in wanted.values():
             try:
                 if model.name in unloaded:
@@ -44,6 +48,9 @@ class LatestForecasts:
                 made[model.name] = await self._one(catalog, model, rows[model.branch, model.slug])
             except MlopsError as error:
                 reasons[model.name] = error.message
+                refused = error if isinstance(error, OverloadedError) else refused
+        if refused is not None and not made:
+            raise refused
         for average in averages:
             reason = _missing(average, made)
             if reason:

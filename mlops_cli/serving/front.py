@@ -64,7 +64,7 @@ class Front:
         try:
             if self._token is not None:
                 _admit(path, headers, self._token)
-            if not 0 < len(headers.get(b"content-length", b"")) <= _DIGITS_OF_SMALL:
+            if not 0 < len(headers.get(b"content-length", b"")) <= _DIGITS_OF_SMALL or b"content-encoding" in headers:
                 reserved = self._bodies.reserve(headers)
             body = await self._bodies.read(headers, receive)
             if body is None:

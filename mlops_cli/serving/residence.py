@@ -63,15 +63,15 @@ class Residence:
         found = self.get(version.sha)
         if found is not None:
             return found
-        try:
-            # mapping a prepared file takes 0.1 ms, which costs less than a change of thread under load
-            found = self._files.load(version.sha, live_only=True)
-        except (OSError, ModelError):
-            found = None  # prepared anew below
-        if found is not None:
-            return self._keep(found)
         task = self._loading.get(version.sha)
         if task is None:
+            try:
+                # mapping a prepared file takes 0.1 ms, which costs less than a change of thread under load
+                found = self._files.load(version.sha, live_only=True)
+            except (OSError, ModelError):
+                found = None  # prepared anew below
+            if found is not None:
+                return self._keep(found)
             task = asyncio.get_running_loop().create_task(self._load(version))
             self._loading[version.sha] = task
             task.add_done_callback(lambda _: self._loading.pop(version.sha, None))

@@ -98,7 +98,7 @@ class _Child:
 
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
-    pause: float = FIRST_PAUSE
+    pause: float = FIRST_PAUSE  # before its next start
     restart_at: float = 0.0
 
 
@@ -145,9 +145,10 @@ class _Crew:
         if not ready_mark(self._notes, number).exists():
             raise self._failure(number, code)
         child.process = None
-        child.pause = FIRST_PAUSE if now - child.started > STEADY_SECONDS else min(2 * child.pause, LONGEST_PAUSE)
-        child.restart_at = now + child.pause
-        self._say(f"worker {number} ended ({code}); starts again in {child.pause:g} s")
+        pause = FIRST_PAUSE if now - child.started > STEADY_SECONDS else child.pause
+        child.restart_at = now + pause
+        child.pause = min(2 * pause, LONGEST_PAUSE)
+        self._say(f"worker {number} ended ({code}); starts again in {pause:g} s")
 
     def _spawn(self, number: int) -> subprocess.Popen[bytes]:
         given = json.dumps({**asdict(self._options), "notes": str(self._notes), "worker": number})

@@ -16,6 +16,7 @@ import orjson
 
 from mlops_cli.config.load import load_params
 from mlops_cli.config.paths import Project
+from mlops_cli.config.serving_schema import Serving
 from mlops_cli.errors import MlopsError, ModelError
 from mlops_cli.registry.manifest import GRAPH
 from mlops_cli.serving.answers import DataPlane
@@ -47,7 +48,7 @@ def smoke(project: Project, models: str | None = None, none_is_fine: bool = Fals
     """
     from mlops_cli.serving.data_plane import ServingDataPlane
 
-    settings = load_params(project).serving
+    settings = _unbending(load_params(project).serving)
     plane = ServingDataPlane(project, settings, models)
     with tempfile.TemporaryDirectory(prefix="mlops-serve-") as folder:
         service = make_service(plane, settings, Notes(Path(folder)))
@@ -55,6 +56,14 @@ def smoke(project: Project, models: str | None = None, none_is_fine: bool = Fals
         service.close()
     (project.root / FILE).write_text(json.dumps(found, indent=2, sort_keys=True) + "\n")
     return found
+
+
+def _unbending(settings: Serving) -> Serving:
+    """The same without the steps of the degradation: a busy machine must not change what is written."""
+    steps = ("smaller_model", "cached_answer", "delayed_answer")
+    return settings.model_copy(
+        update={step: getattr(settings, step).model_copy(update={"enabled": False}) for step in steps}
+    )
 
 
 async def _ask_all(plane: DataPlane, app: App, none_is_fine: bool) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Weights on disk as they stand in memory: written once per version, mapped read-only by every worker.
 
-`<sha256 of model.onnx>.weights`: the length of a JSON header (8 bytes, little-endian), the header (architecture, and
-name, shape and offset of each tensor), then float32 tensors, each at a multiple of 64 bytes. `<architecture>.onnx`: the
-graph that takes them. Both are named by their content, so a file that is there is right, whoever wrote it.
+`<sha256 of model.onnx>.weights`: the length of a JSON header (8 bytes, little-endian), the header (architecture, sha256
+of what follows, and name, shape and offset of each tensor), then float32 tensors, each at a multiple of 64 bytes.
+`<architecture>.onnx`: the graph that takes them. Both are checked before they are used for the first time.
 """
 
 from __future__ import annotations
@@ -98,9 +98,9 @@ class WeightFiles:
             FileNotFoundError: it was not prepared.
             ModelError: its files are damaged.
         """
-        with pa.memory_map(str(self._path(sha))) as file:  # closes the file; the pages stay while a view is alive
-            buffer = file.read_buffer()
         try:
+            with pa.memory_map(str(self._path(sha))) as file:  # closes the file; the pages stay while a view is alive
+                buffer = file.read_buffer()
             start = _LENGTH + int.from_bytes(buffer[:_LENGTH].to_pybytes(), "little")
             header = json.loads(buffer[_LENGTH:start].to_pybytes())
             feed: Weights = {
@@ -131,11 +131,12 @@ class WeightFiles:
     def _whole_file(self, sha: str) -> bool:
         """Whether the weights are there, and the graph that takes them."""
         try:
-            with self._path(sha).open("rb") as file:
-                header = json.loads(file.read(int.from_bytes(file.read(_LENGTH), "little")))
-            whole_size = self._path(sha).stat().st_size == header["size"]
-            return whole_size and self.architectures.path(header["architecture"]).is_file()
-        except (OSError, ValueError, KeyError, TypeError, MemoryError, OverflowError):
+            content = self._path(sha).read_bytes()
+            start = _LENGTH + int.from_bytes(content[:_LENGTH], "little")
+            header = json.loads(content[_LENGTH:start])
+            undamaged = hashlib.sha256(content[start:]).hexdigest() == header["sha256"]
+            return undamaged and self.architectures.path(header["architecture"]).is_file()
+        except (OSError, ValueError, KeyError, TypeError):
             return False
 
     def _checked(self, model: Path, sha: str) -> bytes:
@@ -177,9 +178,11 @@ def _pack(key: str, weights: Weights) -> list[bytes]:
         data = value.astype("<f4").tobytes()
         tensors.append(data.ljust(_padded(len(data)), b"\0"))
         offset += len(tensors[-1])
-    room = _padded(len(json.dumps({"architecture": key, "tensors": places})) + 24 * (len(places) + 1) + _LENGTH)
+    digest = hashlib.sha256(b"".join(tensors)).hexdigest()
+    about = {"architecture": key, "sha256": digest}
+    room = _padded(len(json.dumps({**about, "tensors": places})) + 24 * (len(places) + 1) + _LENGTH)
     shifted = [(name, shape, place + room) for name, shape, place in places]
-    header = json.dumps({"architecture": key, "size": room + offset, "tensors": shifted}).encode()
+    header = json.dumps({**about, "tensors": shifted}).encode()
     header = header.ljust(room - _LENGTH)  # spaces, which JSON ignores
     return [len(header).to_bytes(_LENGTH, "little"), header, *tensors]
 

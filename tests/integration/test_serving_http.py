@@ -15,7 +15,11 @@ import pytest
 from tritonclient import http as triton
 from tritonclient.utils import InferenceServerException
 
+from mlops_cli.errors import DataError
+from mlops_cli.registry.manifest import read_manifest
 from mlops_cli.registry.predict import Model
+from mlops_cli.serving.answers import BadInputError
+from mlops_cli.serving.bars import FeatureFacts, batch_of_upload
 from tests.fakes.live_servers import Live, live, trained_project
 from tests.fakes.projects import SmallProject
 
@@ -238,6 +242,7 @@ def test_transform_of_bars_and_of_features(made: SmallProject, client: httpx.Cli
         assert [line["session"] for line in lines] == [f"{day:%F}" for day in table.index]
         np.testing.assert_allclose([line["log_return"] for line in lines], expected, atol=1e-8)
         assert {line["rung"] for line in lines} == {"full"}
+        assert float(answer.headers["x-mlops-age"]) == 0
 
 
 def _parquet(table: pd.DataFrame) -> bytes:
@@ -262,6 +267,15 @@ def test_wrong_uploads_hear_what_was_expected(client: httpx.Client, body: bytes,
     assert answer.status_code == 400
     assert expected in answer.json()["error"]
     assert "/tmp" not in answer.text
+
+
+@pytest.mark.parametrize("text", ["a" * 500_000, "b" * 10])
+def test_a_parquet_file_that_would_grow_out_of_bounds_is_not_read(made: SmallProject, text: str) -> None:
+    manifest = read_manifest(made.project.models("main") / "red-aaa")
+    facts = FeatureFacts(manifest.features, manifest.target, manifest.exchange, "AAA", manifest.inputs)
+    upload = _parquet(pd.DataFrame({"text": [text]}))
+    with pytest.raises((BadInputError, DataError), match="once unpacked" if len(text) > 10 else "the upload"):
+        batch_of_upload(upload, facts, 10_000)
 
 
 @pytest.mark.parametrize(

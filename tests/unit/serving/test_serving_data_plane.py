@@ -6,8 +6,10 @@ import asyncio
 import json
 import math
 import shutil
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +23,12 @@ from mlops_cli.config.serving_schema import Serving
 from mlops_cli.registry.manifest import GRAPH, MANIFEST, file_hashes
 from mlops_cli.registry.predict import Model
 from mlops_cli.registry.store import install
-from mlops_cli.registry.versions import Champion, write_champion
+from mlops_cli.registry.versions import Champion, model_versions, write_champion
 from mlops_cli.serving.answers import Answer, BadInputError, OverloadedError, Query, UnknownModelError, UnservableError
+from mlops_cli.serving.catalog import ServedVersion
 from mlops_cli.serving.data_plane import ServingDataPlane
+from mlops_cli.serving.residence import Residence
+from mlops_cli.serving.weight_files import WeightFiles
 from tests.fakes.model_folders import manifest_of
 from tests.fakes.served_projects import BRANCH, COLUMNS, install_model, mlp_graph, served_project
 
@@ -127,13 +132,44 @@ def test_a_hundred_first_requests_at_once_load_a_model_once(tmp_path: Path) -> N
     run(root, work)
 
 
+def test_a_request_that_comes_while_the_session_is_built_loads_no_second_time(tmp_path: Path) -> None:
+    root = served_project(tmp_path / "p", ["red-a"])
+    folder = root / "models" / BRANCH / "red-a"
+    one = model_versions(root / "models", BRANCH, "red-a")[0]
+    sha = one.manifest.files[GRAPH]
+    version = ServedVersion(one.version, sha, folder, COLUMNS, "A", "red", one.manifest.trained_until, 0.5, None)
+    files = WeightFiles(tmp_path / "files")
+    files.prepare(folder, sha, len(COLUMNS))
+
+    class Late(ThreadPoolExecutor):
+        """Tells the loop late that a thread has done its work."""
+
+        def submit(self, work: Any, /, *given: Any, **named: Any) -> Any:
+            return super().submit(lambda: (work(*given, **named), time.sleep(0.2))[0])
+
+    async def work() -> None:
+        residence = Residence(files, 10**9, Late(1))
+        first = asyncio.create_task(residence.load(version))
+        while not files.architectures.bytes:
+            await asyncio.sleep(0.001)
+        second = await residence.load(version)
+        assert await first is second
+        assert residence.loads == 1
+        residence.drop(sha)
+        assert residence.bytes == files.architectures.bytes
+
+    asyncio.run(work())
+
+
 def test_the_folder_of_weight_files_may_be_removed_at_any_time(tmp_path: Path) -> None:
     root = served_project(tmp_path / "p", ["red-a", "red-b"])
 
     async def work(plane: ServingDataPlane) -> None:
         first = await ask(plane, "red-a")
         shutil.rmtree(root / ".mlops" / "serving")
-        for name in ("red-a", "red-b"):
+        for name in ("red-a", "red-b"):  # also where a file is there, but empty
+            (root / ".mlops" / "serving").mkdir(exist_ok=True)
+            (root / ".mlops" / "serving" / f"{_sha(root, name)}.weights").touch()
             np.testing.assert_allclose((await ask(plane, name)).log_return, own_forecast(root, name), atol=1e-6)
         assert first.version in {entry.version for entry in plane.index()}
 
@@ -158,6 +194,10 @@ def test_a_model_that_breaks_after_the_start_is_quarantined_when_it_is_asked_for
         assert (await ask(plane, "red-b")).rung == "full"
 
     run(root, work)
+
+
+def _sha(root: Path, name: str) -> str:
+    return file_hashes(root / "models" / BRANCH / name)[GRAPH]
 
 
 def _why(plane: ServingDataPlane, name: str) -> str:
@@ -190,11 +230,14 @@ def test_the_wrong_input_is_refused_with_what_was_expected(tmp_path: Path) -> No
 
 
 def test_broken_folders_are_quarantined_with_a_reason_while_the_others_serve(tmp_path: Path) -> None:
-    root = served_project(tmp_path / "p", ["red-a", "red-cut", "red-bad", "red-none"])
+    root = served_project(tmp_path / "p", ["red-a", "red-cut", "red-bad", "red-none", "red-odd", "red-deep"])
     models = root / "models" / BRANCH
     (models / "red-cut" / GRAPH).write_bytes((models / "red-cut" / GRAPH).read_bytes()[:500])
     (models / "red-bad" / MANIFEST).write_text("{")
     (models / "red-none" / GRAPH).unlink()
+    (models / "red-odd" / MANIFEST).unlink()
+    (models / "red-odd" / MANIFEST).mkdir()
+    _put_graph_with_short_constants(root, "red-deep")
     put(root, "red-new", 9, shrinkage=None)
 
     async def work(plane: ServingDataPlane) -> None:
@@ -203,6 +246,8 @@ def test_broken_folders_are_quarantined_with_a_reason_while_the_others_serve(tmp
         assert "not as its manifest says" in reasons["red-cut"]
         assert "damaged" in reasons["red-bad"]
         assert "is missing" in reasons["red-none"]
+        assert "cannot be read" in reasons["red-odd"]
+        assert "damaged graph" in reasons["red-deep"]
         assert "not finished" in reasons["red-new"]
         for name in reasons:
             assert not plane.ready(name)
@@ -212,6 +257,15 @@ def test_broken_folders_are_quarantined_with_a_reason_while_the_others_serve(tmp
                 plane.facts(name)
 
     run(root, work)
+
+
+def _put_graph_with_short_constants(root: Path, name: str) -> None:
+    """A model whose manifest is right about a graph that is not."""
+    folder = root / "models" / BRANCH / name
+    graph = mlp_graph(1)
+    graph.graph.initializer[0].raw_data = b"\0" * 8
+    onnx.save(graph, folder / GRAPH)
+    manifest_of(name, ticker="A", inputs=COLUMNS, shrinkage=0.5, files=file_hashes(folder)).write(folder)
 
 
 def test_memory_stays_within_the_budget_over_thousands_of_models(tmp_path: Path) -> None:
@@ -325,6 +379,9 @@ def test_a_shadow_runs_along_unseen(tmp_path: Path) -> None:
         await eventually(lambda: plane.measures()["shadow_rows"] == 12)
         expected = 4 * np.abs(own_forecast(root, "red-a") - own_forecast(root, "red-a", old)).sum()
         assert plane.measures()["shadow_difference"] == pytest.approx(expected, rel=1e-4)
+        plane._load_level.level = 3
+        cached = await ask(plane, "red-a")
+        assert (cached.rung, cached.version) == ("cached", new), "not what the shadow answered last"
 
     run(root, work, shadow={"red-a": "champion"})
 

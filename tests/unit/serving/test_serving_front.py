@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import subprocess
 import sys
@@ -182,6 +183,21 @@ def test_large_bodies_under_way_are_bounded_and_small_ones_pass() -> None:
         assert found[:20].count(204) == 8
         assert found[:20].count(503) == 12
         assert found[20:] == [204] * 20
+
+
+def test_packed_bodies_take_the_room_that_they_may_grow_to() -> None:
+    asked, packed = Asked(), gzip.compress(b"y" * LARGEST)
+
+    async def crowd() -> list[int]:
+        wanted = [
+            asked.ask("/x", [packed], content_length=str(len(packed)), content_encoding="gzip") for _ in range(20)
+        ]
+        return [status for status, _, _ in await asyncio.gather(*wanted)]
+
+    for _ in range(2):
+        found = asyncio.run(crowd())
+        assert found.count(503) >= 10
+        assert found.count(204) + found.count(503) == 20
 
 
 @pytest.mark.parametrize(

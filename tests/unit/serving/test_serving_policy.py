@@ -106,22 +106,27 @@ def test_cached_answers_are_fresh_by_version_and_age_and_stale_up_to_a_bound(mon
     now = 1000.0
     monkeypatch.setattr("mlops_cli.serving.answer_cache.time.monotonic", lambda: now)
     cache = AnswerCache(CachedAnswer(entries=2, ttl_seconds=10, stale_seconds=100))
-    key = cache.key("m", ROW)
-    assert key == cache.key("m", ROW.copy())
-    assert key != cache.key("m", ROW + 1)
-    assert key != cache.key("n", ROW)
+    key = cache.key("m", COLUMNS, ROW)
+    assert key == cache.key("m", COLUMNS, ROW.copy())
+    assert key != cache.key("m", COLUMNS, ROW + 1)
+    assert key != cache.key("n", COLUMNS, ROW)
+    assert key != cache.key("m", COLUMNS[::-1], ROW)
     cache.put(key, kept("a", 995))
     assert cache.get(key, ("a",), stale=False) is not None
     assert cache.get(key, ("b", "a"), stale=False) is not None
     assert cache.get(key, ("b",), stale=False) is None
-    assert cache.get(key, ("b",), stale=True) is not None
+    assert cache.get(key, ("b",), stale=True) is None, "another version's answer is nobody else's"
+    cache.put(key, kept("b", 996))
+    found = cache.get(key, ("a", "b"), stale=False)
+    assert found is not None
+    assert found.version == "a", "what a shadow or an asked-for version answered takes no place"
     cache.put(key, kept("a", 950))
     assert cache.get(key, ("a",), stale=False) is None
     assert cache.get(key, ("a",), stale=True) is not None
     cache.put(key, kept("a", 899))
     assert cache.get(key, ("a",), stale=True) is None
     for number in range(2):
-        cache.put(cache.key(f"other {number}", ROW), kept("a", now))
+        cache.put(cache.key(f"other {number}", COLUMNS, ROW), kept("a", now))
     assert cache.get(key, ("a",), stale=True) is None  # the least recently used went
 
 

@@ -130,6 +130,20 @@ def test_cut_off_weight_files_are_written_anew(tmp_path: Path) -> None:
         assert files.load(sha) is not None
 
 
+def test_changed_weights_and_graphs_are_noticed_and_written_anew(tmp_path: Path) -> None:
+    files = WeightFiles(tmp_path / "files")
+    folder, sha = folder_of(tmp_path / "m", mlp_graph(1))
+    files.prepare(folder, sha, len(COLUMNS))
+    for path in (tmp_path / "files").iterdir():
+        right = path.read_bytes()
+        path.write_bytes(right[:-80] + bytes(value ^ 1 for value in right[-80:]))
+        if path.suffix == ".onnx":
+            with pytest.raises(ModelError, match="damaged"):
+                WeightFiles(tmp_path / "files").load(sha)
+        files.prepare(folder, sha, len(COLUMNS))
+        assert path.read_bytes() == right
+
+
 def test_a_model_stays_usable_when_its_file_is_removed_and_holds_no_descriptor(tmp_path: Path) -> None:
     files = WeightFiles(tmp_path / "files")
     folder, sha = folder_of(tmp_path / "m", mlp_graph(1))
