@@ -64,6 +64,8 @@ class Front:
         try:
             if self._token is not None:
                 _admit(path, headers, self._token)
+            elif b"origin" in headers and scope["method"] == "POST":
+                _same_origin(headers)
             if not 0 < len(headers.get(b"content-length", b"")) <= _DIGITS_OF_SMALL or b"content-encoding" in headers:
                 reserved = self._bodies.reserve(headers)
             body = await self._bodies.read(headers, receive)
@@ -136,6 +138,14 @@ def _admit(path: str, headers: RequestHeaders, expected: bytes) -> None:
     scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
     if scheme.lower() != b"bearer" or not hmac.compare_digest(token.strip(), expected):
         raise RefusedError(401, "no valid token", "send the header: Authorization: Bearer $MLOPS_API_TOKEN")
+
+
+def _same_origin(headers: RequestHeaders) -> None:
+    """Without a token: no page of another site may use a browser on this machine to load, unload or ask."""
+    origin = headers[b"origin"]
+    if origin.partition(b"://")[2] != headers.get(b"host", b""):
+        text = f"a page of {origin.decode('latin-1')[:80]} asks, which is not this server's"
+        raise RefusedError(403, text, "set MLOPS_API_TOKEN and send it, or ask from a program")
 
 
 def _asked(path: str) -> tuple[str, str | None]:

@@ -32,6 +32,7 @@ class ErrorBody(BaseModel):
 ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"model": ErrorBody, "description": "Wrong input; says what was expected"},
     401: {"model": ErrorBody, "description": "No valid token"},
+    403: {"model": ErrorBody, "description": "A page of another site asks, and no token is set"},
     404: {"model": ErrorBody, "description": "No such model or version"},
     413: {"model": ErrorBody, "description": "Body too large"},
     415: {"model": ErrorBody, "description": "Content-Encoding not known"},

@@ -221,6 +221,15 @@ def test_only_bearers_of_the_token_pass() -> None:
     assert asyncio.run(asked.ask("/v2/health/live"))[0] == 204
 
 
+def test_without_a_token_pages_of_other_sites_are_turned_away() -> None:
+    path, asked = "/v2/repository/models/x/unload", Asked()
+    assert asyncio.run(asked.ask(path, origin="https://evil.example", host="localhost:8080"))[0] == 403
+    assert asyncio.run(asked.ask(path, origin="null", host="localhost:8080"))[0] == 403
+    assert asked.passed == []
+    assert asyncio.run(asked.ask(path, origin="http://localhost:8080", host="localhost:8080"))[0] == 204
+    assert asyncio.run(asked.ask(path, host="localhost:8080"))[0] == 204
+
+
 def test_counters_of_all_workers_are_added_up_and_outlive_one(tmp_path: Path) -> None:
     for worker in (0, 1):
         counters = Counters()
