@@ -54,11 +54,13 @@ class Architecture:
     """A session that many models share.
 
     Attributes:
+        graph: what the session was built from.
         session: takes `features` and the weights of a model.
         bytes: memory that it took, measured.
     """
 
     key: str
+    graph: bytes
     session: onnxruntime.InferenceSession
     bytes: int
 
@@ -183,7 +185,7 @@ class Architectures:
             session = start_session(graph)
         except SESSION_FAILURES as error:
             raise ModelError(f"{self.path(key)}: damaged: {error}", "remove it and start again") from error
-        return Architecture(key, session, max(len(graph), _resident_bytes() - before))
+        return Architecture(key, graph, session, max(len(graph), _resident_bytes() - before))
 
     def path(self, key: str) -> Path:
         """Where a stripped graph lies."""

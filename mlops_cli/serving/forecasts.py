@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 
 from mlops_cli.errors import MlopsError
-from mlops_cli.serving.answering import Answering, Target, has_columns
-from mlops_cli.serving.answers import Forecast, OverloadedError, UnservableError
+from mlops_cli.serving.answering import Answering, Asked, Target, has_columns
+from mlops_cli.serving.answers import Answer, Forecast, OverloadedError, UnservableError
 from mlops_cli.serving.catalog import Catalog, ServedEnsemble, ServedModel
 from mlops_cli.serving.ensembles import RUNGS, ensemble_team, ensemble_version
 from mlops_cli.serving.latest import LatestRow, LatestRows
@@ -41,11 +41,22 @@ class LatestForecasts:
         made: dict[str, Forecast] = {}
         reasons: dict[str, str] = {}
         refused: OverloadedError | None = None
+        asked: list[tuple[Asked, LatestRow]] = []
         for model in wanted.values():
             try:
                 if model.name in unloaded:
                     raise UnservableError("it is unloaded")
-                made[model.name] = await self._one(catalog, model, rows[model.branch, model.slug])
+                asked.append(_asked(model, rows[model.branch, model.slug]))
+            except MlopsError as error:
+                reasons[model.name] = error.message
+        answers = await self._answering.answer_many([one for one, _ in asked])
+        for one, row in asked:
+            model = one.target.model
+            try:
+                answer = answers.get(model.name) or await self._answering.answer(
+                    catalog, one.target, one.inputs, one.rows
+                )
+                made[model.name] = _forecast(one, row, answer)
             except MlopsError as error:
                 reasons[model.name] = error.message
                 refused = error if isinstance(error, OverloadedError) else refused
@@ -61,32 +72,41 @@ class LatestForecasts:
             name: reasons[name] for name in names if name in reasons
         }
 
-    async def _one(self, catalog: Catalog, model: ServedModel, row: LatestRow | str) -> Forecast:
-        version = model.default
-        if version is None:
-            raise UnservableError(model.quarantined[0].reason)
-        if isinstance(row, str):
-            raise UnservableError(row)
-        if not has_columns(row.columns, version.inputs):
-            missing = [name for name in version.inputs if name not in row.columns]
-            raise UnservableError(f"the feature table has no number for {', '.join(missing[:5])}: run: mlops run")
-        answer = await self._answering.answer(catalog, Target(model, version), row.columns, row.values)
-        log_return = float(answer.log_return[0])
-        return Forecast(
-            model=model.name,
-            ticker=version.ticker,
-            team=version.team,
-            session=row.session,
-            target_session=row.target_session,
-            last_close=row.last_close,
-            predicted_close=row.last_close * math.exp(log_return),
-            log_return=log_return,
-            answered_by=answer.answered_by,
-            version=answer.version,
-            rung=answer.rung,
-            age=answer.age,
-            verdict=answer.verdict,
-        )
+
+def _asked(model: ServedModel, row: LatestRow | str) -> tuple[Asked, LatestRow]:
+    """What is to be asked for a model's latest forecast.
+
+    Raises:
+        UnservableError: the model is quarantined, or has no row with all it needs.
+    """
+    version = model.default
+    if version is None:
+        raise UnservableError(model.quarantined[0].reason)
+    if isinstance(row, str):
+        raise UnservableError(row)
+    if not has_columns(row.columns, version.inputs):
+        missing = [name for name in version.inputs if name not in row.columns]
+        raise UnservableError(f"the feature table has no number for {', '.join(missing[:5])}: run: mlops run")
+    return Asked(Target(model, version), row.columns, row.values), row
+
+
+def _forecast(asked: Asked, row: LatestRow, answer: Answer) -> Forecast:
+    version, log_return = asked.target.version, float(answer.log_return[0])
+    return Forecast(
+        model=asked.target.model.name,
+        ticker=version.ticker,
+        team=version.team,
+        session=row.session,
+        target_session=row.target_session,
+        last_close=row.last_close,
+        predicted_close=row.last_close * math.exp(log_return),
+        log_return=log_return,
+        answered_by=answer.answered_by,
+        version=answer.version,
+        rung=answer.rung,
+        age=answer.age,
+        verdict=answer.verdict,
+    )
 
 
 def _missing(average: ServedEnsemble, made: dict[str, Forecast]) -> str:

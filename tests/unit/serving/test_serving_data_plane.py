@@ -450,6 +450,41 @@ def test_latest_forecasts_come_of_the_newest_row_and_follow_new_tables(tmp_path:
     run(root, work)
 
 
+def test_latest_forecasts_of_many_models_are_those_of_each_alone(tmp_path: Path) -> None:
+    names = [f"red-{number:03d}" for number in range(150)]
+    root = served_project(tmp_path / "p", names)
+    tables = {name: feature_table(root, name, shift=index) for index, name in enumerate(names)}
+    _put_graph_without_numbers(root, "red-011")
+
+    async def work(plane: ServingDataPlane) -> None:
+        forecasts, reasons = await plane.latest()
+        assert [one.model for one in forecasts] == [name for name in names if name != "red-011"]
+        assert set(reasons) == {"red-011"}
+        assert "no usable forecast" in reasons["red-011"]
+        for one in forecasts:
+            expected = Model.open(root / "models" / BRANCH / one.model).log_returns(tables[one.model].iloc[-1:])[0][0]
+            assert one.log_return == pytest.approx(expected, abs=1e-6)
+            assert (one.answered_by, one.rung) == (one.model, "full")
+        again, _ = await plane.latest()
+        assert again == forecasts
+        assert plane.measures()["resident_models"] == len(names)
+
+    run(root, work)
+
+
+def _put_graph_without_numbers(root: Path, name: str) -> None:
+    """A model whose forecasts are no numbers."""
+    graph = mlp_graph(1)
+    for constant in graph.graph.initializer:
+        if constant.name == "b0":
+            constant.CopyFrom(onnx.numpy_helper.from_array(np.full(64, np.nan, np.float32), "b0"))
+    staged = root / "models" / ".staging" / BRANCH / "bad"
+    staged.mkdir(parents=True)
+    onnx.save(graph, staged / GRAPH)
+    manifest_of(name, inputs=COLUMNS, shrinkage=0.5, files=file_hashes(staged)).write(staged)
+    install(staged, root / "models" / BRANCH / name, keep=3)
+
+
 def test_under_load_small_then_cached_then_delayed_answers_are_given(tmp_path: Path) -> None:
     root = served_project(tmp_path / "p", [])
     backwards = tuple(reversed(COLUMNS))
