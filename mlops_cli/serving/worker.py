@@ -38,6 +38,9 @@ from mlops_cli.serving.service import Service
 
 PARENT_POLL_SECONDS = 1.0
 KEEP_ALIVE_SECONDS = 75
+# libuv takes one connection from a socket in each turn of the event loop. In a flood a turn serves all who are in
+# already, so that the others may wait outside for seconds. Each copy of the descriptor takes one more
+ACCEPTS_AT_ONCE = 32
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,8 @@ async def serve(plane: DataPlane, settings: Serving, token: str | None, place: P
         beside = [asyncio.create_task(keep_in_step(plane, service.counters, notes))]
         if place.parent is not None:
             beside.append(asyncio.create_task(_end_with(place.parent, server)))
-        await server.serve(sockets=[place.listener])
+        doors = [place.listener.dup() for _ in range(ACCEPTS_AT_ONCE - 1)]
+        await server.serve(sockets=[place.listener, *doors])
         for task in beside:
             task.cancel()
     finally:
