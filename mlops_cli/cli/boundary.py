@@ -32,6 +32,9 @@ class BoundaryGroup(TyperGroup):
         except KeyboardInterrupt:
             print("\nstopped. What was finished is kept; run the same command again to go on.", file=sys.stderr)
             raise typer.Exit(EXIT_INTERRUPTED) from None
+        except typer.Abort:  # a question was answered with no, or not at all
+            print("\nnothing was done", file=sys.stderr)
+            raise typer.Exit(EXIT_INTERRUPTED) from None
         except OSError as error:
             # a full disk, a read-only folder: the user's to mend, and a traceback would not help
             if error.errno in (None, errno.EPIPE):  # a reader that closed the pipe is Typer's to handle

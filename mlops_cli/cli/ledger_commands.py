@@ -90,7 +90,7 @@ def events(
 
 
 def export(
-    target: Annotated[Path, typer.Argument(help="A folder; a CSV file is written for each table.")],
+    target: Annotated[Path, typer.Argument(metavar="DIR", help="A folder; a CSV file is written for each table.")],
     team: TeamOption = None,
     folder: ProjectOption = None,
 ) -> None:
@@ -109,8 +109,10 @@ def export(
 
 
 def accept(
-    ticker: Annotated[str, typer.Argument(help="The ticker that is blocked.")],
-    qty: Annotated[str, typer.Option("--qty", help="Shares that the broker holds, as you have seen there.")],
+    ticker: Annotated[str, typer.Argument(metavar="TICKER", help="The ticker that is blocked.")],
+    qty: Annotated[
+        str, typer.Option("--qty", metavar="SHARES", help="Shares that the broker holds, as you have seen there.")
+    ],
     team: Annotated[str, typer.Option("--team", metavar="TEAM", help="Whose ledger.")],
     folder: ProjectOption = None,
 ) -> None:

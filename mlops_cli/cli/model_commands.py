@@ -46,19 +46,23 @@ def register(app: typer.Typer) -> None:
 def list_(
     branch: BranchOption = None, only: OnlyOption = None, folder: ProjectOption = None, as_json: JsonFlag = False
 ) -> None:
-    """List the configured models, and how good the trained ones were on their validation sessions."""
+    """List the configured models: error beside naive on their validation sessions, verdict on time they never saw."""
+    from mlops_cli.serving.verdicts import verdicts
+
     project = open_project(folder)
+    branches = branches_of(project, branch)
+    judged = {one.name: verdicts(project, one.name) for one in branches}
     found = [
-        _facts(project, one.name, spec, _manifest(project, one.name, spec.name))
-        for one in branches_of(project, branch)
+        _facts(project, one.name, spec, _manifest(project, one.name, spec.name), judged[one.name].get(spec.name))
+        for one in branches
         for spec in one.models
         if only is None or _fits(spec.name, only)
     ]
     if as_json:
         print_json(found)
         return
-    columns = ("model", "branch", "ticker", "trainer", "trained until", "shrinkage", "MAE / naive")
-    keys = ("name", "branch", "ticker", "trainer", "trained_until", "shrinkage", "mae_ratio")
+    columns = ("model", "branch", "ticker", "trainer", "trained until", "shrinkage", "MAE / naive", "verdict")
+    keys = ("name", "branch", "ticker", "trainer", "trained_until", "shrinkage", "mae_ratio", "verdict")
     print_table(columns, [[_cell(fact[key]) for key in keys] for fact in found])
     missing = sum(fact["trained_until"] is None for fact in found)
     if missing:
@@ -66,8 +70,10 @@ def list_(
 
 
 def show(name: Name, branch: BranchOption = None, folder: ProjectOption = None, as_json: JsonFlag = False) -> None:
-    """Show one model: its config with all defaults filled in, its manifest if it is trained, and its versions."""
+    """Show one model: its config with all defaults filled in, and if it is trained manifest, verdict and versions."""
     import yaml
+
+    from mlops_cli.serving.verdicts import verdicts
 
     project = open_project(folder)
     found = [
@@ -75,6 +81,7 @@ def show(name: Name, branch: BranchOption = None, folder: ProjectOption = None, 
             "branch": one.name,
             "config": spec.model_dump(mode="json"),
             "manifest": _manifest(project, one.name, name),
+            "verdict": verdicts(project, one.name).get(name),
             **_versions(project, one.name, name),
         }
         for one, spec in models_named(project, branch, name)
@@ -122,7 +129,9 @@ def _versions(project: Project, branch: str, model: str) -> dict[str, Any]:
     }
 
 
-def _facts(project: Project, branch: str, spec: ModelSpec, manifest: dict[str, Any] | None) -> dict[str, Any]:
+def _facts(
+    project: Project, branch: str, spec: ModelSpec, manifest: dict[str, Any] | None, verdict: str | None
+) -> dict[str, Any]:
     made = manifest or {}
     return {
         "name": spec.name,
@@ -135,6 +144,7 @@ def _facts(project: Project, branch: str, spec: ModelSpec, manifest: dict[str, A
         "trained_until": made.get("trained_until"),
         "shrinkage": made.get("shrinkage"),
         "mae_ratio": made.get("validation", {}).get("mae_ratio"),
+        "verdict": verdict if made else None,
         "fingerprint": made.get("fingerprint"),
     }
 

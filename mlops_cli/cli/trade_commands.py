@@ -35,7 +35,9 @@ TeamOption = Annotated[
     list[str] | None,
     typer.Option("--team", metavar="TEAM", help="This team alone; repeatable. All if left out.", show_default=False),
 ]
-OneTeam = Annotated[str, typer.Option("--team", metavar="TEAM", help="Whose account.", show_default=False)]
+OneTeam = Annotated[
+    str, typer.Option("--team", metavar="TEAM", help="This team alone; all if left out.", show_default=False)
+]
 Reason = Annotated[str, typer.Option("--reason", help="Why; it is shown by every pass.")]
 
 
@@ -269,5 +271,7 @@ def _show(report: PassReport, dry_run: bool) -> None:
                           ("unknown", report.unknown)):  # fmt: skip
         for name, why in entries.items():
             say(f"{kind}: {name}: {why}")
+    if held and not dry_run:
+        say(f"no order in {len(held)} of {len(report.decisions)} tickers: mlops ledger decisions --team {report.team}")
     for note in report.notes:
         say(f"note: {note}")

@@ -161,6 +161,6 @@ def _default(field: FieldInfo) -> str:
         return "see below"
     if value is None or (isinstance(value, Mapping | tuple) and not value):
         return "nothing"
-    return (
-        ", ".join(map(str, value)) if isinstance(value, tuple) else str(value).lower() if value is False else str(value)
-    )
+    if isinstance(value, bool):
+        return str(value).lower()
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -234,7 +234,7 @@ class BranchSpec(Strict):
     source: dict[str, Any] = Field(default_factory=dict, description="what differs from source below")
     period: dict[str, Any] = Field(default_factory=dict, description="what differs from period below")
     training: dict[str, Any] = Field(default_factory=dict, description="what differs from training below")
-    seed: int | None = Field(None, ge=0, lt=2**31, description="instead of seed below")
+    seed: int | None = Field(None, ge=0, lt=2**31, description="instead of seed above")
 
     @field_validator("collection", "only", "exclude", mode="before")
     @classmethod

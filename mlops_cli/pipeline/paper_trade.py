@@ -21,6 +21,7 @@ from mlops_cli.pipeline.stage import Progress
 from mlops_cli.pipeline.tables import read_table
 from mlops_cli.prices.source import PriceSource
 from mlops_cli.registry.predict import Model
+from mlops_cli.registry.versions import answering
 from mlops_cli.trading.broker import Broker
 from mlops_cli.trading.halt import HaltFiles
 from mlops_cli.trading.ledger_files import open_ledger, team_of_account
@@ -157,7 +158,8 @@ def trades(spec: ModelSpec, team: str, rules: Rules) -> bool:
 
 
 def _newest(project: Project, branch: str, spec: ModelSpec, verdict: str | None) -> TradeForecast:
-    model = Model.open(project.models(branch) / spec.name)
+    answers = answering(project.model_root, branch, spec.name)
+    model = Model(answers.folder, answers.manifest)
     table = read_table(project.features(branch), spec.name)
     if table is None or table.empty:
         raise ConfigError(f"{spec.name}: no features", "run: mlops featurize")

@@ -113,7 +113,10 @@ class YfinanceSource:
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
         if tasks and len(unanswered) == len(tasks):
-            raise ServiceError(f"no answer from Yahoo: {unanswered[0].reason}", "try again later, or use source: csv")
+            raise ServiceError(
+                f"no answer from Yahoo: {unanswered[0].reason}",
+                "try again later, or use source: csv (--set source.kind=csv)",
+            )
         yield from unanswered
 
     def _fetch_one(self, session: PoliteSession, plan: _Plan) -> RawBars | SourceFailure:

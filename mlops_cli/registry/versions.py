@@ -107,6 +107,19 @@ def champion(root: Path, branch: str, name: str) -> Champion:
     return Champion(found.champion, found.pinned, found.history)
 
 
+def answering(root: Path, branch: str, name: str) -> VersionFolder:
+    """The version that answers where no route splits: the pinned champion, else the newest.
+
+    Raises:
+        ModelError: no finished version is there, or the record of the champion is damaged.
+    """
+    kept = model_versions(root, branch, name)
+    if not kept:
+        raise ModelError(f"{name}: not trained", "run: mlops run")
+    record = champion(root, branch, name)
+    return next((one for one in kept if record.pinned and one.version == record.version), kept[0])
+
+
 def write_champion(root: Path, branch: str, name: str, record: Champion) -> None:
     """Record a champion, by rename: readers see the old record or the new one."""
     path = archive(root, branch, name) / CHAMPION

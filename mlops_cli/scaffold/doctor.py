@@ -15,9 +15,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
+from mlops_cli.config.account_keys import KEY, SECRET
 from mlops_cli.config.load import check_project, load_params
 from mlops_cli.config.paths import Project
-from mlops_cli.config.settings import load_settings
+from mlops_cli.config.settings import env_file, load_settings
 from mlops_cli.errors import ConfigError, bounded
 from mlops_cli.registry.versions import ARCHIVE
 
@@ -130,9 +131,13 @@ def _keys(project: Project) -> Check:
         settings = load_settings(project)
     except ConfigError as error:
         return Check("settings", "failed", error.message, error.hint)
-    keys = {"ALPACA_API_KEY": settings.alpaca_api_key, "ALPACA_SECRET_KEY": settings.alpaca_secret_key}
-    found = ", ".join(f"{name} {'set' if value else 'not set'}" for name, value in keys.items())
-    half = len({value is None for value in keys.values()}) == 2
+    given = {**env_file(project), **os.environ}
+    teams = {name.removeprefix(word) for name, value in given.items() for word in (KEY, SECRET)
+             if value and name.startswith(f"{word}_")}  # fmt: skip
+    plain = [""] if settings.alpaca_api_key or settings.alpaca_secret_key or not teams else []
+    pairs = [(KEY + team, SECRET + team) for team in (*plain, *sorted(teams))]
+    found = ", ".join(f"{name} {'set' if given.get(name) else 'not set'}" for pair in pairs for name in pair)
+    half = any(bool(given.get(key)) != bool(given.get(secret)) for key, secret in pairs)
     return Check("settings", "warning" if half else "ok", found, "Alpaca needs both keys" if half else "")
 
 

@@ -83,7 +83,10 @@ def batch_of_bars(bars: pd.DataFrame, facts: FeatureFacts) -> Batch:
             f"{facts.ticker}: no sessions of {facts.exchange}: {bounded([f'{day:%F}' for day in strange[:99]])}"
         )
     with np.errstate(all="ignore"):  # extreme bars: what becomes of them is checked
-        table = build_features(bars, facts.features, facts.target, days, facts.ticker)
+        try:
+            table = build_features(bars, facts.features, facts.target, days, facts.ticker)
+        except DataError as error:  # its hint is for who runs the pipeline, not for who asks over HTTP
+            raise DataError(error.message, "send a longer, or corrected, history of bars") from None
         rows = _narrow(table[list(facts.inputs)].to_numpy(np.float64), facts.inputs)
     named = [f"{day:%F}" for day in table.index]
     targets = [f"{day:%F}" for day in table["target_session"]]

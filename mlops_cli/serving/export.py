@@ -18,7 +18,7 @@ from uuid import uuid4
 from mlops_cli.errors import ConfigError, MlopsError, ModelError, bounded
 from mlops_cli.registry.manifest import GRAPH
 from mlops_cli.registry.store import check_files
-from mlops_cli.registry.versions import VersionFolder, champion, model_versions
+from mlops_cli.registry.versions import VersionFolder, answering, model_versions
 from mlops_cli.training.onnx_graph import INPUT, OUTPUT, RAW_OUTPUT
 
 SERVICE = "inference-service.yaml"
@@ -114,13 +114,10 @@ def _repository(root: Path, models: Sequence[tuple[str, str]], folder: Path) -> 
 
 def _versions(root: Path, branch: str, name: str) -> list[VersionFolder]:
     """The versions to export, the one that answers last; those with other inputs do not fit into one config."""
-    kept = model_versions(root, branch, name)
-    if not kept:
-        raise ModelError(f"{name}: not trained", "run: mlops run")
-    record = champion(root, branch, name)
-    answers = next((one for one in kept if record.pinned and one.version == record.version), kept[0])
+    answers = answering(root, branch, name)
     check_files(answers.folder, answers.manifest)
-    older = [one for one in reversed(kept) if one is not answers and one.manifest.inputs == answers.manifest.inputs]
+    others = [one for one in reversed(model_versions(root, branch, name)) if one.version != answers.version]
+    older = [one for one in others if one.manifest.inputs == answers.manifest.inputs]
     return [*(one for one in older if _is_whole(one)), answers]
 
 

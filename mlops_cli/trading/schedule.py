@@ -67,7 +67,8 @@ def crontab(job: Job, *, utc: bool = False) -> str:
         for at in dict.fromkeys(times)
     ]
     state, config = job.root / ".mlops" / "logs" / "rotation.state", rotation_file(job)
-    rotate = f"5 3 * * *  {_cron(shlex.join(['logrotate', '--state', str(state), str(config)]))}"
+    # cron's own PATH lacks the folder that Debian has logrotate in
+    rotate = f"5 3 * * *  PATH=$PATH:/usr/sbin {_cron(shlex.join(['logrotate', '--state', str(state), str(config)]))}"
     lines = [BEGIN.format(root=job.root), *head, *passes, rotate, END.format(root=job.root)]
     return "\n".join(lines) + "\n"
 

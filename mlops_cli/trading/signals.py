@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from mlops_cli.errors import DataError
 from mlops_cli.trading.types import Rules, TradeForecast
 
-NOT_TRADED = ("no skill", "worse than naive")
+SKILL = "skill"
 VERSION_LENGTH = 12
 
 
@@ -83,8 +83,8 @@ def reason_against(forecast: TradeForecast, rules: Rules) -> str:
         return "not among trading.models"
     if rules.weights.get(forecast.model, 1.0) == 0:
         return "its weight is 0"
-    if forecast.verdict in NOT_TRADED and not rules.trade_without_skill:
-        return f"{forecast.verdict}, not traded"
+    if forecast.verdict != SKILL and not rules.trade_without_skill:
+        return f"{forecast.verdict or 'never judged'}, not traded"
     return ""
 
 

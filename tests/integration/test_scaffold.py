@@ -301,6 +301,8 @@ def test_the_doctor_in_a_project(tmp_path):
     assert checks["configs"] == ("ok", "branches: 1, models: 8")
     assert checks["settings"] == ("warning", "ALPACA_API_KEY set, ALPACA_SECRET_KEY not set")
     assert checks["prices main"] == ("warning", "none yet")
+    (root / ".env").write_text("ALPACA_API_KEY_RED=s3cret\nALPACA_SECRET_KEY_RED=s3cret\n")
+    assert found(root)["settings"] == ("ok", "ALPACA_API_KEY_RED set, ALPACA_SECRET_KEY_RED set")
     assert "s3cret" not in mlops("doctor", "--project", root).stdout
     prices = root / "data" / "prices" / "main"
     prices.mkdir()

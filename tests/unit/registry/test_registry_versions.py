@@ -14,7 +14,15 @@ from mlops_cli.errors import ModelError
 from mlops_cli.registry.manifest import read_manifest
 from mlops_cli.registry.predict import Model
 from mlops_cli.registry.store import install, model_folders
-from mlops_cli.registry.versions import Champion, archive, archives, champion, model_versions, write_champion
+from mlops_cli.registry.versions import (
+    Champion,
+    answering,
+    archive,
+    archives,
+    champion,
+    model_versions,
+    write_champion,
+)
 from tests.fakes.linear_trainer import linear_graph
 from tests.fakes.model_folders import WEIGHTS, model_folder
 
@@ -149,3 +157,14 @@ def test_a_record_remembers_those_before_it():
     record = Champion().followed_by("a", pinned=False).followed_by("b", pinned=True)
     assert record == Champion("b", True, ("a",))
     assert record.followed_by("b", pinned=False) == Champion("b", False, ("a",))
+
+
+def test_the_newest_answers_unless_a_champion_is_pinned(root: Path):
+    with pytest.raises(ModelError, match="mlops run"):
+        answering(root, "main", NAME)
+    first, second = put(root, 1), put(root, 2)
+    assert answering(root, "main", NAME).version == second
+    write_champion(root, "main", NAME, Champion(first, True, ()))
+    assert answering(root, "main", NAME).version == first
+    write_champion(root, "main", NAME, Champion("gone", True, ()))
+    assert answering(root, "main", NAME).version == second

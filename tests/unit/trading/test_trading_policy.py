@@ -93,12 +93,12 @@ class TestSignals:
         sold = run([forecast(bps=-0.5)], money=money, held=held)["AAPL"]
         assert (sold.action, sold.intent.qty, sold.target_weight) == ("sell", D(350), 0.0)
 
-    @pytest.mark.parametrize("verdict", ["no skill", "worse than naive"])
-    def test_models_without_skill_trade_only_when_told(self, verdict: str):
+    @pytest.mark.parametrize("verdict", ["no skill", "worse than naive", None])
+    def test_models_without_skill_trade_only_when_told(self, verdict: str | None):
         forecasts = [forecast(verdict=verdict)]
         one = run(forecasts, held=(holding("AAPL", 10),))["AAPL"]
         assert (one.action, one.allowed) == ("hold", (0, 0))
-        assert any(verdict in reason for reason in one.reasons)
+        assert any((verdict or "never judged") in reason for reason in one.reasons)
         assert run(forecasts, Rules(trade_without_skill=True))["AAPL"].action == "buy"
 
     def test_models_of_one_ticker_are_weighted(self):
