@@ -20,6 +20,7 @@ from mlops_cli.cli.project import (
     SetOption,
     VerboseFlag,
     open_project,
+    result_console,
 )
 from mlops_cli.cli.stages import ALL_STAGES, KeepGoing, chosen_branches, print_failures, retraining
 from mlops_cli.config.paths import Project
@@ -29,8 +30,6 @@ from mlops_cli.errors import EXIT_GATE_FAILED, EXIT_SOME_FAILED
 if TYPE_CHECKING:
     from mlops_cli.config.load import Branch
     from mlops_cli.pipeline.stage import ItemFailure, StageReport
-
-PIPED_WIDTH = 120  # in a log or a file the table must not be squeezed into the 80 columns Rich assumes
 
 
 def register(app: typer.Typer) -> None:
@@ -145,13 +144,9 @@ def _show_summary(summary: Mapping[str, Any], as_json: bool) -> None:
     if as_json:
         print(json.dumps(summary, indent=2))
         return
-    from rich.console import Console
-
     from mlops_cli.simulation.report import result_lines, result_table
 
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=PIPED_WIDTH)
+    console = result_console()
     console.print(result_table(summary))
     for line in result_lines(summary):
         console.print(line, soft_wrap=True)

@@ -17,9 +17,9 @@ from mlops_cli.cli.project import (
     open_project,
     print_json,
     print_table,
+    result_console,
     say,
 )
-from mlops_cli.cli.run_commands import PIPED_WIDTH
 from mlops_cli.errors import EXIT_SOME_FAILED, MlopsError
 
 if TYPE_CHECKING:
@@ -210,13 +210,9 @@ def _replay(
 
 
 def _show_competition(summary: Mapping[str, Any]) -> None:
-    from rich.console import Console
-
     from mlops_cli.trading.competition_report import competition_lines, competition_table
 
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=PIPED_WIDTH)
+    console = result_console()
     console.print(competition_table(summary))
     for line in competition_lines(summary):
         console.print(line, soft_wrap=True)

@@ -13,7 +13,7 @@ import yaml
 
 from mlops_cli.training.worker_link import SETTINGS
 from tests.bench.bench_processes import BenchError, Measured
-from tests.bench.bench_projects import BRANCH, ROOT, SCENARIO, SEED, BenchProject, Workplace, make_project
+from tests.bench.bench_projects import BRANCH, ROOT, SCENARIO, BenchProject, Workplace, ludwig_train, make_project
 from tests.bench.bench_report import Row, Section
 
 NAME = "fleets"
@@ -138,21 +138,7 @@ def _rows(numbers: tuple[int, ...], alone: float, found: dict[str, Any]) -> list
 
 def _ludwig_train(place: Workplace, inputs: Path, name: str) -> Measured:
     _say(f"ludwig train, {name}")
-    out = place.folder / "ludwig-results" / name
-    config, rows = inputs / f"{name}.yaml", inputs / f"{name}.csv"
-    options = (
-        "--config",
-        config,
-        "--dataset",
-        rows,
-        "--output_directory",
-        out,
-        "--random_seed",
-        str(SEED),
-        "--backend",
-        "local",
-    )
-    return place.run("ludwig", "train", *options, memory=True)
+    return ludwig_train(place, inputs, name)[0]
 
 
 def _project(place: Workplace, number: int, sessions: int) -> BenchProject:

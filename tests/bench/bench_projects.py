@@ -118,3 +118,21 @@ def make_project(place: Workplace, name: str, tickers: Sequence[str], sessions: 
 def _write(path: Path, content: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(yaml.safe_dump(content, sort_keys=False))
+
+
+def ludwig_train(place: Workplace, inputs: Path, name: str) -> tuple[Measured, Path]:
+    """Train one model with `ludwig train`, from the files of ludwig_inputs.py; what it took, and its folder."""
+    out = place.folder / "ludwig-results" / name
+    options = (
+        "--config",
+        inputs / f"{name}.yaml",
+        "--dataset",
+        inputs / f"{name}.csv",
+        "--output_directory",
+        out,
+        "--random_seed",
+        str(SEED),
+        "--backend",
+        "local",
+    )
+    return place.run("ludwig", "train", *options, memory=True), out

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.bench_processes import BenchError, Measured
-from tests.bench.bench_projects import SEED, BenchProject, Workplace, make_project
+from tests.bench.bench_projects import SEED, BenchProject, Workplace, ludwig_train, make_project
 from tests.bench.bench_report import Row, Section
 
 NAME = "train"
@@ -102,21 +102,7 @@ def _prepared(place: Workplace, name: str, tickers: Sequence[str], sessions: int
 
 
 def _ludwig_train(place: Workplace, inputs: Path, name: str) -> LudwigRun:
-    out = place.folder / "ludwig-results" / name
-    config, rows = inputs / f"{name}.yaml", inputs / f"{name}.csv"
-    options = (
-        "--config",
-        config,
-        "--dataset",
-        rows,
-        "--output_directory",
-        out,
-        "--random_seed",
-        str(SEED),
-        "--backend",
-        "local",
-    )
-    measured = place.run("ludwig", "train", *options, memory=True)
+    measured, out = ludwig_train(place, inputs, name)
     (statistics,) = out.glob("*/training_statistics.json")
     losses = json.loads(statistics.read_text())["validation"]["combined"]["loss"]
     return LudwigRun(measured, losses)

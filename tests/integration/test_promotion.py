@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from mlops_cli.pipeline.promote import promote, rollback
 from mlops_cli.registry.manifest import read_manifest
 from mlops_cli.registry.store import check_files, install
 from mlops_cli.registry.versions import Champion, archive, champion, model_versions
+from tests.fakes.known_closes import know_the_closes
 from tests.fakes.linear_trainer import LinearTrainer, linear_graph
 from tests.fakes.model_folders import model_folder
 from tests.fakes.projects import FEATURES, SmallProject, small_project
@@ -173,14 +173,7 @@ def linear_version(small: SmallProject, share: float, until: str, columns: tuple
 @pytest.fixture
 def known(small: SmallProject) -> SmallProject:
     """A project whose feature table holds the answer (plus noise) in a column."""
-    small.run(LinearTrainer())
-    path = small.project.features("main") / f"{NAME}.parquet"
-    table = pd.read_parquet(path)
-    noise = np.random.default_rng(3).normal(0, 0.002, len(table))
-    table["actual"] = (np.log(table["next_close"] / table["last_close"]) + noise).fillna(0.0)
-    table.to_parquet(path)
-    for folder in (small.project.models("main") / NAME, archive(small.project.model_root, "main", NAME)):
-        shutil.rmtree(folder)
+    know_the_closes(small, NAME)
     return small
 
 

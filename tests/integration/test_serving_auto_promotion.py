@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,12 +14,13 @@ from filelock import FileLock
 from mlops_cli.config.serving_schema import Serving
 from mlops_cli.registry.manifest import read_manifest
 from mlops_cli.registry.store import install
-from mlops_cli.registry.versions import archive, champion
+from mlops_cli.registry.versions import champion
 from mlops_cli.serving import auto_promotion
 from mlops_cli.serving.answers import Query
 from mlops_cli.serving.auto_promotion import AutoPromotion
 from mlops_cli.serving.data_plane import ServingDataPlane
-from tests.fakes.linear_trainer import LinearTrainer, linear_graph
+from tests.fakes.known_closes import know_the_closes
+from tests.fakes.linear_trainer import linear_graph
 from tests.fakes.model_folders import model_folder
 from tests.fakes.projects import SmallProject, small_project
 
@@ -29,14 +29,7 @@ NAME = "red-aaa"
 
 def versions_with_known_closes(small: SmallProject) -> tuple[str, str]:
     """Two versions of one model: the first forecasts no change, the second most of what will come."""
-    small.run(LinearTrainer())
-    path = small.project.features("main") / f"{NAME}.parquet"
-    table = pd.read_parquet(path)
-    noise = np.random.default_rng(3).normal(0, 0.002, len(table))
-    table["actual"] = (np.log(table["next_close"] / table["last_close"]) + noise).fillna(0.0)
-    table.to_parquet(path)
-    for folder in (small.project.models("main") / NAME, archive(small.project.model_root, "main", NAME)):
-        shutil.rmtree(folder)
+    know_the_closes(small, NAME)
     made = []
     for share in (0.0, 0.9):
         graph = linear_graph(np.array([share]), 0.0)
