@@ -128,14 +128,13 @@ def liquidate(
     project = _project(context, folder)
     if not yes:
         typer.confirm(f"Sell everything that team {team} holds?", abort=True)
-    from mlops_cli.pipeline.paper_trade import check_own_account
     from mlops_cli.trading.halt import HaltFiles
-    from mlops_cli.trading.ledger_files import open_ledger
+    from mlops_cli.trading.ledger_files import claim_account, open_ledger
 
     HaltFiles(project.ledgers, team).halt("liquidated")
     broker = _brokers(project, [team])(team)
-    check_own_account(project, team, broker)
-    with open_ledger(project.ledger(team), team) as ledger:
+    account = broker.account_id()
+    with claim_account(project.ledgers, account, team), open_ledger(project.ledger(team), team) as ledger:
         done = work(broker, ledger)
     print(f"{team}: halted; {done.cancelled} orders cancelled, {len(done.sent)} orders sent that close its positions")
     for name, why in done.failed.items():

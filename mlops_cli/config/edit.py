@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mlops_cli.config.document import Document
-from mlops_cli.config.load import check_params
+from mlops_cli.config.load import check_params, load_scenario
 from mlops_cli.config.mistakes import Mistakes, was
 from mlops_cli.config.paths import Project
 from mlops_cli.config.schema import Params
@@ -16,7 +16,8 @@ from mlops_cli.config.yaml_files import UnreadableYaml, parse_yaml, write_text
 from mlops_cli.errors import ConfigError
 
 # dvc.yaml interpolates these: without them DVC cannot even read the pipeline
-_NEEDED_BY_DVC = (("source", "folder"), ("simulation", "scenario"))
+SCENARIO = ("simulation", "scenario")
+_NEEDED_BY_DVC = (("source", "folder"), SCENARIO)
 _NOT_IN_THE_PIPELINE = {"serving", "trading"}
 
 
@@ -31,10 +32,11 @@ def set_values(project: Project, assignments: Sequence[str]) -> list[str]:
         One line per value that changed, for the user.
 
     Raises:
-        ConfigError: no assignment, an unknown key or a wrong value; params.yaml is then as it was.
+        ConfigError: no assignment, an unknown key, a wrong value or a scenario that is not there; params.yaml is then
+            as it was.
     """
     document = open_params(project)
-    lines = []
+    before, lines = document.get(SCENARIO), []
     for assignment in assignments:
         key, value = _split(assignment)
         old = document.get(key)
@@ -42,6 +44,8 @@ def set_values(project: Project, assignments: Sequence[str]) -> list[str]:
             continue
         document.put(key, value)
         lines.append(f"params.yaml: {'.'.join(key)}: {shown(old)} -> {shown(value)}")
+    if document.get(SCENARIO) != before:
+        load_scenario(project, checked(document).simulation.scenario)
     return lines + _complete(project, document)
 
 

@@ -9,7 +9,6 @@ from datetime import date
 from decimal import Decimal
 from fnmatch import fnmatchcase
 
-from mlops_cli.config.account_keys import KEY, SECRET, variable
 from mlops_cli.config.load import Branch
 from mlops_cli.config.paths import Project
 from mlops_cli.config.schema import ModelSpec
@@ -24,7 +23,7 @@ from mlops_cli.registry.predict import Model
 from mlops_cli.registry.versions import answering
 from mlops_cli.trading.broker import Broker
 from mlops_cli.trading.halt import HaltFiles
-from mlops_cli.trading.ledger_files import open_ledger, team_of_account
+from mlops_cli.trading.ledger_files import IN_MEMORY, claim_account, open_ledger
 from mlops_cli.trading.paper_pass import PassReport, PassSettings, SessionForecasts, paper_pass
 from mlops_cli.trading.types import TradeForecast
 from mlops_cli.trading.window import Margins, calendar_differences, clock_skew
@@ -115,8 +114,10 @@ def trade(
     settings = PassSettings(
         Margins(trading.opens_minutes, trading.closes_minutes), dry_run, HaltFiles(project.ledgers, team)
     )
-    with open_ledger(project.ledger(team), team) as ledger:
-        check_own_account(project, team, broker)
+    path = project.ledger(team)
+    if dry_run and not path.is_file():
+        path = IN_MEMORY  # a dry run leaves no ledger behind
+    with open_ledger(path, team) as ledger, claim_account(project.ledgers, broker.account_id(), team):
 
         def forecasts(session: date, target: date) -> SessionForecasts:
             return newest.forecasts(team, rules, session, target)
@@ -125,20 +126,6 @@ def trade(
         if report.now is not None:
             report.notes += _doubts(broker, report)
     return report
-
-
-def check_own_account(project: Project, team: str, broker: Broker) -> None:
-    """Make sure that no other team trades on a team's account.
-
-    Raises:
-        ConfigError: one does.
-    """
-    other = team_of_account(project.ledgers, broker.account_id(), team)
-    if other is not None:
-        raise ConfigError(
-            f"team {team}: its account is the one that team {other} trades on",
-            f"give it keys of an account of its own: {variable(KEY, team)} and {variable(SECRET, team)} in .env",
-        )
 
 
 def _doubts(broker: Broker, report: PassReport) -> list[str]:

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from mlops_cli.trading.broker import AccountActivity, BrokerOrder, Fill, Quote, SessionHours
+from mlops_cli.trading.broker import AccountActivity, Bar, BrokerOrder, Fill, Quote, SessionHours
 from mlops_cli.trading.types import Holding, OrderIntent
 
 NEW_YORK = ZoneInfo("America/New_York")
@@ -100,3 +100,9 @@ def activity_of(raw: dict[str, Any]) -> AccountActivity:
 def quote_of(ticker: str, raw: dict[str, Any]) -> Quote:
     """A latest quote."""
     return Quote(ticker, Decimal(str(raw["bp"])), Decimal(str(raw["ap"])), time_of(raw["t"]))
+
+
+def bar_of(ticker: str, raw: dict[str, Any]) -> Bar:
+    """A daily bar; its time is the midnight before the session, in New York."""
+    session = time_of(raw["t"]).astimezone(NEW_YORK).date()
+    return Bar(ticker, session, *(Decimal(str(raw[name])) for name in ("o", "h", "l", "c", "v")))

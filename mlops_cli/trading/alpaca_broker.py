@@ -11,13 +11,17 @@ from typing import Any
 
 import requests
 from alpaca.common.exceptions import APIError
+from alpaca.data.enums import Adjustment
 from alpaca.data.historical import StockHistoricalDataClient
-from alpaca.data.requests import StockLatestQuoteRequest
+from alpaca.data.requests import StockBarsRequest, StockLatestQuoteRequest
+from alpaca.data.timeframe import TimeFrame
 from alpaca.trading.client import TradingClient
 
 from mlops_cli.errors import BrokerError
 from mlops_cli.trading.alpaca_answers import (
+    NEW_YORK,
     activity_of,
+    bar_of,
     fields_of,
     fill_of,
     holding_of,
@@ -29,6 +33,7 @@ from mlops_cli.trading.alpaca_answers import (
 from mlops_cli.trading.alpaca_client import Failed, Patience, is_local, new_session, raise_if_keys, repeat
 from mlops_cli.trading.broker import (
     Activities,
+    Bar,
     BrokerClock,
     BrokerOrder,
     BrokerUnreachable,
@@ -42,7 +47,7 @@ from mlops_cli.trading.types import AccountState, Holding, OrderIntent
 PAPER = "https://paper-api.alpaca.markets"
 LIVE = "https://api.alpaca.markets"
 DATA = "https://data.alpaca.markets"
-ORDERS_PAGE, ACTIVITIES_PAGE, QUOTES_PAGE = 500, 100, 100
+ORDERS_PAGE, ACTIVITIES_PAGE, TICKERS_PAGE = 500, 100, 100
 CALENDAR_AHEAD = timedelta(days=45)
 SHORTEST_SECRET = 7
 NOT_UNIQUE = "client_order_id must be unique"
@@ -117,11 +122,33 @@ class AlpacaBroker:
         return [one for one in self._calendar if start <= one.session <= end]
 
     def quotes(self, tickers: Sequence[str]) -> Mapping[str, Quote]:
-        """Latest quotes; one ticker that the data API does not know does not cost the others theirs."""
-        found: dict[str, Quote] = {}
-        for some in batched(tickers, QUOTES_PAGE):
-            found |= self._quotes(some)
-        return found
+        """Latest quotes."""
+
+        def ask(some: Sequence[str]) -> Any:
+            return self._data.get_stock_latest_quote(StockLatestQuoteRequest(symbol_or_symbols=list(some)))
+
+        return {ticker: quote_of(ticker, raw) for ticker, raw in self._of_tickers(tickers, ask).items()}
+
+    def bars(self, tickers: Sequence[str], session: date) -> Mapping[str, Bar]:
+        """Daily bars of a session.
+
+        Neither an end nor a feed is asked for: without them Alpaca gives what the account may see, which without a
+        data subscription is all exchanges up to fifteen minutes ago; named, either may be refused with 403.
+        """
+        midnight = datetime.combine(session, datetime.min.time(), NEW_YORK)
+
+        def ask(some: Sequence[str]) -> Any:
+            request = StockBarsRequest(
+                symbol_or_symbols=list(some),
+                timeframe=TimeFrame.Day,
+                start=midnight,
+                adjustment=Adjustment.SPLIT,
+            )
+            return self._data.get_stock_bars(request)
+
+        found = self._of_tickers(tickers, ask)
+        each = [bar_of(ticker, raw) for ticker, several in found.items() for raw in several]
+        return {bar.ticker: bar for bar in each if bar.session == session}
 
     def submit(self, intent: OrderIntent) -> BrokerOrder:
         """Send an order; see `broker.Broker.submit`.
@@ -214,20 +241,23 @@ class AlpacaBroker:
             raise OrderRefused(f"{intent.ticker}: {error.words}")
         return None
 
-    def _quotes(self, tickers: Sequence[str]) -> dict[str, Quote]:
-        request = StockLatestQuoteRequest(symbol_or_symbols=list(tickers))
+    def _of_tickers(self, tickers: Sequence[str], ask: Callable[[Sequence[str]], Any]) -> dict[str, Any]:
+        """What the data API has of each ticker; one that it does not know does not cost the others theirs."""
+        if len(tickers) > TICKERS_PAGE:
+            pages = [self._of_tickers(some, ask) for some in batched(tickers, TICKERS_PAGE)]
+            return {ticker: raw for page in pages for ticker, raw in page.items()}
+        if not tickers:
+            return {}
         try:
-            raw = repeat(
-                lambda: self._ask(lambda: self._data.get_stock_latest_quote(request)), self._patience, self.address
-            )
+            found: dict[str, Any] = repeat(lambda: self._ask(lambda: ask(tickers)), self._patience, self.address)
         except Failed as error:
             if error.status not in (400, 422):
                 raise self._odd(error) from error
             if len(tickers) == 1:
                 return {}
             half = len(tickers) // 2
-            return self._quotes(tickers[:half]) | self._quotes(tickers[half:])
-        return {ticker: quote_of(ticker, one) for ticker, one in raw.items()}
+            return self._of_tickers(tickers[:half], ask) | self._of_tickers(tickers[half:], ask)
+        return found
 
     def _get(self, path: str, query: dict[str, Any] | None = None) -> Any:
         try:

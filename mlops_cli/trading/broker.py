@@ -64,6 +64,19 @@ class Quote:
 
 
 @dataclass(frozen=True)
+class Bar:
+    """A session's prices in USD, of the regular hours, and the shares traded."""
+
+    ticker: str
+    session: date
+    open: Decimal
+    high: Decimal
+    low: Decimal
+    close: Decimal
+    volume: Decimal
+
+
+@dataclass(frozen=True)
 class BrokerOrder:
     """An order as the broker sees it."""
 
@@ -163,6 +176,10 @@ class Broker(Protocol):
 
     def quotes(self, tickers: Sequence[str]) -> Mapping[str, Quote]:
         """Latest quotes; a ticker without one is left out."""
+        ...
+
+    def bars(self, tickers: Sequence[str], session: date) -> Mapping[str, Bar]:
+        """Daily bars of a session as far as it has come, in the shares of now; a ticker without one is left out."""
         ...
 
     def submit(self, intent: OrderIntent) -> BrokerOrder:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mlops_cli.errors import ConfigError, DataError, ServiceError
+from mlops_cli.config.account_keys import KEY, SECRET, variable
+from mlops_cli.errors import ConfigError, DataError, MlopsError, ServiceError
 from mlops_cli.trading.ledger import Ledger
 from mlops_cli.trading.ledger_tables import SCHEMA_VERSION
 
@@ -38,19 +40,48 @@ def open_ledger(path: Path, team: str) -> Iterator[Ledger]:
         with _opened(":memory:", team) as ledger:
             yield ledger
         return
+    busy = ServiceError(f"team {team}: another paper-trade is at work", "nothing to do: wait until it has finished")
+    with _alone(path.with_suffix(".lock"), busy), _opened(str(path), team) as ledger:
+        yield ledger
+
+
+@contextmanager
+def claim_account(folder: Path, account: str, team: str) -> Iterator[None]:
+    """Hold an account for a team's pass.
+
+    The lock is for first passes: until one has written to its ledger, the ledgers do not show whose an account is.
+
+    Args:
+        folder: of the ledgers.
+        account: its name at the broker.
+        team: that is about to trade on it.
+
+    Raises:
+        ConfigError: another team trades on it.
+        ServiceError: another pass is at work on it.
+    """
+    hint = f"give it keys of an account of its own: {variable(KEY, team)} and {variable(SECRET, team)} in .env"
+    lock = folder / f"account-{hashlib.sha256(account.encode()).hexdigest()[:16]}.lock"
+    busy = ServiceError(f"team {team}: another pass is at work on its account", f"if it is another team's, {hint}")
+    with _alone(lock, busy):
+        other = team_of_account(folder, account, team)
+        if other is not None:
+            raise ConfigError(f"team {team}: its account is the one that team {other} trades on", hint)
+        yield
+
+
+@contextmanager
+def _alone(path: Path, busy: MlopsError) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path.with_suffix(".lock"))
+    lock = FileLock(path)
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise ServiceError(
-            f"team {team}: another paper-trade is at work", "nothing to do: wait until it has finished"
-        ) from None
+        raise busy from None
     try:
-        with _opened(str(path), team) as ledger:
-            yield ledger
+        yield
     finally:
         lock.release()
 

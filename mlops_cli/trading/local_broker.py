@@ -7,12 +7,15 @@ from datetime import date, datetime
 from decimal import Decimal
 
 from mlops_cli.exchange import views
+from mlops_cli.exchange.bars import bars, read_timeframe
 from mlops_cli.exchange.engine import Exchange
+from mlops_cli.exchange.hours import midnight
 from mlops_cli.exchange.model import Account, RefusedError
 from mlops_cli.exchange.tickets import read_ticket
-from mlops_cli.trading.alpaca_answers import activity_of, fields_of, fill_of, holding_of, order_of
+from mlops_cli.trading.alpaca_answers import activity_of, bar_of, fields_of, fill_of, holding_of, order_of
 from mlops_cli.trading.broker import (
     Activities,
+    Bar,
     BrokerClock,
     BrokerOrder,
     KeysRefused,
@@ -83,6 +86,14 @@ class LocalBroker:
                 bid, ask = (Decimal(str(round(price, 4))) for price in quote[:2])
                 found[ticker] = Quote(ticker, bid, ask, quote[2])
         return found
+
+    def bars(self, tickers: Sequence[str], session: date) -> Mapping[str, Bar]:
+        """Daily bars of a session."""
+        exchange, daily = self._settled(), read_timeframe("1Day")
+        span = (midnight(session), exchange.settled)
+        known = [ticker for ticker in tickers if exchange.market.has(ticker)]
+        each = [bar_of(ticker, raw) for ticker in known for raw in bars(exchange.market, ticker, daily, span, True)]
+        return {bar.ticker: bar for bar in each if bar.session == session}
 
     def submit(self, intent: OrderIntent) -> BrokerOrder:
         """Send an order, once."""

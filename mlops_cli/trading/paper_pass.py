@@ -8,22 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time
 from decimal import Decimal
 
-from mlops_cli.trading.broker import Broker, BrokerUnreachable, OrderRefused, OutcomeUnknown, Quote
+from mlops_cli.trading.broker import Bar, Broker, BrokerUnreachable, OrderRefused, OutcomeUnknown, Quote
 from mlops_cli.trading.ledger import Ledger
 from mlops_cli.trading.pass_report import PassReport, PassSettings
 from mlops_cli.trading.policy import PRICE_GAP, decide
 from mlops_cli.trading.reconcile import Reconciled, reconcile
 from mlops_cli.trading.risk import risk_breach
 from mlops_cli.trading.types import DecisionContext, Holding, OrderIntent, Rules, TradeForecast
-from mlops_cli.trading.window import Window, ask_window, new_york
+from mlops_cli.trading.window import NEW_YORK, Window, ask_window, new_york
 
 __all__ = ["ForecastsOf", "PassReport", "PassSettings", "SessionForecasts", "paper_pass"]
-PATIENCE = timedelta(hours=3)
-"""How long after orders may be sent prices that are late are waited for: a session is decided on once, as a whole."""
+PRICES_UNTIL = time(19, 20)
+"""In New York, on the session's day, half days too: how long late prices are waited for. All is decided at once."""
 LARGEST_GAP = Decimal(str(PRICE_GAP))
+LARGEST_DIFFERENCE = Decimal("0.05")
+"""Between two closes of the same session, broker's and ours: feeds differ by cents, a split or a bad price by more."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ def _halted(ledger: Ledger, state: Reconciled, rules: Rules, settings: PassSetti
 
 def _too_early(given: SessionForecasts, window: Window, now: datetime) -> str:
     """Why to decide later; empty for now. What is decided for a session is not decided again."""
-    until = window.opens + PATIENCE
+    until = datetime.combine(window.session, PRICES_UNTIL, NEW_YORK)
     if given.late and now < until:
         return f"{len(given.late)} models wait for prices of {window.session}; all is decided from {new_york(until)} on"
     if not given.forecasts and (given.late or given.missing):
@@ -154,7 +156,9 @@ def _decide(
     fitting, report.missing = _fitting(given, window)
     prices = {holding.ticker: holding.last_price for holding in state.holdings.values()}
     prices |= {one.ticker: one.last_close for one in fitting}
-    blocked = {**_gaps(broker.quotes(sorted(prices)), prices, state.holdings), **state.blocked}
+    bars = broker.bars(sorted({one.ticker for one in fitting}), window.session)
+    gaps = _gaps(broker.quotes(sorted(prices)), prices, state.holdings)
+    blocked = {**_other_closes(bars, fitting), **gaps, **state.blocked}
     context = DecisionContext(window.target, given.volatilities, ledger.sent_notional(window.target), blocked)
     report.decisions = decide(fitting, state.account, state.holdings, prices, rules, context)
     assert report.now is not None
@@ -171,6 +175,19 @@ def _fitting(given: SessionForecasts, window: Window) -> tuple[list[TradeForecas
         else:
             missing[one.model] = f"its forecast is for {one.target_session}, made on {one.session}"
     return fitting, missing
+
+
+def _other_closes(bars: Mapping[str, Bar], forecasts: Sequence[TradeForecast]) -> dict[str, str]:
+    """Tickers whose close of the session, on which the forecasts were made, is another one at the broker."""
+    others = {}
+    for one in forecasts:
+        theirs = bars[one.ticker].close if one.ticker in bars else one.last_close
+        if abs(theirs - one.last_close) > LARGEST_DIFFERENCE * max(theirs, one.last_close):
+            others[one.ticker] = (
+                f"its close of {one.session} is {theirs:.2f} at the broker and {one.last_close:.2f} here: "
+                "a split that one side does not know of, or bad data"
+            )
+    return others
 
 
 def _gaps(

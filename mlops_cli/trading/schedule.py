@@ -69,7 +69,8 @@ def crontab(job: Job, *, utc: bool = False) -> str:
     state, config = job.root / ".mlops" / "logs" / "rotation.state", rotation_file(job)
     # cron's own PATH lacks the folder that Debian has logrotate in
     rotate = f"5 3 * * *  PATH=$PATH:/usr/sbin {_cron(shlex.join(['logrotate', '--state', str(state), str(config)]))}"
-    lines = [BEGIN.format(root=job.root), *head, *passes, rotate, END.format(root=job.root)]
+    tail = [] if utc else ["# CRON_TZ holds for every line below it: put lines of your own above this block"]
+    lines = [BEGIN.format(root=job.root), *head, *passes, rotate, *tail, END.format(root=job.root)]
     return "\n".join(lines) + "\n"
 
 

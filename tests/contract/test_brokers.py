@@ -258,3 +258,39 @@ def test_b21_hundreds_of_orders_and_fills_of_one_instant_are_all_told(bench):
     assert len({order.id for order in bench.broker.orders_since(LONG_AGO)}) == 510
     assert len({fill.id for fill in bench.broker.activities_since(LONG_AGO).fills}) == 510
     assert bench.broker.positions()["AAPL"].qty == Decimal("5.1")
+
+
+def test_b22_daily_bars_are_of_the_session_asked_for_and_as_far_as_it_has_come(bench):
+    bars = bench.broker.bars(["AAPL", "NOSUCH", "MSFT"], date(2024, 1, 2))
+    assert sorted(bars) == ["AAPL", "MSFT"]
+    table = bench.exchange.market.tables.table("AAPL").loc["2024-01-02"]
+    bar = bars["AAPL"]
+    assert (bar.ticker, bar.session) == ("AAPL", date(2024, 1, 2))
+    seen = [float(price) for price in (bar.open, bar.high, bar.low, bar.close, bar.volume)]
+    assert seen == pytest.approx(list(table[["open", "high", "low", "close", "volume"]]), rel=1e-4)
+    assert bench.broker.bars(["AAPL"], SESSION) == {}, "it has not begun"
+    assert bench.broker.bars([], SESSION) == {}
+    bench.advance("next_open", 60)
+    begun = bench.broker.bars(["AAPL"], SESSION)["AAPL"]
+    bench.advance("next_close", 60)
+    whole = bench.broker.bars(["AAPL"], SESSION)["AAPL"]
+    assert begun.volume < whole.volume
+    assert begun.open == whole.open
+    assert begun.close != whole.close
+    assert bench.broker.bars(["AAPL"], date(2024, 1, 2))["AAPL"] == bar
+
+
+def test_b23_bars_are_in_the_shares_of_now(bench):
+    before = bench.broker.bars(["AAPL", "MSFT"], date(2024, 1, 2))
+    bench.exchange.actions.append(CorporateAction("split", "AAPL", SESSION, Decimal("1.25")))
+    bench.advance("next_open", 60)
+    after = bench.broker.bars(["AAPL", "MSFT"], date(2024, 1, 2))
+    assert after["MSFT"] == before["MSFT"]
+    assert float(after["AAPL"].close) == pytest.approx(float(before["AAPL"].close) / 1.25, abs=1e-3)
+
+
+def test_b24_more_tickers_than_fit_into_a_request_are_all_answered(bench):
+    strangers = [f"ZZ{chr(65 + number // 26)}{chr(65 + number % 26)}" for number in range(250)]
+    asked = [*strangers[:120], "AAPL", *strangers[120:], "MSFT"]
+    assert sorted(bench.broker.quotes(asked)) == ["AAPL", "MSFT"]
+    assert sorted(bench.broker.bars(asked, date(2024, 1, 2))) == ["AAPL", "MSFT"]

@@ -132,6 +132,7 @@ def test_a_pass_from_prices_to_orders_and_again(cli, server):
     dry = cli.mlops("paper-trade", "--dry-run")
     assert dry.returncode == 0, dry.stderr
     assert "dry run" in dry.stdout
+    assert not list((cli.root / ".mlops" / "ledger").glob("*.db")), "a dry run leaves no ledger"
     assert all(not account.orders for account in server.exchange.accounts.values())
     first = cli.mlops("paper-trade", "--json")
     assert first.returncode == 0, first.stderr

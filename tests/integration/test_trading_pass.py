@@ -6,6 +6,7 @@ import json
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import asdict, replace
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 
 from mlops_cli.errors import ConfigError, DataError, ServiceError
 from mlops_cli.trading.broker import BrokerUnreachable, KeysRefused, Quote
-from mlops_cli.trading.ledger_files import open_ledger, read_ledger, team_of_account
+from mlops_cli.trading.ledger_files import claim_account, open_ledger, read_ledger, team_of_account
 from mlops_cli.trading.liquidate import liquidate
 from mlops_cli.trading.paper_pass import SessionForecasts
 from mlops_cli.trading.window import calendar_differences
@@ -144,6 +145,36 @@ def test_an_exchange_that_is_down_stops_the_pass_before_anything_is_written(serv
     assert len(account(server).orders) == 3
 
 
+def test_an_exchange_that_is_down_all_day_costs_that_day_and_nothing_else(server, team):
+    """Every pass that cron has on a day fails; what was sent before is booked, and the next evening goes on."""
+    assert len(team.run().sent) == 3
+    server.sim("POST", "faults", kind="status", status=503, path="/v2")
+    server.advance(to="next_open", seconds=1800)
+    for hours in (0, 7, 1, 2):
+        server.advance(seconds=3600 * hours)
+        with pytest.raises(BrokerUnreachable):
+            team.run()
+    assert team.rows("fills") == []
+    server.advance(to="next_close", seconds=1800)
+    server.clear()
+    report = team.run()
+    assert (report.outcome, report.blocked, report.clean) == ("done", {}, True)
+    assert {row["session"] for row in team.rows("decisions")} == {"2024-01-03", "2024-01-05"}
+    assert booked(team) == (held(server), account(server).cash)
+    assert len(account(server).orders) == len(team.rows("intents"))
+
+
+def test_late_prices_are_waited_for_as_long_on_half_days(tmp_path):
+    with exchange_server(PRICES, start="2024-07-03T17:25:00+00:00") as server:
+        team = PaperTeam(server.url, tmp_path, PRICES)
+        team.forecasts = lambda *_: SessionForecasts([], late={"red-aapl": "its prices end on 2024-07-02"})
+        assert "decided from Wed 2024-07-03 19:20 EDT on" in team.run().text
+        server.advance(seconds=3 * 3600)
+        assert "wait for prices" in team.run().text, "16:25, after three hours of an early close"
+        server.advance(seconds=3 * 3600)
+        assert "nothing is decided" in team.run().text
+
+
 def test_nobody_at_the_address(tmp_path):
     with pytest.raises(BrokerUnreachable, match="does not answer"):
         PaperTeam("http://127.0.0.1:9", tmp_path, PRICES).run()
@@ -247,6 +278,32 @@ def test_a_split_that_the_prices_do_not_know_of_blocks_the_ticker(server, team):
     assert decision.intent is None
     assert not report.clean
     assert report.alerts
+
+
+def test_a_small_split_that_the_prices_do_not_know_of_blocks_the_ticker(server, team):
+    """Five for four: too little for the quote's gap, and plain beside the broker's own close of the session."""
+    team.run()
+    evening(server)
+    server.action("split", "AAPL", "2024-01-04", ratio=1.25)
+    evening(server)
+    report = team.run()
+    assert "a split that one side does not know of" in report.blocked["AAPL"]
+    assert next(one for one in report.decisions if one.ticker == "AAPL").intent is None
+    assert list(report.blocked) == ["AAPL"]
+    assert report.alerts
+
+
+@pytest.mark.parametrize(("close", "blocked"), [("1.04", False), ("0.96", False), ("1.06", True), ("0.94", True)])
+def test_a_close_that_the_broker_does_not_confirm_is_not_traded_on(server, team, close, blocked):
+    told = team.broker.bars(sorted(PRICES), date(2024, 1, 2))
+    told = {ticker: replace(bar, close=bar.close * Decimal(close)) for ticker, bar in told.items()}
+    team.broker.bars = lambda tickers, session: told if session == date(2024, 1, 2) else {}
+    assert bool(team.run().blocked) == blocked
+
+
+def test_a_ticker_without_a_bar_at_the_broker_is_traded_on_its_quote(server, team):
+    team.broker.bars = lambda tickers, session: {}
+    assert team.run().blocked == {}
 
 
 @pytest.mark.parametrize(
@@ -486,6 +543,20 @@ def test_a_ledger_belongs_to_one_account_and_one_team(server, team, tmp_path):
     assert team_of_account(tmp_path, team.broker.account_id(), "red") is None
     sqlite3.connect(tmp_path / "a.db").execute("PRAGMA journal_mode = WAL").connection.close()
     assert team_of_account(tmp_path, team.broker.account_id(), "blue") == "red", "one that a pass has just begun"
+
+
+def test_an_account_is_one_teams_even_where_two_first_passes_begin_at_once(tmp_path):
+    with claim_account(tmp_path, "4f2e", "red"):
+        with (
+            pytest.raises(ServiceError, match="another pass is at work on its account") as raised,
+            claim_account(tmp_path, "4f2e", "blue"),
+        ):
+            pass
+        assert "ALPACA_API_KEY_BLUE" in raised.value.hint
+        with claim_account(tmp_path, "4f2f", "blue"):
+            pass
+    with claim_account(tmp_path, "4f2e", "blue"):
+        pass
 
 
 def test_a_lost_ledger_begins_anew_from_what_the_broker_holds_and_doubles_nothing(server, team):

@@ -83,6 +83,16 @@ def test_a_bad_assignment_leaves_the_file_as_it_was(project, assignment, said):
     assert sorted(path.name for path in project.root.iterdir()) == ["data", "params.yaml", "simulation"]
 
 
+def test_a_scenario_that_is_not_there_is_not_set(project):
+    before = project.params.read_bytes()
+    with pytest.raises(ConfigError, match=r"simulation/nope\.yaml: no such scenario"):
+        set_values(project, ["seed=8", "simulation={scenario: nope}"])
+    assert project.params.read_bytes() == before
+    project.scenario("nope").parent.mkdir(exist_ok=True)
+    project.scenario("nope").write_text("start: 2012-01-01\ndays: 200\n")
+    assert set_values(project, ["simulation.scenario=nope"]) == ["params.yaml: simulation.scenario: demo -> nope"]
+
+
 def test_what_dvc_needs_is_added(tmp_path):
     project = make_project(tmp_path, params="# mine\nsource: {kind: csv}  # files\nsimulation: {}\nperiod:\n")
     assert ensure_complete(project) == [
