@@ -41,8 +41,7 @@ def liquidate(broker: Broker, ledger: Ledger) -> Liquidation:
             broker.cancel(order.id)
             done.cancelled += 1
     state = reconcile(broker, ledger, now, target)
-    own = ledger.names_of(LIQUIDATION)
-    closing = {row["ticker"] for row in ledger.open_orders() if row["client_order_id"] in own}
+    closing = being_closed(ledger)
     over = {row["client_order_id"] for row in ledger.rows("orders") if row["final"]}
     intents = [
         _close(ledger.team, held, target, over) for held in state.holdings.values() if held.ticker not in closing
@@ -63,6 +62,12 @@ def liquidate(broker: Broker, ledger: Ledger) -> Liquidation:
             ledger.record_orders([order], now)
             done.sent.append(intent.client_order_id)
     return done
+
+
+def being_closed(ledger: Ledger) -> set[str]:
+    """Tickers in which an order of a liquidation is still open."""
+    own = ledger.names_of(LIQUIDATION)
+    return {row["ticker"] for row in ledger.open_orders() if row["client_order_id"] in own}
 
 
 def _close(team: str, holding: Holding, target: date, over: Container[str]) -> OrderIntent:

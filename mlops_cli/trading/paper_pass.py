@@ -13,6 +13,7 @@ from decimal import Decimal
 
 from mlops_cli.trading.broker import Bar, Broker, BrokerUnreachable, OrderRefused, OutcomeUnknown, Quote
 from mlops_cli.trading.ledger import Ledger
+from mlops_cli.trading.liquidate import being_closed
 from mlops_cli.trading.pass_report import PassReport, PassSettings
 from mlops_cli.trading.policy import PRICE_GAP, decide
 from mlops_cli.trading.reconcile import Reconciled, reconcile
@@ -158,7 +159,8 @@ def _decide(
     prices |= {one.ticker: one.last_close for one in fitting}
     bars = broker.bars(sorted({one.ticker for one in fitting}), window.session)
     gaps = _gaps(broker.quotes(sorted(prices)), prices, state.holdings)
-    blocked = {**_other_closes(bars, fitting), **gaps, **state.blocked}
+    closing = dict.fromkeys(being_closed(ledger), "a liquidation of it is under way")
+    blocked = {**_other_closes(bars, fitting), **gaps, **closing, **state.blocked}
     context = DecisionContext(window.target, given.volatilities, ledger.sent_notional(window.target), blocked)
     report.decisions = decide(fitting, state.account, state.holdings, prices, rules, context)
     assert report.now is not None

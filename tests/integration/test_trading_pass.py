@@ -480,6 +480,23 @@ def test_liquidation_closes_everything_and_twice_is_once(server, team):
     assert booked(team)[1] == account(server).cash
 
 
+@pytest.mark.parametrize("strength", [0.02, -0.02])
+def test_what_is_being_liquidated_is_not_traded_even_where_the_team_is_resumed_at_once(server, team, strength):
+    team.run()
+    evening(server)
+    with open_ledger(team.ledger_file, "red") as ledger:
+        sent = liquidate(team.broker, ledger).sent
+    orders = set(account(server).orders)
+    team.strength = strength
+    report = team.run()
+    assert report.blocked == dict.fromkeys(PRICES, "a liquidation of it is under way")
+    assert (len(sent), report.sent, set(account(server).orders)) == (3, [], orders)
+    evening(server)
+    report = team.run()
+    assert report.blocked == {}
+    assert len(report.sent) == (3 if strength > 0 else 0)
+
+
 def test_a_clock_that_is_off_moves_the_window_not_the_orders(server, team):
     server.sim("POST", "faults", kind="clock_skew", seconds=300.0)
     report = team.run()
