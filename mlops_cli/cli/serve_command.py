@@ -45,7 +45,8 @@ def serve(
     if smoke:
         _smoke(project, models, keep_going, as_json)
         return
-    from mlops_cli.serving.server import ServeOptions, run_server
+    from mlops_cli.serving.server import run_server
+    from mlops_cli.serving.server_options import ServeOptions
 
     authenticated = _authenticated(project, host, no_auth)
     run_server(ServeOptions(str(project.root), models, host, port, workers, authenticated), say)

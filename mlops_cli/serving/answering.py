@@ -20,10 +20,11 @@ from mlops_cli.errors import bounded
 from mlops_cli.serving.answer_cache import MOST_ROWS, AnswerCache, Kept, Key
 from mlops_cli.serving.answers import Answer, BadInputError, Rows, Rung, UnservableError
 from mlops_cli.serving.architectures import Architecture
-from mlops_cli.serving.catalog import Catalog, ServedModel, ServedVersion
+from mlops_cli.serving.catalog import Catalog, ServedModel
 from mlops_cli.serving.dispatcher import Dispatcher, Outputs, run_alone
 from mlops_cli.serving.load_level import LoadLevel
 from mlops_cli.serving.residence import Residence
+from mlops_cli.serving.served_version import ServedVersion
 from mlops_cli.serving.stacked import LEAST, MOST, Stacked
 from mlops_cli.serving.weight_files import LoadedModel
 from mlops_cli.training.onnx_graph import LARGEST_LOG_RETURN

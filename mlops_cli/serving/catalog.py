@@ -3,34 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import date
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from mlops_cli.serving.answers import IndexEntry, UnknownModelError
-
-if TYPE_CHECKING:
-    from mlops_cli.serving.routes import Route
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ServedVersion:
-    """One finished, whole version of a model: what its manifest says, as far as serving needs it.
-
-    Attributes:
-        sha: sha256 of its graph.
-        small: name of the model of the same branch that answers for it under load.
-    """
-
-    version: str
-    sha: str
-    folder: Path
-    inputs: tuple[str, ...]
-    ticker: str
-    team: str
-    trained_until: date
-    shrinkage: float
-    small: str | None
+from mlops_cli.serving.routes import Route
+from mlops_cli.serving.served_version import ServedVersion
 
 
 @dataclass(frozen=True, slots=True, eq=False)

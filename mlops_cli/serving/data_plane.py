@@ -25,7 +25,7 @@ from mlops_cli.serving.answers import (
     UnservableError,
 )
 from mlops_cli.serving.auto_promotion import AutoPromotion
-from mlops_cli.serving.catalog import Catalog, ServedModel, ServedVersion
+from mlops_cli.serving.catalog import Catalog, ServedModel
 from mlops_cli.serving.collection import Collection
 from mlops_cli.serving.dispatcher import Dispatcher
 from mlops_cli.serving.ensembles import averaged, ensemble_inputs
@@ -34,6 +34,7 @@ from mlops_cli.serving.latest import LatestRows
 from mlops_cli.serving.load_level import LoadLevel
 from mlops_cli.serving.repository import Repository, select
 from mlops_cli.serving.residence import Residence
+from mlops_cli.serving.served_version import ServedVersion
 from mlops_cli.serving.shadow import Shadow
 from mlops_cli.serving.watch import changes, new_tables, touched
 from mlops_cli.serving.weight_files import open_weight_files

@@ -7,9 +7,10 @@ from datetime import date
 from typing import Literal
 
 from mlops_cli.serving.answers import IndexEntry, ModelFacts, UnknownModelError, UnservableError
-from mlops_cli.serving.catalog import Catalog, ServedEnsemble, ServedModel, ServedVersion
+from mlops_cli.serving.catalog import Catalog, ServedEnsemble, ServedModel
 from mlops_cli.serving.ensembles import ensemble_inputs, ensemble_team, ensemble_version
 from mlops_cli.serving.residence import Residence
+from mlops_cli.serving.served_version import ServedVersion
 
 
 def version_of(model: ServedModel, wanted: str | None = None) -> ServedVersion:

@@ -15,9 +15,10 @@ from mlops_cli.errors import ModelError
 from mlops_cli.registry.manifest import GRAPH, MANIFEST, read_manifest
 from mlops_cli.registry.versions import ARCHIVE, Champion, VersionFolder, champion, model_versions
 from mlops_cli.serving.answers import IndexEntry
-from mlops_cli.serving.catalog import Catalog, ServedModel, ServedVersion
+from mlops_cli.serving.catalog import Catalog, ServedModel
 from mlops_cli.serving.ensembles import ensembles
 from mlops_cli.serving.routes import route, side
+from mlops_cli.serving.served_version import ServedVersion
 from mlops_cli.serving.verdicts import verdicts
 from mlops_cli.serving.weight_files import WeightFiles
 

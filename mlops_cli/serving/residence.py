@@ -9,7 +9,7 @@ from concurrent.futures import Executor
 
 from mlops_cli.errors import ModelError
 from mlops_cli.serving.answers import UnservableError
-from mlops_cli.serving.catalog import ServedVersion
+from mlops_cli.serving.served_version import ServedVersion
 from mlops_cli.serving.weight_files import LoadedModel, WeightFiles
 
 

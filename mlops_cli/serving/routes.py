@@ -7,7 +7,7 @@ import itertools
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 
-from mlops_cli.serving.catalog import ServedVersion
+from mlops_cli.serving.served_version import ServedVersion
 
 _GOLDEN = 0.6180339887498949  # its multiples modulo 1 fill [0, 1) evenly from the first on
 

@@ -20,34 +20,19 @@ from pathlib import Path
 from types import FrameType
 
 from mlops_cli.errors import MlopsError, ServiceError, error_with
+from mlops_cli.serving.server_options import (
+    BACKLOG,
+    DRAIN_SECONDS,
+    ServeOptions,
+    failure_note,
+    greeting,
+    ready_mark,
+)
 
-DRAIN_SECONDS = 10
-BACKLOG = 2048
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
 STEADY_SECONDS = 60.0  # a worker that lived so long failed for another reason than the one before
 POLL_SECONDS = 0.1
-
-
-@dataclass(frozen=True)
-class ServeOptions:
-    """What one server is asked to be.
-
-    Attributes:
-        root: the project's folder.
-        models: a path or glob of model folders; None: all of the project's.
-        host: to listen on.
-        port: to listen on; 0: any free one.
-        workers: processes.
-        authenticated: whether callers must bear MLOPS_API_TOKEN.
-    """
-
-    root: str
-    models: str | None
-    host: str
-    port: int
-    workers: int
-    authenticated: bool
 
 
 def run_server(options: ServeOptions, say: Callable[[str], None]) -> None:
@@ -84,12 +69,6 @@ def _listen(host: str, port: int) -> socket.socket:
             "stop what listens there, or take another: mlops serve --port 8081",
         ) from None
     return listener
-
-
-def greeting(options: ServeOptions, listener: socket.socket) -> str:
-    """Where the server is, with the port that was free where 0 was asked for, and what to try first."""
-    host = f"[{options.host}]" if ":" in options.host else options.host
-    return f"serving on http://{host}:{listener.getsockname()[1]} - try /forecasts or /docs"
 
 
 @dataclass
@@ -175,13 +154,3 @@ class _Crew:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-
-
-def ready_mark(notes: Path, worker: int) -> Path:
-    """File that is there once a worker has answered its first readiness question."""
-    return notes / f"ready-{worker}"
-
-
-def failure_note(notes: Path, worker: int) -> Path:
-    """File in which a worker that cannot start says why."""
-    return notes / f"failure-{worker}.json"

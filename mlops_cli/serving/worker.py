@@ -26,7 +26,7 @@ from mlops_cli.serving.answers import DataPlane
 from mlops_cli.serving.app import build
 from mlops_cli.serving.front import App
 from mlops_cli.serving.notes import Notes, keep_in_step
-from mlops_cli.serving.server import (
+from mlops_cli.serving.server_options import (
     BACKLOG,
     DRAIN_SECONDS,
     ServeOptions,

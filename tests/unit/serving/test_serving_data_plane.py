@@ -25,9 +25,9 @@ from mlops_cli.registry.predict import Model
 from mlops_cli.registry.store import install
 from mlops_cli.registry.versions import Champion, model_versions, write_champion
 from mlops_cli.serving.answers import Answer, BadInputError, OverloadedError, Query, UnknownModelError, UnservableError
-from mlops_cli.serving.catalog import ServedVersion
 from mlops_cli.serving.data_plane import ServingDataPlane
 from mlops_cli.serving.residence import Residence
+from mlops_cli.serving.served_version import ServedVersion
 from mlops_cli.serving.weight_files import WeightFiles
 from tests.fakes.model_folders import manifest_of
 from tests.fakes.served_projects import BRANCH, COLUMNS, install_model, mlp_graph, served_project
@@ -564,17 +564,30 @@ def test_a_flood_climbs_the_steps_and_all_is_well_again_by_itself(tmp_path: Path
     steps = {
         "smaller_model": {"enter_ms": 4, "leave_ms": 2},
         "cached_answer": {"enter_ms": 12, "leave_ms": 8},
-        "delayed_answer": {"enter_ms": 15, "leave_ms": 12, "queue": 400, "deadline_ms": 2000},
+        "delayed_answer": {"enter_ms": 15, "leave_ms": 12, "queue": 200, "deadline_ms": 2000},
     }
 
     async def work(plane: ServingDataPlane) -> None:
         rungs: Counter[str] = Counter()
-        until = asyncio.get_running_loop().time() + 20
+        until = asyncio.get_running_loop().time() + 90
+        crowd = 50
+
+        def missing() -> bool:
+            return not {"full", "small", "cached", "delayed", "refused"} <= rungs.keys()
+
+        async def swell() -> None:
+            nonlocal crowd
+            while missing():  # from few to many, again and again: which crowd brings which step depends on the machine
+                await asyncio.sleep(0.1)
+                crowd = int(crowd * 1.3) if crowd < 2000 else 50
 
         async def keep_asking(seed: int) -> None:
             random = np.random.default_rng(seed)
-            while not {"full", "small", "cached", "delayed", "refused"} <= rungs.keys():
+            while missing():
                 assert asyncio.get_running_loop().time() < until, rungs
+                if seed > crowd:
+                    await asyncio.sleep(0.05)
+                    continue
                 rows = ROWS if random.random() < 0.2 else random.standard_normal(ROWS.shape).astype(np.float32)
                 try:
                     answer = await plane.infer(Query("red-a", rows))
@@ -584,7 +597,7 @@ def test_a_flood_climbs_the_steps_and_all_is_well_again_by_itself(tmp_path: Path
                 await asyncio.sleep(0)
 
         await ask(plane, "red-a")
-        await asyncio.gather(*[keep_asking(seed) for seed in range(1500)])
+        await asyncio.gather(swell(), *[keep_asking(seed) for seed in range(2000)])
         await eventually(lambda: plane.measures()["level"] == 0)
         assert (await plane.infer(Query("red-a", ROWS + 9))).rung == "full"
         assert plane.measures()["queued"] == 0

@@ -18,10 +18,10 @@ from mlops_cli.registry.manifest import GRAPH, file_hashes
 from mlops_cli.serving import dispatcher as dispatching
 from mlops_cli.serving.answer_cache import AnswerCache, Kept
 from mlops_cli.serving.answers import OverloadedError, UnservableError
-from mlops_cli.serving.catalog import ServedVersion
 from mlops_cli.serving.dispatcher import Dispatcher
 from mlops_cli.serving.load_level import LoadLevel
 from mlops_cli.serving.routes import route, side
+from mlops_cli.serving.served_version import ServedVersion
 from mlops_cli.serving.weight_files import LoadedModel, WeightFiles
 from tests.fakes.served_projects import COLUMNS, mlp_graph
 

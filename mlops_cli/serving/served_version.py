@@ -1,0 +1,27 @@
+"""A version of a model as serving sees it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ServedVersion:
+    """One finished, whole version of a model: what its manifest says, as far as serving needs it.
+
+    Attributes:
+        sha: sha256 of its graph.
+        small: name of the model of the same branch that answers for it under load.
+    """
+
+    version: str
+    sha: str
+    folder: Path
+    inputs: tuple[str, ...]
+    ticker: str
+    team: str
+    trained_until: date
+    shrinkage: float
+    small: str | None
