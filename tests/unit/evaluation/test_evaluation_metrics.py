@@ -110,7 +110,7 @@ def test_input_is_left_alone() -> None:
     pd.testing.assert_frame_equal(frame, before)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10_000), st.floats(0.0, 1.0))
 def test_shrinkage_cannot_change_direction(seed: int, factor: float) -> None:
     returns, raw = market_returns(2, 12, seed), noise(2, 12, seed)
@@ -119,7 +119,7 @@ def test_shrinkage_cannot_change_direction(seed: int, factor: float) -> None:
     pd.testing.assert_frame_equal(one[columns], other[columns])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10_000))
 def test_the_opposite_calls_are_right_when_these_are_wrong(seed: int) -> None:
     returns, raw = market_returns(2, 12, seed), noise(2, 12, seed)
@@ -128,7 +128,7 @@ def test_the_opposite_calls_are_right_when_these_are_wrong(seed: int) -> None:
     assert one["direction_calls"].tolist() == other["direction_calls"].tolist()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10_000), st.floats(0.01, 1000))
 def test_skill_knows_no_currency(seed: int, rate: float) -> None:
     frame = check_forecasts(forecast_frame(market_returns(2, 12, seed), noise(2, 12, seed)))

@@ -78,7 +78,7 @@ def test_pesaran_timmermann_by_hand() -> None:
     assert pesaran_timmermann_p(actual, forecast) == pytest.approx(2 * stats.norm.sf(statistic), abs=1e-12)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10_000), st.integers(MIN_SESSIONS, 80), st.booleans())
 def test_pesaran_timmermann_is_undefined_for_one_sided_series(seed: int, size: int, up: bool) -> None:
     random = np.random.default_rng(seed)
@@ -107,7 +107,7 @@ def test_false_discovery_of_one_test_and_of_none() -> None:
     assert false_discovery(pd.Series([np.nan, np.nan])).isna().all()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
 def test_looking_more_often_never_makes_a_p_smaller(p: list[float]) -> None:
     adjusted = false_discovery(pd.Series(p))

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -138,9 +138,7 @@ class AnyDay(RuleBasedStateMachine):
             assert account.reserved >= 0
 
 
-AnyDay.TestCase.settings = settings(
-    max_examples=40, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+AnyDay.TestCase.settings = settings(max_examples=40, stateful_step_count=40)
 TestAnyDay = AnyDay.TestCase
 
 

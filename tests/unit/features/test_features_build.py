@@ -51,7 +51,7 @@ def build(prices: pd.DataFrame, spec: FeatureSpec = SPEC, target: Target = "log_
     return build_features(prices, spec, target, SESSIONS, "ACME")
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(spec=specs, target=targets, seed=st.integers(0, 1000), halts=st.integers(0, 20), awkward=st.booleans())
 def test_form_of_the_table(spec: FeatureSpec, target: Target, seed: int, halts: int, awkward: bool) -> None:
     prices = random_prices(250, seed, halts=halts, awkward=awkward)
@@ -142,7 +142,7 @@ def test_history_is_oldest_first_and_ends_today() -> None:
         np.testing.assert_array_equal(table[name].to_numpy()[age:], table["return_1"].to_numpy()[: len(table) - age])
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(factor=st.sampled_from([10.0]) | st.floats(1e-3, 1e3), seed=st.integers(0, 1000), awkward=st.booleans())
 def test_the_unit_of_the_price_changes_nothing(factor: float, seed: int, awkward: bool) -> None:
     prices = random_prices(200, seed, awkward=awkward)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.fakes.price_tables import random_prices, xnys_sessions
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(sessions=st.integers(3, 300), seed=st.integers(0, 2**32), awkward=st.booleans())
 def test_every_table_is_valid(sessions: int, seed: int, awkward: bool) -> None:
     table = random_prices(sessions, seed, awkward=awkward)

@@ -77,7 +77,7 @@ def futures(draw: st.DrawFn) -> tuple[pd.DataFrame, pd.Timestamp, pd.DataFrame]:
     return prices, day, other.assign(**{name: other[name] * factor for name in PRICES})
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(case=futures(), target=st.sampled_from(("log_return", "close")))
 def test_no_look_ahead(case: tuple[pd.DataFrame, pd.Timestamp, pd.DataFrame], target: Target) -> None:
     assert_blind_to_the_future(features_of(target), *case)
@@ -145,7 +145,7 @@ def test_the_check_lets_an_honest_column_pass() -> None:
     assert_blind_to_the_future(honest, prices, DAY, random_prices(ROWS, seed=4))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 10_000),
     row=st.integers(FIRST, ROWS - 2),

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlops_cli.errors import DataError
@@ -268,7 +268,7 @@ def dirtied(seed: int, faults: list) -> pd.DataFrame:
 
 
 @given(seed=st.integers(0, 1000), faults=dirt)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 def test_cleaning_is_idempotent(seed, faults):
     once, _ = clean(dirtied(seed, faults), "T", SESSIONS)
     twice, repairs = clean(once, "T", SESSIONS)
@@ -277,7 +277,7 @@ def test_cleaning_is_idempotent(seed, faults):
 
 
 @given(seed=st.integers(0, 1000), faults=dirt, order=st.randoms(use_true_random=False), again=st.integers(0, 59))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 def test_shuffled_and_repeated_rows_give_the_same_table(seed, faults, order, again):
     # rows without an adjusted close take the factor of a neighbour, which is well defined for one row per session only
     raw = dirtied(seed, [fault for fault in faults if fault[1] != "adj_close"])
@@ -289,7 +289,7 @@ def test_shuffled_and_repeated_rows_give_the_same_table(seed, faults, order, aga
 
 
 @given(seed=st.integers(0, 1000), faults=dirt)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 def test_whatever_comes_out_fulfils_the_contract_and_every_loss_is_counted(seed, faults):
     raw = dirtied(seed, faults)
     table, repairs = clean(raw, "T", SESSIONS)

@@ -40,7 +40,7 @@ manifests = st.builds(
 
 
 @given(manifests)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, manifest):
     folder = tmp_path_factory.mktemp("model")
     manifest.write(folder)

@@ -200,7 +200,7 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(inputs=json_values, outputs=json_values, parameters=json_values, binary=st.none() | st.binary(max_size=30))
 def test_no_request_is_met_with_anything_but_rows_or_a_refusal(
     inputs: Any, outputs: Any, parameters: Any, binary: bytes | None

@@ -172,7 +172,7 @@ def test_a_forecast_is_the_same_on_the_evening_it_is_made(model: Model):
 
 
 @given(cut=st.integers(60, 118), seed=st.integers(0, 50), halts=st.integers(0, 10))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_cutting_the_data_off_leaves_earlier_forecasts_as_they_were(
     tmp_path_factory: pytest.TempPathFactory, cut: int, seed: int, halts: int
 ):

@@ -292,7 +292,7 @@ STOCKS = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(rules=RULES, stocks=STOCKS, cash=st.decimals("-20000", "200000", places=2), power=st.integers(0, 400_000))
 def test_the_hard_constraints_hold_whatever_comes(rules: Rules, stocks: list, cash: Decimal, power: int):
     if rules.positions == "long_only":

@@ -115,7 +115,7 @@ def groups(draw: st.DrawFn) -> list[ValidationForecasts]:
 
 
 @given(groups())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_the_choice_never_loses_to_naive_on_its_own_rows(group: list[ValidationForecasts]):
     chosen = choose_shrinkage(group)
     assert 0.0 <= chosen <= 1.0
@@ -125,7 +125,7 @@ def test_the_choice_never_loses_to_naive_on_its_own_rows(group: list[ValidationF
 
 
 @given(groups(), st.randoms())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_the_order_of_a_group_does_not_change_what_is_gained(group: list[ValidationForecasts], random):
     shuffled = list(group)
     random.shuffle(shuffled)

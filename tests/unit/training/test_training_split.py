@@ -101,7 +101,7 @@ def test_no_rows_at_all_are_a_short_history_too():
     validation=st.integers(20, 300),
     missing=st.sets(st.integers(0, 59), max_size=30),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_every_row_is_train_or_validation_or_unseen(rows: int, start: int, validation: int, missing: set[int]):
     table = table_of(rows, tuple(missing))
     first_hidden = day(0) + timedelta(days=start)

@@ -42,7 +42,7 @@ jobs = st.builds(
 
 
 @given(jobs)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_a_job_arrives_as_it_was_sent_in_one_line(job: TrainJob):
     line = job_to_json(job)
     assert "\n" not in line
