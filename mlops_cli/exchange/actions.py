@@ -3,41 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mlops_cli.exchange.activities import booking
 from mlops_cli.exchange.matching import to_price
-from mlops_cli.exchange.model import SHARE, TICK, ZERO, Account, Order, refused
+from mlops_cli.exchange.model import SHARE, TICK, ZERO, Account, CorporateAction, Order, refused
+from mlops_cli.exchange.state import State
 from mlops_cli.exchange.tickets import number
-
-if TYPE_CHECKING:
-    from mlops_cli.exchange.engine import Exchange
 
 CENT = Decimal("0.01")
 LEAST = {"split": Decimal("0.001"), "dividend": Decimal("0.000001"), "delisting": Decimal("0.0001")}
 MOST = {"split": Decimal(1000), "dividend": Decimal(1_000_000), "delisting": Decimal(1_000_000)}
-
-
-@dataclass(frozen=True, slots=True)
-class CorporateAction:
-    """Something a company does.
-
-    Attributes:
-        kind: "split", "dividend" or "delisting".
-        day: ex-day, or the first day without trade.
-        value: new shares for an old one; USD a share; USD paid for a share of a delisted company, None for its last
-            price.
-        closes_positions: whether those of a delisted company are paid out.
-    """
-
-    kind: str
-    symbol: str
-    day: date
-    value: Decimal | None = None
-    closes_positions: bool = True
 
 
 def read_action(body: Mapping[str, Any]) -> CorporateAction:
@@ -62,36 +40,36 @@ def read_action(body: Mapping[str, Any]) -> CorporateAction:
     return CorporateAction(kind, symbol, day, value, body.get("close_positions", True) is True)
 
 
-def apply(exchange: Exchange, action: CorporateAction, day: date) -> None:
+def apply(state: State, action: CorporateAction, day: date) -> None:
     """Carry an action out, before the opening of a day."""
     match action.kind:
         case "split":
             assert action.value is not None
-            exchange.market.split(action.symbol, day, float(action.value))
-            for account in exchange.accounts.values():
-                _split(exchange, account, action.symbol, action.value)
+            state.market.split(action.symbol, day, float(action.value))
+            for account in state.accounts.values():
+                _split(state, account, action.symbol, action.value)
         case "dividend":
             assert action.value is not None
-            for account in exchange.accounts.values():
-                _pay(exchange, account, action.symbol, action.value, "DIV")
+            for account in state.accounts.values():
+                _pay(state, account, action.symbol, action.value, "DIV")
         case _:
-            last = exchange.market.close_before(action.symbol, day)
+            last = state.market.close_before(action.symbol, day)
             price = action.value if action.value is not None else to_price(last or 0.0)
-            exchange.market.delisted[action.symbol] = day
-            for account in exchange.accounts.values():
-                _delist(exchange, account, action, price)
+            state.market.delisted[action.symbol] = day
+            for account in state.accounts.values():
+                _delist(state, account, action, price)
 
 
-def _split(exchange: Exchange, account: Account, symbol: str, ratio: Decimal) -> None:
+def _split(state: State, account: Account, symbol: str, ratio: Decimal) -> None:
     for order in [o for o in account.open_in(symbol) if o.qty is not None]:
         _split_order(order, ratio)
-        exchange.changed(order)
+        state.changed(order)
     held = account.positions.get(symbol)
     if held is None:
         return
     held.qty = (held.qty * ratio).quantize(SHARE)
     held.average_price /= ratio
-    exchange.record(account, booking(account, "SPLIT", exchange.settled, ZERO, held))
+    state.record(account, booking(account, "SPLIT", state.settled, ZERO, held))
 
 
 def _split_order(order: Order, ratio: Decimal) -> None:
@@ -104,18 +82,18 @@ def _split_order(order: Order, ratio: Decimal) -> None:
             setattr(order, name, max(TICK, (price / ratio).quantize(CENT if price / ratio >= 1 else TICK)))
 
 
-def _pay(exchange: Exchange, account: Account, symbol: str, price: Decimal, kind: str) -> None:
+def _pay(state: State, account: Account, symbol: str, price: Decimal, kind: str) -> None:
     held = account.positions.get(symbol)
     if held is not None:
         amount = (held.qty * price).quantize(CENT)
         account.cash += amount
-        exchange.record(account, booking(account, kind, exchange.settled, amount, held))
+        state.record(account, booking(account, kind, state.settled, amount, held))
 
 
-def _delist(exchange: Exchange, account: Account, action: CorporateAction, price: Decimal) -> None:
+def _delist(state: State, account: Account, action: CorporateAction, price: Decimal) -> None:
     for order in account.open_in(action.symbol):
-        exchange.cancel(account, order.id)
+        state.end(account, order, "canceled", state.settled)
     if action.closes_positions:
-        _pay(exchange, account, action.symbol, price, "REORG")
+        _pay(state, account, action.symbol, price, "REORG")
         account.positions.pop(action.symbol, None)
-        exchange.changed(account)
+        state.changed(account)

@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from datetime import date, datetime, timedelta
-from decimal import Decimal
+from datetime import timedelta
 from uuid import uuid4
 
-from mlops_cli.exchange import books
-from mlops_cli.exchange.actions import CorporateAction, apply
+from mlops_cli.exchange.actions import apply
 from mlops_cli.exchange.clock import Clock
 from mlops_cli.exchange.entry import admit, expiry
-from mlops_cli.exchange.faults import Faults
 from mlops_cli.exchange.floor import match_orders
-from mlops_cli.exchange.hours import Hours, Session, local
+from mlops_cli.exchange.hours import Session
 from mlops_cli.exchange.market import Market
-from mlops_cli.exchange.matching import quote, to_price
 from mlops_cli.exchange.model import (
-    ZERO,
     Account,
-    Activity,
     Order,
     RefusedError,
     Rules,
@@ -28,38 +22,24 @@ from mlops_cli.exchange.model import (
     refused,
     unprocessable,
 )
+from mlops_cli.exchange.state import State
 from mlops_cli.exchange.store import Store
 from mlops_cli.exchange.tickets import Ticket, check
 
 
-class Exchange:
-    """A paper exchange. Call `settle` before anything else: it lets happen what time has brought since the last call.
-
-    Attributes:
-        settled: up to when everything has happened.
-        taken: shares of this session's volume that are gone, by account and symbol.
-        actions: corporate actions still to come.
-    """
+class Exchange(State):
+    """A paper exchange. Call `settle` before anything else: it lets happen what time has brought since."""
 
     def __init__(self, market: Market, clock: Clock, rules: Rules | None = None, store: Store | None = None) -> None:
-        self.market = market
-        self.hours: Hours = market.hours
-        self.clock = clock
-        self.rules = rules or Rules()
-        self.faults = Faults()
-        self.accounts: dict[str, Account] = {}
-        self.actions: list[CorporateAction] = []
-        self.settled = clock.now()
+        super().__init__(market, clock, rules or Rules())
         self._store = store
         self._sequence = 0
-        self._prices: dict[str, Decimal] = {}
         self._fresh: list[tuple[Account, Order]] = []
-        self.taken: dict[tuple[str, str], Decimal] = {}
         self._doomed: set[str] = set()
         if store is not None:
             store.load(self)
             self._sequence = sum(len(account.orders) for account in self.accounts.values())
-            self._fresh = [pair for pair in self._everybody() if pair[1].status == "pending_new"]
+            self._fresh = [pair for pair in self.open_orders() if pair[1].status == "pending_new"]
 
     # accounts
 
@@ -78,31 +58,6 @@ class Exchange:
         if known is None or not hmac.compare_digest(known.secret_hash, digest):
             raise RefusedError(401, 40110000, "request is not authorized")
         return known
-
-    def price(self, symbol: str) -> Decimal:
-        """The last price; zero where there never was one."""
-        known = self._prices.get(symbol)
-        if known is None:
-            last = self.market.price(symbol, self.settled)
-            known = self._prices[symbol] = ZERO if last is None else to_price(last[0])
-        return known
-
-    def quote(self, symbol: str) -> tuple[float, float, datetime] | None:
-        """Bid, ask, and when they were made."""
-        stale = self.faults.standing("stale_quotes", symbol)
-        at = self.settled if stale is None else min(stale.since, self.settled)
-        last = self.market.price(symbol, at)
-        return None if last is None else (*quote(last[0], self.rules, self.widening(symbol)), last[1])
-
-    def worth(self, account: Account) -> books.Worth:
-        """What an account is worth now."""
-        return books.worth(account, self.price)
-
-    def last_equity(self, account: Account) -> tuple[date | None, Decimal]:
-        """Equity at the close of the last session before today, and its day."""
-        today = local(self.settled).date()
-        day = max((day for day in account.equity if day < today), default=None)
-        return day, account.base_value if day is None else account.equity[day]
 
     # orders
 
@@ -193,47 +148,28 @@ class Exchange:
             if session is None:
                 coming = self.hours.next_open(self.settled)
                 if not self.settled < coming.opens <= now:
-                    self._pass(now)
+                    self.move_to(now)
                     break
-                self._pass(coming.opens)
+                self.move_to(coming.opens)
                 self._open(coming)
             else:
                 until = min(now, session.closes)
                 span = (session.share(self.settled), session.share(until))
-                self._pass(until)
-                match_orders(self, session, span, self._everybody())
+                self.move_to(until)
+                match_orders(self, session, span, self.open_orders())
                 if until == session.closes:
                     self._close(session)
-
-    def record(self, account: Account, activity: Activity) -> None:
-        """Add an entry to an account's history."""
-        account.activities.append(activity)
-        self.changed(account)
-        self.changed(activity)
-
-    def changed(self, thing: Account | Order | Activity) -> None:
-        """To be written with the next commit."""
-        if self._store is not None:
-            self._store.note(thing)
 
     def commit(self) -> None:
         """Write down what has changed."""
         if self._store is not None:
             self._store.commit(self)
+        self.unwritten.clear()
 
     def close(self) -> None:
         """Release the database."""
         if self._store is not None:
             self._store.close()
-
-    def widening(self, symbol: str) -> float:
-        """Factor on the spread."""
-        wide = self.faults.standing("wide_spread", symbol)
-        return 1.0 if wide is None else wide.factor
-
-    def _pass(self, now: datetime) -> None:
-        self.settled = now
-        self._prices.clear()
 
     def _match_fresh(self) -> None:
         if not self._fresh:
@@ -255,39 +191,27 @@ class Exchange:
             if order.is_open and order.time_in_force in ("ioc", "fok"):
                 self.end(account, order, "canceled", self.settled)
 
-    def _everybody(self) -> list[tuple[Account, Order]]:
-        return [(account, order) for account in self.accounts.values() for order in account.open_orders.values()]
-
     def _open(self, session: Session) -> None:
         self.taken.clear()
         due = [action for action in self.actions if action.day <= session.day]
         self.actions = [action for action in self.actions if action.day > session.day]
         for action in due:
             apply(self, action, session.day)
-        self._prices.clear()
+        self.forget_prices()
         for account in self.accounts.values():
             for order in [*account.open_orders.values()]:
                 if order.status == "accepted":
                     order.status, order.updated_at = "new", self.settled
                     self.changed(order)
-        match_orders(self, session, (0.0, 0.0), self._everybody())
-        for account, order in self._everybody():
+        match_orders(self, session, (0.0, 0.0), self.open_orders())
+        for account, order in self.open_orders():
             if order.time_in_force == "opg":
                 self.end(account, order, "canceled", self.settled)
 
     def _close(self, session: Session) -> None:
-        for account, order in self._everybody():
+        for account, order in self.open_orders():
             if order.expires_at <= session.closes:
                 self.end(account, order, "expired", session.closes)
         for account in self.accounts.values():
             account.equity[session.day] = self.worth(account).equity
             self.changed(account)
-
-    def end(self, account: Account, order: Order, status: str, at: datetime) -> None:
-        """An order is over."""
-        order.status, order.updated_at = status, at
-        stamp = {"canceled": "canceled_at", "expired": "expired_at", "rejected": "failed_at", "replaced": "replaced_at"}
-        if status in stamp:
-            setattr(order, stamp[status], at)
-        account.shut(order)
-        self.changed(order)

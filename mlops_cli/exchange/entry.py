@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime, time, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING
 
 from mlops_cli.exchange import books
 from mlops_cli.exchange.hours import Hours, local
 from mlops_cli.exchange.matching import to_price
 from mlops_cli.exchange.model import Account, Order, forbidden, unprocessable
+from mlops_cli.exchange.state import State
 from mlops_cli.exchange.tickets import Ticket
-
-if TYPE_CHECKING:
-    from mlops_cli.exchange.engine import Exchange
 
 GOOD_TILL_CANCELED = timedelta(days=90)
 AUCTION_CLOSED_UNTIL = time(19, 0)
@@ -31,7 +28,7 @@ def expiry(time_in_force: str, hours: Hours, now: datetime) -> datetime:
     return current.closes
 
 
-def admit(exchange: Exchange, account: Account, order: Order, ticket: Ticket) -> None:
+def admit(state: State, account: Account, order: Order, ticket: Ticket) -> None:
     """Check an order against everything but itself, and say whether it opens or closes a position.
 
     Raises:
@@ -39,24 +36,24 @@ def admit(exchange: Exchange, account: Account, order: Order, ticket: Ticket) ->
     """
     if account.configurations["suspend_trade"]:
         raise forbidden("new orders are rejected by user request")
-    if not exchange.market.has(order.symbol):
+    if not state.market.has(order.symbol):
         raise unprocessable(f'asset "{order.symbol}" not found')
-    if not exchange.market.listed(order.symbol, exchange.settled):
+    if not state.market.listed(order.symbol, state.settled):
         raise unprocessable(f'asset "{order.symbol}" is not active')
     if ticket.fractional and not account.configurations["fractional_trading"]:
         raise forbidden("fractional trading is not enabled for this account")
-    _check_hour(exchange.hours, order, exchange.settled)
-    ask = to_price((exchange.quote(order.symbol) or (0.0, 0.0, None))[1])
+    _check_hour(state.hours, order, state.settled)
+    ask = to_price((state.quote(order.symbol) or (0.0, 0.0, None))[1])
     shares = order.qty if order.qty is not None else order.left(ask)
     books.check_shares(account, order, shares)
     position = account.positions.get(order.symbol)
     closes = position is not None and position.qty * order.sign < 0
     order.position_intent = f"{order.side}_to_{'close' if closes else 'open'}"
     if order.side == "sell" and not closes:
-        _check_short(exchange, account, ticket)
+        _check_short(state, account, ticket)
     _check_wash_trade(account, order)
     if not closes:
-        power = exchange.worth(account).buying_power
+        power = state.worth(account).buying_power
         order.reserve = books.cost(order, ask)
         if order.reserve > power:
             raise forbidden("insufficient buying power", buying_power=f"{power:.2f}", cost_basis=f"{order.reserve:.2f}")
@@ -75,8 +72,8 @@ def _check_hour(hours: Hours, order: Order, now: datetime) -> None:
         raise unprocessable("cls orders are not accepted within 10 minutes of the close and before 7:00pm")
 
 
-def _check_short(exchange: Exchange, account: Account, ticket: Ticket) -> None:
-    worth = exchange.worth(account)
+def _check_short(state: State, account: Account, ticket: Ticket) -> None:
+    worth = state.worth(account)
     if account.configurations["no_shorting"] or worth.multiplier == 1 or worth.equity < LEAST_EQUITY_TO_SHORT:
         raise forbidden("account is not allowed to short")
     if ticket.fractional:

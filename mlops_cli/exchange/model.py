@@ -212,3 +212,22 @@ class Account:
     def open_in(self, symbol: str, *sides: str) -> list[Order]:
         """The open orders in a symbol, of one side or both."""
         return [order for side in sides or ("buy", "sell") for order in self.book.get((symbol, side), {}).values()]
+
+
+@dataclass(frozen=True, slots=True)
+class CorporateAction:
+    """Something a company does.
+
+    Attributes:
+        kind: "split", "dividend" or "delisting".
+        day: ex-day, or the first day without trade.
+        value: new shares for an old one; USD a share; USD paid for a share of a delisted company, None for its last
+            price.
+        closes_positions: whether those of a delisted company are paid out.
+    """
+
+    kind: str
+    symbol: str
+    day: date
+    value: Decimal | None = None
+    closes_positions: bool = True

@@ -8,16 +8,13 @@ from dataclasses import fields
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 
 from mlops_cli.errors import ConfigError
-from mlops_cli.exchange.actions import CorporateAction
-from mlops_cli.exchange.model import Account, Activity, Order, Position, Rules
-
-if TYPE_CHECKING:
-    from mlops_cli.exchange.engine import Exchange
+from mlops_cli.exchange.model import Account, Activity, CorporateAction, Order, Position, Rules
+from mlops_cli.exchange.state import State
 
 VERSION = 1
 CLOCKS_DIFFER = timedelta(hours=1)  # a clock that was put right is no mistake: time then waits
@@ -52,24 +49,19 @@ class Store:
             raise ConfigError(f"{path}: no database of the exchange: {error}", "give another --database") from error
         if found not in (0, VERSION):
             raise ConfigError(f"{path}: made by another version of the exchange", "give another --database")
-        self._changed: dict[str, Account | Order | Activity] = {}
         self._world = b""
         self._settled: datetime | None = None
 
-    def note(self, thing: Account | Order | Activity) -> None:
-        """Something is new or has changed."""
-        self._changed[thing.id] = thing
-
-    def commit(self, exchange: Exchange) -> None:
+    def commit(self, state: State) -> None:
         """Write down what has changed, all of it or nothing."""
-        market = exchange.market
-        world = {"splits": market.splits, "delisted": market.delisted, "actions": exchange.actions}
-        body = dump({**world, "rules": exchange.rules, "standing": exchange.clock.standing})
-        if not self._changed and body == self._world:
+        market = state.market
+        world = {"splits": market.splits, "delisted": market.delisted, "actions": state.actions}
+        body = dump({**world, "rules": state.rules, "standing": state.clock.standing})
+        if not state.unwritten and body == self._world:
             return
         run = self._database.execute
         run("BEGIN")
-        for thing in self._changed.values():
+        for thing in state.unwritten.values():
             match thing:
                 case Account():
                     values = {f.name: getattr(thing, f.name) for f in fields(thing) if f.name not in _KEPT_APART}
@@ -80,13 +72,12 @@ class Store:
                     run("REPLACE INTO activities VALUES (?, ?, ?)", (thing.id, thing.account, dump(thing)))
         if body != self._world:
             run("REPLACE INTO world VALUES ('market', ?)", (body,))
-        if exchange.settled != self._settled:
-            run("REPLACE INTO world VALUES ('settled', ?)", (dump(exchange.settled),))
+        if state.settled != self._settled:
+            run("REPLACE INTO world VALUES ('settled', ?)", (dump(state.settled),))
         run("COMMIT")
-        self._changed.clear()
-        self._world, self._settled = body, exchange.settled
+        self._world, self._settled = body, state.settled
 
-    def load(self, exchange: Exchange) -> None:
+    def load(self, state: State) -> None:
         """Take up where the last exchange on this file ended.
 
         Raises:
@@ -94,7 +85,7 @@ class Store:
         """
         rows = self._database.execute
         accounts = {row[0]: read_account(orjson.loads(row[1])) for row in rows("SELECT id, body FROM accounts")}
-        exchange.accounts.update({account.key: account for account in accounts.values()})
+        state.accounts.update({account.key: account for account in accounts.values()})
         orders = [read(Order, orjson.loads(body)) for (body,) in rows("SELECT body FROM orders")]
         for order in sorted(orders, key=lambda order: order.sequence):
             accounts[order.account].add(order)
@@ -103,29 +94,29 @@ class Store:
             accounts[activity.account].activities.append(activity)
         world = {name: orjson.loads(body) for name, body in rows("SELECT name, body FROM world")}
         if world:
-            _take_up(exchange, world)
+            _take_up(state, world)
 
     def close(self) -> None:
         """Release the file."""
         self._database.close()
 
 
-def _take_up(exchange: Exchange, world: Mapping[str, Any]) -> None:
+def _take_up(state: State, world: Mapping[str, Any]) -> None:
     market = world["market"]
-    exchange.settled = datetime.fromisoformat(world["settled"])
-    exchange.rules = Rules(**market["rules"])
-    exchange.actions = [read(CorporateAction, action) for action in market["actions"]]
+    state.settled = datetime.fromisoformat(world["settled"])
+    state.rules = Rules(**market["rules"])
+    state.actions = [read(CorporateAction, action) for action in market["actions"]]
     for symbol, splits in market["splits"].items():
         for day, ratio in splits:
-            exchange.market.split(symbol, date.fromisoformat(day), ratio)
-    exchange.market.delisted.update({s: date.fromisoformat(day) for s, day in market["delisted"].items()})
+            state.market.split(symbol, date.fromisoformat(day), ratio)
+    state.market.delisted.update({s: date.fromisoformat(day) for s, day in market["delisted"].items()})
     standing = market["standing"]
-    if standing is not None and exchange.clock.standing is not None:
-        exchange.clock.standing = max(exchange.clock.standing, datetime.fromisoformat(standing))
-    now = exchange.clock.now()
-    if now < exchange.settled - CLOCKS_DIFFER:
+    if standing is not None and state.clock.standing is not None:
+        state.clock.standing = max(state.clock.standing, datetime.fromisoformat(standing))
+    now = state.clock.now()
+    if now < state.settled - CLOCKS_DIFFER:
         raise ConfigError(
-            f"the exchange's database has lived until {exchange.settled.isoformat()}, which is after {now.isoformat()}",
+            f"the exchange's database has lived until {state.settled.isoformat()}, which is after {now.isoformat()}",
             "give another --database, or a later --replay",
         )
 

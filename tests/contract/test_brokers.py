@@ -10,9 +10,9 @@ from decimal import Decimal
 
 import pytest
 
-from mlops_cli.exchange.actions import CorporateAction
 from mlops_cli.exchange.clock import target
 from mlops_cli.exchange.engine import Exchange
+from mlops_cli.exchange.model import CorporateAction
 from mlops_cli.trading.alpaca_broker import AlpacaAccess, AlpacaBroker
 from mlops_cli.trading.alpaca_client import Patience
 from mlops_cli.trading.broker import Broker, KeysRefused, OrderRefused
