@@ -113,7 +113,7 @@ class Budgets:
         )
 
     def take(self, position: Position, lots: int, rules: Rules) -> None:
-        """Take an order's money out. Sales by limit order bring nothing in: they may not be filled."""
+        """Take an order's money out. What makes a position smaller brings nothing in: it may not be filled."""
         value = position.shares(lots) * position.price
         cost = value * cost_factor(rules.costs, "buy" if lots > 0 else "sell")
         self.turnover -= value
@@ -123,11 +123,7 @@ class Budgets:
             self.buying_power -= value * COLLAR + cost
             self.cash -= cost + (value if lots > 0 else 0)
         elif lots > 0:  # buys back what was sold short: its proceeds are not counted in the first place
-            self.gross += value
             self.cash -= cost
-        elif rules.order == "market":
-            self.gross += value
-            self.cash += value - cost
 
 
 def mask_of(position: Position, budgets: Budgets, equity: Decimal, rules: Rules) -> Mask:
