@@ -107,8 +107,8 @@ def broker(keys: AccountKeys, trading: Trading, settings: Settings) -> Broker:
     Raises:
         ConfigError: it would be real money, and not both switches say so.
     """
-    from mlops_cli.trading.alpaca_broker import LIVE, PAPER, AlpacaAccess, AlpacaBroker
-    from mlops_cli.trading.alpaca_client import is_real_money
+    from mlops_cli.trading.alpaca_broker import AlpacaBroker
+    from mlops_cli.trading.alpaca_client import LIVE, PAPER, AlpacaAccess, is_real_money
 
     address = (settings.alpaca_base_url or (LIVE if trading.live else PAPER)).removesuffix("/v2")
     real = trading.live or is_real_money(address)
@@ -124,7 +124,8 @@ def broker(keys: AccountKeys, trading: Trading, settings: Settings) -> Broker:
 
 def replay_broker(address: str, team: str) -> Broker:
     """A team's account at the exchange of a replay, which opens one for any key."""
-    from mlops_cli.trading.alpaca_broker import AlpacaAccess, AlpacaBroker
+    from mlops_cli.trading.alpaca_broker import AlpacaBroker
+    from mlops_cli.trading.alpaca_client import AlpacaAccess
 
     return AlpacaBroker(AlpacaAccess(f"REPLAY-{team}", "replay", address))
 

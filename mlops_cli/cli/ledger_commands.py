@@ -19,7 +19,7 @@ from mlops_cli.cli.project import (
     print_table,
 )
 from mlops_cli.cli.slippage_command import slippage
-from mlops_cli.errors import BrokerError, DataError
+from mlops_cli.errors import DataError
 
 if TYPE_CHECKING:
     from mlops_cli.config.paths import Project
@@ -118,19 +118,29 @@ def accept(
 ) -> None:
     """Take the broker's word for a position that the ledger cannot explain, and so lift its block."""
     from datetime import UTC, datetime
-    from decimal import InvalidOperation
 
     from mlops_cli.trading.ledger_files import open_ledger
 
     project = open_project(folder)
-    try:
-        held = Decimal(qty)
-    except InvalidOperation:
-        raise BrokerError(f"--qty {qty}: no number", "give the shares as the broker shows them") from None
+    held, name = _shares(qty), ticker.strip().upper()
+    if not name:
+        raise typer.BadParameter("TICKER: empty; see those that are blocked with: mlops ledger positions")
     _teams(project, team)
     with open_ledger(project.ledger(team), team) as ledger:
-        ledger.accept_position(ticker.upper(), held, datetime.now(UTC))
-    print(f"{team}: {ticker.upper()} is {held} shares from now on; the next pass compares again")
+        ledger.accept_position(name, held, datetime.now(UTC))
+    print(f"{team}: {name} is {held:f} shares from now on; the next pass compares again")
+
+
+def _shares(text: str) -> Decimal:
+    from decimal import InvalidOperation
+
+    try:
+        held = Decimal(text)
+    except InvalidOperation:
+        held = Decimal("nan")
+    if not held.is_finite():
+        raise typer.BadParameter(f"--qty {text}: no number; give the shares as the broker shows them")
+    return held
 
 
 def _print(table: str, team: str | None, last: int | None, folder: Path | None, as_json: bool) -> None:

@@ -24,7 +24,11 @@ from mlops_cli.config.paths import Project
 from mlops_cli.errors import ModelError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from mlops_cli.config.schema import ModelSpec
+
+    Verdicts = Mapping[tuple[str, str], str]
 
 Tickers = Annotated[list[str], typer.Argument(metavar="TICKER", help="One or more, e.g. AAPL BRK-B.")]
 Team = Annotated[str, typer.Option("--team", metavar="TEAM", help="Whose models they will be.")]
@@ -47,13 +51,13 @@ def list_(
     branch: BranchOption = None, only: OnlyOption = None, folder: ProjectOption = None, as_json: JsonFlag = False
 ) -> None:
     """List the configured models: error beside naive on their validation sessions, verdict on time they never saw."""
-    from mlops_cli.serving.verdicts import verdicts
+    from mlops_cli.evaluation.verdicts import verdicts
 
     project = open_project(folder)
     branches = branches_of(project, branch)
-    judged = {one.name: verdicts(project, one.name) for one in branches}
+    judged = {one.name: verdicts(project.evaluation(one.name)) for one in branches}
     found = [
-        _facts(project, one.name, spec, _manifest(project, one.name, spec.name), judged[one.name].get(spec.name))
+        _facts(project, one.name, spec, _manifest(project, one.name, spec.name), judged[one.name])
         for one in branches
         for spec in one.models
         if only is None or _fits(spec.name, only)
@@ -73,15 +77,15 @@ def show(name: Name, branch: BranchOption = None, folder: ProjectOption = None, 
     """Show one model: its config with all defaults filled in, and if it is trained manifest, verdict and versions."""
     import yaml
 
-    from mlops_cli.serving.verdicts import verdicts
+    from mlops_cli.evaluation.verdicts import verdicts
 
     project = open_project(folder)
     found = [
         {
             "branch": one.name,
             "config": spec.model_dump(mode="json"),
-            "manifest": _manifest(project, one.name, name),
-            "verdict": verdicts(project, one.name).get(name),
+            "manifest": (manifest := _manifest(project, one.name, name)),
+            "verdict": _verdict(manifest, name, verdicts(project.evaluation(one.name))),
             **_versions(project, one.name, name),
         }
         for one, spec in models_named(project, branch, name)
@@ -118,6 +122,12 @@ def _manifest(project: Project, branch: str, model: str) -> dict[str, Any] | Non
     return manifest
 
 
+def _verdict(manifest: dict[str, Any] | None, name: str, judged: Verdicts) -> str | None:
+    from mlops_cli.registry.manifest import version_of
+
+    return None if manifest is None else judged.get((name, version_of(manifest.get("files", {}))))
+
+
 def _versions(project: Project, branch: str, model: str) -> dict[str, Any]:
     from mlops_cli.registry.versions import champion, model_versions
 
@@ -130,7 +140,7 @@ def _versions(project: Project, branch: str, model: str) -> dict[str, Any]:
 
 
 def _facts(
-    project: Project, branch: str, spec: ModelSpec, manifest: dict[str, Any] | None, verdict: str | None
+    project: Project, branch: str, spec: ModelSpec, manifest: dict[str, Any] | None, judged: Verdicts
 ) -> dict[str, Any]:
     made = manifest or {}
     return {
@@ -144,7 +154,7 @@ def _facts(
         "trained_until": made.get("trained_until"),
         "shrinkage": made.get("shrinkage"),
         "mae_ratio": made.get("validation", {}).get("mae_ratio"),
-        "verdict": verdict if made else None,
+        "verdict": _verdict(manifest, spec.name, judged),
         "fingerprint": made.get("fingerprint"),
     }
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mlops_cli.cli.brokers import brokers_of
+from mlops_cli.cli.halt_commands import halt, liquidate, resume
 from mlops_cli.cli.progress import ConsoleProgress
 from mlops_cli.cli.project import (
     BranchOption,
@@ -23,12 +25,11 @@ from mlops_cli.cli.project import (
 from mlops_cli.errors import EXIT_SOME_FAILED, MlopsError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import date
 
     from mlops_cli.config.paths import Project
     from mlops_cli.trading.alerts import Alerts
-    from mlops_cli.trading.broker import Broker
     from mlops_cli.trading.paper_pass import PassReport
 
 TeamOption = Annotated[
@@ -36,7 +37,8 @@ TeamOption = Annotated[
     typer.Option("--team", metavar="TEAM", help="This team alone; repeatable. All if left out.", show_default=False),
 ]
 OneTeam = Annotated[
-    str, typer.Option("--team", metavar="TEAM", help="This team alone; all if left out.", show_default=False)
+    str,
+    typer.Option("--team", metavar="TEAM", help="This team alone; all together if left out.", show_default=False),
 ]
 Reason = Annotated[str, typer.Option("--reason", help="Why; it is shown by every pass.")]
 
@@ -73,8 +75,13 @@ def paper_trade(
     Run it at any time and as often as you like: outside the hours in which orders are sent it only books what was
     filled, and within them it does only what is missing.
     """
+    given = _given(context)
     if context.invoked_subcommand is not None:
+        if given:
+            text = f"{given[0]} stands before {context.invoked_subcommand}, where it says nothing: write it after"
+            raise typer.BadParameter(f"{text}, or leave it out")
         return
+    _check_flags(given, replay)
     project = open_project(folder)
     if replay is not None:
         _replay(project, (replay, days), (team or [], branch), (trade_without_skill, as_json, verbose))
@@ -91,66 +98,28 @@ def paper_trade(
         raise typer.Exit(EXIT_SOME_FAILED)
 
 
-def halt(
-    context: typer.Context, team: OneTeam = "all", folder: ProjectOption = None, reason: Reason = "halted by hand"
-) -> None:
-    """Send no more orders until `resume`; what was sent is still followed."""
-    from mlops_cli.trading.halt import ALL_TEAMS, HaltFiles
-
-    project = _project(context, folder)
-    path = HaltFiles(project.ledgers, team).halt(reason)
-    print(f"halted: {team} (by {path}); go on with: mlops paper-trade resume --team {team}")
-    if team != ALL_TEAMS and not project.ledger(team).is_file():
-        say(f"note: there is no ledger of a team {team} yet: is that its name?")
+def _given(context: typer.Context) -> list[str]:
+    """The options that were typed, but for the project's folder."""
+    typed = [
+        parameter.opts[0]
+        for parameter in context.command.params
+        if parameter.name and (source := context.get_parameter_source(parameter.name)) and source.name == "COMMANDLINE"
+    ]
+    return [option for option in typed if option != "--project"]
 
 
-def resume(context: typer.Context, team: OneTeam = "all", folder: ProjectOption = None) -> None:
-    """Lift a halt."""
-    from mlops_cli.trading.halt import HaltFiles
-
-    halts = HaltFiles(_project(context, folder).ledgers, team)
-    lifted = halts.resume()
-    if halts.way_on():
-        say(f"{team}: still halted, as all teams are; go on with: {halts.way_on()}")
+def _check_flags(given: Sequence[str], replay: str | None) -> None:
+    if replay is None:
+        wrong, why = {"--days", "--trade-without-skill"}, "is for the past: add --replay DATE"
     else:
-        print(f"{team}: orders are sent again" if lifted else f"{team}: was not halted")
-
-
-def liquidate(
-    context: typer.Context,
-    team: Annotated[str, typer.Option("--team", metavar="TEAM", help="Whose positions are sold.")],
-    folder: ProjectOption = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-) -> None:
-    """Halt a team, cancel its open orders and close all of its positions at the market."""
-    from mlops_cli.trading.liquidate import liquidate as work
-
-    project = _project(context, folder)
-    if not yes:
-        typer.confirm(f"Sell everything that team {team} holds?", abort=True)
-    from mlops_cli.trading.halt import HaltFiles
-    from mlops_cli.trading.ledger_files import claim_account, open_ledger
-
-    HaltFiles(project.ledgers, team).halt("liquidated")
-    broker = _brokers(project, [team])(team)
-    account = broker.account_id()
-    with claim_account(project.ledgers, account, team), open_ledger(project.ledger(team), team) as ledger:
-        done = work(broker, ledger)
-    print(f"{team}: halted; {done.cancelled} orders cancelled, {len(done.sent)} orders sent that close its positions")
-    for name, why in done.failed.items():
-        say(f"failed: {name}: {why}")
-    if done.failed:
-        raise typer.Exit(EXIT_SOME_FAILED)
-
-
-def _project(context: typer.Context, folder: Any) -> Project:
-    given = context.parent.params.get("folder") if context.parent is not None else None
-    return open_project(folder or given)
+        wrong, why = {"--dry-run"}, "is for passes at the broker; a replay sends nothing there"
+    for option in wrong.intersection(given):
+        raise typer.BadParameter(f"{option} {why}")
 
 
 def _passes(
     project: Project, wanted: Sequence[str], branch: str | None, *, dry_run: bool, verbose: bool
-) -> tuple[list[PassReport], list[MlopsError]]:
+) -> tuple[list[PassReport], list[MlopsError | OSError]]:
     from mlops_cli import wiring
     from mlops_cli.cli.stages import chosen_branches
     from mlops_cli.config.load import load_params
@@ -160,20 +129,20 @@ def _passes(
     branches = chosen_branches(project, branch)
     teams = teams_of(branches, wanted)
     trading, settings = load_params(project).trading, load_settings(project)
-    brokers, alerts = _brokers(project, teams), _alerts(project)
+    brokers, alerts = brokers_of(project, teams), _alerts(project)
     reports: list[PassReport] = []
-    failures: list[MlopsError] = []
+    failures: list[MlopsError | OSError] = []
     with ConsoleProgress(verbose) as progress:
         newest = Newest(project, branches, lambda one: wiring.price_source(project, one, settings), progress)
         for team in teams:
             try:
                 report = trade(project, team, brokers(team), trading, newest, dry_run=dry_run)
-            except MlopsError as error:
+            except (MlopsError, OSError) as error:  # OSError: a full disk is no reason to skip the other teams
                 failures.append(error)
                 if len(teams) > 1:
-                    say(f"failed: {team}: {error.message}")
+                    say(f"failed: {team}: {error}")
                 if not dry_run:
-                    alerts.send(team, [error.message])
+                    alerts.send(team, [str(error)])
             else:
                 reports.append(report)
                 if not dry_run:
@@ -224,16 +193,6 @@ def _day(text: str) -> date:
         return date.fromisoformat(text)
     except ValueError:
         raise typer.BadParameter(f"--replay {text}: no day; write it as 2024-01-02") from None
-
-
-def _brokers(project: Project, teams: Sequence[str]) -> Callable[[str], Broker]:
-    from mlops_cli import wiring
-    from mlops_cli.config.account_keys import account_keys
-    from mlops_cli.config.load import load_params
-    from mlops_cli.config.settings import load_settings
-
-    keys, trading, settings = account_keys(project, teams), load_params(project).trading, load_settings(project)
-    return lambda team: wiring.broker(keys[team], trading, settings)
 
 
 def _alerts(project: Project) -> Alerts:

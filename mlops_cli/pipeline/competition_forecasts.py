@@ -15,12 +15,14 @@ from mlops_cli.config.load import Branch
 from mlops_cli.config.paths import Project
 from mlops_cli.config.trading_schema import Rules
 from mlops_cli.errors import DataError, MlopsError, ModelError, bounded, error_with
+from mlops_cli.evaluation.verdicts import verdicts
 from mlops_cli.exchange.hours import us_hours
-from mlops_cli.pipeline.paper_trade import VOLATILITY_SESSIONS, trades, verdicts_of
+from mlops_cli.pipeline.paper_trade import VOLATILITY_SESSIONS, trades
 from mlops_cli.pipeline.replays import Judged, replay_all
 from mlops_cli.pipeline.stage import Progress, StageReport
 from mlops_cli.pipeline.tables import read_table
 from mlops_cli.registry.predict import Model
+from mlops_cli.registry.versions import answering
 from mlops_cli.trading.competition import Market
 from mlops_cli.trading.paper_pass import SessionForecasts
 from mlops_cli.trading.signals import reason_against
@@ -113,7 +115,8 @@ def _open_models(
                 report.refuse(spec.name, f"the local exchange trades US stocks only, not {spec.exchange}", 4)
                 continue
             try:
-                opened.append(Judged(Model.open(project.models(branch.name) / spec.name), branch.name, spec.name))
+                version = answering(project.model_root, branch.name, spec.name)
+                opened.append(Judged(Model(version.folder, version.manifest), branch.name, spec.name))
             except ModelError as error:
                 report.fail(spec.name, error)
     return opened
@@ -143,7 +146,7 @@ def _bars(project: Project, one: Judged) -> pd.DataFrame:
 
 
 def _trade_forecasts(project: Project, judged: Sequence[Judged], frame: pd.DataFrame) -> list[TradeForecast]:
-    verdicts = {branch: verdicts_of(project, branch) for branch in {one.branch for one in judged}}
+    known = {branch: verdicts(project.evaluation(branch)) for branch in {one.branch for one in judged}}
     of = {one.label: one for one in judged}
     returns = np.log(frame["predicted_close"] / frame["last_close"]).tolist()
     columns = zip(
@@ -164,7 +167,7 @@ def _trade_forecasts(project: Project, judged: Sequence[Judged], frame: pd.DataF
             last_close=Decimal(str(last)),
             log_return=log_return,
             version=of[name].model.manifest.version,
-            verdict=verdicts[of[name].branch].get(name),
+            verdict=known[of[name].branch].get((name, of[name].model.manifest.version)),
         )
         for name, session, target, last, log_return in columns
     ]

@@ -18,6 +18,7 @@ from mlops_cli.config.schema import Scenario
 from mlops_cli.errors import MlopsError, ModelError, bounded, error_with
 from mlops_cli.evaluation.frame import FORECAST_COLUMNS
 from mlops_cli.evaluation.summary import summarise
+from mlops_cli.evaluation.verdicts import MODELS
 from mlops_cli.pipeline.replays import Judged, replay_all
 from mlops_cli.pipeline.retrain import Retraining, remove_others
 from mlops_cli.pipeline.stage import (
@@ -38,7 +39,6 @@ from mlops_cli.tracking.tracker import RunContext, Tracker
 
 METRICS = "metrics.json"  # a few pooled figures, flat: `dvc metrics show` makes a column of each
 METRIC_KEYS = ("n_models", "n_days", "mae", "mae_raw", "mae_naive", "mae_drift", "skill", "direction_accuracy", "dm_p")
-MODELS = "models.json"
 FORECASTS = "forecasts"
 
 
@@ -163,7 +163,9 @@ def _write_evaluation(
     summary = summarise(forecasts, {one.label: _shrinkage(one.model) for one in judged})
     write_table(folder, FORECASTS, forecasts)
     figures = {entry["model"]: entry for entry in summary["models"]}
-    write_text(folder / MODELS, json.dumps(summary["models"], indent=2) + "\n")
+    versions = {one.label: one.model.manifest.version for one in judged}
+    rows = [{"model": row["model"], "version": versions[row["model"]], **row} for row in summary["models"]]
+    write_text(folder / MODELS, json.dumps(rows, indent=2) + "\n")
     _write_metrics(folder, summary["pooled"])
     tracker, context = tracking
     tracker.tested(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
@@ -14,6 +13,7 @@ from mlops_cli.config.paths import Project
 from mlops_cli.config.schema import ModelSpec
 from mlops_cli.config.trading_schema import Rules, Trading
 from mlops_cli.errors import ConfigError, MlopsError
+from mlops_cli.evaluation.verdicts import verdicts
 from mlops_cli.pipeline.featurize import featurize
 from mlops_cli.pipeline.ingest import ingest
 from mlops_cli.pipeline.stage import Progress
@@ -28,8 +28,6 @@ from mlops_cli.trading.paper_pass import PassReport, PassSettings, SessionForeca
 from mlops_cli.trading.types import TradeForecast
 from mlops_cli.trading.window import Margins, calendar_differences, clock_skew
 
-VERDICTS = "models.json"
-"""As stage `evaluate` names it in `pipeline.judge`, which takes seconds to import."""
 VOLATILITY_SESSIONS = 60
 CENTS = 4
 
@@ -60,12 +58,13 @@ class Newest:
         for branch in self.branches:
             specs = [spec for spec in branch.models if trades(spec, team, rules)]
             failures = self._up_to_date(branch) if specs else {}
-            verdicts = verdicts_of(self.project, branch.name) if specs else {}
+            judged = verdicts(self.project.evaluation(branch.name)) if specs else {}
             for spec in specs:
                 try:
-                    forecast = _newest(self.project, branch.name, spec, verdicts.get(spec.name))
+                    forecast = _newest(self.project, branch.name, spec, judged)
                 except MlopsError as error:
-                    missing[spec.name] = failures.get(spec.name, error.message)
+                    hint = f"; {error.hint}" if error.hint else ""
+                    missing[spec.name] = failures.get(spec.name, error.message.removeprefix(f"{spec.name}: ") + hint)
                     continue
                 if (forecast.session, forecast.target_session) != (session, target):
                     late[spec.name] = failures.get(spec.name, f"its prices end on {forecast.session}")
@@ -144,7 +143,7 @@ def trades(spec: ModelSpec, team: str, rules: Rules) -> bool:
     )
 
 
-def _newest(project: Project, branch: str, spec: ModelSpec, verdict: str | None) -> TradeForecast:
+def _newest(project: Project, branch: str, spec: ModelSpec, judged: Mapping[tuple[str, str], str]) -> TradeForecast:
     answers = answering(project.model_root, branch, spec.name)
     model = Model(answers.folder, answers.manifest)
     table = read_table(project.features(branch), spec.name)
@@ -161,7 +160,7 @@ def _newest(project: Project, branch: str, spec: ModelSpec, verdict: str | None)
         last_close=Decimal(str(round(float(row["last_close"].iloc[0]), CENTS))),
         log_return=float(shrunk[0]),
         version=model.manifest.version,
-        verdict=verdict,
+        verdict=judged.get((spec.name, model.manifest.version)),
     )
 
 
@@ -172,12 +171,3 @@ def _volatility(project: Project, branch: str, ticker: str) -> float:
     import numpy as np
 
     return float(np.log(bars["close"].tail(VOLATILITY_SESSIONS + 1)).diff().std())
-
-
-def verdicts_of(project: Project, branch: str) -> dict[str, str]:
-    """What the last evaluation of a branch said about its models' skill; empty where there was none."""
-    try:
-        entries = json.loads((project.evaluation(branch) / VERDICTS).read_text())
-    except (FileNotFoundError, ValueError):
-        return {}
-    return {entry["model"]: entry["verdict"] for entry in entries}

@@ -11,7 +11,7 @@ from mlops_cli.config.paths import Project
 from mlops_cli.config.serving_schema import Ensemble
 from mlops_cli.serving.answers import Answer, Rung
 from mlops_cli.serving.catalog import ServedEnsemble, ServedModel
-from mlops_cli.serving.verdicts import recent_errors
+from mlops_cli.serving.recent_errors import recent_errors
 
 RUNGS: tuple[Rung, ...] = ("full", "small", "cached", "delayed")  # an ensemble's is the last of its members'
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -12,6 +12,7 @@ from pathlib import Path
 from mlops_cli.config.paths import Project
 from mlops_cli.config.serving_schema import Serving
 from mlops_cli.errors import ModelError
+from mlops_cli.evaluation.verdicts import verdicts
 from mlops_cli.registry.manifest import GRAPH, MANIFEST, read_manifest
 from mlops_cli.registry.versions import ARCHIVE, Champion, VersionFolder, champion, model_versions
 from mlops_cli.serving.answers import IndexEntry
@@ -19,7 +20,6 @@ from mlops_cli.serving.catalog import Catalog, ServedModel
 from mlops_cli.serving.ensembles import ensembles
 from mlops_cli.serving.routes import route, side
 from mlops_cli.serving.served_version import ServedVersion
-from mlops_cli.serving.verdicts import verdicts
 from mlops_cli.serving.weight_files import WeightFiles
 
 Place = tuple[str, str]  # branch, name
@@ -168,11 +168,13 @@ class Repository:
 
     def _catalog(self) -> Catalog:
         slugs = Counter(slug for _, slug in self._found)
-        judged = {branch: verdicts(self._project, branch) for branch in {branch for branch, _ in self._found}}
+        judged = {
+            branch: verdicts(self._project.evaluation(branch)) for branch in {branch for branch, _ in self._found}
+        }
         folders = {}
         for (branch, slug), found in self._found.items():
             name = slug if slugs[slug] == 1 else f"{branch}/{slug}"
-            folders[branch, slug] = self._model(name, (branch, slug), found, judged[branch].get(slug))
+            folders[branch, slug] = self._model(name, (branch, slug), found, judged[branch])
         shared = {
             slug: sorted(f"{branch}/{slug}" for branch, other in self._found if other == slug)
             for slug, count in slugs.items()
@@ -181,22 +183,23 @@ class Repository:
         models = {model.name: model for model in folders.values()}
         return Catalog(models, shared, folders, ensembles(self._project, self._settings.ensembles, models))
 
-    def _model(self, name: str, place: Place, found: Found, verdict: str | None) -> ServedModel:
+    def _model(self, name: str, place: Place, found: Found, judged: Mapping[tuple[str, str], str]) -> ServedModel:
         quarantined = tuple(IndexEntry(name, one.version, one.state, one.reason) for one in found.quarantined)
         versions, record = found.versions, found.champion
         if not versions:
             return ServedModel(name, *place, versions, quarantined)
         weights, shadow = self._settings.routes.get(place[1]), self._settings.shadow.get(place[1])
         accepted = side("champion", versions, record.version)
+        default = accepted if weights or record.pinned else versions[0]
         return ServedModel(
             name,
             *place,
             versions,
             quarantined,
-            default=accepted if weights or record.pinned else versions[0],
+            default=default,
             route=route(name, weights, versions, record.version) if weights else None,
             shadow=side(shadow, versions, record.version) if shadow else None,
-            verdict=verdict,
+            verdict=judged.get((place[1], default.version)) if default else None,
         )
 
 

@@ -2,16 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import Any
+from functools import wraps
+from typing import Any, Concatenate, Protocol
 from zoneinfo import ZoneInfo
 
+from mlops_cli.errors import BrokerError
 from mlops_cli.trading.broker import AccountActivity, Bar, BrokerOrder, Fill, Quote, SessionHours
 from mlops_cli.trading.types import Holding, OrderIntent
 
 NEW_YORK = ZoneInfo("America/New_York")
 MOVES_SHARES = frozenset({"SPLIT", "REORG", "MA", "NC", "SPIN", "ACATS", "JNLS", "FOPT"})
+
+
+class _Addressed(Protocol):
+    @property
+    def address(self) -> str: ...
+
+
+def as_alpaca[Of: _Addressed, **Given, Read](
+    method: Callable[Concatenate[Of, Given], Read],
+) -> Callable[Concatenate[Of, Given], Read]:
+    """Make of an answer that a method cannot read what it is: another server is at the address."""
+
+    @wraps(method)
+    def read(broker: Of, /, *args: Given.args, **kwargs: Given.kwargs) -> Read:
+        try:
+            return method(broker, *args, **kwargs)
+        except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
+            words = f"{broker.address} answers, but not as Alpaca does ({type(error).__name__})"
+            raise BrokerError(words, "look at ALPACA_BASE_URL in .env") from error
+
+    return read
 
 
 def fields_of(intent: OrderIntent) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from itertools import batched
@@ -21,6 +20,7 @@ from mlops_cli.errors import BrokerError
 from mlops_cli.trading.alpaca_answers import (
     NEW_YORK,
     activity_of,
+    as_alpaca,
     bar_of,
     fields_of,
     fill_of,
@@ -30,7 +30,16 @@ from mlops_cli.trading.alpaca_answers import (
     quote_of,
     time_of,
 )
-from mlops_cli.trading.alpaca_client import Failed, Patience, is_local, new_session, raise_if_keys, repeat
+from mlops_cli.trading.alpaca_client import (
+    DATA,
+    AlpacaAccess,
+    Failed,
+    Patience,
+    is_local,
+    new_session,
+    raise_if_keys,
+    repeat,
+)
 from mlops_cli.trading.broker import (
     Activities,
     Bar,
@@ -44,30 +53,10 @@ from mlops_cli.trading.broker import (
 )
 from mlops_cli.trading.types import AccountState, Holding, OrderIntent
 
-PAPER = "https://paper-api.alpaca.markets"
-LIVE = "https://api.alpaca.markets"
-DATA = "https://data.alpaca.markets"
 ORDERS_PAGE, ACTIVITIES_PAGE, TICKERS_PAGE = 500, 100, 100
 CALENDAR_AHEAD = timedelta(days=45)
 SHORTEST_SECRET = 7
 NOT_UNIQUE = "client_order_id must be unique"
-
-
-@dataclass(frozen=True, repr=False)
-class AlpacaAccess:
-    """How to get at an account.
-
-    Attributes:
-        key: API key; never shown.
-        secret: its secret; never shown.
-        address: of the trading API, without `/v2`.
-        data_address: of the market data API; empty: the exchange itself where it is local, else Alpaca's.
-    """
-
-    key: str
-    secret: str
-    address: str = PAPER
-    data_address: str = ""
 
 
 class AlpacaBroker:
@@ -91,27 +80,32 @@ class AlpacaBroker:
         """Of the trading API."""
         return self._access.address
 
+    @as_alpaca
     def account_id(self) -> str:
         """The account's id."""
         if not self._account_id:
             self._account_id = str(self._get("/account")["id"])
         return self._account_id
 
+    @as_alpaca
     def account(self) -> AccountState:
         """Cash and worth."""
         raw = self._get("/account")
         self._account_id = str(raw["id"])
         return AccountState(*(Decimal(raw[name]) for name in ("equity", "cash", "last_equity", "buying_power")))
 
+    @as_alpaca
     def positions(self) -> Mapping[str, Holding]:
         """What is held."""
         return {raw["symbol"]: holding_of(raw) for raw in self._get("/positions")}
 
+    @as_alpaca
     def clock(self) -> BrokerClock:
         """The broker's time."""
         raw = self._get("/clock")
         return BrokerClock(time_of(raw["timestamp"]), bool(raw["is_open"]))
 
+    @as_alpaca
     def calendar(self, start: date, end: date) -> Sequence[SessionHours]:
         """Sessions; asked for some weeks ahead at a time, and kept."""
         if self._calendar_reach is None or not self._calendar_reach[0] <= start <= end <= self._calendar_reach[1]:
@@ -121,6 +115,7 @@ class AlpacaBroker:
             self._calendar_reach = (first, last)
         return [one for one in self._calendar if start <= one.session <= end]
 
+    @as_alpaca
     def quotes(self, tickers: Sequence[str]) -> Mapping[str, Quote]:
         """Latest quotes."""
 
@@ -129,6 +124,7 @@ class AlpacaBroker:
 
         return {ticker: quote_of(ticker, raw) for ticker, raw in self._of_tickers(tickers, ask).items()}
 
+    @as_alpaca
     def bars(self, tickers: Sequence[str], session: date) -> Mapping[str, Bar]:
         """Daily bars of a session.
 
@@ -146,8 +142,7 @@ class AlpacaBroker:
             )
             return self._data.get_stock_bars(request)
 
-        found = self._of_tickers(tickers, ask)
-        each = [bar_of(ticker, raw) for ticker, several in found.items() for raw in several]
+        each = [bar_of(ticker, raw) for ticker, several in self._of_tickers(tickers, ask).items() for raw in several]
         return {bar.ticker: bar for bar in each if bar.session == session}
 
     def submit(self, intent: OrderIntent) -> BrokerOrder:
@@ -161,7 +156,7 @@ class AlpacaBroker:
         last: Failed | None = None
         for attempt in range(self._patience.attempts):
             try:
-                return order_of(self._ask(lambda: self._trading.post("/orders", fields)))
+                return self._taken(fields)
             except Failed as error:
                 last = error
             found = self._after_failure(intent, last)
@@ -170,8 +165,10 @@ class AlpacaBroker:
             if attempt < self._patience.attempts - 1:
                 self._patience.wait(attempt)
         assert last is not None
-        words = f"{intent.ticker}: order {intent.client_order_id}: {last.words} ({self._patience.attempts} attempts)"
-        raise OutcomeUnknown(words, "the next pass asks for it by its name")
+        tried = f"{last.words} ({self._patience.attempts} attempts)"
+        raise OutcomeUnknown(
+            f"{intent.ticker}: order {intent.client_order_id}: {tried}", "the next pass asks by its name"
+        )
 
     def cancel(self, order_id: str) -> None:
         """Cancel an open order."""
@@ -185,6 +182,7 @@ class AlpacaBroker:
             if error.status not in (404, 422):  # it is over already
                 raise BrokerError(f"order {order_id} cannot be cancelled: {error.words}") from error
 
+    @as_alpaca
     def order_by_client_id(self, client_order_id: str) -> BrokerOrder | None:
         """The order of this name."""
 
@@ -200,6 +198,7 @@ class AlpacaBroker:
                 return None
             raise self._odd(error) from error
 
+    @as_alpaca
     def orders_since(self, time: datetime) -> Sequence[BrokerOrder]:
         """All orders submitted after `time`."""
         common = {"status": "all", "direction": "asc", "limit": ORDERS_PAGE}
@@ -211,6 +210,7 @@ class AlpacaBroker:
                 return found
             query = {**common, "after_order_id": page[-1].id}  # by time, those of one instant would be lost
 
+    @as_alpaca
     def activities_since(self, time: datetime) -> Activities:
         """Executions and all the rest."""
         query = {"after": f"{time:%Y-%m-%dT%H:%M:%SZ}", "direction": "asc", "page_size": ACTIVITIES_PAGE}
@@ -225,11 +225,18 @@ class AlpacaBroker:
         others = tuple(activity_of(raw) for raw in found if raw["activity_type"] != "FILL")
         return Activities(fills, others)
 
+    def _taken(self, fields: dict[str, Any]) -> BrokerOrder:
+        answer = self._ask(lambda: self._trading.post("/orders", fields))
+        try:
+            return order_of(answer)
+        except (LookupError, TypeError, ValueError, ArithmeticError) as error:  # it may be an order all the same
+            raise Failed(None, 0, f"an answer that is no order ({type(error).__name__})") from error
+
     def _after_failure(self, intent: OrderIntent, error: Failed) -> BrokerOrder | None:
         if error.ambiguous or NOT_UNIQUE in error.words:
             try:
                 found = self.order_by_client_id(intent.client_order_id)
-            except BrokerUnreachable as silence:
+            except (BrokerUnreachable, BrokerError) as silence:
                 raise OutcomeUnknown(
                     f"{intent.ticker}: order {intent.client_order_id}: {error.words}", silence.message
                 ) from silence

@@ -17,9 +17,29 @@ import requests
 
 from mlops_cli.trading.broker import BrokerUnreachable, KeysRefused
 
+PAPER = "https://paper-api.alpaca.markets"
+LIVE = "https://api.alpaca.markets"
+DATA = "https://data.alpaca.markets"
 REQUESTS_PER_MINUTE = 200
 ALPACA = "alpaca.markets"
 RETRIED = frozenset({408, 429, 500, 502, 503, 504})
+
+
+@dataclass(frozen=True, repr=False)
+class AlpacaAccess:
+    """How to get at an account.
+
+    Attributes:
+        key: API key; never shown.
+        secret: its secret; never shown.
+        address: of the trading API, without `/v2`.
+        data_address: of the market data API; empty: the exchange itself where it is local, else Alpaca's.
+    """
+
+    key: str
+    secret: str
+    address: str = PAPER
+    data_address: str = ""
 
 
 @dataclass(frozen=True)
@@ -42,11 +62,11 @@ class Patience:
 
 
 class TokenBucket:
-    """So many requests per minute: short bursts up to a quarter of a minute's, then evenly."""
+    """So many requests in any minute: a burst of a quarter of them, then evenly, so that both together are no more."""
 
     def __init__(self, per_minute: int) -> None:
-        self._rate = per_minute / 60
         self._most = per_minute / 4
+        self._rate = (per_minute - self._most) / 60
         self._tokens = self._most
         self._at = time.monotonic()
         self._lock = threading.Lock()

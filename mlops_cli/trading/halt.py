@@ -37,6 +37,11 @@ class HaltFiles:
         names = [name for name in (ALL_TEAMS, self.team) if self._path(name).exists()]
         return " && ".join(f"mlops paper-trade resume --team {name}" for name in names)
 
+    def others(self) -> list[str]:
+        """Whoever else is halted by a file of its own."""
+        found = sorted(path.name.removeprefix("HALT-") for path in self._folder.glob("HALT-*"))
+        return [name for name in found if name != self.team]
+
     def halt(self, reason: str) -> Path:
         """Halt the team; the first reason stays."""
         path = self._path(self.team)

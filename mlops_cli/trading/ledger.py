@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 
+from mlops_cli.errors import ConfigError
 from mlops_cli.trading.broker import Activities, BrokerOrder
 from mlops_cli.trading.ledger_file import LedgerFile
 from mlops_cli.trading.ledger_tables import (
@@ -118,6 +119,23 @@ class Ledger(LedgerFile):
                 [(now.isoformat(), order.client_order_id) for order in orders],
             )
 
+    def note_unfilled(self, now: datetime) -> list[str]:
+        """Which of our orders, among those last recorded `now`, came to nothing, wholly or in part; each told once."""
+        query = (
+            "SELECT o.* FROM orders o JOIN intents USING (client_order_id) WHERE o.seen_at = ? AND o.final = 1 "
+            "AND o.status NOT IN ('filled', 'replaced') AND NOT EXISTS "
+            "(SELECT 1 FROM events WHERE kind = 'unfilled' AND text LIKE o.client_order_id || ':%')"
+        )
+        told = []
+        for row in self._db.execute(query, (now.isoformat(),)).fetchall():
+            done = f", {row['filled_qty']} shares filled" if row["filled_qty"] != "0" else ""
+            words = f"{row['client_order_id']}: {row['status']} by the broker{done}"
+            self.event(now, "unfilled", row["ticker"], words)
+            # one that was cancelled was so by somebody, and a limit may be missed
+            if row["status"] == "rejected" or (row["status"] == "expired" and row["type"] == "market"):
+                told.append(words)
+        return told
+
     def record_activities(self, activities: Activities) -> int:
         """Book fills and the rest, each once however often it is told; how many were new."""
         before, opened = self._db.total_changes, self.opened_at()
@@ -143,7 +161,13 @@ class Ledger(LedgerFile):
         return new
 
     def accept_position(self, ticker: str, qty: Decimal, now: datetime) -> None:
-        """Take the broker's word for a position that the ledger cannot explain."""
+        """Take the broker's word for a position that the ledger cannot explain.
+
+        Raises:
+            ConfigError: no pass has opened the ledger yet.
+        """
+        if self.meta("account") is None:
+            raise ConfigError("this ledger has no account yet", "the first pass opens one: mlops paper-trade")
         difference = qty - self.expected_positions().get(ticker, Decimal(0))
         day = now.date().isoformat()
         row = (f"hand-{ticker}-{now.isoformat()}", ACCEPTED, ticker, text(difference), "0", day, text(difference), 1)
@@ -252,6 +276,12 @@ class Ledger(LedgerFile):
             "SELECT equity FROM equity WHERE time >= (SELECT COALESCE(MAX(time), '') FROM events WHERE kind = 'halted')"
         )
         return max((Decimal(row["equity"]) for row in found), default=Decimal(0))
+
+    def last_event(self, *kinds: str) -> sqlite3.Row | None:
+        """The newest event of these kinds."""
+        query = f"SELECT * FROM events WHERE kind IN ({marks(len(kinds))}) ORDER BY rowid DESC LIMIT 1"
+        found: sqlite3.Row | None = self._db.execute(query, kinds).fetchone()
+        return found
 
     def opened_at(self) -> datetime:
         """When the ledger began to know the account."""

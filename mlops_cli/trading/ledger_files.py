@@ -64,7 +64,10 @@ def claim_account(folder: Path, account: str, team: str) -> Iterator[None]:
     lock = folder / f"account-{hashlib.sha256(account.encode()).hexdigest()[:16]}.lock"
     busy = ServiceError(f"team {team}: another pass is at work on its account", f"if it is another team's, {hint}")
     with _alone(lock, busy):
-        other = team_of_account(folder, account, team)
+        own = folder / f"{team}.db"
+        # a ledger that is the account's already was looked at when it began; a damaged one of others stops it no more
+        known = own.is_file() and _account_of(own) == account
+        other = None if known else team_of_account(folder, account, team)
         if other is not None:
             raise ConfigError(f"team {team}: its account is the one that team {other} trades on", hint)
         yield
@@ -121,20 +124,25 @@ def read_ledger(path: Path) -> Iterator[Ledger]:
         raise DataError(f"{path}: there is no ledger yet", "the first pass makes it: mlops paper-trade")
     try:
         ledger = Ledger(sqlite3.connect(path, isolation_level=None))
-        yield ledger
+        try:
+            yield ledger
+        finally:
+            ledger.close()
     except sqlite3.DatabaseError as error:
         raise _damaged(str(path), error) from error
-    ledger.close()
 
 
 def team_of_account(folder: Path, account: str, besides: str) -> str | None:
     """Which other team's ledger is of an account; None where none is."""
     for path in sorted(folder.glob("*.db")):
-        if path.stem != besides:
-            with read_ledger(path) as ledger:
-                if not ledger.is_empty and ledger.meta("account") == account:
-                    return ledger.team
+        if path.stem != besides and _account_of(path) == account:
+            return path.stem
     return None
+
+
+def _account_of(path: Path) -> str | None:
+    with read_ledger(path) as ledger:
+        return None if ledger.is_empty else ledger.meta("account")
 
 
 def _damaged(path: str, error: sqlite3.DatabaseError) -> DataError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
+from typing import Self
 
 from mlops_cli.trading.halt import HaltFiles
 from mlops_cli.trading.types import Decision, OrderIntent
@@ -33,6 +34,7 @@ class PassReport:
     Attributes:
         outcome: done, waiting (no time to send), halted, or stopped (the broker went away while orders were sent).
         text: the same in words.
+        needs: what else a person must see to, besides orders and blocked tickers.
         alerts: what somebody should look at.
     """
 
@@ -51,9 +53,15 @@ class PassReport:
     booked: int = 0
     equity: Decimal | None = None
     notes: list[str] = field(default_factory=list)
+    needs: list[str] = field(default_factory=list)
     alerts: list[str] = field(default_factory=list)
 
     @property
     def clean(self) -> bool:
         """Whether nothing needs a person."""
-        return not (self.unknown or self.blocked or self.refused or self.outcome == "stopped")
+        return not (self.unknown or self.blocked or self.refused or self.needs or self.outcome == "stopped")
+
+    def end(self, outcome: str, text: str) -> Self:
+        """How it ended."""
+        self.outcome, self.text = outcome, text
+        return self

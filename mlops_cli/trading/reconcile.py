@@ -30,6 +30,7 @@ class Reconciled:
         blocked: by ticker, why nothing may be sent in it.
         newly_blocked: those that were not blocked at the last look.
         booked: how many fills and other movements were new.
+        unfilled: orders that the broker had taken, and that came to nothing all the same.
         notes: what else a person should know.
     """
 
@@ -38,6 +39,7 @@ class Reconciled:
     blocked: Mapping[str, str]
     newly_blocked: tuple[str, ...]
     booked: int
+    unfilled: tuple[str, ...]
     notes: tuple[str, ...]
 
 
@@ -69,7 +71,8 @@ def reconcile(broker: Broker, ledger: Ledger, now: datetime, target: date) -> Re
     account = broker.account()
     newly = ledger.set_blocks(blocked, now)
     ledger.set_meta("reconciled_at", now.isoformat())
-    return Reconciled(account, holdings, blocked, tuple(newly), booked, _cash_note(ledger, account))
+    unfilled = tuple(ledger.note_unfilled(now))
+    return Reconciled(account, holdings, blocked, tuple(newly), booked, unfilled, _cash_note(ledger, account))
 
 
 def _check_account(broker: Broker, ledger: Ledger, now: datetime) -> None:

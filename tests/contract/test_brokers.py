@@ -13,8 +13,8 @@ import pytest
 from mlops_cli.exchange.clock import target
 from mlops_cli.exchange.engine import Exchange
 from mlops_cli.exchange.model import CorporateAction
-from mlops_cli.trading.alpaca_broker import AlpacaAccess, AlpacaBroker
-from mlops_cli.trading.alpaca_client import Patience
+from mlops_cli.trading.alpaca_broker import AlpacaBroker
+from mlops_cli.trading.alpaca_client import AlpacaAccess, Patience
 from mlops_cli.trading.broker import Broker, KeysRefused, OrderRefused
 from mlops_cli.trading.local_broker import LocalBroker
 from mlops_cli.trading.types import OrderIntent, client_order_id

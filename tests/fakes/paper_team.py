@@ -11,8 +11,8 @@ from pathlib import Path
 import pandas as pd
 
 from mlops_cli.config.trading_schema import Rules
-from mlops_cli.trading.alpaca_broker import AlpacaAccess, AlpacaBroker
-from mlops_cli.trading.alpaca_client import Patience
+from mlops_cli.trading.alpaca_broker import AlpacaBroker
+from mlops_cli.trading.alpaca_client import AlpacaAccess, Patience
 from mlops_cli.trading.halt import HaltFiles
 from mlops_cli.trading.ledger_files import open_ledger
 from mlops_cli.trading.paper_pass import PassReport, PassSettings, SessionForecasts, paper_pass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -11,17 +12,23 @@ import pytest
 from typer.testing import CliRunner
 
 from mlops_cli.cli.app import app
+from mlops_cli.config.load import load_scenario
 from mlops_cli.config.serving_schema import Promotion
+from mlops_cli.config.trading_schema import Rules
 from mlops_cli.errors import ModelError
 from mlops_cli.pipeline.challenge import promote_by_skill
+from mlops_cli.pipeline.competition_forecasts import replay_book
+from mlops_cli.pipeline.paper_trade import Newest
 from mlops_cli.pipeline.promote import promote, rollback
+from mlops_cli.prices.csv_source import CsvSource
 from mlops_cli.registry.manifest import read_manifest
 from mlops_cli.registry.store import check_files, install
 from mlops_cli.registry.versions import Champion, archive, champion, model_versions
+from mlops_cli.trading.paper_pass import SessionForecasts
 from tests.fakes.known_closes import know_the_closes
 from tests.fakes.linear_trainer import LinearTrainer, linear_graph
 from tests.fakes.model_folders import model_folder
-from tests.fakes.projects import FEATURES, SmallProject, small_project
+from tests.fakes.projects import FEATURES, Silent, SmallProject, small_project
 
 NAME = "red-aaa"
 
@@ -109,6 +116,34 @@ class TestTraining:
         small.run(trainer)
         assert read_manifest(small.project.models("main") / NAME) == before
         assert not (small.project.models("main") / f"{NAME}-small").exists()
+
+
+class TestTrading:
+    def test_a_pinned_version_is_traded_and_never_on_another_ones_verdict(self, small: SmallProject) -> None:
+        first, second = retrain(small, "1"), retrain(small, "1, 2")
+        start = load_scenario(small.project, small.branch.scenario).start
+        period = start, start + timedelta(days=30)
+
+        def traded(source: dict[tuple[str, date], SessionForecasts]) -> set[tuple[str, str | None]]:
+            return {(one.version, one.verdict) for some in source.values() for one in some.forecasts}
+
+        def by_replay() -> set[tuple[str, str | None]]:
+            book = replay_book(small.project, [small.branch], {"red": Rules()}, period, Silent())
+            return traded(dict(book.forecasts))
+
+        def by_pass() -> set[tuple[str, str | None]]:
+            source = CsvSource(small.root / "data" / "incoming")
+            newest = Newest(small.project, [small.branch], lambda _: source, Silent())
+            row = pd.read_parquet(small.project.features("main") / f"{NAME}.parquet").iloc[[-1]]
+            days = row.index[0].date(), row["target_session"].iloc[0].date()
+            return traded({("red", days[1]): newest.forecasts("red", Rules(), *days)})
+
+        ((version, verdict),) = by_replay()
+        assert version == second
+        assert verdict is not None
+        assert by_pass() == {(second, verdict)}
+        promote(small.project, "main", NAME, first)
+        assert by_replay() == by_pass() == {(first, None)}
 
 
 class TestByHand:

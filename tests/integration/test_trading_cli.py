@@ -185,7 +185,7 @@ def test_halt_and_resume(cli):
     assert cli.mlops("paper-trade", "halt", "--team", "red", "--reason", "lunch").returncode == 0
     done = cli.mlops("paper-trade", "--team", "red")
     assert (done.returncode, "halted: lunch" in done.stdout) == (0, True)
-    assert "orders are sent again" in cli.mlops("paper-trade", "resume", "--team", "red").stdout
+    assert "the halt is lifted" in cli.mlops("paper-trade", "resume", "--team", "red").stdout
 
 
 def test_liquidate_asks_halts_and_sells(cli, server):
@@ -203,9 +203,37 @@ def test_a_misspelt_team_neither_sells_another_teams_shares_nor_seems_halted(cli
     before = set(server.exchange.accounts["KEY-OF-RED"].orders)
     done = cli.mlops("paper-trade", "liquidate", "--team", "rde", "--yes", **keys)
     assert (done.returncode, set(server.exchange.accounts["KEY-OF-RED"].orders)) == (3, before)
-    assert "is the one that team red trades on" in done.stderr
+    assert "no model is of that team" in done.stderr
+    assert not (cli.root / ".mlops" / "ledger" / "HALT-rde").exists()
     assert "is that its name?" in cli.mlops("paper-trade", "halt", "--team", "rde").stderr
     cli.mlops("paper-trade", "resume", "--team", "rde")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--dry-run", "liquidate", "--team", "red", "--yes"], "--dry-run stands before liquidate"),
+        (["--team", "red", "halt"], "--team stands before halt"),
+        (["--days", "5"], "--days is for the past"),
+        (["--trade-without-skill"], "--trade-without-skill is for the past"),
+        (["--replay", "2017-01-03", "--dry-run"], "--dry-run is for passes at the broker"),
+    ],
+)
+def test_an_option_where_it_says_nothing_is_refused_not_dropped(cli, server, words, said):
+    before = {key: set(one.orders) for key, one in server.exchange.accounts.items()}
+    done = cli.mlops("paper-trade", *words)
+    assert (done.returncode, said in " ".join(done.stderr.replace("│", "").split())) == (2, True), done.stderr
+    assert {key: set(one.orders) for key, one in server.exchange.accounts.items()} == before
+    assert not list((cli.root / ".mlops" / "ledger").glob("HALT-*"))
+
+
+@pytest.mark.parametrize("qty", ["nan", "sNaN", "Infinity", "many"])
+def test_only_a_number_of_shares_is_accepted(cli, traded, qty):
+    before = cli.mlops("ledger", "positions", "--json").stdout
+    done = cli.mlops("ledger", "accept", "AAPL", "--qty", qty, "--team", "red")
+    assert (done.returncode, "no number" in done.stderr) == (2, True), done.stderr
+    assert cli.mlops("ledger", "accept", " ", "--qty", "1", "--team", "red").returncode == 2
+    assert cli.mlops("ledger", "positions", "--json").stdout == before
 
 
 def test_a_halted_team_is_told_which_halt_to_lift(cli):
@@ -214,7 +242,11 @@ def test_a_halted_team_is_told_which_halt_to_lift(cli):
     said = cli.mlops("paper-trade", "--team", "red").stdout
     assert "Go on with: mlops paper-trade resume --team all && mlops paper-trade resume --team red" in said
     assert "still halted" in cli.mlops("paper-trade", "resume", "--team", "red").stderr
-    assert "all: orders are sent again" in cli.mlops("paper-trade", "resume").stdout
+    cli.mlops("paper-trade", "halt", "--team", "blue")
+    assert "resume --team blue" in cli.mlops("paper-trade", "resume").stderr, "one team's halt is not all teams'"
+    cli.mlops("paper-trade", "resume", "--team", "blue")
+    cli.mlops("paper-trade", "halt")
+    assert "all: the halt is lifted" in cli.mlops("paper-trade", "resume").stdout
 
 
 def test_one_team_that_fails_does_not_hide_what_the_other_did(cli):

@@ -6,7 +6,7 @@ import json
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import asdict, replace
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 
@@ -573,6 +573,93 @@ def test_an_account_is_one_teams_even_where_two_first_passes_begin_at_once(tmp_p
         with claim_account(tmp_path, "4f2f", "blue"):
             pass
     with claim_account(tmp_path, "4f2e", "blue"):
+        pass
+
+
+def test_halts_by_hand_are_in_the_audit_trail(team):
+    team.run()
+    team.halts.halt("lunch")
+    team.run()
+    team.run()
+    team.halts.resume()
+    team.run()
+    team.run()
+    told = [(row["kind"], row["text"].split(" (")[0]) for row in team.rows("events") if row["kind"] != "opened"]
+    assert told == [("stopped", "lunch"), ("resumed", "no halt file is there any more")]
+
+
+def test_a_ledger_without_an_account_takes_no_position(tmp_path):
+    with open_ledger(tmp_path / "red.db", "red") as ledger, pytest.raises(ConfigError, match="no account yet"):
+        ledger.accept_position("AAPL", Decimal(1), datetime(2024, 1, 2, tzinfo=UTC))
+
+
+def test_an_order_that_the_broker_took_and_rejected_is_told_once(server, team):
+    server.sim("POST", "faults", kind="reject_orders", symbol="AAPL")
+    assert len(team.run().sent) == 3
+    evening(server)
+    server.clear()
+    report = team.run()
+    (told,) = [alert for alert in report.alerts if alert.startswith("unfilled")]
+    assert told.endswith("rejected by the broker")
+    assert "-AAPL-" in told
+    assert team.run().alerts == []
+    assert [row["ticker"] for row in team.rows("events") if row["kind"] == "unfilled"] == ["AAPL"]
+
+
+def test_a_stock_halted_all_day_leaves_an_order_unfilled_and_says_so(server, team):
+    server.sim("POST", "faults", kind="halt", symbol="MSFT")
+    team.run()
+    evening(server)
+    assert [alert for alert in team.run().alerts if "-MSFT-" in alert and "expired" in alert]
+    assert account(server).cash >= 0
+
+
+def test_no_order_is_sent_after_the_window_has_closed_on_a_slow_broker(server, team):
+    whole = team.broker.submit
+
+    def slow(intent):
+        order = whole(intent)
+        server.advance(to="next_open", seconds=-60)  # a minute before the open, and 14 after the window's end
+        return order
+
+    team.broker.submit = slow
+    report = team.run()
+    assert (report.outcome, len(report.sent)) == ("waiting", 2), "the second tells what time it has become"
+    assert "too late" in report.text
+    assert any("too late" in alert for alert in report.alerts)
+
+
+def test_a_liquidation_that_was_killed_is_not_ended_by_a_pass(server, team):
+    team.run()
+    evening(server)
+    server.sim("POST", "faults", kind="drop", when="before", method="POST", path="/v2/orders")
+    with open_ledger(team.ledger_file, "red") as ledger:
+        assert len(liquidate(team.broker, ledger).failed) == 3
+    server.clear()
+    shares = held(server)
+    report = team.run()
+    assert not any("liq" in name for name in report.sent)
+    evening(server)
+    team.run()
+    assert held(server).keys() == shares.keys()
+
+
+def test_without_any_forecast_a_person_is_told(team):
+    team.forecasts = lambda *_: SessionForecasts([], missing={"red-aapl": "not trained; run: mlops run"})
+    report = team.run()
+    assert "no model has a forecast" in report.text
+    assert not report.clean
+    team.forecasts = lambda *_: SessionForecasts([], missing={})
+    assert team.run().clean, "a team without models that trade has nothing to do"
+
+
+def test_another_teams_damaged_ledger_stops_no_team_that_has_one(tmp_path):
+    with open_ledger(tmp_path / "red.db", "red") as ledger:
+        ledger.open_account("4f2e", Decimal(1), {}, datetime(2024, 1, 2, tzinfo=UTC))
+    (tmp_path / "blue.db").write_bytes(b"not a database at all" * 100)
+    with claim_account(tmp_path, "4f2e", "red"):
+        pass
+    with pytest.raises(DataError, match=r"blue\.db"), claim_account(tmp_path, "other", "green"):
         pass
 
 

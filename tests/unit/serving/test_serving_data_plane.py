@@ -428,7 +428,10 @@ def test_latest_forecasts_come_of_the_newest_row_and_follow_new_tables(tmp_path:
     feature_table(root, "red-thin", columns=COLUMNS[:5])
     judged = root / "simulation" / "evaluation" / BRANCH
     judged.mkdir(parents=True)
-    (judged / "models.json").write_text(json.dumps([{"model": "red-a", "verdict": "skill"}]))
+    made = Model.open(root / "models" / BRANCH / "red-a").manifest.version
+    entries = [("red-a", made, "skill"), ("red-a", "of-before", "worse"), ("red-b", "of-before", "skill")]
+    rows = [{"model": name, "version": version, "verdict": verdict} for name, version, verdict in entries]
+    (judged / "models.json").write_text(json.dumps(rows))
 
     async def work(plane: ServingDataPlane) -> None:
         forecasts, reasons = await plane.latest()
@@ -441,6 +444,7 @@ def test_latest_forecasts_come_of_the_newest_row_and_follow_new_tables(tmp_path:
         assert one.predicted_close == pytest.approx(14.0 * math.exp(expected))
         assert (str(one.session), str(one.target_session)) == ("2024-01-05", "2024-01-08")
         assert (one.verdict, one.rung, one.ticker) == ("skill", "full", "A")
+        assert forecasts[1].verdict is None, "another version was judged, not this one"
         feature_table(root, "red-a", shift=1.0)
         changed, _ = await plane.latest(["red-a"])
         assert changed[0].log_return != one.log_return

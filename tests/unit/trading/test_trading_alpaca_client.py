@@ -3,27 +3,40 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from mlops_cli.errors import BrokerError
 from mlops_cli.trading.alpaca_answers import activity_of, fields_of, order_of, time_of
-from mlops_cli.trading.alpaca_broker import AlpacaAccess, AlpacaBroker
-from mlops_cli.trading.alpaca_client import Failed, Patience, TokenBucket, is_local, new_session, repeat
-from mlops_cli.trading.broker import BrokerUnreachable, KeysRefused
+from mlops_cli.trading.alpaca_broker import AlpacaBroker
+from mlops_cli.trading.alpaca_client import AlpacaAccess, Failed, Patience, TokenBucket, is_local, new_session, repeat
+from mlops_cli.trading.broker import BrokerUnreachable, KeysRefused, OutcomeUnknown
 from mlops_cli.trading.types import OrderIntent
 
 QUICK = Patience((0.2, 0.2), 2, 0.001)
 
 
-def test_requests_beyond_the_limit_wait_for_their_turn():
-    bucket = TokenBucket(1200)  # 20 a second after a burst of 300
-    start = time.monotonic()
-    for _ in range(310):
+def test_no_minute_has_more_requests_than_the_limit(monkeypatch):
+    now = 1000.0
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    monkeypatch.setattr(time, "sleep", sleep)
+    bucket, times = TokenBucket(200), []
+    for _ in range(1000):
         bucket.take()
-    assert 0.35 <= time.monotonic() - start < 3
+        times.append(now)
+    assert times[49] == 1000.0, "a burst is not held up"
+    assert all(later - sooner >= 60 - 1e-6 for sooner, later in zip(times, times[200:], strict=False))
+    assert times[-1] - times[0] < 1000 / 150 * 60
 
 
 def test_the_limit_holds_for_alpaca_and_not_for_this_machine():
@@ -40,6 +53,37 @@ def test_a_server_that_never_answers_is_given_up():
         with pytest.raises(BrokerUnreachable, match="2 attempts"):
             broker.clock()
         assert time.monotonic() - start < 5
+
+
+@pytest.mark.parametrize("body", ["{}", "[]", "null", "3", '{"id": 1, "cash": "x"}', "<html>"])
+def test_another_server_at_the_address_is_said_to_be_one(body):
+    class Other(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        do_POST = do_GET
+
+        def log_message(self, *_):
+            pass
+
+    day = date(2024, 1, 3)
+    order = OrderIntent("red", "AAPL", day, "buy", Decimal(1), None, "market", None, "day", "name",
+                        "red-aapl", "v", 1.0, Decimal(1))  # fmt: skip
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Other)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        broker = AlpacaBroker(AlpacaAccess("key", "secret", f"http://127.0.0.1:{server.server_port}"), QUICK)
+        for ask in (broker.account, broker.clock, lambda: broker.order_by_client_id("x")):
+            with pytest.raises((BrokerError, BrokerUnreachable)) as raised:
+                ask()
+            assert raised.value.exit_code in (7, 8)
+        with pytest.raises(OutcomeUnknown):
+            broker.submit(order)
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def test_only_what_may_pass_is_asked_again():

@@ -1,23 +1,10 @@
-"""What stage `evaluate` found about the models of a branch: their verdicts, and how far they were off of late."""
+"""How far the models of a branch were off of late, as stage `evaluate` found."""
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 from mlops_cli.config.paths import Project
 
-MODELS = "models.json"
 FORECASTS = "forecasts.parquet"
-
-
-def verdicts(project: Project, branch: str) -> dict[str, str]:
-    """The skill verdict of each judged model of a branch; empty where nothing was evaluated (or is being written)."""
-    try:
-        entries: Any = json.loads((project.evaluation(branch) / MODELS).read_bytes())
-        return {str(entry["model"]): str(entry["verdict"]) for entry in entries}
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
 
 
 def recent_errors(project: Project, branch: str, models: list[str], sessions: int) -> dict[str, float]:
