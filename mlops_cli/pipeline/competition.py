@@ -120,7 +120,7 @@ def competition(
     prices = [project.prices(branch.name) for branch in branches]
     with ExitStack() as stack:
         clock = _closes([book.before, *book.sessions], trading)
-        exchange = stack.enter_context(replay_exchange(prices, clock[0]))
+        exchange = stack.enter_context(replay_exchange(prices, clock[0], trading.costs))
         teams = [
             _Team(name, own, open_broker(exchange.address, name), stack.enter_context(open_ledger(IN_MEMORY, name)))
             for name, own in rules.items()

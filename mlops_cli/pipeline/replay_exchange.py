@@ -11,11 +11,13 @@ from pathlib import Path
 
 import requests
 
+from mlops_cli.config.trading_schema import Costs
 from mlops_cli.errors import ServiceError
 from mlops_cli.exchange.clock import Clock
 from mlops_cli.exchange.engine import Exchange
 from mlops_cli.exchange.hours import us_hours
 from mlops_cli.exchange.market import Market
+from mlops_cli.exchange.model import Rules
 from mlops_cli.exchange.serve import listen, server
 from mlops_cli.exchange.tables import ParquetTables
 
@@ -48,14 +50,16 @@ class ReplayExchange:
 
 
 @contextmanager
-def replay_exchange(prices: Sequence[Path], start: datetime) -> Iterator[ReplayExchange]:
+def replay_exchange(prices: Sequence[Path], start: datetime, costs: Costs) -> Iterator[ReplayExchange]:
     """Serve an exchange until the block ends. It keeps everything in memory.
 
     Args:
         prices: folders of price tables.
         start: where its clock stands at first.
+        costs: whose spread and slippage are the market's; it takes no commission and no fees.
     """
-    exchange = Exchange(Market(ParquetTables(prices), us_hours()), Clock(start))
+    rules = Rules(spread_bps=2 * costs.half_spread_bps, slippage_bps=costs.slippage_bps)
+    exchange = Exchange(Market(ParquetTables(prices), us_hours()), Clock(start), rules)
     taken = listen(LOOPBACK, 0)
     serving = server(exchange)
     thread = threading.Thread(target=serving.run, kwargs={"sockets": [taken]}, daemon=True, name="replay-exchange")

@@ -36,6 +36,6 @@ def slippage_report(
     report = {}
     for name in names:
         with read_ledger(project.ledger(name)) as ledger:
-            orders = filled_orders(ledger.rows("orders"), ledger.rows("intents"))
+            orders = filled_orders(ledger.rows("orders"), ledger.rows("intents"), ledger.rows("fills"))
         report[name] = slippage_by_day(orders, market, trading.rules(name).costs)
     return report

@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 
 from mlops_cli.config.trading_schema import Costs
-from mlops_cli.trading.costs import one_way_bps
 from mlops_cli.trading.deflated import HOW_TO_INSTALL, deflated_sharpe
 from mlops_cli.trading.performance import curve_figures, daily_returns, trade_figures
 
@@ -89,12 +88,14 @@ def compete(books: Sequence[TeamBook], market: Market, costs: Costs, notes: Sequ
 
 
 def buy_and_hold(market: Market, start: float, costs: Costs) -> pd.Series:
-    """Equity of the same dollars in every stock, bought at the first open with what the cost model says, then held.
+    """Equity of the same dollars in every stock, bought at the first open and held.
+
+    It pays half of the spread and the slippage, as the teams do; the local exchange takes no commission.
 
     A stock without a price on the first session is left out; where a close is missing, the last one stands for it.
     """
     first = market.opens.iloc[0].dropna()
-    price = first * (1.0 + one_way_bps(costs, "buy") / 1e4)
+    price = first * (1.0 + (costs.half_spread_bps + costs.slippage_bps) / 1e4)
     shares = start / max(1, len(first)) / price
     worth = (market.closes[first.index].ffill().iloc[1:] * shares).sum(axis=1) if len(first) else start
     values = [start, *pd.Series(worth, market.closes.index[1:])]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -12,18 +13,29 @@ import numpy as np
 import pandas as pd
 
 from mlops_cli.config.trading_schema import Costs
-from mlops_cli.exchange.hours import Hours, Session
+from mlops_cli.exchange.hours import NEW_YORK, Hours, Session
 from mlops_cli.exchange.market import Market
 from mlops_cli.exchange.matching import match
 from mlops_cli.exchange.model import Order, Rules
+from mlops_cli.exchange.price_path import PricePath
 from mlops_cli.trading.costs import BPS, expected_price
+from mlops_cli.trading.liquidate import LIQUIDATION
+from mlops_cli.trading.policy import PRICE_GAP
 
 OPEN_TO_CLOSE = (0.0, 1.0)
+RESTATED = 0.05
+"""Log of the ratio of two closes of one session, of then and of now, beyond which there was a split in between."""
 
 
 @dataclass(frozen=True)
 class FilledOrder:
-    """An order that was filled, in part or whole, on a session; `price` is the average of its fills."""
+    """An order that was filled, in part or whole.
+
+    Attributes:
+        session: on which it was filled; by day in New York.
+        price: average of its fills.
+        close: of the session before, as its decision saw it; None for an order that no decision stands behind.
+    """
 
     session: date
     ticker: str
@@ -32,23 +44,29 @@ class FilledOrder:
     limit_price: Decimal | None
     qty: Decimal
     price: Decimal
+    close: Decimal | None = None
 
 
-def filled_orders(orders: Sequence[Mapping[str, Any]], intents: Sequence[Mapping[str, Any]]) -> list[FilledOrder]:
+Rows = Sequence[Mapping[str, Any]]
+
+
+def filled_orders(orders: Rows, intents: Rows, fills: Rows) -> list[FilledOrder]:
     """Filled orders from the rows of a ledger's tables; those that no intent of the team stands behind are left out."""
-    sessions = {one["client_order_id"]: date.fromisoformat(one["session"]) for one in intents}
+    meant = {one["client_order_id"]: one for one in intents}
+    days = {one["order_id"]: datetime.fromisoformat(one["time"]).astimezone(NEW_YORK).date() for one in fills}
     return [
         FilledOrder(
-            session=sessions[one["client_order_id"]],
+            session=days.get(one["id"]) or date.fromisoformat(meant[one["client_order_id"]]["session"]),
             ticker=one["ticker"],
             side=one["side"],
             type=one["type"],
             limit_price=None if one["limit_price"] is None else Decimal(one["limit_price"]),
             qty=Decimal(one["filled_qty"]),
             price=Decimal(one["filled_average_price"]),
+            close=_close_seen(meant[one["client_order_id"]]),
         )
         for one in orders
-        if one["client_order_id"] in sessions and one["filled_average_price"] and Decimal(one["filled_qty"]) > 0
+        if one["client_order_id"] in meant and one["filled_average_price"] and Decimal(one["filled_qty"]) > 0
     ]
 
 
@@ -57,15 +75,16 @@ def slippage_by_day(orders: Sequence[FilledOrder], market: Market, costs: Costs)
 
     Args:
         orders: filled ones.
-        market: the local exchange's prices and hours, splits applied as the orders saw them.
+        market: the local exchange's prices and hours; splits since the orders are seen by the closes they knew.
         costs: the cost model.
 
     Returns:
         Per session, rising, and at the end for `all`: `session`, `orders`, `traded` (dollars), and in basis points of
         what was traded at the opening price, above 0 where it was worse than that: `fills_bps` (as they were),
         `model_bps` (as the cost model says), `local_bps` (as the local exchange fills the same orders; None where it
-        fills none of them). `unpriced`: orders without an opening price here, left out of all else; `unfilled_here`:
-        orders that the local exchange would not fill, left out of `local_bps`.
+        fills none of them). `unpriced`: orders without an opening price here, or with one that is not of the shares
+        that they were in, left out of all else; `unfilled_here`: orders that the local exchange would not fill, left
+        out of `local_bps`.
     """
     rows = [_row(one, market, costs) for one in orders]
     if not rows:
@@ -75,16 +94,32 @@ def slippage_by_day(orders: Sequence[FilledOrder], market: Market, costs: Costs)
     return [*days, _figures("all", frame)]
 
 
+def _close_seen(intent: Mapping[str, Any]) -> Decimal | None:
+    return None if intent["model"] == LIQUIDATION else Decimal(intent["price_seen"])
+
+
+def _path(one: FilledOrder, session: Session, market: Market) -> PricePath | None:
+    """The price's path through the session, in the shares that the order was in; None where it cannot be told."""
+    path = market.path(one.ticker, session) if market.has(one.ticker) else None
+    if path is None or not path.traded:
+        return None
+    known = market.close_before(one.ticker, session.day)
+    if one.close is not None and known and abs(math.log(float(one.close) / known)) > RESTATED:
+        split = float(one.close) / known
+        first, second, third, last = (price * split for price in path.points)
+        path = PricePath((first, second, third, last), path.volume / split)
+    return path if abs(math.log(float(one.price) / path.price(0.0))) < PRICE_GAP else None
+
+
 def _row(one: FilledOrder, market: Market, costs: Costs) -> dict[str, Any]:
     sign = 1 if one.side == "buy" else -1
     session = _session(market.hours, one.session)
     opening = local = None
-    if session is not None and market.has(one.ticker):
-        path = market.path(one.ticker, session)
-        if path is not None and path.traded:
-            opening = path.price(0.0)
-            touch = match(_order(one, session), path, OPEN_TO_CLOSE, Rules())
-            local = None if touch is None else float(touch.price)
+    path = None if session is None else _path(one, session, market)
+    if path is not None and session is not None:
+        opening = path.price(0.0)
+        touch = match(_order(one, session), path, OPEN_TO_CLOSE, Rules())
+        local = None if touch is None else float(touch.price)
     if opening is None:
         return {
             "session": one.session,

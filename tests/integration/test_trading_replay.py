@@ -16,14 +16,20 @@ import requests
 
 from mlops_cli.config.load import load_params
 from mlops_cli.config.paths import Project
+from mlops_cli.config.trading_schema import Costs
 from mlops_cli.errors import ConfigError, ModelError
+from mlops_cli.exchange.hours import us_hours
+from mlops_cli.exchange.market import Market
+from mlops_cli.exchange.tables import ParquetTables
 from mlops_cli.pipeline.competition import HINDSIGHT, WITHOUT_SKILL, Replay, competition
 from mlops_cli.pipeline.replay_exchange import replay_exchange
 from mlops_cli.pipeline.slippage import slippage_report
 from mlops_cli.tracking.tracker import NullTracker
 from mlops_cli.trading.ledger_files import open_ledger
+from mlops_cli.trading.liquidate import LIQUIDATION
 from mlops_cli.trading.paper_pass import PassSettings, SessionForecasts, paper_pass
 from mlops_cli.trading.performance import fill_frame, gains_of
+from mlops_cli.trading.slippage import filled_orders, slippage_by_day
 from mlops_cli.trading.types import TradeForecast
 from mlops_cli.wiring import replay_broker
 from tests.fakes.cli import Cli
@@ -153,7 +159,7 @@ def test_slippage_of_a_ledger_beside_the_cost_model_and_the_local_exchange(made:
         "red-aaa", "AAA", "red", date(2017, 6, 5), date(2017, 6, 6), round_price(last, "2017-06-05"), 0.01, "0" * 12
     )
     with (
-        replay_exchange([project.prices("main")], datetime(2017, 6, 5, 21, tzinfo=UTC)) as exchange,
+        replay_exchange([project.prices("main")], datetime(2017, 6, 5, 21, tzinfo=UTC), Costs()) as exchange,
         open_ledger(project.ledger("red"), "red") as ledger,
     ):
         broker = replay_broker(exchange.address, "red")
@@ -170,6 +176,39 @@ def test_slippage_of_a_ledger_beside_the_cost_model_and_the_local_exchange(made:
     assert found[0]["local_bps"] == pytest.approx(2.0, abs=0.1)
     shown = Cli(made.root).mlops("ledger", "slippage", "--team", "red", "--json")
     assert json.loads(shown.stdout) == {"red": found}
+    path = project.prices("main") / "AAA.parquet"
+    whole = pd.read_parquet(path)
+    halved = whole.assign(**{name: whole[name] / 2 for name in ("open", "high", "low", "close", "adj_close")})
+    halved.to_parquet(path)
+    after = slippage_report(project, ["main"], load_params(project).trading, "red")["red"]
+    whole.to_parquet(path)
+    for name, value in found[0].items():  # a split since, which the tables know of and the order did not
+        assert after[0][name] == (pytest.approx(value, abs=0.1) if isinstance(value, float) else value)
+
+
+def test_a_fill_counts_on_its_own_day_and_only_beside_prices_of_its_shares(made: SmallProject):
+    project = made.project
+    market = Market(ParquetTables([project.prices("main")]), us_hours())
+    day = pd.read_parquet(project.prices("main") / "AAA.parquet").loc["2017-06-06"]
+    order = {"id": "1", "client_order_id": "x", "ticker": "AAA", "side": "sell", "type": "market", "limit_price": None,
+             "filled_qty": "2", "filled_average_price": str(day["open"])}  # fmt: skip
+    intent = {"client_order_id": "x", "session": "2017-06-07", "model": LIQUIDATION, "price_seen": "1"}
+    fill = {"order_id": "1", "time": "2017-06-06T15:00:00+00:00"}
+    (one,) = filled_orders([order], [intent], [fill])
+    assert (str(one.session), one.close) == ("2017-06-06", None), "sent in the session, for the next open by its name"
+    assert slippage_by_day([one], market, Costs())[0]["fills_bps"] == pytest.approx(0.0, abs=0.01)
+    far = replace(one, price=one.price * 2)
+    assert slippage_by_day([far], market, Costs())[-1]["unpriced"] == 1
+
+
+def test_the_market_of_a_replay_is_as_dear_as_the_cost_model(made: SmallProject):
+    trading = load_params(made.project).trading
+    dear = trading.model_copy(update={"costs": Costs(half_spread_bps=3, slippage_bps=4)})
+    summary, _, _ = competition(
+        made.project, [made.branch], dear, replace(REPLAY, days=12), (replay_broker, CountingTracker()), Silent()
+    )
+    rows = {row["name"]: row for row in summary["rows"]}
+    assert rows["red"]["cost_bps"] == pytest.approx(7.0, abs=0.1)
 
 
 def test_the_command_ends_with_the_table(made: SmallProject):
