@@ -64,12 +64,16 @@ def _split(state: State, account: Account, symbol: str, ratio: Decimal) -> None:
     for order in [o for o in account.open_in(symbol) if o.qty is not None]:
         _split_order(order, ratio)
         state.changed(order)
+        if order.qty == order.filled_qty:  # less than the smallest part of a share is left
+            state.end(account, order, "canceled", state.settled)
     held = account.positions.get(symbol)
     if held is None:
         return
     held.qty = (held.qty * ratio).quantize(SHARE)
     held.average_price /= ratio
     state.record(account, booking(account, "SPLIT", state.settled, ZERO, held))
+    if not held.qty:
+        del account.positions[symbol]
 
 
 def _split_order(order: Order, ratio: Decimal) -> None:

@@ -6,15 +6,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 
+from mlops_cli.exchange.activities import plain
 from mlops_cli.exchange.model import SHARE, TICK, ZERO, Account, Order, Position, forbidden
 
-COLLAR = Decimal("1.03")  # Alpaca counts an order without a limit at 3% above the ask
+COLLAR = Decimal("1.03")  # Alpaca counts an order without a limit, and a short sale, at 3% above the ask
+CASH_ONLY, REG_T = Decimal(1), Decimal(2)
+LEAST_EQUITY_FOR_MARGIN = Decimal(2000)
 Price = Callable[[str], Decimal]
 
 
 @dataclass(frozen=True, slots=True)
 class Worth:
-    """An account at one moment, in USD; `short` is negative."""
+    """An account at one moment, in USD; `short` is negative.
+
+    Attributes:
+        multiplier: of the equity that may be invested; 1 is an account without margin, which cannot sell short.
+    """
 
     cash: Decimal
     long: Decimal
@@ -29,15 +36,21 @@ class Worth:
 
     @property
     def initial_margin(self) -> Decimal:
-        """The part of the positions that is the account's own money."""
-        return (self.long - self.short) / self.multiplier
+        """The part of the positions that is the account's own money: half of them by Regulation T."""
+        return (self.long - self.short) / min(self.multiplier, REG_T)
 
     @property
     def buying_power(self) -> Decimal:
-        """What may still be bought; without margin that is the cash that is not reserved."""
-        if self.multiplier == 1:
-            return max(ZERO, self.cash - self.reserved)
-        return max(ZERO, (self.equity - self.initial_margin) * self.multiplier - self.reserved)
+        """What may still be bought; without margin or short positions that is the cash that is not reserved."""
+        return self._power(self.multiplier)
+
+    @property
+    def regt_buying_power(self) -> Decimal:
+        """What may still be bought and held overnight."""
+        return self._power(min(self.multiplier, REG_T))
+
+    def _power(self, multiplier: Decimal) -> Decimal:
+        return max(ZERO, self.equity * multiplier - (self.long - self.short) - self.reserved)
 
 
 def worth(account: Account, price: Price) -> Worth:
@@ -45,17 +58,24 @@ def worth(account: Account, price: Price) -> Worth:
     values = [position.qty * price(position.symbol) for position in account.positions.values()]
     long = sum((value for value in values if value > 0), ZERO)
     short = sum((value for value in values if value < 0), ZERO)
-    multiplier = Decimal(account.configurations["max_margin_multiplier"])
+    margin = account.cash + long + short >= LEAST_EQUITY_FOR_MARGIN
+    multiplier = Decimal(account.configurations["max_margin_multiplier"]) if margin else CASH_ONLY
     return Worth(account.cash, long, short, account.reserved, multiplier)
 
 
-def cost(order: Order, price: Decimal) -> Decimal:
-    """What an order may cost at most, as it stands, at a price of the moment."""
+def cost(order: Order, ask: Decimal) -> Decimal:
+    """What of the buying power an opening order takes, as it stands.
+
+    Source: Alpaca's documentation, "Orders at Alpaca", buying power.
+    """
     if order.qty is None:
         assert order.notional is not None
         return order.notional - order.filled_cost
-    counted = max(price, order.stop_price or ZERO) * COLLAR
-    return (order.qty - order.filled_qty) * (counted if order.limit_price is None else order.limit_price)
+    if order.limit_price is None:
+        counted = max(ask, order.stop_price or ZERO) * COLLAR
+    else:  # a short sale far below the market is filled at the market
+        counted = order.limit_price if order.side == "buy" else max(order.limit_price, ask * COLLAR)
+    return (order.qty - order.filled_qty) * counted
 
 
 def available(account: Account, symbol: str) -> Decimal:
@@ -82,10 +102,10 @@ def check_shares(account: Account, order: Order, shares: Decimal) -> None:
         held = abs(position.qty) - free
         related = [one.id for one in account.open_in(order.symbol, order.side)]
         raise forbidden(
-            f"insufficient qty available for order (requested: {shares}, available: {free})",
-            available=str(free),
-            existing_qty=str(abs(position.qty)),
-            held_for_orders=str(held),
+            f"insufficient qty available for order (requested: {plain(shares)}, available: {plain(free)})",
+            available=plain(free),
+            existing_qty=plain(abs(position.qty)),
+            held_for_orders=plain(held),
             related_orders=related,
             symbol=order.symbol,
         )

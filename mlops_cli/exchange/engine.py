@@ -7,9 +7,10 @@ import hmac
 from datetime import timedelta
 from uuid import uuid4
 
+from mlops_cli.errors import MlopsError
 from mlops_cli.exchange.actions import apply
 from mlops_cli.exchange.clock import Clock
-from mlops_cli.exchange.entry import admit, expiry
+from mlops_cli.exchange.entry import admit, check_replacement, expiry
 from mlops_cli.exchange.floor import match_orders
 from mlops_cli.exchange.hours import Session
 from mlops_cli.exchange.market import Market
@@ -37,8 +38,13 @@ class Exchange(State):
         self._fresh: list[tuple[Account, Order]] = []
         self._doomed: set[str] = set()
         if store is not None:
-            store.load(self)
-            self._sequence = sum(len(account.orders) for account in self.accounts.values())
+            try:
+                store.load(self)
+            except MlopsError:
+                store.close()
+                raise
+            taken = (order.sequence for account in self.accounts.values() for order in account.orders.values())
+            self._sequence = max(taken, default=0)
             self._fresh = [pair for pair in self.open_orders() if pair[1].status == "pending_new"]
 
     # accounts
@@ -70,14 +76,14 @@ class Exchange(State):
         if ticket.client_order_id in account.by_client_id:
             raise refused("client_order_id must be unique")
         session = self.hours.current(self.settled)
-        self._sequence += 1
         order = Order(
             str(uuid4()), account.id, ticket.client_order_id or str(uuid4()), ticket.symbol, ticket.side, ticket.type,
             ticket.time_in_force, ticket.qty, ticket.notional, ticket.limit_price, ticket.stop_price,
-            ticket.extended_hours, "", "accepted" if session is None else "pending_new", self._sequence,
+            ticket.extended_hours, "", "accepted" if session is None else "pending_new", self._sequence + 1,
             self.settled, self.settled, expiry(ticket.time_in_force, self.hours, self.settled),
         )  # fmt: skip
         admit(self, account, order, ticket)
+        self._sequence = order.sequence
         if replaces is not None:
             order.replaces, replaces.replaced_by = replaces.id, order.id
         if self.faults.strike("reject_orders", order.symbol):
@@ -110,18 +116,14 @@ class Exchange(State):
             RefusedError: the order is gone, or the new one is not taken; the old one then stays.
         """
         order = self.order(account, order_id)
-        if not order.is_open:
-            raise unprocessable(f'order is already in "{order.status}" state')
-        if changes.qty is None:
-            raise unprocessable("notional orders cannot be replaced")
-        if changes.qty <= order.filled_qty:
-            raise unprocessable("qty must be greater than what is filled")
+        check_replacement(order, changes)
+        assert changes.qty is not None
         changes.qty -= order.filled_qty
         check(changes)
         account.shut(order)
         try:
             new = self.submit(account, changes, order)
-        except RefusedError:
+        except MlopsError:
             account.open(order)
             raise
         self.end(account, order, "replaced", self.settled)
@@ -140,8 +142,14 @@ class Exchange(State):
     # time
 
     def settle(self) -> None:
-        """Let happen everything up to the clock's time, in the order in which it happens."""
+        """Let happen everything up to the clock's time, in the order in which it happens.
+
+        Raises:
+            DataError: a price table that this takes is damaged. Time then stands before what needs it, and nothing
+                is lost: it happens as soon as the table is whole.
+        """
         now = self.clock.now()
+        self.market.look_again()
         self._match_fresh()
         while self.settled < now:
             session = self.hours.current(self.settled)
@@ -150,11 +158,13 @@ class Exchange(State):
                 if not self.settled < coming.opens <= now:
                     self.move_to(now)
                     break
+                self._read_prices()
                 self.move_to(coming.opens)
                 self._open(coming)
             else:
                 until = min(now, session.closes)
                 span = (session.share(self.settled), session.share(until))
+                self._read_prices()
                 self.move_to(until)
                 match_orders(self, session, span, self.open_orders())
                 if until == session.closes:
@@ -171,15 +181,25 @@ class Exchange(State):
         if self._store is not None:
             self._store.close()
 
+    def _read_prices(self) -> None:
+        """Read every table that the next step may need: once time has moved, nothing may fail."""
+        symbols = {symbol for account in self.accounts.values() for symbol in account.positions}
+        symbols |= {order.symbol for account in self.accounts.values() for order in account.open_orders.values()}
+        symbols |= {action.symbol for action in self.actions}
+        for symbol in symbols:
+            self.market.series(symbol)
+
     def _match_fresh(self) -> None:
         if not self._fresh:
             return
+        session = self.hours.current(self.settled)
+        for _, order in self._fresh if session is not None else ():
+            self.market.series(order.symbol)
         fresh, self._fresh = self._fresh, []
         for account, order in fresh:
             if order.id in self._doomed and order.is_open:
                 self._doomed.discard(order.id)
                 self.end(account, order, "rejected", self.settled)
-        session = self.hours.current(self.settled)
         if session is None:
             return
         share = session.share(self.settled)

@@ -8,14 +8,14 @@ from decimal import Decimal
 from mlops_cli.exchange import books
 from mlops_cli.exchange.hours import Hours, local
 from mlops_cli.exchange.matching import to_price
-from mlops_cli.exchange.model import Account, Order, forbidden, unprocessable
+from mlops_cli.exchange.model import Account, Order, Position, forbidden, refused, unprocessable
 from mlops_cli.exchange.state import State
 from mlops_cli.exchange.tickets import Ticket
 
 GOOD_TILL_CANCELED = timedelta(days=90)
 AUCTION_CLOSED_UNTIL = time(19, 0)
 BEFORE_OPEN, BEFORE_CLOSE = timedelta(minutes=2), timedelta(minutes=10)
-LEAST_EQUITY_TO_SHORT = Decimal(2000)
+LEAST_COST = Decimal(1)
 
 
 def expiry(time_in_force: str, hours: Hours, now: datetime) -> datetime:
@@ -49,6 +49,11 @@ def admit(state: State, account: Account, order: Order, ticket: Ticket) -> None:
     position = account.positions.get(order.symbol)
     closes = position is not None and position.qty * order.sign < 0
     order.position_intent = f"{order.side}_to_{'close' if closes else 'open'}"
+    if ticket.position_intent not in (None, order.position_intent):
+        found = f"inferred: {order.position_intent}, specified: {ticket.position_intent}"
+        raise unprocessable(f"position intent mismatch, {found}")
+    if ticket.fractional:
+        _check_parts(ticket, position if closes else None, shares, ask)
     if order.side == "sell" and not closes:
         _check_short(state, account, ticket)
     _check_wash_trade(account, order)
@@ -73,11 +78,43 @@ def _check_hour(hours: Hours, order: Order, now: datetime) -> None:
 
 
 def _check_short(state: State, account: Account, ticket: Ticket) -> None:
-    worth = state.worth(account)
-    if account.configurations["no_shorting"] or worth.multiplier == 1 or worth.equity < LEAST_EQUITY_TO_SHORT:
+    if account.configurations["no_shorting"] or state.worth(account).multiplier == books.CASH_ONLY:
         raise forbidden("account is not allowed to short")
     if ticket.fractional:
         raise unprocessable("fractional orders cannot be sold short")
+
+
+def _check_parts(ticket: Ticket, closed: Position | None, shares: Decimal, ask: Decimal) -> None:
+    """Short positions are of whole shares, and what is left of a long one may be closed however little it is."""
+    if closed is not None and closed.qty < 0:
+        after = closed.qty + shares
+        if ticket.qty is None or after != after.to_integral_value():
+            raise unprocessable("fractional orders cannot cover short positions in part")
+    whole_position = closed is not None and shares == abs(closed.qty)
+    if ticket.qty is not None and not whole_position and shares * (ticket.limit_price or ask) < LEAST_COST:
+        raise forbidden(f"cost basis must be >= minimal amount of order {LEAST_COST}")
+
+
+def check_replacement(order: Order, changes: Ticket) -> None:
+    """Check whether an order can be replaced at all, and by this one.
+
+    Raises:
+        RefusedError: the first reason why not.
+    """
+    if not order.is_open:
+        raise unprocessable(f'order is already in "{order.status}" state')
+    if order.status in ("accepted", "pending_new"):
+        raise refused("unable to replace order, order isn't sent to exchange yet")
+    if order.qty is None or changes.qty is None:
+        raise unprocessable("notional orders cannot be replaced")
+    names = ("qty", "time_in_force", "limit_price", "stop_price")
+    if all(getattr(changes, name) == getattr(order, name) for name in names):
+        raise unprocessable("order parameters are not changed")
+    parts = changes.fractional or order.qty != order.qty.to_integral_value()
+    if parts and changes.qty != order.qty:
+        raise unprocessable("qty of fractional orders cannot be changed, and must be of whole shares for others")
+    if changes.qty <= order.filled_qty:
+        raise unprocessable("qty must be > filled_qty")
 
 
 def _check_wash_trade(account: Account, order: Order) -> None:

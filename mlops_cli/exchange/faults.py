@@ -21,7 +21,10 @@ MARKET_KINDS = (
     "duplicate_fills",
     "clock_skew",
 )
-MOST = 1e7
+MOST = {"probability": 1.0, "fraction": 1.0, "status": 599}
+MOST_OF_OTHERS = 1e7
+_TEXTS, _WHOLE = ("method", "path", "symbol"), ("times", "skip", "status")
+_NUMBERS = (*_WHOLE, "seconds", "factor", "fraction", "probability")
 _DEFAULTS: dict[str, dict[str, Any]] = {
     "timeout": {"seconds": 30.0},
     "wide_spread": {"factor": 50.0},
@@ -83,24 +86,22 @@ class Faults:
         """Set a fault.
 
         Args:
-            wanted: members of `Fault` by name; `kind` is required.
+            wanted: members of `Fault` by name; `kind` is required, None is as good as left out.
             now: the exchange's time.
 
         Raises:
             RefusedError: unknown or senseless members.
         """
+        wanted = {name: value for name, value in wanted.items() if value is not None}
         kind = wanted.get("kind")
         names = {field.name: field.type for field in fields(Fault)} | {"since": ""}
         unknown = [name for name in wanted if name not in names or name in ("since", "struck")]
         if kind not in REQUEST_KINDS + MARKET_KINDS or unknown:
             known = ", ".join(REQUEST_KINDS + MARKET_KINDS)
             raise refused(f"no such fault: {kind!r} with {', '.join(unknown) or 'nothing unknown'}; kinds are {known}")
-        for name in ("seconds", "factor", "fraction", "probability", "times", "skip", "status"):
-            value = wanted.get(name)
-            senseless = isinstance(value, bool) or not isinstance(value, int | float)
-            least = -MOST if kind == "clock_skew" else 0
-            if value is not None and (senseless or not least <= value <= MOST):
-                raise refused(f"invalid {name}: {value!r}")
+        for name, value in wanted.items():
+            if not _makes_sense(kind, name, value):
+                raise refused(f"invalid {name}: {str(value)[:40]!r}")
         if wanted.get("when", "before") not in ("before", "after"):
             raise refused("when must be before or after")
         fault = Fault(**{**_DEFAULTS.get(kind, {}), **wanted, "since": now})
@@ -145,3 +146,14 @@ class Faults:
             return False
         fault.struck += 1
         return True
+
+
+def _makes_sense(kind: str, name: str, value: Any) -> bool:
+    if name in _TEXTS:
+        return isinstance(value, str)
+    if name not in _NUMBERS:
+        return True
+    least = -MOST_OF_OTHERS if kind == "clock_skew" and name == "seconds" else 400 if name == "status" else 0
+    wanted = int if name in _WHOLE else int | float
+    fits = isinstance(value, wanted) and not isinstance(value, bool)
+    return fits and least <= value <= MOST.get(name, MOST_OF_OTHERS)

@@ -15,8 +15,7 @@ from mlops_cli.errors import MlopsError
 from mlops_cli.exchange import http_account, http_data, http_sim, http_trading
 from mlops_cli.exchange.engine import Exchange
 from mlops_cli.exchange.faults import Fault
-from mlops_cli.exchange.http_answers import EXACT, answer
-from mlops_cli.exchange.model import RefusedError
+from mlops_cli.exchange.http_answers import EXACT, answer, failure
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -73,18 +72,10 @@ class Gate:
                 headers = dict(scope["headers"])
                 key, secret = headers.get(b"apca-api-key-id", b""), headers.get(b"apca-api-secret-key", b"")
                 scope["account"] = exchange.account(key.decode("latin-1"), secret.decode("latin-1"))
-        except RefusedError as error:
-            await _send(send, error.status, error.body)
+        except MlopsError as error:
+            await _send(send, *failure(error))
             return
-        except MlopsError as error:  # a damaged price table, say
-            await _send(send, 500, {"code": 50010000, "message": str(error)})
-            return
-
-        async def committed(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                exchange.commit()  # what is answered has happened, even if this process is killed now
-            await send(message)
-
+        committed = self._committed(send)
         exact = EXACT.get((scope["method"], scope["path"]))
         with contextlib.suppress(ClientDisconnect):  # gone before it had asked
             if exact is None:
@@ -92,6 +83,23 @@ class Gate:
             else:
                 response = await exact(Request(scope, receive))
                 await response(scope, receive, committed)
+
+    def _committed(self, send: Send) -> Send:
+        """Nothing is answered that is not written: it has happened, even if this process is killed now."""
+        written = True
+
+        async def committed(message: Message) -> None:
+            nonlocal written
+            if message["type"] == "http.response.start":
+                try:
+                    self._exchange.commit()
+                except MlopsError as error:  # whatever was done is kept, and written with the next request
+                    written = False
+                    await _send(send, *failure(error))
+            if written:
+                await send(message)
+
+        return committed
 
     async def _spoil(self, fault: Fault, scope: Message, receive: Receive, send: Send) -> None:
         if fault.when == "after":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date, timedelta
 from typing import Any
 
@@ -11,10 +12,19 @@ from mlops_cli.exchange import views
 from mlops_cli.exchange.engine import Exchange
 from mlops_cli.exchange.hours import Session, local, parse_time
 from mlops_cli.exchange.http_answers import account_of, answer, endpoint, exchange_of, json_body, whole
-from mlops_cli.exchange.model import Activity, not_found, refused
+from mlops_cli.exchange.model import Activity, RefusedError, not_found, refused
 
 routes = APIRouter()
 MOST_ACTIVITIES = 100
+_CHECKS = ("both", "entry", "exit")
+_CHOICES: dict[str, tuple[Any, ...]] = {
+    "dtbp_check": _CHECKS,
+    "max_margin_multiplier": ("1", "2", "4"),
+    "max_options_trading_level": (0, 1, 2, 3),
+    "pdt_check": _CHECKS,
+    "trade_confirm_email": ("all", "none"),
+}
+"""Of the configurations that are no booleans."""
 
 
 @endpoint(routes, "/v2/account", "GET")
@@ -36,10 +46,8 @@ async def patch_configurations(request: Request) -> Response:
     known = account.configurations
     changes = {name: value for name, value in body.items() if name in known and value is not None}
     for name, value in changes.items():
-        if type(value) is not type(known[name]):
+        if type(value) is not type(known[name]) or value not in _CHOICES.get(name, (value,)):
             raise refused(f"invalid {name}: {str(value)[:40]!r}")
-    if changes.get("max_margin_multiplier", "1") not in ("1", "2", "4"):
-        raise refused("max_margin_multiplier must be 1, 2 or 4")
     account.configurations.update(changes)
     exchange_of(request).changed(account)
     return answer(account.configurations)
@@ -98,10 +106,20 @@ def _wanted(one: Activity, kinds: set[str], category: str | None) -> bool:
 
 @endpoint(routes, "/v2/assets", "GET")
 async def get_assets(request: Request) -> Response:
-    """Every symbol with prices."""
-    exchange, status = exchange_of(request), request.query_params.get("status")
+    """Every symbol with prices, as far as asked for."""
+    exchange, query = exchange_of(request), request.query_params
     assets = [views.asset_view(exchange, symbol) for symbol in sorted(exchange.market.tables.symbols)]
-    return answer([asset for asset in assets if status in (None, "", "all", asset["status"])])
+    return answer([asset for asset in assets if _asked_for(asset, query)])
+
+
+def _asked_for(asset: dict[str, Any], query: Mapping[str, str]) -> bool:
+    attributes = {name for name in query.get("attributes", "").split(",") if name}
+    return (
+        query.get("status") in (None, "", "all", asset["status"])
+        and query.get("asset_class") in (None, "", asset["class"])
+        and query.get("exchange") in (None, "", asset["exchange"])
+        and (not attributes or not attributes.isdisjoint(asset["attributes"]))
+    )
 
 
 @endpoint(routes, "/v2/assets/{symbol}", "GET")
@@ -139,7 +157,7 @@ async def get_calendar(request: Request) -> Response:
         first = date.fromisoformat((query.get("start") or "1970-01-01")[:10])
         last = date.fromisoformat((query.get("end") or "2029-12-31")[:10])
     except ValueError:
-        raise refused("invalid start or end") from None
+        raise RefusedError(400, 40010000, "invalid start or end") from None
     return answer([_calendar_day(exchange, session) for session in exchange.hours.between(first, last)])
 
 

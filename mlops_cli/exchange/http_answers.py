@@ -8,12 +8,13 @@ from typing import Any
 import orjson
 from fastapi import APIRouter, Request, Response
 
-from mlops_cli.errors import MlopsError
+from mlops_cli.errors import MlopsError, ServiceError
 from mlops_cli.exchange.engine import Exchange
 from mlops_cli.exchange.model import Account, RefusedError, refused
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 PLAIN_JSON = "application/json"
+MOST_DIGITS = 18
 EXACT: dict[tuple[str, str], Endpoint] = {}
 """Endpoints without parameters in their path, by method and path: found without trying one route after another."""
 
@@ -35,6 +36,14 @@ def answer(body: Any, status: int = 200) -> Response:
     return Response(orjson.dumps(body), status, media_type=PLAIN_JSON)
 
 
+def failure(error: MlopsError) -> tuple[int, dict[str, Any]]:
+    """Status and body of the answer to a request that was refused, or that failed: a damaged price table, say."""
+    if isinstance(error, RefusedError):
+        return error.status, error.body
+    status = 503 if isinstance(error, ServiceError) else 500
+    return status, {"code": status * 100_000 + 10_000, "message": str(error)}
+
+
 async def json_body(request: Request) -> dict[str, Any]:
     """The request's JSON object; empty where there is no body.
 
@@ -51,19 +60,18 @@ async def json_body(request: Request) -> dict[str, Any]:
     return body
 
 
-def whole(request: Request, name: str, default: int, most: int) -> int:
-    """A whole number in the query, cut to 1 up to `most`.
+def whole(
+    request: Request, name: str, default: int, most: int, refusal: Callable[[str], RefusedError] = refused
+) -> int:
+    """A whole number in the query, from 1; cut to `most`.
 
     Raises:
-        RefusedError: it is no number.
+        RefusedError: it is no such number; `refusal` makes it of a message.
     """
-    text = request.query_params.get(name)
-    if text is None or text == "":
-        return default
-    try:
-        return max(1, min(int(text), most))
-    except ValueError:
-        raise refused(f"invalid {name}: {text[:40]!r}") from None
+    text = request.query_params.get(name) or str(default)
+    if not (text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS and int(text) > 0):
+        raise refusal(f"invalid {name}: {text[:40]!r}")
+    return min(int(text), most)
 
 
 def endpoint(routes: APIRouter, path: str, method: str) -> Callable[[Endpoint], Endpoint]:
@@ -73,10 +81,9 @@ def endpoint(routes: APIRouter, path: str, method: str) -> Callable[[Endpoint], 
         async def guarded(request: Request) -> Response:
             try:
                 return await carry_out(request)
-            except RefusedError as error:
-                return answer(error.body, error.status)
-            except MlopsError as error:  # a damaged price table, say
-                return answer({"code": 50010000, "message": str(error)}, 500)
+            except MlopsError as error:
+                status, body = failure(error)
+                return answer(body, status)
 
         routes.add_route(path, guarded, methods=[method])
         if "{" not in path:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import base64
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import Any, NamedTuple
 
 from fastapi import APIRouter, Request, Response
 
 from mlops_cli.exchange.activities import stamp
-from mlops_cli.exchange.bars import bars, read_timeframe
+from mlops_cli.exchange.bars import Chart, Timeframe, bars, read_timeframe
 from mlops_cli.exchange.engine import Exchange
 from mlops_cli.exchange.hours import local, midnight, parse_time
 from mlops_cli.exchange.http_answers import answer, endpoint, exchange_of, whole
@@ -17,7 +20,16 @@ from mlops_cli.exchange.model import RefusedError
 routes = APIRouter()
 MOST_BARS = 10_000
 _VENUE, _TAPE = "V", "C"
+_INSTANT = timedelta(microseconds=1)
 View = Callable[[Exchange, str], dict[str, Any] | None]
+
+
+class _Shown(NamedTuple):
+    """Up to where bars were shown: the last one's symbol and time; and from when on they were asked for."""
+
+    symbol: str
+    at: datetime
+    start: datetime
 
 
 @endpoint(routes, "/v2/stocks/bars", "GET")
@@ -39,30 +51,65 @@ async def get_bars_of(request: Request) -> Response:
 
 
 def _page(request: Request, symbols: list[str]) -> tuple[list[tuple[str, Any]], str | None]:
-    exchange, query = exchange_of(request), request.query_params
-    now = exchange.settled
+    """Bars by symbol, then time, after the one that the token names; no more of them are made than are shown."""
+    query = request.query_params
     timeframe = read_timeframe(query.get("timeframe", "1Day"))
     try:
-        start = parse_time(query["start"]) if query.get("start") else midnight(local(now).date())
-        end = min(now, parse_time(query["end"], end_of_day=True)) if query.get("end") else now
-        skipped = int(query.get("page_token") or 0)
+        shown = _read_token(query["page_token"]) if query.get("page_token") else None
+        span = _span(query, exchange_of(request).settled, shown)
     except ValueError:
-        raise RefusedError(400, 40010000, "invalid start, end or page_token") from None
-    split = query.get("adjustment", "raw") != "raw"
-    found = []
+        raise _invalid("invalid start, end or page_token") from None
+    limit = whole(request, "limit", 1000, MOST_BARS, _invalid)
+    page = list(islice(_following(request, symbols, timeframe, span, shown), limit + 1))
+    token = _token(*page[limit - 1], span[0]) if len(page) > limit else None
+    return page[:limit], token
+
+
+def _span(query: Mapping[str, str], now: datetime, shown: _Shown | None) -> tuple[datetime, datetime]:
+    start = parse_time(query["start"]) if query.get("start") else midnight(local(now).date())
+    end = parse_time(query["end"], end_of_day=True) if query.get("end") else now
+    return start if shown is None else shown.start, min(now, end)
+
+
+def _following(
+    request: Request,
+    symbols: list[str],
+    timeframe: Timeframe,
+    span: tuple[datetime, datetime],
+    shown: _Shown | None,
+) -> Iterator[tuple[str, Any]]:
+    exchange, query = exchange_of(request), request.query_params
+    newest_first, split = query.get("sort") == "desc", query.get("adjustment", "raw") != "raw"
     for symbol in symbols:
-        each = bars(exchange.market, symbol, timeframe, (start, end), split)
-        found += [(symbol, bar) for bar in (reversed(each) if query.get("sort") == "desc" else each)]
-    limit = whole(request, "limit", 1000, MOST_BARS)
-    more = skipped + limit < len(found)
-    return found[skipped : skipped + limit], str(skipped + limit) if more else None
+        if shown is not None and symbol < shown.symbol:
+            continue
+        start, end = span
+        if shown is not None and symbol == shown.symbol:
+            start, end = (start, min(end, shown.at - _INSTANT)) if newest_first else (shown.at + _INSTANT, end)
+        chart = Chart(exchange.market, symbol, exchange.settled, split)
+        for bar in chart.bars(timeframe, (start, end), newest_first=newest_first):
+            yield symbol, bar
+
+
+def _token(symbol: str, bar: dict[str, Any], start: datetime) -> str:
+    """Of the last bar shown: it still tells where to go on when time has moved, and tables have grown."""
+    return base64.urlsafe_b64encode(f"{symbol}|{bar['t']}|{start.isoformat()}".encode()).decode()
+
+
+def _read_token(text: str) -> _Shown:
+    symbol, at, start = base64.b64decode(text, b"-_", validate=True).decode().split("|")
+    return _Shown(symbol, parse_time(at), parse_time(start))
+
+
+def _invalid(message: str) -> RefusedError:
+    return RefusedError(400, 40010000, message)
 
 
 def _symbols(request: Request) -> list[str]:
     """Those asked for that there are; Alpaca passes over others in silence, too."""
     asked = [symbol.strip().upper() for symbol in request.query_params.get("symbols", "").split(",")]
     if not any(asked):
-        raise RefusedError(400, 40010000, "symbols is required")
+        raise _invalid("symbols is required")
     market = exchange_of(request).market
     return sorted({symbol for symbol in asked if market.has(symbol)})
 

@@ -37,7 +37,10 @@ async def post_clock(request: Request) -> Response:
         now = parse_time(str(body["now"])) if "now" in body else exchange.settled
     except ValueError:
         raise refused(f"now must be an ISO time, not {str(body['now'])[:40]!r}") from None
-    exchange.clock.advance(target(now, exchange.hours, body.get("to"), float(seconds)))
+    to = target(now, exchange.hours, body.get("to"), float(seconds))
+    if to < exchange.settled:  # of real time, too
+        raise refused(f"the exchange has lived until {exchange.settled.isoformat()} and time does not go back")
+    exchange.clock.advance(to)
     exchange.settle()
     return answer(_time(exchange))
 
@@ -63,7 +66,9 @@ async def post_fault(request: Request) -> Response:
     """Set a fault; `seed` alone begins the random numbers again."""
     exchange, body = exchange_of(request), await json_body(request)
     seed = body.pop("seed", None)
-    if isinstance(seed, int):
+    if seed is not None:
+        if not isinstance(seed, int):
+            raise refused("seed must be a whole number")
         exchange.faults.reseed(seed)
     if body:
         exchange.faults.add(body, exchange.settled)

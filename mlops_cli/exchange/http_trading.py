@@ -13,7 +13,7 @@ from mlops_cli.exchange.engine import Exchange
 from mlops_cli.exchange.hours import parse_time
 from mlops_cli.exchange.http_answers import account_of, answer, endpoint, exchange_of, json_body, whole
 from mlops_cli.exchange.model import SHARE, Account, Order, Position, RefusedError, not_found, refused, unprocessable
-from mlops_cli.exchange.tickets import TIMES_IN_FORCE, Ticket, client_id, number, read_ticket
+from mlops_cli.exchange.tickets import TIMES_IN_FORCE, Ticket, check_supported, client_id, number, read_ticket
 
 routes = APIRouter()
 MOST_ORDERS = 500
@@ -109,8 +109,9 @@ async def patch_order(request: Request) -> Response:
     force = body.get("time_in_force") or old.time_in_force
     if force not in TIMES_IN_FORCE:
         raise refused(f"invalid time_in_force: {str(force)[:40]!r}")
-    if "trail" in body:
-        raise unprocessable("trailing_stop orders are not supported by this exchange")
+    if body.get("trail") or body.get("notional"):
+        raise unprocessable("trailing_stop and notional orders cannot be replaced at this exchange")
+    check_supported(body)
     changes = Ticket(
         old.symbol,
         old.side,
@@ -122,6 +123,7 @@ async def patch_order(request: Request) -> Response:
         number(body, "stop_price") or old.stop_price,
         client_id(body),
         old.extended_hours,
+        old.position_intent,
     )
     return answer(views.order_view(exchange.replace(account, old.id, changes)))
 

@@ -11,6 +11,7 @@ from typing import Protocol
 
 import pandas as pd
 
+from mlops_cli.errors import DataError
 from mlops_cli.exchange.hours import Hours, Session
 from mlops_cli.exchange.price_path import PricePath
 
@@ -41,7 +42,6 @@ class Series:
     """One symbol's daily bars, as open, high, low, close (USD) and volume (shares)."""
 
     version: float
-    looked: float
     days: list[date]
     bars: list[Bar]
     places: dict[date, int]
@@ -51,7 +51,7 @@ class Series:
         """From a price table."""
         days = list(pd.DatetimeIndex(table.index).date)
         bars = [tuple(row) for row in table[COLUMNS].to_numpy().tolist()]
-        return cls(version, time.monotonic(), days, bars, {day: place for place, day in enumerate(days)})
+        return cls(version, days, bars, {day: place for place, day in enumerate(days)})
 
 
 @dataclass(slots=True)
@@ -68,6 +68,7 @@ class Market:
     splits: dict[str, list[tuple[date, float]]] = field(default_factory=dict)
     delisted: dict[str, date] = field(default_factory=dict)
     _series: dict[str, Series] = field(default_factory=dict)
+    _looked: float = 0.0
 
     def has(self, symbol: str) -> bool:
         """Whether there is such a symbol at all."""
@@ -80,16 +81,30 @@ class Market:
         return not gone and self._row(self.series(symbol), self._newest(now)) is not None
 
     def series(self, symbol: str) -> Series:
-        """A symbol's bars; read anew when its table has changed, which is looked for now and then."""
+        """A symbol's bars, as they were when `look_again` looked.
+
+        Raises:
+            DataError: its table is damaged.
+        """
         known = self._series.get(symbol)
-        if known is not None and time.monotonic() - known.looked < LOOK_AGAIN_SECONDS:
-            return known
-        version = self.tables.version(symbol)
-        if known is not None and known.version == version:
-            known.looked = time.monotonic()
-            return known
-        self._series[symbol] = Series.of(self.tables.table(symbol), version)
-        return self._series[symbol]
+        if known is None:
+            version = self.tables.version(symbol)
+            known = self._series[symbol] = Series.of(self.tables.table(symbol), version)
+        return known
+
+    def look_again(self) -> None:
+        """Now and then, forget the tables that have changed: `series` then reads them anew."""
+        if time.monotonic() - self._looked < LOOK_AGAIN_SECONDS:
+            return
+        self._looked = time.monotonic()
+        for symbol in [symbol for symbol, known in self._series.items() if self._changed(symbol, known)]:
+            del self._series[symbol]
+
+    def _changed(self, symbol: str, known: Series) -> bool:
+        try:
+            return self.tables.version(symbol) != known.version
+        except DataError:  # gone: who needs it is told
+            return True
 
     def path(self, symbol: str, session: Session) -> PricePath | None:
         """The price within a session; None before the first bar.

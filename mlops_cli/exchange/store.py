@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+from filelock import FileLock, Timeout
 
-from mlops_cli.errors import ConfigError
+from mlops_cli.errors import ConfigError, ServiceError
 from mlops_cli.exchange.model import Account, Activity, CorporateAction, Order, Position, Rules
 from mlops_cli.exchange.state import State
 
@@ -33,11 +34,38 @@ _READERS: dict[str, Callable[[Any], Any]] = {
 
 
 class Store:
-    """A database file. WAL and synchronous=NORMAL: a killed exchange loses nothing, a power cut perhaps the last."""
+    """A database file, of one exchange at a time.
+
+    WAL and synchronous=NORMAL: a killed exchange loses nothing, a power cut perhaps the last.
+
+    Raises:
+        ServiceError: another exchange has it.
+        ConfigError: it is no such database.
+    """
 
     def __init__(self, path: Path) -> None:
+        self._path = path
+        # not of a thread: closed by another one than opened it
+        self._lock = FileLock(path.with_name(f"{path.name}.lock"), thread_local=False)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            hint = "end that one first, or give this one another --database (:memory: for none)"
+            raise ServiceError(f"{path}: another exchange is running on this database", hint) from None
+        except OSError as error:
+            raise ConfigError(f"{path}: no place for a database: {error}", "give another --database") from error
+        try:
+            self._open()
+        except ConfigError:
+            self._lock.release()
+            raise
+        self._world = b""
+        self._settled: datetime | None = None
+
+    def _open(self) -> None:
+        path = self._path
+        try:
             # made in one thread and used in another, but never in two at once
             self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             self._database.execute("PRAGMA journal_mode=WAL")
@@ -49,18 +77,28 @@ class Store:
             raise ConfigError(f"{path}: no database of the exchange: {error}", "give another --database") from error
         if found not in (0, VERSION):
             raise ConfigError(f"{path}: made by another version of the exchange", "give another --database")
-        self._world = b""
-        self._settled: datetime | None = None
 
     def commit(self, state: State) -> None:
-        """Write down what has changed, all of it or nothing."""
+        """Write down what has changed, all of it or nothing.
+
+        Raises:
+            ServiceError: nothing was written: another program is writing to the file, or the disk is full.
+        """
         market = state.market
         world = {"splits": market.splits, "delisted": market.delisted, "actions": state.actions}
         body = dump({**world, "rules": state.rules, "standing": state.clock.standing})
         if not state.unwritten and body == self._world:
             return
+        try:
+            with self._database:  # rolls back if anything fails
+                self._database.execute("BEGIN IMMEDIATE")
+                self._write(state, body)
+        except sqlite3.Error as error:
+            raise ServiceError(f"{self._path}: nothing can be written: {error}", "ask again") from error
+        self._world, self._settled = body, state.settled
+
+    def _write(self, state: State, world: bytes) -> None:
         run = self._database.execute
-        run("BEGIN")
         for thing in state.unwritten.values():
             match thing:
                 case Account():
@@ -70,12 +108,10 @@ class Store:
                     run("REPLACE INTO orders VALUES (?, ?, ?)", (thing.id, thing.account, dump(thing)))
                 case Activity():
                     run("REPLACE INTO activities VALUES (?, ?, ?)", (thing.id, thing.account, dump(thing)))
-        if body != self._world:
-            run("REPLACE INTO world VALUES ('market', ?)", (body,))
+        if world != self._world:
+            run("REPLACE INTO world VALUES ('market', ?)", (world,))
         if state.settled != self._settled:
             run("REPLACE INTO world VALUES ('settled', ?)", (dump(state.settled),))
-        run("COMMIT")
-        self._world, self._settled = body, state.settled
 
     def load(self, state: State) -> None:
         """Take up where the last exchange on this file ended.
@@ -99,6 +135,7 @@ class Store:
     def close(self) -> None:
         """Release the file."""
         self._database.close()
+        self._lock.release()
 
 
 def _take_up(state: State, world: Mapping[str, Any]) -> None:
@@ -119,6 +156,19 @@ def _take_up(state: State, world: Mapping[str, Any]) -> None:
             f"the exchange's database has lived until {state.settled.isoformat()}, which is after {now.isoformat()}",
             "give another --database, or a later --replay",
         )
+    state.taken.update(_taken(state))
+
+
+def _taken(state: State) -> dict[tuple[str, str], Decimal]:
+    """What accounts have taken of the volume of the session that is on: the sum of their fills in it."""
+    session = state.hours.current(state.settled)
+    taken: dict[tuple[str, str], Decimal] = {}
+    for account in state.accounts.values() if session is not None else ():
+        for one in account.activities:
+            if one.body["activity_type"] == "FILL" and session is not None and one.at >= session.opens:
+                place = (account.id, one.body["symbol"])
+                taken[place] = taken.get(place, Decimal(0)) + Decimal(one.body["qty"])
+    return taken
 
 
 def dump(value: Any) -> bytes:

@@ -22,22 +22,35 @@ class ParquetTables:
         self.symbols = frozenset(self._files)
 
     def version(self, symbol: str) -> float:
-        """When the file was written."""
-        return self._files[symbol].stat().st_mtime
+        """When the file was written.
+
+        Raises:
+            DataError: there is none, or none any more.
+        """
+        path = self._file(symbol)
+        try:
+            return path.stat().st_mtime
+        except OSError as error:
+            raise DataError(f"{path}: {error.strerror}", "fetch the prices again: mlops ingest") from error
 
     def table(self, symbol: str) -> pd.DataFrame:
         """Read a price table.
 
         Raises:
-            DataError: the file is damaged or no price table.
+            DataError: there is no file, or it is damaged or no price table.
         """
-        path = self._files[symbol]
+        path = self._file(symbol)
         try:
             table = pd.read_parquet(path)
         except (OSError, ValueError) as error:
             raise DataError(f"{path}: damaged: {error}", "fetch the prices again: mlops ingest") from error
         check_table(table, symbol)
         return table
+
+    def _file(self, symbol: str) -> Path:
+        if symbol not in self._files:
+            raise DataError(f"{symbol}: there is no price table", "serve the folder that holds it: --prices")
+        return self._files[symbol]
 
 
 class MemoryTables:

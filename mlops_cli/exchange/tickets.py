@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 from mlops_cli.exchange.model import SHARE, ZERO, forbidden, refused, unprocessable
 
 TYPES = ("market", "limit", "stop", "stop_limit")
 TIMES_IN_FORCE = ("day", "gtc", "opg", "cls", "ioc", "fok")
+POSITION_INTENTS = ("buy_to_open", "buy_to_close", "sell_to_open", "sell_to_close")
 LONGEST_CLIENT_ID = 128
+_NOT_SUPPORTED = ("legs", "take_profit", "stop_loss", "trail_price", "trail_percent", "advanced_instructions")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 _CENT = Decimal("0.01")
 _LEAST_NOTIONAL = Decimal(1)
 _MOST = Decimal(10) ** 12
@@ -19,7 +23,11 @@ _MOST = Decimal(10) ** 12
 
 @dataclass(slots=True)
 class Ticket:
-    """A well-formed order request; prices in USD."""
+    """A well-formed order request; prices in USD.
+
+    Attributes:
+        position_intent: what it must do to the position; None for whatever it does.
+    """
 
     symbol: str
     side: str
@@ -31,6 +39,7 @@ class Ticket:
     stop_price: Decimal | None
     client_order_id: str | None
     extended_hours: bool = False
+    position_intent: str | None = None
 
     @property
     def fractional(self) -> bool:
@@ -46,6 +55,7 @@ def read_ticket(body: Mapping[str, Any]) -> Ticket:
     """
     if body.get("order_class") not in (None, "", "simple"):
         raise unprocessable(f"{body['order_class']} orders are not supported by this exchange")
+    check_supported(body)
     ticket = Ticket(
         symbol=_word(body, "symbol"),
         side=_word(body, "side", ("buy", "sell")),
@@ -57,9 +67,21 @@ def read_ticket(body: Mapping[str, Any]) -> Ticket:
         stop_price=number(body, "stop_price"),
         client_order_id=client_id(body),
         extended_hours=body.get("extended_hours") is True,
+        position_intent=_word(body, "position_intent", POSITION_INTENTS) if body.get("position_intent") else None,
     )
     check(ticket)
     return ticket
+
+
+def check_supported(body: Mapping[str, Any]) -> None:
+    """Refuse what would make another order of it.
+
+    Raises:
+        RefusedError: there is such a member.
+    """
+    for name in _NOT_SUPPORTED:
+        if body.get(name):
+            raise unprocessable(f"{name} is not supported by this exchange")
 
 
 def check(ticket: Ticket) -> None:
@@ -83,8 +105,6 @@ def _check_size(ticket: Ticket) -> None:
         raise refused("only one of qty or notional is accepted")
     if ticket.fractional and ticket.time_in_force != "day":
         raise unprocessable("fractional orders must be DAY orders")
-    if ticket.fractional and ticket.type != "market":
-        raise unprocessable("fractional orders must be market orders")
     if ticket.qty is not None and ticket.qty != ticket.qty.quantize(SHARE):
         raise unprocessable("qty must be limited to 9 decimal places")
     if ticket.notional is not None:
@@ -119,11 +139,9 @@ def number(body: Mapping[str, Any], name: str) -> Decimal | None:
     given = body.get(name)
     if given is None or given == "":
         return None
-    try:
-        value = Decimal(str(given)) if not isinstance(given, bool) else Decimal("NaN")
-    except InvalidOperation:
-        raise refused(f"invalid {name}: {str(given)[:40]!r}") from None
-    if not value.is_finite() or value > _MOST:
+    text = str(given)
+    value = Decimal(text) if _NUMBER.fullmatch(text) else None  # Decimal alone takes 1_000 and other scripts' digits
+    if value is None or value > _MOST:
         raise refused(f"invalid {name}: {str(given)[:40]!r}")
     if value <= ZERO:
         raise refused(f"{name.replace('_', ' ')} must be > 0")

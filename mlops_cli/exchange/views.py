@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from functools import cache
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 from mlops_cli.exchange.activities import plain, stamp
-from mlops_cli.exchange.books import available
+from mlops_cli.exchange.books import REG_T, available
 from mlops_cli.exchange.engine import Exchange
 from mlops_cli.exchange.hours import local, midnight, parse_time
 from mlops_cli.exchange.matching import to_price
@@ -85,7 +85,7 @@ def position_view(exchange: Exchange, account: Account, position: Position) -> d
     last = exchange.market.close_before(position.symbol, local(exchange.settled).date())
     yesterday = price if last is None else to_price(last)
     value, basis = position.qty * price, position.qty * position.average_price
-    today = position.qty * (price - yesterday)
+    day_basis = _day_basis(exchange, account, position, yesterday)
     return {
         "asset_id": asset_id(position.symbol),
         "symbol": position.symbol,
@@ -100,12 +100,39 @@ def position_view(exchange: Exchange, account: Account, position: Position) -> d
         "cost_basis": _money(basis),
         "unrealized_pl": _money(value - basis),
         "unrealized_plpc": _ratio(value - basis, abs(basis)),
-        "unrealized_intraday_pl": _money(today),
-        "unrealized_intraday_plpc": _ratio(today, abs(position.qty * yesterday)),
+        "unrealized_intraday_pl": _money(value - day_basis),
+        "unrealized_intraday_plpc": _ratio(value - day_basis, abs(day_basis)),
         "current_price": plain(price),
         "lastday_price": plain(yesterday),
         "change_today": _ratio(price - yesterday, yesterday),
     }
+
+
+def _day_basis(exchange: Exchange, account: Account, position: Position, yesterday: Decimal) -> Decimal:
+    """What the day's profit is counted from: shares held overnight at yesterday's close, the day's at their cost.
+
+    Overnight shares are sold first; the day's own leave at their average cost, as in `avg_entry_price`.
+    """
+    fills: list[tuple[Decimal, Decimal]] = []
+    midnight_before = midnight(local(exchange.settled).date())
+    for one in reversed(account.activities):
+        if one.at < midnight_before:
+            break
+        body = one.body
+        if body["activity_type"] == "FILL" and body["symbol"] == position.symbol:
+            fills.append((Decimal(body["qty"]) * (1 if body["side"] == "buy" else -1), Decimal(body["price"])))
+    overnight = position.qty - sum((shares for shares, _ in fills), ZERO)
+    bought, cost = ZERO, ZERO
+    for shares, price in reversed(fills):
+        closed = ZERO if overnight * shares >= 0 else -overnight if abs(shares) > abs(overnight) else shares
+        overnight, change = overnight + closed, shares - closed
+        after = bought + change
+        if bought * change >= 0:
+            cost += change * price
+        else:
+            cost = cost * after / bought if bought * after >= 0 else after * price
+        bought = after
+    return overnight * yesterday + cost
 
 
 def account_view(exchange: Exchange, account: Account) -> dict[str, Any]:
@@ -129,15 +156,15 @@ def account_view(exchange: Exchange, account: Account) -> dict[str, Any]:
         "long_market_value": plain(worth.long),
         "short_market_value": plain(worth.short),
         "buying_power": power,
-        "regt_buying_power": power,
-        "daytrading_buying_power": "0",
+        "regt_buying_power": _money(worth.regt_buying_power),
+        "daytrading_buying_power": power if worth.multiplier > REG_T else "0",
         "non_marginable_buying_power": _money(max(ZERO, account.cash - worth.reserved)),
         "options_buying_power": "0",
         "initial_margin": margin,
         "maintenance_margin": maintenance,
         "last_maintenance_margin": maintenance,
         "sma": "0",
-        "multiplier": account.configurations["max_margin_multiplier"],
+        "multiplier": str(worth.multiplier),
         "accrued_fees": "0",
         "pending_transfer_in": "0",
         "pending_transfer_out": "0",
@@ -183,32 +210,49 @@ def asset_view(exchange: Exchange, symbol: str) -> dict[str, Any]:
 def history_view(exchange: Exchange, account: Account, query: dict[str, str]) -> dict[str, Any]:
     """Schema `PortfolioHistory`: one point a session, at its close, and the present one.
 
+    Profits count from the last close before the first point, or from that point itself where there is none.
+
     Raises:
-        RefusedError: another timeframe than days, or a period that is none.
+        RefusedError: another timeframe than days, or days that are none.
     """
     if query.get("timeframe", "1D") != "1D":
         raise unprocessable("this exchange keeps portfolio history by day: timeframe must be 1D")
-    try:
-        last = parse_time(query.get("end") or query.get("date_end") or exchange.settled.isoformat(), end_of_day=True)
-        first = parse_time(query["start"]) if "start" in query else last - _period(query.get("period", "1M"))
-    except ValueError:
-        raise unprocessable("invalid start, end or period") from None
-    points = {day: value for day, value in account.equity.items() if first <= midnight(day) <= last}
     today = local(exchange.settled).date()
-    if today not in points and local(first).date() <= today <= local(last).date():
+    first, last = _days_asked(query, today)
+    points = {day: value for day, value in account.equity.items() if first <= day <= last}
+    if today not in points and first <= today <= last and exchange.hours.between(today, today):
         points[today] = exchange.worth(account).equity
-    before = [value for day, value in sorted(account.equity.items()) if midnight(day) < first]
-    base = float(before[-1] if before else account.base_value)
-    values = [float(value) for _, value in sorted(points.items())]
+    before = max((day for day in account.equity if day < first), default=None)
+    days = sorted(points)
+    values = [float(points[day]) for day in days]
+    base = float(account.base_value) if before is None else float(account.equity[before])
+    if before is None and values:
+        base = values[0]
     return {
-        "timestamp": [int(midnight(day).timestamp()) for day in sorted(points)],
+        "timestamp": [int(midnight(day).timestamp()) for day in days],
         "equity": values,
         "profit_loss": [round(value - base, 6) for value in values],
         "profit_loss_pct": [round(value / base - 1, 8) if base else 0.0 for value in values],
         "base_value": base,
-        "base_value_asof": local(first).date().isoformat(),
+        **({} if before is None else {"base_value_asof": before.isoformat()}),
         "timeframe": "1D",
     }
+
+
+def _days_asked(query: dict[str, str], today: date) -> tuple[date, date]:
+    """The first and last day that a history is asked for; both are part of it."""
+    start, end, period = query.get("start"), query.get("end") or query.get("date_end"), query.get("period")
+    if start and end and period:
+        raise unprocessable("only two of start, end and period can be specified")
+    try:
+        length = _period(period or "1M")
+        last = local(parse_time(end)).date() if end else today
+        if not start:
+            return last - length, last
+        first = local(parse_time(start)).date()
+        return first, first + length if period else last
+    except ValueError:
+        raise unprocessable("invalid start, end or period") from None
 
 
 def _period(text: str) -> timedelta:

@@ -13,9 +13,11 @@ from datetime import date, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import jsonschema
+import requests
 
 DATA = Path(__file__).resolve().parents[1] / "contract" / "data" / "alpaca"
 FILES = ("trading-api.json", "market-data-api.json")
@@ -145,6 +147,16 @@ def judge(method: str, path: str, status: int, text: str) -> tuple[str, str]:
         file, name = (FILES[0], TRADING[endpoint]) if endpoint in TRADING else (FILES[1], MARKET_DATA[endpoint])
         check(file, name, json.loads(text))
     return endpoint
+
+
+def watch(session: requests.Session, seen: set[tuple[str, str]]) -> None:
+    """Judge whatever comes back over a session, on its way; `seen` gets the endpoints."""
+
+    def look(response: requests.Response, *_: object, **__: object) -> None:
+        path, method = urlsplit(str(response.request.url)).path, str(response.request.method)
+        seen.add(judge(method, path, response.status_code, response.text))
+
+    session.hooks["response"].append(look)
 
 
 def _fits(endpoint: tuple[str, str], method: str, path: str) -> bool:

@@ -115,3 +115,5 @@ def exchange_server(
         serving.should_exit = True
         thread.join(PATIENCE_SECONDS)
         assert not thread.is_alive(), "the exchange does not stop"
+        if exchange is None:
+            inside.close()

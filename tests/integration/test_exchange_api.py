@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from urllib.parse import urlsplit
 from uuid import uuid4
 
 import jsonschema
@@ -54,13 +53,7 @@ def server() -> Iterator[ExchangeServer]:
 
 def judged[T: (TradingClient, StockHistoricalDataClient)](client: T) -> T:
     """The client, unchanged but that whatever comes back over its session is judged on the way."""
-
-    def look(response: requests.Response, *_: object, **__: object) -> None:
-        path = urlsplit(str(response.request.url)).path
-        method = str(response.request.method)
-        SEEN.add(alpaca_contract.judge(method, path, response.status_code, response.text))
-
-    client._session.hooks["response"].append(look)
+    alpaca_contract.watch(client._session, SEEN)
     return client
 
 
@@ -138,6 +131,9 @@ def test_limits_stops_replace_and_cancel(server: ExchangeServer, trading: Tradin
     assert [order.id for order in trading.get_orders(wanted)] == [both.id]
     new = trading.replace_order_by_id(low.id, ReplaceOrderRequest(qty=4, limit_price=2.0, client_order_id="other"))
     assert (new.qty, new.limit_price, new.replaces) == ("4", "2", low.id)
+    with pytest.raises(APIError, match="not changed") as caught:
+        trading.replace_order_by_id(new.id, ReplaceOrderRequest(qty=4, limit_price=2.0))
+    assert (caught.value.status_code, caught.value.code) == (422, 42210000)
     old = trading.get_order_by_id(low.id)
     assert (old.status, old.replaced_by) == (OrderStatus.REPLACED, new.id)
     trading.cancel_order_by_id(new.id)
@@ -146,6 +142,17 @@ def test_limits_stops_replace_and_cancel(server: ExchangeServer, trading: Tradin
     assert trading.get_orders() == []
     closed = trading.get_orders(GetOrdersRequest(status=QueryOrderStatus.CLOSED))
     assert len(closed) == 5
+
+
+def test_parts_of_a_share_at_a_limit(server: ExchangeServer, trading: TradingClient) -> None:
+    session_on(server)
+    sent = trading.submit_order(
+        LimitOrderRequest(symbol="AAPL", qty=0.01, side=BUY, time_in_force=DAY, limit_price=50_000)
+    )
+    assert trading.get_order_by_id(sent.id).status == OrderStatus.FILLED
+    half = LimitOrderRequest(symbol="MSFT", notional=250, side=BUY, time_in_force=DAY, limit_price=50_000)
+    assert trading.get_order_by_id(trading.submit_order(half).id).status == OrderStatus.FILLED
+    assert {held.symbol for held in trading.get_all_positions()} == {"AAPL", "MSFT"}
 
 
 def test_positions_are_closed_in_part_and_all(server: ExchangeServer, trading: TradingClient) -> None:
@@ -185,7 +192,7 @@ def test_history_and_activities(server: ExchangeServer, trading: TradingClient) 
     server.advance(to="next_close", seconds=60)
     history = trading.get_portfolio_history(GetPortfolioHistoryRequest(period="1M", timeframe="1D"))
     account = trading.get_account()
-    assert history.base_value == 100_000
+    assert history.base_value == history.equity[0]  # a new account: no close before
     assert history.equity[-1] == pytest.approx(float(account.equity))
     assert history.equity[-2] == pytest.approx(float(account.last_equity))
     fills = [TradeActivity(**raw) for raw in trading.get("/account/activities/FILL")]
@@ -283,6 +290,16 @@ def test_market_data(server: ExchangeServer, data: StockHistoricalDataClient) ->
         ({"qty": "1", "type": "limit", "limit_price": "10.001"}, 422, 42210000, "sub-penny"),
         ({"qty": "1.5", "time_in_force": "gtc"}, 422, 42210000, "fractional orders must be DAY orders"),
         ({"notional": "0.99"}, 403, 40310000, "minimal amount of order"),
+        ({"qty": "0.0001"}, 403, 40310000, "minimal amount of order"),
+        ({"qty": "1_0"}, 422, 40010001, "invalid qty"),
+        ({"qty": "1", "stop_loss": {"stop_price": "9"}}, 422, 42210000, "stop_loss is not supported"),
+        ({"qty": "1", "side": "sell", "position_intent": "sell_to_close"}, 422, 42210000, "inferred: sell_to_open"),
+        (
+            {"qty": "100000", "side": "sell", "type": "limit", "limit_price": "0.50"},
+            403,
+            40310000,
+            "insufficient buying power",
+        ),
         ({"notional": "10.123"}, 422, 42210000, "2 decimal places"),
         ({"qty": "1", "client_order_id": "x" * 129}, 422, 40010001, "128 characters"),
         ({"qty": "1", "symbol": "NOPE"}, 422, 42210000, "not found"),

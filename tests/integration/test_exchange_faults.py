@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
@@ -13,10 +14,17 @@ from uuid import uuid4
 
 import pytest
 import requests
+from alpaca.common.exceptions import APIError
 from alpaca.trading.client import TradingClient
 from alpaca.trading.enums import OrderSide, TimeInForce
 from alpaca.trading.requests import MarketOrderRequest
 
+from mlops_cli.exchange import market as market_module
+from mlops_cli.exchange.clock import Clock
+from mlops_cli.exchange.engine import Exchange
+from mlops_cli.exchange.hours import parse_time, us_hours
+from mlops_cli.exchange.market import Market
+from mlops_cli.exchange.tables import MemoryTables, ParquetTables
 from tests.fakes.cli import BIN, environment
 from tests.fakes.exchange_server import ExchangeServer, exchange_server, some_prices
 
@@ -170,6 +178,97 @@ def test_duplicated_fills_and_a_wrong_clock(server: ExchangeServer, client: Clie
     assert client.ask("GET", "clock").json()["timestamp"] < shown
 
 
+@pytest.mark.parametrize(
+    ("kind", "member", "value"),
+    [
+        ("status", "path", 5),
+        ("status", "method", ["POST"]),
+        ("status", "status", 42),
+        ("status", "status", 204),
+        ("status", "status", 429.5),
+        ("status", "times", "3"),
+        ("status", "times", 0.5),
+        ("status", "skip", True),
+        ("status", "probability", 5),
+        ("halt", "symbol", {"a": 1}),
+        ("partial_fills", "fraction", 5),
+        ("status", "when", ["before"]),
+    ],
+)
+def test_a_fault_that_makes_no_sense_is_refused(
+    server: ExchangeServer, client: Client, kind: str, member: str, value: Any
+) -> None:
+    answer = requests.post(f"{server.url}/sim/faults", json={"kind": kind, member: value}, timeout=5)
+    assert (answer.status_code, answer.json()["code"]) == (422, 40010001)
+    assert server.sim("GET", "faults") == []
+    assert client.ask("GET", "clock").status_code == 200
+
+
+def test_a_fault_with_null_is_one_without(server: ExchangeServer, client: Client) -> None:
+    server.fault("status", path=None, times=None, seconds=None, method=None)
+    assert client.ask("GET", "clock").status_code == 500
+
+
+def test_real_time_does_not_go_back_either() -> None:
+    with exchange_server(exchange=Exchange(Market(MemoryTables(some_prices()), us_hours()), Clock())) as other:
+        post = lambda **body: requests.post(f"{other.url}/sim/clock", json=body, timeout=5)  # noqa: E731
+        for body in ({"now": "2012-06-01T15:00:00Z"}, {"seconds": -5}):
+            refused = post(**body)
+            assert (refused.status_code, "does not go back" in refused.json()["message"]) == (422, True)
+        assert other.sim("GET", "clock")["replay"] is False
+        assert post(seconds=0).json()["replay"] is True
+
+
+def test_a_locked_database_is_an_answer_and_what_was_asked_is_done_once(tmp_path: Path) -> None:
+    """A program that holds the write lock for long: 503 to orders and to whoever would see them, then all is well."""
+    database = tmp_path / "exchange.db"
+    with exchange_server(start="2024-01-03T16:00:00+00:00", database=database) as other:
+        other.exchange._store._database.execute("PRAGMA busy_timeout = 50")
+        client = Client(other.url)
+        key = client.headers["APCA-API-KEY-ID"]
+        trading = TradingClient(key, "secret", url_override=other.url)
+        trading.get_account()
+        request = MarketOrderRequest(
+            symbol="AAPL", qty=3, side=OrderSide.BUY, time_in_force=TimeInForce.DAY, client_order_id="one"
+        )
+        blocking = sqlite3.connect(database, isolation_level=None)
+        blocking.execute("BEGIN IMMEDIATE")
+        with pytest.raises(APIError, match="nothing can be written") as caught:
+            trading.submit_order(request)
+        assert (caught.value.status_code, caught.value.code) == (503, 50310000)
+        assert client.ask("GET", "orders").json()["code"] == 50310000
+        assert client.ask("DELETE", f"orders/{uuid4()}").status_code == 503
+        blocking.execute("ROLLBACK")
+        blocking.close()
+        with pytest.raises(APIError, match="must be unique"):
+            trading.submit_order(request)
+        assert client.order("one")["status"] == "filled"
+        assert trading.get_open_position("AAPL").qty == "3"
+    with exchange_server(database=database) as again:
+        held = TradingClient(key, "secret", url_override=again.url).get_all_positions()
+        assert [(one.symbol, one.qty) for one in held] == [("AAPL", "3")]
+
+
+def test_a_price_file_that_is_gone_is_said_until_it_is_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(market_module, "LOOK_AGAIN_SECONDS", 0)
+    for symbol, table in some_prices().items():
+        table.to_parquet(tmp_path / f"{symbol}.parquet")
+    file = tmp_path / "AAPL.parquet"
+    evening = parse_time("2024-01-02T21:30:00+00:00")
+    exchange = Exchange(Market(ParquetTables([tmp_path]), us_hours()), Clock(evening))
+    with exchange_server(exchange=exchange) as other:
+        client = Client(other.url)
+        client.buy("one")
+        good = file.read_bytes()
+        file.unlink()
+        moved = requests.post(f"{other.url}/sim/clock", json={"to": "next_open"}, timeout=5)
+        for answer in (moved, client.ask("GET", "account")):
+            assert (answer.status_code, answer.json()["code"]) == (500, 50010000)
+            assert "AAPL.parquet: No such file" in answer.json()["message"]
+        file.write_bytes(good)
+        assert client.order("one")["status"] == "filled"
+
+
 def test_steering(server: ExchangeServer, client: Client) -> None:
     def post(path: str, **body: Any) -> int:
         return requests.post(f"{server.url}/sim/{path}", json=body, timeout=5).status_code
@@ -257,6 +356,22 @@ def test_the_command_survives_kill_9(tmp_path: Path) -> None:
         assert client.get_order_by_id(again.id).filled_qty == "3"
         assert client.get_open_position("AAPL").qty == "6"
     assert b"very-secret" not in b"".join(path.read_bytes() for path in tmp_path.glob("exchange.db*"))
+
+
+def test_a_database_is_served_once(tmp_path: Path) -> None:
+    options = ("--replay", "2012-01-03", "--database", "exchange.db")
+    with served(tmp_path, *options) as (process, _):
+        command = [str(BIN / "mlops"), "exchange", "serve", "--port", "0", *options]
+        done = subprocess.run(
+            command, check=False, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == 8
+        assert "another exchange is running on this database" in done.stderr
+        assert "--database" in done.stderr
+        process.kill()
+        process.wait(PATIENCE_SECONDS)
+    with served(tmp_path, *options):  # a killed one leaves no lock
+        pass
 
 
 def test_without_prices_the_sample_series_are_traded(tmp_path: Path) -> None:

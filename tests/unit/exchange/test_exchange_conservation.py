@@ -54,8 +54,8 @@ class AnyDay(RuleBasedStateMachine):
     def order(
         self, key: str, symbol: str, side: str, kind: str, force: str, size: str, near: float, hours: float
     ) -> None:
-        if not size.isdigit():  # parts of shares are for market day orders
-            kind, force = "market", "day"
+        if not size.isdigit():  # parts of shares are for day orders
+            force = "day"
         if self.exchange.hours.current(self.exchange.settled) is None and force in ("ioc", "fok"):
             force = "day"
         price = f"{float(self.exchange.price(symbol)) * near:.2f}"
@@ -95,6 +95,8 @@ class AnyDay(RuleBasedStateMachine):
         start = old.settled.isoformat()
         self.exchange = new = new_exchange(PRICES, start, self.database)
         new.faults = old.faults
+        if old.hours.current(old.settled) is not None:
+            assert new.taken == old.taken
         for key, account in old.accounts.items():
             again = new.accounts[key]
             for name in ("cash", "positions", "orders", "open_orders", "reserved", "activities", "equity"):

@@ -248,7 +248,9 @@ def test_buying_power_is_reserved_by_open_orders_and_freed_again() -> None:
 
 def test_a_refused_replacement_leaves_the_order() -> None:
     exchange, account = exchange_with()
+    until(exchange, "2024-07-01T14:00:00")
     order = send(exchange, account, type="limit", limit_price=50)
+    exchange.settle()
     body = {"symbol": "AAA", "side": "buy", "type": "limit", "time_in_force": "day", "limit_price": 50}
     with pytest.raises(RefusedError, match="buying power"):
         exchange.replace(account, order.id, read_ticket({**body, "qty": 90_000}))
@@ -348,6 +350,7 @@ def test_everything_is_there_again_after_a_restart(tmp_path: Path) -> None:
     act(first, type="split", ratio=2, date="2024-07-03")
     until(first, "2024-07-01T20:30:00")
     first.commit()
+    first.close()
     second = new_exchange({"AAA": table()}, FRIDAY_EVENING, file)
     assert second.settled == first.settled
     assert second.rules == EXACT
@@ -361,6 +364,7 @@ def test_everything_is_there_again_after_a_restart(tmp_path: Path) -> None:
     assert again.cash == account.cash
     assert "secret" not in file.read_bytes().decode("latin-1").replace("secret_hash", "")
     second.commit()
+    second.close()
     with pytest.raises(ConfigError, match="has lived until"):
         Exchange(second.market, type(second.clock)(None), store=_ahead(file))
 
@@ -373,6 +377,7 @@ def _ahead(file: Path) -> Any:
 
     with sqlite3.connect(file) as database:
         database.execute("UPDATE world SET body = '\"2999-01-01T00:00:00+00:00\"' WHERE name = 'settled'")
+    database.close()
     return Store(file)
 
 

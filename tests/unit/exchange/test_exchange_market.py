@@ -92,6 +92,7 @@ def test_a_table_that_grows_is_read_again(tmp_path: Path, monkeypatch: pytest.Mo
     known = len(market.series("AAPL").days)
     TABLES["AAPL"].iloc[:201].to_parquet(file)
     os.utime(file, ns=(1, 1))
+    market.look_again()
     assert (known, len(market.series("AAPL").days)) == (200, 201)
 
 
