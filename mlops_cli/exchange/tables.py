@@ -8,17 +8,18 @@ from pathlib import Path
 import pandas as pd
 
 from mlops_cli.errors import DataError
+from mlops_cli.exchange.symbols import symbol_of
 from mlops_cli.prices.table import check_table
 
 
 class ParquetTables:
-    """`<TICKER>.parquet` price tables in one folder or several; where two hold a ticker, the newer file counts."""
+    """`<TICKER>.parquet` price tables, found by Alpaca's symbols; where two folders hold one, the newer file counts."""
 
     def __init__(self, folders: Sequence[Path]) -> None:
         self._files: dict[str, Path] = {}
         found = [path for folder in folders for path in folder.glob("*.parquet") if not path.name.startswith(".")]
         for path in sorted(found, key=lambda path: path.stat().st_mtime):
-            self._files[path.stem.upper()] = path
+            self._files[symbol_of(path.stem.upper())] = path
         self.symbols = frozenset(self._files)
 
     def version(self, symbol: str) -> float:
@@ -57,7 +58,7 @@ class MemoryTables:
     """Price tables that are there already."""
 
     def __init__(self, tables: Mapping[str, pd.DataFrame]) -> None:
-        self._tables = dict(tables)
+        self._tables = {symbol_of(ticker): table for ticker, table in tables.items()}
         self.symbols = frozenset(self._tables)
 
     def version(self, symbol: str) -> float:

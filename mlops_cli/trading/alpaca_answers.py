@@ -10,6 +10,7 @@ from typing import Any, Concatenate, Protocol
 from zoneinfo import ZoneInfo
 
 from mlops_cli.errors import BrokerError
+from mlops_cli.exchange.symbols import symbol_of, ticker_of
 from mlops_cli.trading.broker import AccountActivity, Bar, BrokerOrder, Fill, Quote, SessionHours
 from mlops_cli.trading.types import Holding, OrderIntent
 
@@ -38,10 +39,18 @@ def as_alpaca[Of: _Addressed, **Given, Read](
     return read
 
 
+def said_of(error: Any) -> tuple[int, str]:
+    """The code and the words of alpaca-py's APIError; the code is 0 where the body is not Alpaca's."""
+    try:
+        return int(error.code), str(error.message)
+    except (ValueError, KeyError, TypeError):
+        return 0, f"HTTP {error.status_code}"
+
+
 def fields_of(intent: OrderIntent) -> dict[str, Any]:
     """The body of an order; decimals as text, which alpaca-py's own request classes would turn into floats."""
     fields = {
-        "symbol": intent.ticker,
+        "symbol": symbol_of(intent.ticker),
         "side": intent.side,
         "type": intent.type,
         "time_in_force": intent.time_in_force,
@@ -74,7 +83,7 @@ def hours_of(raw: dict[str, Any]) -> SessionHours:
 def holding_of(raw: dict[str, Any]) -> Holding:
     """A position."""
     value, price = decimal_of(raw.get("market_value")) or Decimal(0), decimal_of(raw.get("current_price")) or Decimal(0)
-    return Holding(raw["symbol"], Decimal(raw["qty"]), value, Decimal(raw["avg_entry_price"]), price)
+    return Holding(ticker_of(raw["symbol"]), Decimal(raw["qty"]), value, Decimal(raw["avg_entry_price"]), price)
 
 
 def order_of(raw: dict[str, Any]) -> BrokerOrder:
@@ -82,7 +91,7 @@ def order_of(raw: dict[str, Any]) -> BrokerOrder:
     return BrokerOrder(
         id=raw["id"],
         client_order_id=raw["client_order_id"],
-        ticker=raw["symbol"],
+        ticker=ticker_of(raw["symbol"]),
         side=raw["side"],
         type=raw["type"],
         time_in_force=raw["time_in_force"],
@@ -102,7 +111,7 @@ def fill_of(raw: dict[str, Any]) -> Fill:
     return Fill(
         raw["id"],
         raw["order_id"],
-        raw["symbol"],
+        ticker_of(raw["symbol"]),
         side,
         Decimal(raw["qty"]),
         Decimal(raw["price"]),
@@ -118,15 +127,15 @@ def activity_of(raw: dict[str, Any]) -> AccountActivity:
     cash = decimal_of(raw.get("net_amount")) or Decimal(0)
     day = date.fromisoformat(raw["date"][:10])
     time = time_of(raw.get("created_at") or f"{day}T00:00:00Z")
-    return AccountActivity(raw["id"], kind, raw.get("symbol") or "", qty, cash, day, time)
+    return AccountActivity(raw["id"], kind, ticker_of(raw.get("symbol") or ""), qty, cash, day, time)
 
 
-def quote_of(ticker: str, raw: dict[str, Any]) -> Quote:
+def quote_of(symbol: str, raw: dict[str, Any]) -> Quote:
     """A latest quote."""
-    return Quote(ticker, Decimal(str(raw["bp"])), Decimal(str(raw["ap"])), time_of(raw["t"]))
+    return Quote(ticker_of(symbol), Decimal(str(raw["bp"])), Decimal(str(raw["ap"])), time_of(raw["t"]))
 
 
-def bar_of(ticker: str, raw: dict[str, Any]) -> Bar:
+def bar_of(symbol: str, raw: dict[str, Any]) -> Bar:
     """A daily bar; its time is the midnight before the session, in New York."""
     session = time_of(raw["t"]).astimezone(NEW_YORK).date()
-    return Bar(ticker, session, *(Decimal(str(raw[name])) for name in ("o", "h", "l", "c", "v")))
+    return Bar(ticker_of(symbol), session, *(Decimal(str(raw[name])) for name in ("o", "h", "l", "c", "v")))

@@ -17,6 +17,7 @@ from alpaca.data.timeframe import TimeFrame
 from alpaca.trading.client import TradingClient
 
 from mlops_cli.errors import BrokerError
+from mlops_cli.exchange.symbols import symbol_of
 from mlops_cli.trading.alpaca_answers import (
     NEW_YORK,
     activity_of,
@@ -28,6 +29,7 @@ from mlops_cli.trading.alpaca_answers import (
     hours_of,
     order_of,
     quote_of,
+    said_of,
     time_of,
 )
 from mlops_cli.trading.alpaca_client import (
@@ -53,7 +55,7 @@ from mlops_cli.trading.broker import (
 )
 from mlops_cli.trading.types import AccountState, Holding, OrderIntent
 
-ORDERS_PAGE, ACTIVITIES_PAGE, TICKERS_PAGE = 500, 100, 100
+ORDERS_PAGE, ACTIVITIES_PAGE, SYMBOLS_PAGE = 500, 100, 100
 CALENDAR_AHEAD = timedelta(days=45)
 SHORTEST_SECRET = 7
 NOT_UNIQUE = "client_order_id must be unique"
@@ -97,7 +99,8 @@ class AlpacaBroker:
     @as_alpaca
     def positions(self) -> Mapping[str, Holding]:
         """What is held."""
-        return {raw["symbol"]: holding_of(raw) for raw in self._get("/positions")}
+        held = [holding_of(raw) for raw in self._get("/positions")]
+        return {one.ticker: one for one in held}
 
     @as_alpaca
     def clock(self) -> BrokerClock:
@@ -122,7 +125,8 @@ class AlpacaBroker:
         def ask(some: Sequence[str]) -> Any:
             return self._data.get_stock_latest_quote(StockLatestQuoteRequest(symbol_or_symbols=list(some)))
 
-        return {ticker: quote_of(ticker, raw) for ticker, raw in self._of_tickers(tickers, ask).items()}
+        found = [quote_of(symbol, raw) for symbol, raw in self._of_symbols(list(map(symbol_of, tickers)), ask).items()]
+        return {one.ticker: one for one in found}
 
     @as_alpaca
     def bars(self, tickers: Sequence[str], session: date) -> Mapping[str, Bar]:
@@ -142,7 +146,8 @@ class AlpacaBroker:
             )
             return self._data.get_stock_bars(request)
 
-        each = [bar_of(ticker, raw) for ticker, several in self._of_tickers(tickers, ask).items() for raw in several]
+        found = self._of_symbols(list(map(symbol_of, tickers)), ask)
+        each = [bar_of(symbol, raw) for symbol, several in found.items() for raw in several]
         return {bar.ticker: bar for bar in each if bar.session == session}
 
     def submit(self, intent: OrderIntent) -> BrokerOrder:
@@ -248,22 +253,22 @@ class AlpacaBroker:
             raise OrderRefused(f"{intent.ticker}: {error.words}")
         return None
 
-    def _of_tickers(self, tickers: Sequence[str], ask: Callable[[Sequence[str]], Any]) -> dict[str, Any]:
-        """What the data API has of each ticker; one that it does not know does not cost the others theirs."""
-        if len(tickers) > TICKERS_PAGE:
-            pages = [self._of_tickers(some, ask) for some in batched(tickers, TICKERS_PAGE)]
-            return {ticker: raw for page in pages for ticker, raw in page.items()}
-        if not tickers:
+    def _of_symbols(self, symbols: Sequence[str], ask: Callable[[Sequence[str]], Any]) -> dict[str, Any]:
+        """What the data API has of each symbol; one that it does not know does not cost the others theirs."""
+        if len(symbols) > SYMBOLS_PAGE:
+            pages = [self._of_symbols(some, ask) for some in batched(symbols, SYMBOLS_PAGE)]
+            return {symbol: raw for page in pages for symbol, raw in page.items()}
+        if not symbols:
             return {}
         try:
-            found: dict[str, Any] = repeat(lambda: self._ask(lambda: ask(tickers)), self._patience, self.address)
+            found: dict[str, Any] = repeat(lambda: self._ask(lambda: ask(symbols)), self._patience, self.address)
         except Failed as error:
             if error.status not in (400, 422):
                 raise self._odd(error) from error
-            if len(tickers) == 1:
+            if len(symbols) == 1:
                 return {}
-            half = len(tickers) // 2
-            return self._of_tickers(tickers[:half], ask) | self._of_tickers(tickers[half:], ask)
+            half = len(symbols) // 2
+            return self._of_symbols(symbols[:half], ask) | self._of_symbols(symbols[half:], ask)
         return found
 
     def _get(self, path: str, query: dict[str, Any] | None = None) -> Any:
@@ -277,20 +282,13 @@ class AlpacaBroker:
         try:
             answer = call()
         except APIError as error:
-            raise self._failed(error) from None
+            code, words = said_of(error)
+            raise Failed(error.status_code, code, self._clean(words)) from None
         except (requests.RequestException, ValueError) as error:  # ValueError: an answer that is no JSON
             raise Failed(None, 0, self._clean(f"{type(error).__name__}: {error}")) from None
         if answer is None and not empty:
             raise Failed(None, 0, "an empty answer")
         return answer
-
-    def _failed(self, error: APIError) -> Failed:
-        status = error.status_code
-        try:
-            code, words = int(error.code), str(error.message)
-        except (ValueError, KeyError, TypeError):  # no JSON, or not Alpaca's
-            code, words = 0, f"HTTP {status}"
-        return Failed(status, code, self._clean(words))
 
     def _clean(self, words: str) -> str:
         for secret in (self._access.key, self._access.secret):

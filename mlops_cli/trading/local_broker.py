@@ -11,6 +11,7 @@ from mlops_cli.exchange.bars import bars, read_timeframe
 from mlops_cli.exchange.engine import Exchange
 from mlops_cli.exchange.hours import midnight
 from mlops_cli.exchange.model import Account, RefusedError
+from mlops_cli.exchange.symbols import symbol_of
 from mlops_cli.exchange.tickets import read_ticket
 from mlops_cli.trading.alpaca_answers import activity_of, bar_of, fields_of, fill_of, holding_of, order_of
 from mlops_cli.trading.broker import (
@@ -66,7 +67,7 @@ class LocalBroker:
         """What is held."""
         exchange = self._settled()
         held = [views.position_view(exchange, self._account, one) for one in self._account.positions.values()]
-        return {raw["symbol"]: holding_of(raw) for raw in held}
+        return {one.ticker: one for one in map(holding_of, held)}
 
     def clock(self) -> BrokerClock:
         """The exchange's time."""
@@ -81,7 +82,8 @@ class LocalBroker:
         """Latest quotes."""
         exchange, found = self._settled(), {}
         for ticker in tickers:
-            quote = exchange.quote(ticker) if exchange.market.has(ticker) else None
+            symbol = symbol_of(ticker)
+            quote = exchange.quote(symbol) if exchange.market.has(symbol) else None
             if quote is not None:
                 bid, ask = (Decimal(str(round(price, 4))) for price in quote[:2])
                 found[ticker] = Quote(ticker, bid, ask, quote[2])
@@ -91,8 +93,8 @@ class LocalBroker:
         """Daily bars of a session."""
         exchange, daily = self._settled(), read_timeframe("1Day")
         span = (midnight(session), exchange.settled)
-        known = [ticker for ticker in tickers if exchange.market.has(ticker)]
-        each = [bar_of(ticker, raw) for ticker in known for raw in bars(exchange.market, ticker, daily, span, True)]
+        known = [symbol for symbol in map(symbol_of, tickers) if exchange.market.has(symbol)]
+        each = [bar_of(symbol, raw) for symbol in known for raw in bars(exchange.market, symbol, daily, span, True)]
         return {bar.ticker: bar for bar in each if bar.session == session}
 
     def submit(self, intent: OrderIntent) -> BrokerOrder:

@@ -18,6 +18,7 @@ from mlops_cli.exchange.market import Market
 from mlops_cli.exchange.matching import match
 from mlops_cli.exchange.model import Order, Rules
 from mlops_cli.exchange.price_path import PricePath
+from mlops_cli.exchange.symbols import symbol_of
 from mlops_cli.trading.costs import BPS, expected_price
 from mlops_cli.trading.liquidate import LIQUIDATION
 from mlops_cli.trading.policy import PRICE_GAP
@@ -100,10 +101,11 @@ def _close_seen(intent: Mapping[str, Any]) -> Decimal | None:
 
 def _path(one: FilledOrder, session: Session, market: Market) -> PricePath | None:
     """The price's path through the session, in the shares that the order was in; None where it cannot be told."""
-    path = market.path(one.ticker, session) if market.has(one.ticker) else None
+    symbol = symbol_of(one.ticker)
+    path = market.path(symbol, session) if market.has(symbol) else None
     if path is None or not path.traded:
         return None
-    known = market.close_before(one.ticker, session.day)
+    known = market.close_before(symbol, session.day)
     if one.close is not None and known and abs(math.log(float(one.close) / known)) > RESTATED:
         split = float(one.close) / known
         first, second, third, last = (price * split for price in path.points)

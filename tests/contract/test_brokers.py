@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
+import pandas as pd
 import pytest
 
 from mlops_cli.exchange.clock import target
@@ -18,7 +19,7 @@ from mlops_cli.trading.alpaca_client import AlpacaAccess, Patience
 from mlops_cli.trading.broker import Broker, KeysRefused, OrderRefused
 from mlops_cli.trading.local_broker import LocalBroker
 from mlops_cli.trading.types import OrderIntent, client_order_id
-from tests.fakes.exchange_server import exchange_server, new_exchange
+from tests.fakes.exchange_server import exchange_server, new_exchange, some_prices
 
 EVENING = "2024-01-02T21:30:00+00:00"
 SESSION = date(2024, 1, 3)
@@ -40,8 +41,8 @@ class Bench:
 
 
 @contextmanager
-def over_http() -> Iterator[Bench]:
-    with exchange_server(start=EVENING) as server:
+def over_http(prices: dict[str, pd.DataFrame] | None = None) -> Iterator[Bench]:
+    with exchange_server(prices, start=EVENING) as server:
 
         def opened(key: str, secret: str) -> Broker:
             return AlpacaBroker(AlpacaAccess(key, secret, server.url), PATIENCE)
@@ -50,8 +51,8 @@ def over_http() -> Iterator[Bench]:
 
 
 @contextmanager
-def in_process() -> Iterator[Bench]:
-    exchange = new_exchange(start=EVENING)
+def in_process(prices: dict[str, pd.DataFrame] | None = None) -> Iterator[Bench]:
+    exchange = new_exchange(prices, start=EVENING)
 
     def opened(key: str, secret: str) -> Broker:
         return LocalBroker(exchange, key, secret)
@@ -294,3 +295,20 @@ def test_b24_more_tickers_than_fit_into_a_request_are_all_answered(bench):
     asked = [*strangers[:120], "AAPL", *strangers[120:], "MSFT"]
     assert sorted(bench.broker.quotes(asked)) == ["AAPL", "MSFT"]
     assert sorted(bench.broker.bars(asked, date(2024, 1, 2))) == ["AAPL", "MSFT"]
+
+
+@pytest.mark.parametrize("adapter", [over_http, in_process], ids=["alpaca", "local"])
+def test_b25_share_classes_have_the_projects_names_here_and_alpacas_there(adapter):
+    with adapter({"BRK-B": some_prices()["AAPL"]}) as bench:
+        order = bench.broker.submit(intent(ticker="BRK-B"))
+        assert order.ticker == "BRK-B"
+        ((account,),) = [list(bench.exchange.accounts.values())]
+        assert [one.symbol for one in account.orders.values()] == ["BRK.B"]
+        assert list(bench.broker.quotes(["BRK-B"])) == list(bench.broker.bars(["BRK-B"], date(2024, 1, 2))) == ["BRK-B"]
+        bench.advance("next_close", 60)
+        bench.exchange.actions.append(CorporateAction("split", "BRK.B", date(2024, 1, 4), Decimal(2)))
+        bench.advance("next_open", 60)
+        assert list(bench.broker.positions()) == ["BRK-B"]
+        told = bench.broker.activities_since(LONG_AGO)
+        assert {one.ticker for one in [*told.fills, *told.others]} == {"BRK-B"}
+        assert bench.broker.orders_since(LONG_AGO)[0].ticker == "BRK-B"
