@@ -22,7 +22,7 @@ from mlops_cli.cli.project import (
     result_console,
     say,
 )
-from mlops_cli.errors import EXIT_SOME_FAILED, MlopsError
+from mlops_cli.errors import EXIT_INTERRUPTED, EXIT_SOME_FAILED, MlopsError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from mlops_cli.trading.alerts import Alerts
     from mlops_cli.trading.paper_pass import PassReport
 
+FIRST_YEAR, LAST_YEAR = 1900, 2200
 TeamOption = Annotated[
     list[str] | None,
     typer.Option("--team", metavar="TEAM", help="This team alone; repeatable. All if left out.", show_default=False),
@@ -63,7 +64,7 @@ def paper_trade(
         str | None,
         typer.Option("--replay", metavar="DATE", help="Trade the past from DATE on, on the local exchange."),
     ] = None,
-    days: Annotated[int, typer.Option("--days", min=1, help="With --replay: calendar days.")] = 180,
+    days: Annotated[int, typer.Option("--days", min=1, max=36_600, help="With --replay: calendar days.")] = 180,
     trade_without_skill: Annotated[
         bool, typer.Option("--trade-without-skill", help="With --replay: trade models too that showed no skill.")
     ] = False,
@@ -165,10 +166,14 @@ def _replay(
     (start, days), (teams, branch), (without_skill, as_json, verbose) = period, chosen, flags
     replay = Replay(_day(start), days, tuple(teams), without_skill)
     tools = wiring.replay_broker, wiring.tracker(project, load_settings(project))
-    with ConsoleProgress(verbose) as progress:
-        summary, folder, report = competition(
-            project, chosen_branches(project, branch), load_params(project).trading, replay, tools, progress
-        )
+    try:
+        with ConsoleProgress(verbose) as progress:
+            summary, folder, report = competition(
+                project, chosen_branches(project, branch), load_params(project).trading, replay, tools, progress
+            )
+    except KeyboardInterrupt:
+        say("stopped: a replay is done whole or not at all; earlier reports are as they were")
+        raise typer.Exit(EXIT_INTERRUPTED) from None
     if as_json:
         print_json(summary)
     else:
@@ -190,9 +195,12 @@ def _day(text: str) -> date:
     from datetime import date
 
     try:
-        return date.fromisoformat(text)
+        day = date.fromisoformat(text)
     except ValueError:
         raise typer.BadParameter(f"--replay {text}: no day; write it as 2024-01-02") from None
+    if not FIRST_YEAR <= day.year <= LAST_YEAR:
+        raise typer.BadParameter(f"--replay {text}: no day between {FIRST_YEAR} and {LAST_YEAR}")
+    return day
 
 
 def _alerts(project: Project) -> Alerts:

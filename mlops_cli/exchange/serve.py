@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 
 import uvicorn
@@ -27,7 +28,9 @@ def listen(host: str, port: int) -> socket.socket:
         taken.bind(address)
         taken.listen(256)
     except OSError as error:
-        raise ServiceError(f"{host}:{port}: {error.strerror}", "give another --port (0 for any free one)") from error
+        elsewhere = isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL
+        hint = "give a --host of this machine" if elsewhere else "give another --port (0 for any free one)"
+        raise ServiceError(f"{host}:{port}: {error.strerror}", hint) from error
     return taken
 
 

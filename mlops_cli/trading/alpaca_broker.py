@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from itertools import batched
+from textwrap import shorten
 from typing import Any
 
 import requests
@@ -56,8 +57,7 @@ from mlops_cli.trading.broker import (
 from mlops_cli.trading.types import AccountState, Holding, OrderIntent
 
 ORDERS_PAGE, ACTIVITIES_PAGE, SYMBOLS_PAGE = 500, 100, 100
-CALENDAR_AHEAD = timedelta(days=45)
-SHORTEST_SECRET = 7
+CALENDAR_AHEAD, SHORTEST_SECRET = timedelta(days=45), 7
 NOT_UNIQUE = "client_order_id must be unique"
 
 
@@ -294,7 +294,7 @@ class AlpacaBroker:
         for secret in (self._access.key, self._access.secret):
             if len(secret) > SHORTEST_SECRET:  # a word such as red opens an account of the local exchange
                 words = words.replace(secret, "***")
-        return " ".join(words.split())[:200]
+        return shorten(words, 200, placeholder=" ...")
 
     def _odd(self, error: Failed) -> BrokerError:
         return BrokerError(f"{self.address}: {error.words} (HTTP {error.status})", "look at ALPACA_BASE_URL in .env")

@@ -161,10 +161,10 @@ def repeat[Answer](ask: Callable[[], Answer], patience: Patience, where: str) ->
             last = error
         if attempt < patience.attempts - 1:
             patience.wait(attempt)
-    raise BrokerUnreachable(
-        f"{where} does not answer: {last.words} ({patience.attempts} attempts)",
-        "nothing is lost: run again later; what was sent is asked for by its name",
-    ) from last
+    hint = "nothing is lost: run again later; what was sent is asked for by its name"
+    if last.status is None and is_local(where):
+        hint = f"is it running? mlops exchange serve --port {urlsplit(where).port or 80}; {hint}"
+    raise BrokerUnreachable(f"{where} does not answer: {last.words} ({patience.attempts} attempts)", hint) from last
 
 
 def raise_if_keys(error: Failed, where: str) -> None:

@@ -14,6 +14,7 @@ from mlops_cli.trading.ledger import Ledger
 from mlops_cli.trading.ledger_tables import SCHEMA_VERSION
 
 IN_MEMORY = Path(":memory:")
+_OUTSIDE = ("READONLY", "CANTOPEN", "PERM", "FULL", "IOERR", "BUSY")  # SQLITE_...: the file is whole
 
 
 def _connected(path: str) -> sqlite3.Connection:
@@ -118,10 +119,18 @@ def read_ledger(path: Path) -> Iterator[Ledger]:
     """Open a ledger for reading, while a pass may be writing to it.
 
     Raises:
-        DataError: there is none, or it is damaged.
+        DataError: there is none, or it cannot be read.
     """
+    with _reading(path) as ledger:
+        if ledger.is_empty:
+            raise _none_yet(path)
+        yield ledger
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[Ledger]:
     if not path.is_file():
-        raise DataError(f"{path}: there is no ledger yet", "the first pass makes it: mlops paper-trade")
+        raise _none_yet(path)
     try:
         ledger = Ledger(sqlite3.connect(path, isolation_level=None))
         try:
@@ -130,6 +139,10 @@ def read_ledger(path: Path) -> Iterator[Ledger]:
             ledger.close()
     except sqlite3.DatabaseError as error:
         raise _damaged(str(path), error) from error
+
+
+def _none_yet(path: Path) -> DataError:
+    return DataError(f"{path}: there is no ledger yet", "the first pass makes it: mlops paper-trade")
 
 
 def team_of_account(folder: Path, account: str, besides: str) -> str | None:
@@ -141,10 +154,12 @@ def team_of_account(folder: Path, account: str, besides: str) -> str | None:
 
 
 def _account_of(path: Path) -> str | None:
-    with read_ledger(path) as ledger:
+    with _reading(path) as ledger:
         return None if ledger.is_empty else ledger.meta("account")
 
 
 def _damaged(path: str, error: sqlite3.DatabaseError) -> DataError:
     hint = "look at it with sqlite3; without the file the next pass begins anew from what the broker holds"
+    if getattr(error, "sqlite_errorname", "").removeprefix("SQLITE_").startswith(_OUTSIDE):
+        hint = "nothing is lost: correct the permissions of its folder, or free some space, and run again"
     return DataError(f"{path}: the ledger cannot be used: {error}", hint)

@@ -14,7 +14,8 @@ from mlops_cli.config.trading_schema import Rules
 from mlops_cli.trading.alpaca_broker import AlpacaBroker
 from mlops_cli.trading.alpaca_client import AlpacaAccess, Patience
 from mlops_cli.trading.halt import HaltFiles
-from mlops_cli.trading.ledger_files import open_ledger
+from mlops_cli.trading.ledger_files import claim_account, open_ledger
+from mlops_cli.trading.liquidate import Liquidation, liquidate
 from mlops_cli.trading.paper_pass import PassReport, PassSettings, SessionForecasts, paper_pass
 from mlops_cli.trading.types import TradeForecast
 
@@ -58,9 +59,16 @@ class PaperTeam:
 
     def run(self, *, dry_run: bool = False) -> PassReport:
         """One pass."""
-        with open_ledger(self.ledger_file, "red") as ledger:
+        account = self.broker.account_id()
+        with open_ledger(self.ledger_file, "red") as ledger, claim_account(self.folder, account, "red"):
             settings = PassSettings(dry_run=dry_run, halts=self.halts)
             return paper_pass(self.broker, ledger, self.forecasts, self.rules, settings)
+
+    def liquidate(self) -> Liquidation:
+        """Sell everything; the team is not halted."""
+        account = self.broker.account_id()
+        with claim_account(self.folder, account, "red"), open_ledger(self.ledger_file, "red") as ledger:
+            return liquidate(self.broker, ledger)
 
     def rows(self, table: str) -> Sequence[dict]:
         """A table of the ledger."""

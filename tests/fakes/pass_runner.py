@@ -1,7 +1,7 @@
 """Runs passes in processes that kill themselves, without warning, at the line they are told to.
 
 A process of its own, without threads, that forks: `python -m tests.fakes.pass_runner` reads one JSON object a line
-(url, folder, seed, kill_at) and answers each with one: how the child ended, and how many lines it ran.
+(url, folder, seed, kill_at, sell) and answers each with one: how the child ended, and how many lines it ran.
 """
 
 from __future__ import annotations
@@ -22,8 +22,12 @@ from tests.fakes.paper_team import PaperTeam
 
 TRADING = f"{os.sep}mlops_cli{os.sep}trading"
 COUNTED = {
-    f"{name}.py" for name in ("paper_pass", "reconcile", "ledger", "ledger_files", "alpaca_broker", "alpaca_client")
-}
+    f"{name}.py"
+    for name in (
+        "paper_pass", "sending", "liquidate", "reconcile", "ledger", "ledger_file", "ledger_files", "alpaca_broker",
+        "alpaca_client",
+    )
+}  # fmt: skip
 """Where something is written or sent; lines that only compute would be most of all lines, and all the same."""
 
 
@@ -51,6 +55,9 @@ def one(order: dict[str, Any], prices: Any) -> dict[str, Any]:
     fuse = Fuse(order["kill_at"])
     sys.settrace(fuse)
     try:
+        if order.get("sell"):
+            done = team.liquidate()
+            return {"outcome": "liquidated", "clean": not done.failed, "sent": len(done.sent), "lines": fuse.lines}
         report = team.run()
         return {"outcome": report.outcome, "clean": report.clean, "sent": len(report.sent), "lines": fuse.lines}
     except MlopsError as error:

@@ -216,6 +216,8 @@ def test_a_misspelt_team_neither_sells_another_teams_shares_nor_seems_halted(cli
         (["--team", "red", "halt"], "--team stands before halt"),
         (["--days", "5"], "--days is for the past"),
         (["--trade-without-skill"], "--trade-without-skill is for the past"),
+        (["--replay", "9999-12-30"], "no day between 1900 and 2200"),
+        (["--replay", "2017-01-03", "--days", "10000000"], "36600"),
         (["--replay", "2017-01-03", "--dry-run"], "--dry-run is for passes at the broker"),
     ],
 )

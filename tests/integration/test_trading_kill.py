@@ -69,8 +69,8 @@ class Runner:
         assert self._process.stdout is not None
         assert self._process.stdout.readline() == "ready\n"
 
-    def run(self, url: str, folder: Path, seed: int, kill_at: int | None) -> dict[str, Any]:
-        order = {"url": url, "folder": str(folder), "seed": seed, "kill_at": kill_at}
+    def run(self, url: str, folder: Path, seed: int, kill_at: int | None, *, sell: bool = False) -> dict[str, Any]:
+        order = {"url": url, "folder": str(folder), "seed": seed, "kill_at": kill_at, "sell": sell}
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(order) + "\n")
@@ -96,6 +96,9 @@ def live(runner: Runner, server: ExchangeServer, folder: Path, seed: int) -> Cou
         if chance.random() < 0.7:  # else the session goes by with whatever was sent
             server.clear()
             seen[runner.run(server.url, folder, seed, None)["outcome"]] += 1
+        if chance.random() < 0.15:  # somebody wants out, and is cut short
+            for kill_at in (chance.randint(1, LINES), None)[: chance.randint(1, 2)]:
+                seen[runner.run(server.url, folder, seed, kill_at, sell=True)["outcome"]] += 1
         if chance.random() < 0.3:  # and somebody looks while the session is on
             server.advance(to="next_open", seconds=900)
             seen[runner.run(server.url, folder, seed, chance.randint(1, LINES))["outcome"]] += 1

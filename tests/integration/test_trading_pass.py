@@ -663,6 +663,26 @@ def test_another_teams_damaged_ledger_stops_no_team_that_has_one(tmp_path):
         pass
 
 
+def test_a_ledger_whose_first_pass_was_killed_at_once_is_none_yet(tmp_path):
+    (tmp_path / "red.db").touch()
+    with pytest.raises(DataError, match="there is no ledger yet"), read_ledger(tmp_path / "red.db"):
+        pass
+    assert team_of_account(tmp_path, "4f2e", "blue") is None
+
+
+def test_a_ledger_that_cannot_be_written_is_not_called_damaged(tmp_path):
+    def write() -> None:
+        with open_ledger(tmp_path / "red.db", "red") as ledger:
+            ledger._db.execute("PRAGMA query_only = ON")
+            ledger.event(datetime(2024, 1, 2, tzinfo=UTC), "opened", None, "")
+
+    with pytest.raises(DataError) as raised:
+        write()
+    assert "permissions" in raised.value.hint
+    with read_ledger(tmp_path / "red.db") as ledger:
+        assert ledger.rows("events") == []
+
+
 def test_a_lost_ledger_begins_anew_from_what_the_broker_holds_and_doubles_nothing(server, team):
     team.run()
     evening(server)
