@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -45,6 +46,12 @@ def said_of(error: Any) -> tuple[int, str]:
         return int(error.code), str(error.message)
     except (ValueError, KeyError, TypeError):
         return 0, f"HTTP {error.status_code}"
+
+
+def why(error: Exception) -> str:
+    """Why there was no answer: of requests' long words those of the operating system, where it said any."""
+    found = re.search(r"\[Errno -?\d+\] ([^'\")]+)", str(error))
+    return f"{type(error).__name__}: {found[1] if found else error}"
 
 
 def fields_of(intent: OrderIntent) -> dict[str, Any]:

@@ -32,13 +32,12 @@ from mlops_cli.trading.alpaca_answers import (
     quote_of,
     said_of,
     time_of,
+    why,
 )
 from mlops_cli.trading.alpaca_client import (
-    DATA,
     AlpacaAccess,
     Failed,
     Patience,
-    is_local,
     new_session,
     raise_if_keys,
     repeat,
@@ -65,12 +64,13 @@ class AlpacaBroker:
     """See `broker.Broker`."""
 
     def __init__(self, access: AlpacaAccess, patience: Patience | None = None) -> None:
-        data = access.data_address or (access.address if is_local(access.address) else DATA)
         self._access = access
         self._patience = patience or Patience()
         self._trading = TradingClient(access.key, access.secret, raw_data=True, url_override=access.address)
-        self._data = StockHistoricalDataClient(access.key, access.secret, raw_data=True, url_override=data)
-        for client, address in ((self._trading, access.address), (self._data, data)):
+        self._data = StockHistoricalDataClient(
+            access.key, access.secret, raw_data=True, url_override=access.market_data
+        )
+        for client, address in ((self._trading, access.address), (self._data, access.market_data)):
             client._session = new_session(address, self._patience)
             client._retry = 0  # alpaca-py sends again on 504, a POST too, without asking what became of the first
         self._account_id = ""
@@ -285,7 +285,7 @@ class AlpacaBroker:
             code, words = said_of(error)
             raise Failed(error.status_code, code, self._clean(words)) from None
         except (requests.RequestException, ValueError) as error:  # ValueError: an answer that is no JSON
-            raise Failed(None, 0, self._clean(f"{type(error).__name__}: {error}")) from None
+            raise Failed(None, 0, self._clean(why(error))) from None
         if answer is None and not empty:
             raise Failed(None, 0, "an empty answer")
         return answer

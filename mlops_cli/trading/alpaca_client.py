@@ -41,6 +41,11 @@ class AlpacaAccess:
     address: str = PAPER
     data_address: str = ""
 
+    @property
+    def market_data(self) -> str:
+        """Where market data come from."""
+        return self.data_address or (self.address if is_local(self.address) else DATA)
+
 
 @dataclass(frozen=True)
 class Patience:
