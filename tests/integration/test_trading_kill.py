@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from mlops_cli.trading.ledger_files import open_ledger
+from mlops_cli.trading.liquidate import LIQUIDATION
 from tests.fakes.exchange_server import ExchangeServer, exchange_server, some_prices
 
 SHORT, LONG = 20, 1000
@@ -122,11 +123,16 @@ def check(server: ExchangeServer, folder: Path, seed: int) -> int:
     taken = [order.client_order_id for order in account.orders.values()]
     assert sorted(taken) == sorted(orders), f"seed {seed}: orders of the exchange and of the ledger"
     assert set(taken) == {name for name, row in intents.items() if row["state"] == "sent"}, f"seed {seed}: intents"
-    doubled = [pair for pair, n in Counter((r["ticker"], r["session"]) for r in intents.values()).items() if n > 1]
+    decided = [row for row in intents.values() if row["model"] != LIQUIDATION]
+    doubled = [pair for pair, n in Counter((r["ticker"], r["session"]) for r in decided).items() if n > 1]
     assert doubled == [], f"seed {seed}: two orders for one session"
     told = {one.body["id"]: one.body for one in account.activities if one.body["activity_type"] == "FILL"}
     assert told.keys() == fills.keys(), f"seed {seed}: fills"
     assert all(Decimal(told[name]["qty"]) == Decimal(fills[name]["qty"]) for name in told)
+    running: Counter[str] = Counter()
+    for one in told.values():  # in their order: what a pass and a liquidation both sell is sold once
+        running[one["symbol"]] += (1 if one["side"] == "buy" else -1) * Decimal(one["qty"])
+        assert running[one["symbol"]] >= 0, f"seed {seed}: {one['symbol']} sold short by a team that is long only"
     held = {symbol: position.qty for symbol, position in account.positions.items()}
     assert expected == held, f"seed {seed}: positions"
     assert cash == account.cash, f"seed {seed}: cash"
