@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 OneTeam = Annotated[
     str, typer.Option("--team", metavar="TEAM", help="This team alone; all together if left out.", show_default=False)
 ]
+WAIT_SECONDS = 60
 Reason = Annotated[str, typer.Option("--reason", help="Why; it is shown by every pass.")]
 
 
@@ -59,18 +60,22 @@ def liquidate(
     if not yes:
         typer.confirm(f"Sell everything that team {team} holds?", abort=True)
     from mlops_cli.cli.stages import chosen_branches
-    from mlops_cli.pipeline.paper_trade import teams_of
+    from mlops_cli.pipeline.paper_trade import check_team
     from mlops_cli.trading.halt import HaltFiles
     from mlops_cli.trading.ledger_files import claim_account, open_ledger
 
     if not project.ledger(team).is_file():
-        teams_of(chosen_branches(project, None), [team])  # a misspelt name is nobody's
+        check_team(chosen_branches(project, None), team)  # a misspelt name is nobody's
     HaltFiles(project.ledgers, team).halt("liquidated")
     broker = brokers_of(project, [team])(team)
     account = broker.account_id()
-    with claim_account(project.ledgers, account, team), open_ledger(project.ledger(team), team) as ledger:
+    path = project.ledger(team)
+    # a pass that is at work sees the halt before its next order, and ends
+    with open_ledger(path, team, WAIT_SECONDS) as ledger, claim_account(project.ledgers, account, team):
         done = work(broker, ledger)
     print(f"{team}: halted; {done.cancelled} orders cancelled, {len(done.sent)} orders sent that close its positions")
+    for words in done.unfilled:
+        say(f"unfilled: {words}")
     for name, why in done.failed.items():
         say(f"failed: {name}: {why}")
     if done.failed:

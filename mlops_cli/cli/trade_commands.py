@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -37,11 +37,6 @@ TeamOption = Annotated[
     list[str] | None,
     typer.Option("--team", metavar="TEAM", help="This team alone; repeatable. All if left out.", show_default=False),
 ]
-OneTeam = Annotated[
-    str,
-    typer.Option("--team", metavar="TEAM", help="This team alone; all together if left out.", show_default=False),
-]
-Reason = Annotated[str, typer.Option("--reason", help="Why; it is shown by every pass.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -89,7 +84,7 @@ def paper_trade(
         return
     reports, failures = _passes(project, team or [], branch, dry_run=dry_run, verbose=verbose)
     if as_json:
-        print_json([asdict(report) for report in reports])
+        print_json([_plain(report) for report in reports])
     else:
         for report in reports:
             _show(report, dry_run)
@@ -97,6 +92,10 @@ def paper_trade(
         raise failures[0]
     if not all(report.clean for report in reports):
         raise typer.Exit(EXIT_SOME_FAILED)
+
+
+def _plain(report: PassReport) -> dict[str, Any]:
+    return {**asdict(replace(report, error=None)), "error": report.error.message if report.error else None}
 
 
 def _given(context: typer.Context) -> list[str]:
@@ -146,6 +145,8 @@ def _passes(
                     alerts.send(team, [str(error)])
             else:
                 reports.append(report)
+                if report.error is not None:
+                    failures.append(report.error)
                 if not dry_run:
                     alerts.send(team, report.alerts)
     return reports, failures

@@ -68,15 +68,15 @@ class Store:
         try:
             # made in one thread and used in another, but never in two at once
             self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            found = self._database.execute("PRAGMA user_version").fetchone()[0]
+            if found not in (0, VERSION):
+                raise ConfigError(f"{path}: made by another version of the exchange", "give another --database")
             self._database.execute("PRAGMA journal_mode=WAL")
             self._database.execute("PRAGMA synchronous=NORMAL")
-            found = self._database.execute("PRAGMA user_version").fetchone()[0]
             self._database.executescript(_TABLES)
             self._database.execute(f"PRAGMA user_version={VERSION}")
         except sqlite3.Error as error:
             raise ConfigError(f"{path}: no database of the exchange: {error}", "give another --database") from error
-        if found not in (0, VERSION):
-            raise ConfigError(f"{path}: made by another version of the exchange", "give another --database")
 
     def commit(self, state: State) -> None:
         """Write down what has changed, all of it or nothing.

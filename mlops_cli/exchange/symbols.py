@@ -1,4 +1,8 @@
-"""Names of share classes: Berkshire's B shares are BRK-B to Yahoo and to a project, and BRK.B to Alpaca."""
+"""Names of share classes: Berkshire's B shares are BRK-B to Yahoo, and BRK.B to Alpaca.
+
+A project may have either. Trading has the first alone: what goes out as `symbol_of(ticker)` comes back as
+`ticker_of(symbol)`, and must be the same stock.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +23,10 @@ def symbol_of(ticker: str) -> str:
 
 
 def ticker_of(symbol: str) -> str:
-    """The other way round.
+    """The name that trading has for a stock, by Alpaca's name of it or by a project's.
 
-    >>> ticker_of("BRK.B"), ticker_of("AAPL")
-    ('BRK-B', 'AAPL')
+    >>> ticker_of("BRK.B"), ticker_of("BRK-B"), ticker_of("AAPL")
+    ('BRK-B', 'BRK-B', 'AAPL')
     """
     found = _SYMBOL.fullmatch(symbol)
     return f"{found[1]}-{found[2]}" if found else symbol

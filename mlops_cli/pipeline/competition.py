@@ -157,7 +157,10 @@ def _pass(team: _Team, book: ReplayBook, trading: Trading) -> None:
         return book.forecasts.get((team.name, target), SessionForecasts(()))
 
     settings = PassSettings(Margins(trading.opens_minutes, trading.closes_minutes))
-    team.note(paper_pass(team.broker, team.ledger, forecasts, team.rules, settings))
+    report = paper_pass(team.broker, team.ledger, forecasts, team.rules, settings)
+    if report.error is not None:
+        raise report.error
+    team.note(report)
 
 
 def _team_book(team: _Team, book: ReplayBook, trials: int) -> TeamBook:

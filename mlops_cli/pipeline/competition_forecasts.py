@@ -17,6 +17,7 @@ from mlops_cli.config.trading_schema import Rules
 from mlops_cli.errors import DataError, MlopsError, ModelError, bounded, error_with
 from mlops_cli.evaluation.verdicts import verdicts
 from mlops_cli.exchange.hours import us_hours
+from mlops_cli.exchange.symbols import ticker_of
 from mlops_cli.pipeline.paper_trade import VOLATILITY_SESSIONS, trades
 from mlops_cli.pipeline.replays import Judged, replay_all
 from mlops_cli.pipeline.stage import Progress, StageReport
@@ -86,7 +87,7 @@ def replay_book(
     made = _trade_forecasts(project, judged, frame)
     sessions = tuple(sorted({one.target_session for one in made}))
     before = _session_before(sessions[0])
-    bars = {one.model.manifest.ticker: _bars(project, one) for one in judged}
+    bars = {ticker_of(one.model.manifest.ticker): _bars(project, one) for one in judged}
     tickers = sorted({one.ticker for one in made})
     closes = pd.DataFrame({ticker: bars[ticker]["close"] for ticker in tickers})
     opens = pd.DataFrame({ticker: bars[ticker]["open"] for ticker in tickers})
@@ -160,7 +161,7 @@ def _trade_forecasts(project: Project, judged: Sequence[Judged], frame: pd.DataF
     return [
         TradeForecast(
             model=name,
-            ticker=of[name].model.manifest.ticker,
+            ticker=ticker_of(of[name].model.manifest.ticker),
             team=of[name].model.manifest.team,
             session=session,
             target_session=target,

@@ -14,6 +14,7 @@ from mlops_cli.config.schema import ModelSpec
 from mlops_cli.config.trading_schema import Rules, Trading
 from mlops_cli.errors import ConfigError, MlopsError
 from mlops_cli.evaluation.verdicts import verdicts
+from mlops_cli.exchange.symbols import ticker_of
 from mlops_cli.pipeline.featurize import featurize
 from mlops_cli.pipeline.ingest import ingest
 from mlops_cli.pipeline.stage import Progress
@@ -70,7 +71,7 @@ class Newest:
                     late[spec.name] = failures.get(spec.name, f"its prices end on {forecast.session}")
                     continue
                 made.append(forecast)
-                volatilities.setdefault(spec.ticker, _volatility(self.project, branch.name, spec.ticker))
+                volatilities.setdefault(forecast.ticker, _volatility(self.project, branch.name, spec.ticker))
         return SessionForecasts(made, volatilities, missing, late)
 
     def _up_to_date(self, branch: Branch) -> dict[str, str]:
@@ -94,20 +95,30 @@ def teams_of(branches: Sequence[Branch], wanted: Sequence[str]) -> list[str]:
             if spec.name in names and (not wanted or spec.team in wanted):
                 raise ConfigError(f"model {spec.name} is in two branches", "say which one trades: --branch NAME")
             names.add(spec.name)
-    unknown = [team for team in wanted if team not in found]
-    if unknown:
-        raise ConfigError(f"--team {unknown[0]}: no model is of that team", f"teams: {', '.join(sorted(found))}")
+    for team in wanted:
+        check_team(branches, team)
     return list(dict.fromkeys(wanted)) or sorted(found)
+
+
+def check_team(branches: Sequence[Branch], team: str) -> None:
+    """Make sure that a team has a model.
+
+    Raises:
+        ConfigError: it has none.
+    """
+    teams = sorted({spec.team for branch in branches for spec in branch.models})
+    if team not in teams:
+        raise ConfigError(f"--team {team}: no model is of that team", f"teams: {', '.join(teams)}")
 
 
 def trade(
     project: Project, team: str, broker: Broker, trading: Trading, newest: Newest, *, dry_run: bool = False
 ) -> PassReport:
-    """One pass of a team.
+    """One pass of a team; see `trading.paper_pass`.
 
     Raises:
         ServiceError: another pass of the team is at work, or the broker does not answer.
-        ConfigError: wrong keys, or keys of another account than the ledger's.
+        ConfigError: wrong keys, or keys of another team's account.
     """
     rules = trading.rules(team)
     settings = PassSettings(
@@ -122,7 +133,7 @@ def trade(
             return newest.forecasts(team, rules, session, target)
 
         report = paper_pass(broker, ledger, forecasts, rules, settings)
-        if report.now is not None:
+        if report.error is None:
             report.notes += _doubts(broker, report)
     return report
 
@@ -153,7 +164,7 @@ def _newest(project: Project, branch: str, spec: ModelSpec, judged: Mapping[tupl
     shrunk, _ = model.log_returns(row)
     return TradeForecast(
         model=spec.name,
-        ticker=spec.ticker,
+        ticker=ticker_of(spec.ticker),
         team=spec.team,
         session=row.index[0].date(),
         target_session=row["target_session"].iloc[0].date(),

@@ -28,6 +28,7 @@ from mlops_cli.trading.types import AccountState, Decision, OrderIntent
 UNRESOLVED = ("written", "unknown")
 ACCEPTED = "accepted by hand"
 OVERLAP = timedelta(days=1)
+OF_LATE = timedelta(days=14)
 FIRST_LOOK = timedelta(days=90)
 """As long as Alpaca keeps an order open: those that a lost ledger, or a person, has sent must be found."""
 
@@ -120,14 +121,14 @@ class Ledger(LedgerFile):
             )
 
     def note_unfilled(self, now: datetime) -> list[str]:
-        """Which of our orders, among those last recorded `now`, came to nothing, wholly or in part; each told once."""
+        """Which of our orders of late came to nothing, wholly or in part; each told once."""
         query = (
-            "SELECT o.* FROM orders o JOIN intents USING (client_order_id) WHERE o.seen_at = ? AND o.final = 1 "
+            "SELECT o.* FROM orders o JOIN intents USING (client_order_id) WHERE o.submitted_at >= ? AND o.final = 1 "
             "AND o.status NOT IN ('filled', 'replaced') AND NOT EXISTS "
             "(SELECT 1 FROM events WHERE kind = 'unfilled' AND text LIKE o.client_order_id || ':%')"
         )
         told = []
-        for row in self._db.execute(query, (now.isoformat(),)).fetchall():
+        for row in self._db.execute(query, ((now - OF_LATE).isoformat(),)).fetchall():
             done = f", {row['filled_qty']} shares filled" if row["filled_qty"] != "0" else ""
             words = f"{row['client_order_id']}: {row['status']} by the broker{done}"
             self.event(now, "unfilled", row["ticker"], words)
@@ -277,11 +278,10 @@ class Ledger(LedgerFile):
         )
         return max((Decimal(row["equity"]) for row in found), default=Decimal(0))
 
-    def last_event(self, *kinds: str) -> sqlite3.Row | None:
-        """The newest event of these kinds."""
-        query = f"SELECT * FROM events WHERE kind IN ({marks(len(kinds))}) ORDER BY rowid DESC LIMIT 1"
-        found: sqlite3.Row | None = self._db.execute(query, kinds).fetchone()
-        return found
+    def last_decided(self) -> date | None:
+        """The last session that was decided on."""
+        found = self._db.execute("SELECT MAX(session) FROM passes").fetchone()[0]
+        return None if found is None else date.fromisoformat(found)
 
     def opened_at(self) -> datetime:
         """When the ledger began to know the account."""

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Self
 
-from mlops_cli.trading.ledger_tables import ORDER, SCHEMA, SCHEMA_VERSION, plain
+from mlops_cli.trading.ledger_tables import ORDER, SCHEMA, SCHEMA_VERSION, marks, plain
 
 
 class LedgerFile:
@@ -61,6 +61,19 @@ class LedgerFile:
         self._db.execute(
             "INSERT INTO events(time, kind, ticker, text) VALUES (?, ?, ?, ?)", (now.isoformat(), kind, ticker, words)
         )
+
+    def tell_once(self, now: datetime, kind: str, words: str) -> bool:
+        """Write an event of which one is enough; whether it is new."""
+        known = self._db.execute("SELECT 1 FROM events WHERE kind = ? AND text = ?", (kind, words)).fetchone()
+        if known is None:
+            self.event(now, kind, None, words)
+        return known is None
+
+    def last_event(self, *kinds: str) -> sqlite3.Row | None:
+        """The newest event of these kinds."""
+        query = f"SELECT * FROM events WHERE kind IN ({marks(len(kinds))}) ORDER BY rowid DESC LIMIT 1"
+        found: sqlite3.Row | None = self._db.execute(query, kinds).fetchone()
+        return found
 
     def rows(self, table: str) -> list[dict[str, Any]]:
         """A whole table, in its natural order."""

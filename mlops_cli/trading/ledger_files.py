@@ -25,12 +25,13 @@ def _connected(path: str) -> sqlite3.Connection:
 
 
 @contextmanager
-def open_ledger(path: Path, team: str) -> Iterator[Ledger]:
+def open_ledger(path: Path, team: str, wait: float = 0) -> Iterator[Ledger]:
     """Open a team's ledger for writing, made if it is not there; no second process can meanwhile.
 
     Args:
         path: the file; IN_MEMORY for one that is gone afterwards.
         team: whose it is.
+        wait: seconds, for a process that has it.
 
     Raises:
         ServiceError: another process has it open.
@@ -42,7 +43,7 @@ def open_ledger(path: Path, team: str) -> Iterator[Ledger]:
             yield ledger
         return
     busy = ServiceError(f"team {team}: another paper-trade is at work", "nothing to do: wait until it has finished")
-    with _alone(path.with_suffix(".lock"), busy), _opened(str(path), team) as ledger:
+    with _alone(path.with_suffix(".lock"), busy, wait), _opened(str(path), team) as ledger:
         yield ledger
 
 
@@ -75,13 +76,13 @@ def claim_account(folder: Path, account: str, team: str) -> Iterator[None]:
 
 
 @contextmanager
-def _alone(path: Path, busy: MlopsError) -> Iterator[None]:
+def _alone(path: Path, busy: MlopsError, wait: float = 0) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=wait)
     except Timeout:
         raise busy from None
     try:

@@ -20,11 +20,16 @@ LIQUIDATION = "liquidation"
 
 @dataclass
 class Liquidation:
-    """What was done: how many orders were cancelled, which were sent, and what failed, by order, and why."""
+    """What was done: how many orders were cancelled, which were sent, and what failed, by order, and why.
+
+    Attributes:
+        unfilled: earlier orders that came to nothing, told here and not again.
+    """
 
     cancelled: int = 0
     sent: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
+    unfilled: tuple[str, ...] = ()
 
 
 def liquidate(broker: Broker, ledger: Ledger) -> Liquidation:
@@ -41,6 +46,7 @@ def liquidate(broker: Broker, ledger: Ledger) -> Liquidation:
             broker.cancel(order.id)
             done.cancelled += 1
     state = reconcile(broker, ledger, now, target)
+    done.unfilled = state.unfilled
     closing = being_closed(ledger)
     over = {row["client_order_id"] for row in ledger.rows("orders") if row["final"]}
     intents = [

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, time
+from datetime import date, datetime
 
+from mlops_cli.errors import MlopsError
 from mlops_cli.trading.broker import Broker
 from mlops_cli.trading.ledger import Ledger
 from mlops_cli.trading.liquidate import LIQUIDATION, being_closed
@@ -20,11 +21,9 @@ from mlops_cli.trading.reconcile import Reconciled, reconcile
 from mlops_cli.trading.risk import risk_breach
 from mlops_cli.trading.sending import send
 from mlops_cli.trading.types import DecisionContext, Rules, TradeForecast
-from mlops_cli.trading.window import NEW_YORK, Window, ask_window, new_york
+from mlops_cli.trading.window import NEW_YORK, PRICES_UNTIL, Window, ask_window, new_york
 
 __all__ = ["ForecastsOf", "PassReport", "PassSettings", "SessionForecasts", "paper_pass"]
-PRICES_UNTIL = time(19, 20)
-"""In New York, on the session's day, half days too: how long late prices are waited for. All is decided at once."""
 
 
 @dataclass(frozen=True)
@@ -61,21 +60,31 @@ def paper_pass(
         settings: see `PassSettings`.
 
     Returns:
-        What was done. Refused and unknown orders stand in it; they do not raise.
-
-    Raises:
-        BrokerUnreachable, KeysRefused: before anything was sent.
-        ConfigError: the ledger is of another account.
-        MlopsError: whatever `forecasts` raises.
+        What was done. Refused and unknown orders stand in it, and so does an error (BrokerUnreachable, KeysRefused,
+        ConfigError where the ledger is of another account, whatever `forecasts` raises): it must not take along what
+        was found before it, for that is told once.
     """
-    book = ledger.copy() if settings.dry_run else ledger
+    report = PassReport(ledger.team)
+    try:
+        _pass(broker, ledger.copy() if settings.dry_run else ledger, forecasts, (rules, settings), report)
+    except MlopsError as error:
+        report.end("failed", error.message).alerts.append(error.message)
+        report.error = error
+    return report
+
+
+def _pass(
+    broker: Broker, book: Ledger, forecasts: ForecastsOf, how: tuple[Rules, PassSettings], report: PassReport
+) -> PassReport:
+    rules, settings = how
     clock = broker.clock()
     window = ask_window(broker, clock.now, settings.margins)
-    report = PassReport(ledger.team, now=clock.now, target=window.target)
+    report.now, report.target = clock.now, window.target
     state = reconcile(broker, book, clock.now, window.target)
     _note_state(report, state)
     if not clock.is_open:
         book.record_equity(window.session, state.account, clock.now)
+    _note_undecided(book, window, report)
     reason = _halted(book, state, rules, settings, report)
     if reason is not None:
         way_on = settings.halts.way_on() if settings.halts else ""
@@ -98,7 +107,7 @@ def _trade(
     (rules, settings), (window, state) = how, at
     if not book.decided(window.target):
         given = forecasts(window.session, window.target)
-        text = _not_now(given, window, report)
+        text = _not_now(given, window, book, report)
         if text and not settings.dry_run:
             return report.end("done", text)
         _decide(broker, book, given, rules, at, report)
@@ -149,7 +158,19 @@ def _book_halt(ledger: Ledger, reason: str | None, report: PassReport) -> None:
         ledger.event(report.now, "resumed", None, "no halt file is there any more")
 
 
-def _not_now(given: SessionForecasts, window: Window, report: PassReport) -> str:
+def _note_undecided(ledger: Ledger, window: Window, report: PassReport) -> None:
+    """Tell once of a session that went by without a decision, but for those of a halt."""
+    last = ledger.last_decided()
+    if last is None or last >= window.session or ledger.decided(window.target):
+        return
+    halt = ledger.last_event("halted", "stopped", "resumed")
+    text = f"nothing was decided for {window.session}: the last decision was for {last}"
+    assert report.now is not None
+    if (halt is None or halt["kind"] == "resumed") and ledger.tell_once(report.now, "undecided", text):
+        report.alerts.append(text)
+
+
+def _not_now(given: SessionForecasts, window: Window, ledger: Ledger, report: PassReport) -> str:
     """Why nothing is decided now; empty to go on. What is decided for a session is not decided again."""
     until = datetime.combine(window.session, PRICES_UNTIL, NEW_YORK)
     report.missing = {**given.missing, **given.late}
@@ -159,6 +180,8 @@ def _not_now(given: SessionForecasts, window: Window, report: PassReport) -> str
     if report.missing and not given.forecasts:
         text = f"no model has a forecast for {window.target}: nothing is decided"
         report.needs.append(text)
+        if ledger.tell_once(report.now, "no forecast", text):
+            report.alerts.append(text)
         return text
     if report.missing:
         report.alerts.append(f"decided without a forecast of {', '.join(sorted(report.missing))}")
@@ -189,6 +212,11 @@ def _decide(
     ledger.write_decisions(window.target, report.decisions, report.now)
     report.blocked = blocked
     report.alerts += [f"{ticker}: {why}" for ticker, why in blocked.items() if ticker not in state.blocked]
+    report.notes += [
+        f"{one.ticker} is held: {'; '.join(one.reasons)}"
+        for one in report.decisions
+        if one.forecast_bps is None and one.ticker in state.holdings
+    ]
 
 
 def _fitting(given: SessionForecasts, window: Window) -> tuple[list[TradeForecast], dict[str, str]]:

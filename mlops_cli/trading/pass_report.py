@@ -7,6 +7,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Self
 
+from mlops_cli.errors import MlopsError
 from mlops_cli.trading.halt import HaltFiles
 from mlops_cli.trading.types import Decision, OrderIntent
 from mlops_cli.trading.window import Margins
@@ -32,9 +33,11 @@ class PassReport:
     """What a pass did.
 
     Attributes:
-        outcome: done, waiting (no time to send), halted, or stopped (the broker went away while orders were sent).
+        outcome: done, waiting (no time to send), halted, stopped (the broker went away while orders were sent), or
+            failed (with `error`).
         text: the same in words.
         needs: what else a person must see to, besides orders and blocked tickers.
+        error: what ended the pass before its time; what was done up to then stands here all the same.
         alerts: what somebody should look at.
     """
 
@@ -55,6 +58,7 @@ class PassReport:
     notes: list[str] = field(default_factory=list)
     needs: list[str] = field(default_factory=list)
     alerts: list[str] = field(default_factory=list)
+    error: MlopsError | None = None
 
     @property
     def clean(self) -> bool:

@@ -30,7 +30,7 @@ def other_closes(bars: Mapping[str, Bar], forecasts: Sequence[TradeForecast]) ->
 def gaps(quotes: Mapping[str, Quote], prices: Mapping[str, Decimal], holdings: Mapping[str, Holding]) -> dict[str, str]:
     """Tickers whose last close is not what the broker quotes: a split that one side does not know of, or bad data."""
     found = {}
-    for ticker, quote in quotes.items():
+    for ticker, quote in ((name, quotes[name]) for name in prices if name in quotes):
         seen, known = quote.middle, prices[ticker]
         # both sides of it: in the evening quotes are often so wide that their middle says nothing
         if seen is not None and (quote.bid > known * (1 + LARGEST_GAP) or quote.ask < known * (1 - LARGEST_GAP)):

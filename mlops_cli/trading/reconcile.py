@@ -70,8 +70,8 @@ def reconcile(broker: Broker, ledger: Ledger, now: datetime, target: date) -> Re
     blocked = {**differences, **_unclear_orders(ledger, target)}
     account = broker.account()
     newly = ledger.set_blocks(blocked, now)
-    ledger.set_meta("reconciled_at", now.isoformat())
     unfilled = tuple(ledger.note_unfilled(now))
+    ledger.set_meta("reconciled_at", now.isoformat())
     return Reconciled(account, holdings, blocked, tuple(newly), booked, unfilled, _cash_note(ledger, account))
 
 

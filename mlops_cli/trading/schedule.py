@@ -8,10 +8,12 @@ from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from mlops_cli.trading.window import PRICES_UNTIL
+
 ZONE = "America/New_York"
 FOLLOW = time(10, 0)
 """Half an hour after the open: what was filled there is booked."""
-EVENING_MINUTES = (0, 60, 180)
+AFTER_MINUTES, EVENING_MINUTES = 5, (0, 60, 180)
 """After the window opens: data providers may be late, and a pass that finds its work done ends at once."""
 CLOSE = time(16, 0)
 WINTER, SUMMER = datetime(2024, 1, 15), datetime(2024, 7, 15)
@@ -37,8 +39,11 @@ class Job:
     @property
     def times(self) -> tuple[time, ...]:
         """New York times of a weekday's passes. On half days the evening ones are later than needed, and still fit."""
-        start = datetime.combine(WINTER, CLOSE) + timedelta(minutes=self.opens_minutes + 5)
-        return (FOLLOW, *((start + timedelta(minutes=minutes)).time() for minutes in EVENING_MINUTES))
+        start = datetime.combine(WINTER, CLOSE) + timedelta(minutes=self.opens_minutes + AFTER_MINUTES)
+        first, second, last = (start + timedelta(minutes=minutes) for minutes in EVENING_MINUTES)
+        # one pass must come when late prices are waited for no longer
+        end = datetime.combine(WINTER, PRICES_UNTIL) + timedelta(minutes=AFTER_MINUTES)
+        return (FOLLOW, first.time(), second.time(), max(last, end).time())
 
     def command(self, team: str) -> str:
         """The command line of a team's pass."""

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from time import monotonic
 
-from mlops_cli.errors import BrokerError
-from mlops_cli.trading.broker import Broker, BrokerUnreachable, OrderRefused
+from mlops_cli.errors import MlopsError
+from mlops_cli.trading.broker import Broker, OrderRefused, OutcomeUnknown
 from mlops_cli.trading.ledger import Ledger
 from mlops_cli.trading.pass_report import PassReport, PassSettings
 from mlops_cli.trading.types import OrderIntent
@@ -39,14 +39,14 @@ def send(
         except OrderRefused as error:
             report.refused[intent.client_order_id] = error.message
             _note(ledger, intent, "refused", error.message, now)
-        except BrokerUnreachable as error:  # it was asked for this one and did not answer: it may have been taken
+        except OutcomeUnknown as error:
             report.unknown[intent.client_order_id] = error.message
             _note(ledger, intent, "unknown", error.message, now)
-            _end(report, "stopped", f"the broker went away: {error.message}")
+        except MlopsError as error:  # no use to go on; this one may have been taken
+            report.unknown[intent.client_order_id] = error.message
+            _note(ledger, intent, "unknown", error.message, now)
+            _end(report, "stopped", f"sending stopped: {error.message}")
             break
-        except BrokerError as error:  # OutcomeUnknown, or an answer that is not Alpaca's
-            report.unknown[intent.client_order_id] = error.message
-            _note(ledger, intent, "unknown", error.message, now)
         else:
             told = max(told, order.submitted_at)
             ledger.record_orders([order], now)
@@ -63,8 +63,8 @@ def _look_again(broker: Broker, ledger: Ledger, now: datetime, report: PassRepor
         return
     try:
         orders = broker.orders_since(ledger.horizon())
-    except BrokerUnreachable as error:
-        _end(report, "stopped", f"the broker went away after the orders: {error.message}")
+    except MlopsError as error:
+        _end(report, "stopped", f"after the orders: {error.message}")
         return
     ledger.record_orders(orders, now)
     for name in report.unknown.keys() & {order.client_order_id for order in orders}:

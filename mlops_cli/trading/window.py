@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from mlops_cli.errors import BrokerError
@@ -15,6 +15,8 @@ CALENDAR = "XNYS"
 NEW_YORK = ZoneInfo("America/New_York")
 REACH = timedelta(days=12)  # the longest pause so far, in September 2001, took six days
 LARGEST_SKEW = timedelta(seconds=90)
+PRICES_UNTIL = time(19, 20)
+"""In New York, on the session's day, half days too: how long late prices are waited for. All is decided at once."""
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,7 @@ class PaperTeam:
         self.rules = RULES
         self.strength: float | None = None
         self.version = VERSION
+        self.last: PassReport | None = None
         self._prices = prices
         self._seed = seed
 
@@ -62,12 +63,16 @@ class PaperTeam:
         account = self.broker.account_id()
         with open_ledger(self.ledger_file, "red") as ledger, claim_account(self.folder, account, "red"):
             settings = PassSettings(dry_run=dry_run, halts=self.halts)
-            return paper_pass(self.broker, ledger, self.forecasts, self.rules, settings)
+            report = paper_pass(self.broker, ledger, self.forecasts, self.rules, settings)
+        self.last = report
+        if report.error is not None:
+            raise report.error
+        return report
 
     def liquidate(self) -> Liquidation:
         """Sell everything; the team is not halted."""
         account = self.broker.account_id()
-        with claim_account(self.folder, account, "red"), open_ledger(self.ledger_file, "red") as ledger:
+        with open_ledger(self.ledger_file, "red") as ledger, claim_account(self.folder, account, "red"):
             return liquidate(self.broker, ledger)
 
     def rows(self, table: str) -> Sequence[dict]:

@@ -26,6 +26,8 @@ from mlops_cli.config.account_keys import AccountKeys
 from mlops_cli.config.settings import Settings
 from mlops_cli.config.trading_schema import Trading
 from mlops_cli.errors import ConfigError
+from mlops_cli.trading.schedule import Job
+from mlops_cli.trading.window import PRICES_UNTIL
 from tests.fakes.cli import Cli
 from tests.fakes.exchange_server import ExchangeServer, exchange_server
 from tests.fakes.linear_trainer import LinearTrainer
@@ -321,6 +323,12 @@ def test_timers_keep_exchange_time(cli):
     assert "OnCalendar=Mon..Fri *-*-* 16:25:00 America/New_York" in shown
     line = next(line for line in shown.splitlines() if line.startswith("ExecStart="))
     assert subprocess.run([*line.removeprefix("ExecStart=").split()[:1], "--version"], check=True)
+
+
+@pytest.mark.parametrize("minutes", [0, 5, 20, 60, 600])
+def test_one_pass_comes_when_late_prices_are_waited_for_no_longer(minutes):
+    *_, last = Job(Path("p"), Path("mlops"), ("red",), minutes).times
+    assert last > PRICES_UNTIL or minutes == 600, "at 600 minutes it is the next morning's"
 
 
 def test_cron_in_utc_has_winter_and_summer_times(cli):

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from mlops_cli.errors import ConfigError, DataError, ServiceError
+from mlops_cli.exchange.symbols import ticker_of
 from mlops_cli.trading.broker import BrokerUnreachable, KeysRefused, Quote
 from mlops_cli.trading.ledger_files import claim_account, open_ledger, read_ledger, team_of_account
 from mlops_cli.trading.liquidate import liquidate
@@ -681,6 +682,70 @@ def test_a_ledger_that_cannot_be_written_is_not_called_damaged(tmp_path):
     assert "permissions" in raised.value.hint
     with read_ledger(tmp_path / "red.db") as ledger:
         assert ledger.rows("events") == []
+
+
+def test_what_was_found_is_told_though_the_pass_failed_afterwards(server, team):
+    """A rejected order is told once: not to nobody, because forecasting failed in the same pass."""
+    server.sim("POST", "faults", kind="reject_orders", symbol="AAPL")
+    team.run()
+    server.clear()
+    evening(server)
+    whole, team.forecasts = team.forecasts, broken
+    with pytest.raises(DataError, match="no features"):
+        team.run()
+    assert team.last.outcome == "failed"
+    assert any("-AAPL-" in alert and "rejected" in alert for alert in team.last.alerts)
+    assert "no features" in team.last.alerts
+    team.forecasts = whole
+    assert team.run().alerts == []
+
+
+def broken(*_):
+    raise DataError("no features")
+
+
+@pytest.mark.parametrize("status", [401, 418])
+def test_a_broker_that_turns_on_us_while_sending_ends_the_pass_with_its_alerts(server, team, status):
+    server.sim("POST", "faults", kind="status", status=status, method="POST", path="/v2/orders", skip=1)
+    report = team.run()
+    assert len(report.sent) == 1
+    assert report.clean is False
+    assert len(report.alerts) >= 1
+    server.clear()
+    report = team.run()
+    assert len(account(server).orders) == (3 if status == 401 else 1), "401: not taken, sent now; 418: refused"
+
+
+def test_no_forecast_and_no_decision_are_told_once_each(server, team):
+    team.run()
+    evening(server)
+    whole = team.forecasts
+    team.forecasts = lambda *_: SessionForecasts([], missing={"red-aapl": "not trained; run: mlops run"})
+    told = [team.run().alerts for _ in range(2)]
+    assert [len(alerts) for alerts in told] == [1, 0]
+    assert "no model has a forecast for 2024-01-04" in told[0][0]
+    evening(server)
+    team.forecasts = whole
+    alerts = team.run().alerts
+    assert alerts == ["nothing was decided for 2024-01-04: the last decision was for 2024-01-03"]
+    evening(server)
+    assert team.run().alerts == []
+
+
+@pytest.mark.parametrize("ticker", ["BRK.B", "BRK-B", "HSBA.L", "BF.B"])
+def test_a_stock_is_held_once_whatever_its_name(tmp_path, ticker):
+    prices = {ticker: PRICES["AAPL"]}
+    with exchange_server(prices, start=EVENING) as server:
+        team = PaperTeam(server.url, tmp_path, {ticker_of(ticker): PRICES["AAPL"]})
+        team.strength = 0.01
+        bought = []
+        for _ in range(3):
+            report = team.run()
+            assert report.clean, report.alerts
+            bought += report.sent
+            evening(server)
+        assert len(bought) == 1, "it is held, and not bought again under another name"
+        assert list(booked(team)[0]) == [ticker_of(ticker)]
 
 
 def test_a_lost_ledger_begins_anew_from_what_the_broker_holds_and_doubles_nothing(server, team):
