@@ -85,7 +85,7 @@ def show(name: Name, branch: BranchOption = None, folder: ProjectOption = None, 
             "branch": one.name,
             "config": spec.model_dump(mode="json"),
             "manifest": (manifest := _manifest(project, one.name, name)),
-            "verdict": _verdict(manifest, name, verdicts(project.evaluation(one.name))),
+            "verdict": _verdict(project, (one.name, name), manifest, verdicts(project.evaluation(one.name))),
             **_versions(project, one.name, name),
         }
         for one, spec in models_named(project, branch, name)
@@ -122,10 +122,16 @@ def _manifest(project: Project, branch: str, model: str) -> dict[str, Any] | Non
     return manifest
 
 
-def _verdict(manifest: dict[str, Any] | None, name: str, judged: Verdicts) -> str | None:
+def _verdict(project: Project, of: tuple[str, str], manifest: dict[str, Any] | None, judged: Verdicts) -> str | None:
+    """Of the version that answers."""
     from mlops_cli.registry.manifest import version_of
+    from mlops_cli.registry.versions import champion
 
-    return None if manifest is None else judged.get((name, version_of(manifest.get("files", {}))))
+    if manifest is None:
+        return None
+    record = champion(project.model_root, *of)
+    version = record.version if record.pinned and record.version else version_of(manifest.get("files", {}))
+    return judged.get((of[1], version))
 
 
 def _versions(project: Project, branch: str, model: str) -> dict[str, Any]:
@@ -154,7 +160,7 @@ def _facts(
         "trained_until": made.get("trained_until"),
         "shrinkage": made.get("shrinkage"),
         "mae_ratio": made.get("validation", {}).get("mae_ratio"),
-        "verdict": _verdict(manifest, spec.name, judged),
+        "verdict": _verdict(project, (branch, spec.name), manifest, judged),
         "fingerprint": made.get("fingerprint"),
     }
 

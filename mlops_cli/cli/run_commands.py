@@ -164,8 +164,9 @@ def _show_evaluations(project: Project, branches: Sequence[Branch], as_json: boo
     for name, models in evaluations.items():
         print(f"branch {name}: every session from the scenario's start to the end of the data")
         for row in models:
+            pinned = f" (pinned {row['version']})" if row.get("pinned") else ""
             print(
-                f"  {row['model']}: MAE {row['mae']:.4g} (naive {row['mae_naive']:.4g}), "
+                f"  {row['model']}{pinned}: MAE {row['mae']:.4g} (naive {row['mae_naive']:.4g}), "
                 f"skill {100 * row['skill']:+.2f} %, {row['verdict']}"
             )
 

@@ -83,7 +83,9 @@ def _show(change: Change, as_json: bool) -> None:
     else:
         typer.echo(f"{change.model}: {change.after} is champion, in place of {change.before or 'none'}")
     say(
-        "it answers until another is promoted" if change.pinned else "what is trained later answers when it is finished"
+        "it answers until another is promoted; judge it with: mlops evaluate"
+        if change.pinned
+        else "what is trained later answers when it is finished"
     )
 
 

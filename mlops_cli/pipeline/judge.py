@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -16,9 +14,8 @@ from mlops_cli.config.load import Branch
 from mlops_cli.config.paths import Project
 from mlops_cli.config.schema import Scenario
 from mlops_cli.errors import MlopsError, ModelError, bounded, error_with
-from mlops_cli.evaluation.frame import FORECAST_COLUMNS
 from mlops_cli.evaluation.summary import summarise
-from mlops_cli.evaluation.verdicts import MODELS
+from mlops_cli.pipeline.evaluation_files import Version, standing, write_evaluation, write_metrics
 from mlops_cli.pipeline.replays import Judged, replay_all
 from mlops_cli.pipeline.retrain import Retraining, remove_others
 from mlops_cli.pipeline.stage import (
@@ -29,17 +26,12 @@ from mlops_cli.pipeline.stage import (
     close_stage,
     failures_of,
     write_failures,
-    write_text,
 )
-from mlops_cli.pipeline.tables import write_table
 from mlops_cli.pipeline.walk_forward import KEY, Frozen, WalkForward, walk_forward
 from mlops_cli.registry.predict import Model
+from mlops_cli.registry.versions import answering, champion
 from mlops_cli.simulation.report import write_report
 from mlops_cli.tracking.tracker import RunContext, Tracker
-
-METRICS = "metrics.json"  # a few pooled figures, flat: `dvc metrics show` makes a column of each
-METRIC_KEYS = ("n_models", "n_days", "mae", "mae_raw", "mae_naive", "mae_drift", "skill", "direction_accuracy", "dm_p")
-FORECASTS = "forecasts"
 
 
 @dataclass(frozen=True)
@@ -69,13 +61,16 @@ def evaluate(
     progress: Progress,
     only: str | None = None,
 ) -> StageReport:
-    """Judge a branch's models on everything from the scenario's start to the end of the data."""
+    """Judge a branch's models on everything from the scenario's start to the end of the data.
+
+    Where a version is pinned it is judged beside the newest. With `only`, the other models stay as they were judged.
+    """
     folder = project.evaluation(branch.name)
     report = StageReport("evaluate", branch.name)
     models = chosen(branch.models, only)
     with branch_lock(project, branch.name, progress):
         progress.start(f"evaluate {branch.name}", len(models))
-        opened, judged, frames = [], [], []
+        opened = []
         upstream = failures_of(project.models(branch.name), models)
         for spec in models:
             try:
@@ -84,10 +79,18 @@ def evaluate(
             except ModelError as error:
                 report.fail(spec.name, error)
                 progress.done()
-        for one, forecasts in replay_all(project, opened, (scenario.start, None), (report, progress)):
-            judged.append(one)
-            frames.append(forecasts)
-        _write_evaluation(folder, judged, frames, tracking)
+        period = scenario.start, None
+        judged = list(replay_all(project, opened, period, (report, progress)))
+        aside = StageReport("evaluate", branch.name)
+        pinned = list(replay_all(project, _pinned(project, opened, aside), period, (aside, progress)))
+        report.notes += [f"{one.model}: its pinned version cannot be judged: {one.reason}" for one in aside.failures]
+        others = {spec.name for spec in branch.models} - {spec.name for spec in models}
+        before = standing(folder, others)
+        newest = {**before.newest, **_versions(judged)}
+        in_order = {spec.name: newest[spec.name] for spec in branch.models if spec.name in newest}
+        figures = write_evaluation(folder, in_order, _versions(pinned), before.pinned)
+        if judged:
+            _track([one for one, _ in judged], figures, tracking)
         report.carry(upstream)
         close_stage(folder, report, branch, only)
     return report
@@ -145,28 +148,32 @@ def _write_simulation(
     folder, (forecasts, summary) = project.report(scenario), frozen
     write_failures(folder, walked.failures if walked else [])  # what the next mlops run tries again
     write_report(folder, forecasts, summary, walked.forecasts if walked else None)
-    _write_metrics(folder, summary["pooled"])
+    write_metrics(folder, summary["pooled"])
     if walked:
         remove_others(project, walked.walks)
 
 
-def _write_evaluation(
-    folder: Path, judged: list[Judged], frames: list[pd.DataFrame], tracking: tuple[Tracker, RunContext]
-) -> None:
-    if not frames:
-        # DVC asks for a stage's files even where no model of the branch came this far
-        write_table(folder, FORECASTS, pd.DataFrame(columns=list(FORECAST_COLUMNS)))
-        write_text(folder / MODELS, "[]\n")
-        _write_metrics(folder, {})
-        return
-    forecasts = pd.concat(frames, ignore_index=True)
-    summary = summarise(forecasts, {one.label: _shrinkage(one.model) for one in judged})
-    write_table(folder, FORECASTS, forecasts)
-    figures = {entry["model"]: entry for entry in summary["models"]}
-    versions = {one.label: one.model.manifest.version for one in judged}
-    rows = [{"model": row["model"], "version": versions[row["model"]], **row} for row in summary["models"]]
-    write_text(folder / MODELS, json.dumps(rows, indent=2) + "\n")
-    _write_metrics(folder, summary["pooled"])
+def _pinned(project: Project, opened: Sequence[Judged], report: StageReport) -> list[Judged]:
+    """The versions that answer in place of the newest ones."""
+    found = []
+    for one in opened:
+        try:
+            if not champion(project.model_root, one.branch, one.label).pinned:
+                continue
+            answers = answering(project.model_root, one.branch, one.label)
+        except ModelError as error:
+            report.fail(one.label, error)
+            continue
+        if answers.version != one.model.manifest.version:
+            found.append(replace(one, model=Model(answers.folder, answers.manifest)))
+    return found
+
+
+def _versions(judged: Iterable[tuple[Judged, pd.DataFrame]]) -> dict[str, Version]:
+    return {one.label: Version(one.model.manifest.version, _shrinkage(one.model), frame) for one, frame in judged}
+
+
+def _track(judged: Sequence[Judged], figures: Mapping[str, Any], tracking: tuple[Tracker, RunContext]) -> None:
     tracker, context = tracking
     tracker.tested(
         {
@@ -179,10 +186,6 @@ def _write_evaluation(
         },
         context,
     )
-
-
-def _write_metrics(folder: Path, pooled: dict[str, Any]) -> None:
-    write_text(folder / METRICS, json.dumps({key: pooled.get(key) for key in METRIC_KEYS}, indent=2) + "\n")
 
 
 def _open_all(

@@ -84,7 +84,7 @@ def reason_against(forecast: TradeForecast, rules: Rules) -> str:
     if rules.weights.get(forecast.model, 1.0) == 0:
         return "its weight is 0"
     if forecast.verdict != SKILL and not rules.trade_without_skill:
-        return f"{forecast.verdict or 'never judged'}, not traded"
+        return f"{forecast.verdict or 'never judged (mlops evaluate does)'}, not traded"
     return ""
 
 

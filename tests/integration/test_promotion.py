@@ -16,6 +16,7 @@ from mlops_cli.config.load import load_scenario
 from mlops_cli.config.serving_schema import Promotion
 from mlops_cli.config.trading_schema import Rules
 from mlops_cli.errors import ModelError
+from mlops_cli.pipeline import judge
 from mlops_cli.pipeline.challenge import promote_by_skill
 from mlops_cli.pipeline.competition_forecasts import replay_book
 from mlops_cli.pipeline.paper_trade import Newest
@@ -24,6 +25,7 @@ from mlops_cli.prices.csv_source import CsvSource
 from mlops_cli.registry.manifest import read_manifest
 from mlops_cli.registry.store import check_files, install
 from mlops_cli.registry.versions import Champion, archive, champion, model_versions
+from mlops_cli.tracking.tracker import NullTracker, RunContext
 from mlops_cli.trading.paper_pass import SessionForecasts
 from tests.fakes.known_closes import know_the_closes
 from tests.fakes.linear_trainer import LinearTrainer, linear_graph
@@ -31,6 +33,7 @@ from tests.fakes.model_folders import model_folder
 from tests.fakes.projects import FEATURES, Silent, SmallProject, small_project
 
 NAME = "red-aaa"
+runner = CliRunner()
 
 
 @pytest.fixture
@@ -51,6 +54,15 @@ def retrain(small: SmallProject, returns: str) -> str:
     small.config("linear", f"team: red\ntickers: [AAA]\nfeatures: {{returns: [{returns}], volatility: [5]}}\n")
     small.run(LinearTrainer())
     return versions(small)[0]
+
+
+def judged(small: SmallProject) -> list[dict]:
+    return json.loads((small.project.evaluation("main") / "models.json").read_text())
+
+
+def evaluate(small: SmallProject, only: str | None = None) -> None:
+    scenario = load_scenario(small.project, small.branch.scenario)
+    judge.evaluate(small.project, small.branch, scenario, (NullTracker(), RunContext()), Silent(), only)
 
 
 class TestTraining:
@@ -110,8 +122,7 @@ class TestTraining:
         after = read_manifest(small.project.models("main") / NAME)
         assert (before.small, after.small) == (None, f"{NAME}-small")
         assert after.model_copy(update={"small": None}) == before
-        judged = json.loads((small.project.evaluation("main") / "models.json").read_text())
-        assert [one["model"] for one in judged] == [NAME, f"{NAME}-small"]
+        assert [one["model"] for one in judged(small)] == [NAME, f"{NAME}-small"]
         small.config("linear", text)
         small.run(trainer)
         assert read_manifest(small.project.models("main") / NAME) == before
@@ -144,6 +155,34 @@ class TestTrading:
         assert by_pass() == {(second, verdict)}
         promote(small.project, "main", NAME, first)
         assert by_replay() == by_pass() == {(first, None)}
+        evaluate(small)
+        rows = {row["version"]: row for row in judged(small)}
+        assert rows.keys() == {first, second}
+        assert [version for version, row in rows.items() if row.get("pinned")] == [first]
+        assert rows[first]["mae_raw"] != rows[second]["mae_raw"]
+        assert by_replay() == by_pass() == {(first, rows[first]["verdict"])}
+        shown = runner.invoke(app, ["models", "list", "--json", "--project", str(small.root)])
+        assert [one["verdict"] for one in json.loads(shown.stdout)] == [rows[first]["verdict"]]
+        promote(small.project, "main", NAME)
+        evaluate(small)
+        assert [row["version"] for row in judged(small)] == [second]
+
+
+class TestEvaluatingSome:
+    def test_the_others_stay_as_they_were_judged(self, tmp_path: Path) -> None:
+        small = small_project(tmp_path / "p", ["AAA", "BBB", "CCC"])
+        small.run(LinearTrainer())
+        before, files = judged(small), sorted(small.project.evaluation("main").iterdir())
+        forecasts = pd.read_parquet(small.project.evaluation("main") / "forecasts.parquet")
+        evaluate(small, "*-bbb")
+        assert judged(small) == before
+        assert sorted(small.project.evaluation("main").iterdir()) == files
+        pd.testing.assert_frame_equal(
+            pd.read_parquet(small.project.evaluation("main") / "forecasts.parquet"), forecasts
+        )
+        (small.project.models("main") / "red-bbb" / "model.onnx").unlink()
+        evaluate(small, "*-bbb")
+        assert [row["model"] for row in judged(small)] == ["red-aaa", "red-ccc"]
 
 
 class TestByHand:
@@ -288,7 +327,7 @@ class TestCommands:
         assert self.mlops(small, "promote", NAME)[1] == f"{NAME}: {second} is champion, in place of {first}\n"
         code, out, said = self.mlops(small, "rollback", NAME)
         assert (code, out) == (0, f"{NAME}: {first} is champion, in place of {second}\n")
-        assert said == "it answers until another is promoted\n"
+        assert said == "it answers until another is promoted; judge it with: mlops evaluate\n"
         (shown,) = json.loads(self.mlops(small, "show", NAME, "--json")[1])
         assert [one["version"] for one in shown["versions"]] == [second, first]
         assert shown["champion"] == {"version": first, "pinned": True, "history": []}
