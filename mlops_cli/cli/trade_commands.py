@@ -140,7 +140,7 @@ def _passes(
             except (MlopsError, OSError) as error:  # OSError: a full disk is no reason to skip the other teams
                 failures.append(error)
                 if len(teams) > 1:
-                    say(f"failed: {team}: {error}")
+                    say(f"failed: {team}: {str(error).splitlines()[0]}")
                 if not dry_run:
                     alerts.send(team, [str(error)])
             else:
