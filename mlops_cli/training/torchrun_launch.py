@@ -62,7 +62,10 @@ class Launch:
         leash = self._folder / "leash"
         os.mkfifo(leash)
         self._leash = os.open(leash, os.O_RDWR)  # not for writing alone: that would wait for a reader
-        command = [sys.executable, "-m", "torch.distributed.run", *_options(setting), *setting.worker]
+        # a file for each rank besides: in the log their words run into one another
+        self._ranks = self._folder / "ranks"
+        options = [*_options(setting), "--tee=3", f"--log-dir={self._ranks}"]
+        command = [sys.executable, "-m", "torch.distributed.run", *options, *setting.worker]
         with log.open("wb") as output:
             self._process = subprocess.Popen(
                 [*command, str(listed), str(self._results)],
@@ -105,8 +108,9 @@ class Launch:
                     time.sleep(POLL_SECONDS)
 
     def output(self) -> str:
-        """What was printed so far."""
-        return self._log.read_text(errors="replace")
+        """What was printed so far, by each rank and by torchrun."""
+        files = [*sorted(self._ranks.glob("**/std*.log")), self._log]
+        return "\n".join(path.read_text(errors="replace") for path in files)
 
 
 def _options(setting: Setting) -> list[str]:

@@ -391,7 +391,7 @@ def test_without_prices_the_sample_series_are_traded(tmp_path: Path) -> None:
     [
         (["--prices", "."], "no <TICKER>.parquet price tables"),
         (["--replay", "soon"], "no day or time"),
-        (["--host", "203.0.113.1"], "give another"),
+        (["--host", "203.0.113.1"], "give a --host of this machine"),
     ],
 )
 def test_what_serve_refuses(tmp_path: Path, options: list[str], words: str) -> None:
