@@ -38,7 +38,10 @@ COLUMNS = {
     "decisions": ("session", "ticker", "action", "lots", "wanted_lots", "bound", "forecast_bps", "cost_bps",
                   "current_weight", "target_weight", "price", "client_order_id", "reasons"),
     "events": ("time", "kind", "ticker", "text"),
+    "activities": ("day", "kind", "ticker", "qty", "cash", "moved", "id"),
+    "holdings": ("ticker", "qty"),
 }  # fmt: skip
+"""What is shown of each table. The last two are in exports alone: what moved without an order, what was there first."""
 
 
 def register(app: typer.Typer) -> None:

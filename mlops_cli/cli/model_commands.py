@@ -111,7 +111,7 @@ def _fits(name: str, glob: str) -> bool:
 
 
 def _manifest(project: Project, branch: str, model: str) -> dict[str, Any] | None:
-    # read as plain JSON: the registry's own reader brings pandas with it
+    # plain JSON: of an unfinished or older model as much as there is
     path = project.models(branch) / model / "manifest.json"
     try:
         manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -124,14 +124,12 @@ def _manifest(project: Project, branch: str, model: str) -> dict[str, Any] | Non
 
 def _verdict(project: Project, of: tuple[str, str], manifest: dict[str, Any] | None, judged: Verdicts) -> str | None:
     """Of the version that answers."""
-    from mlops_cli.registry.manifest import version_of
-    from mlops_cli.registry.versions import champion
+    from mlops_cli.registry.versions import answering
 
-    if manifest is None:
+    try:
+        return None if manifest is None else judged.get((of[1], answering(project.model_root, *of).version))
+    except ModelError:  # nothing answers
         return None
-    record = champion(project.model_root, *of)
-    version = record.version if record.pinned and record.version else version_of(manifest.get("files", {}))
-    return judged.get((of[1], version))
 
 
 def _versions(project: Project, branch: str, model: str) -> dict[str, Any]:

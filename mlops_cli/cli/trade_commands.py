@@ -217,11 +217,11 @@ def _show(report: PassReport, dry_run: bool) -> None:
     equity = "" if report.equity is None else f" Equity {report.equity:,.2f} USD, {report.booked} entries booked."
     print(f"{report.team}: {report.text}.{equity}")
     if dry_run and report.planned:
-        columns = ("ORDER", "TICKER", "SIDE", "QTY", "USD", "PRICE SEEN", "FORECAST BPS", "WHY")
+        columns = ("ORDER", "TICKER", "SIDE", "QTY", "PRICE SEEN", "FORECAST BPS", "WHY")
         print_table(
             columns,
             [
-                (i.client_order_id, i.ticker, i.side, i.qty, i.notional, i.price_seen, f"{i.forecast_bps:.1f}",
+                (i.client_order_id, i.ticker, i.side, i.qty, i.price_seen, f"{i.forecast_bps:.1f}",
                  "; ".join(i.reasons))
                 for i in report.planned
             ],

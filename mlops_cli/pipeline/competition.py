@@ -5,11 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from mlops_cli.pipeline.competition_forecasts import ReplayBook, replay_book
 from mlops_cli.pipeline.paper_trade import teams_of
 from mlops_cli.pipeline.replay_exchange import replay_exchange
 from mlops_cli.pipeline.stage import Progress, StageReport
+from mlops_cli.simulation.files import write_whole
 from mlops_cli.tracking.tracker import Tracker
 from mlops_cli.trading.broker import Broker
 from mlops_cli.trading.competition import TeamBook, compete, skfolio_missing
@@ -204,8 +205,5 @@ def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _write(folder: Path, files: Mapping[str, bytes]) -> None:
     """Write files whole, one by one; the last one comes when all others are there."""
-    folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
-        part = folder / f".{name}.{os.getpid()}.part"
-        part.write_bytes(content)
-        part.replace(folder / name)
+        write_whole(folder / name, partial(Path.write_bytes, data=content))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from decimal import Decimal
 
 import numpy as np
@@ -31,7 +31,6 @@ from mlops_cli.trading.types import TradeForecast
 
 US_EXCHANGES = ("XNYS", "XNAS")
 PLACES = 4  # of a price in dollars
-LONGEST_BREAK = 14  # days between two sessions; eight in September 2001
 
 
 @dataclass(frozen=True)
@@ -86,16 +85,17 @@ def replay_book(
     frame = pd.concat(frames, ignore_index=True)
     made = _trade_forecasts(project, judged, frame)
     sessions = tuple(sorted({one.target_session for one in made}))
-    before = _session_before(sessions[0])
+    before = us_hours().before(sessions[0])
+    assert before is not None  # on whose close the first forecast was made
     bars = {ticker_of(one.model.manifest.ticker): _bars(project, one) for one in judged}
     tickers = sorted({one.ticker for one in made})
     closes = pd.DataFrame({ticker: bars[ticker]["close"] for ticker in tickers})
     opens = pd.DataFrame({ticker: bars[ticker]["open"] for ticker in tickers})
-    wanted = pd.DatetimeIndex([before, *sessions])
+    wanted = pd.DatetimeIndex([before.day, *sessions])
     models, idle = _who_trades(made, rules)
     return ReplayBook(
         sessions=sessions,
-        before=before,
+        before=before.day,
         forecasts=_by_session(made, closes),
         market=Market(opens.reindex(wanted[1:]), closes.reindex(wanted)),
         models=models,
@@ -132,10 +132,6 @@ def _nothing_to_trade(report: StageReport, rules: Mapping[str, Rules]) -> MlopsE
     text = f"no model can trade in this period: {bounded(reasons, 1)}"
     hint = "choose --replay and --days within what the models never saw; or fetch and train anew: mlops run"
     return error_with(report.failures[0].exit_code, text, hint)
-
-
-def _session_before(day: date) -> date:
-    return us_hours().between(day - timedelta(days=LONGEST_BREAK), day - timedelta(days=1))[-1].day
 
 
 def _bars(project: Project, one: Judged) -> pd.DataFrame:

@@ -205,11 +205,10 @@ def _open_all(
             try:
                 judged.append(Judged(Model.open(project.models(branch.name) / spec.name), branch.name, label))
             except ModelError as error:
-                report.fail(label, error)
-        report.failures = [
-            replace(upstream[failure.model], model=failure.model) if failure.model in upstream else failure
-            for failure in report.failures
-        ]
+                if spec.name in upstream:  # its first cause
+                    report.failures.append(replace(upstream[spec.name], model=label))
+                else:
+                    report.fail(label, error)
     return judged
 
 

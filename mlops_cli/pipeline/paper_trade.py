@@ -71,7 +71,8 @@ class Newest:
                     late[spec.name] = failures.get(spec.name, f"its prices end on {forecast.session}")
                     continue
                 made.append(forecast)
-                volatilities.setdefault(forecast.ticker, _volatility(self.project, branch.name, spec.ticker))
+                if rules.sizing == "inverse_volatility" and forecast.ticker not in volatilities:
+                    volatilities[forecast.ticker] = _volatility(self.project, branch.name, spec.ticker)
         return SessionForecasts(made, volatilities, missing, late)
 
     def _up_to_date(self, branch: Branch) -> dict[str, str]:

@@ -14,7 +14,7 @@ class Change:
     """Another champion.
 
     Attributes:
-        before: the version that answered; None if no champion was recorded.
+        before: the champion before; of a rollback, the version that answered; None if none was recorded.
         after: the version that is champion now.
         pinned: it answers even where a newer one is there.
     """

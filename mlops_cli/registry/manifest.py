@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal
@@ -17,11 +16,6 @@ from mlops_cli.errors import ModelError
 
 MANIFEST = "manifest.json"
 GRAPH = "model.onnx"
-
-
-def version_of(files: Mapping[str, str]) -> str:
-    """The version that a manifest's `files` (sha256 by name) stand for."""
-    return files.get(GRAPH, "")[:12]
 
 
 class Span(BaseModel):
@@ -89,7 +83,7 @@ class Manifest(BaseModel):
     @property
     def version(self) -> str:
         """Short name of exactly these weights and this shrinkage."""
-        return version_of(self.files)
+        return self.files.get(GRAPH, "")[:12]
 
     def write(self, folder: Path) -> None:
         """Write `manifest.json` into `folder`, whole or not at all."""

@@ -10,21 +10,13 @@ from pathlib import Path
 from uuid import uuid4
 
 from mlops_cli.errors import ModelError
-from mlops_cli.registry.manifest import GRAPH, MANIFEST, Manifest, file_hashes, read_manifest
+from mlops_cli.registry.manifest import GRAPH, MANIFEST, Manifest, file_hashes
 from mlops_cli.registry.versions import after_install, move_to_archive
 
 
 def model_folders(root: Path) -> list[Path]:
     """Every folder under `root` that holds a manifest, finished or not, sorted; none where `root` is missing."""
     return sorted(path.parent for path in root.glob(f"*/{MANIFEST}"))
-
-
-def finished_models(root: Path) -> Iterator[tuple[Path, Manifest]]:
-    """Folder and manifest of every model under `root` that can forecast."""
-    for folder in model_folders(root):
-        manifest = read_manifest(folder)
-        if manifest.shrinkage is not None:
-            yield folder, manifest
 
 
 def check_files(folder: Path, manifest: Manifest) -> None:

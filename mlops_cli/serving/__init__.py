@@ -1,1 +1,1 @@
-"""One process answers for every model: repository, registry, data plane, HTTP; each knows only the one before it."""
+"""One process, or several that share weights, answers for every model: repository, catalog, data plane, HTTP."""

@@ -187,12 +187,12 @@ class Answering:
             kept.raw_log_return,
             "cached",
             monotonic() - kept.at,
-            (taken[0] if kept.answered_by == taken[0].name else target.model).verdict,
+            (taken[0] if kept.answered_by == taken[0].name else target.model).verdicts.get(kept.version),
         )
 
 
 def _answer(name: str, by: ServedModel, version: ServedVersion, outputs: Outputs, rung: Rung) -> Answer:
-    return Answer(name, by.name, version.version, outputs[0], outputs[1], rung, 0.0, by.verdict)
+    return Answer(name, by.name, version.version, outputs[0], outputs[1], rung, 0.0, by.verdicts.get(version.version))
 
 
 def _usable(raw: Rows, log_return: Rows) -> bool:

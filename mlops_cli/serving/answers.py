@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ import numpy.typing as npt
 from mlops_cli.errors import MlopsError, ServiceError
 
 Rung = Literal["full", "small", "cached", "delayed"]
+RUNGS: tuple[Rung, ...] = get_args(Rung)
 Rows = npt.NDArray[np.float32]
 
 
@@ -75,7 +76,7 @@ class Answer:
         raw_log_return: float32 (n,), before shrinkage.
         rung: how it was answered.
         age: seconds since it was computed, 0.0 when just now.
-        verdict: the model's skill on the held-out time: "skill", "no skill", "worse than naive", or None if not judged.
+        verdict: of that version, on held-out time: "skill", "no skill", "worse than naive", or None if not judged.
     """
 
     model: str
@@ -201,6 +202,7 @@ class DataPlane(Protocol):
     def measures(self) -> dict[str, float]:
         """Current load and memory, for /metrics.
 
-        Keys: queue_delay_ms, loop_lag_ms, level (0..3), queued, resident_models, resident_bytes, memory_budget_bytes.
+        Keys: queue_delay_ms, loop_lag_ms, level (0..3), queued, resident_models, resident_bytes, memory_budget_bytes,
+        and counts since the start: loads, evictions, shadow_rows, shadow_difference, shadow_failures.
         """
         ...

@@ -13,8 +13,8 @@ from starlette.exceptions import HTTPException
 
 from mlops_cli import __version__
 from mlops_cli.errors import MlopsError
+from mlops_cli.serving.answers import RUNGS
 from mlops_cli.serving.counters import exposition
-from mlops_cli.serving.ensembles import RUNGS
 from mlops_cli.serving.forecast_endpoints import BarsBody, forecast_router
 from mlops_cli.serving.front import App, Front
 from mlops_cli.serving.refusals import RefusedError, refusal

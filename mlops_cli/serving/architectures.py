@@ -59,7 +59,6 @@ class Architecture:
         bytes: memory that it took, measured.
     """
 
-    key: str
     graph: bytes
     session: onnxruntime.InferenceSession
     bytes: int
@@ -185,7 +184,7 @@ class Architectures:
             session = start_session(graph)
         except SESSION_FAILURES as error:
             raise ModelError(f"{self.path(key)}: damaged: {error}", "remove it and start again") from error
-        return Architecture(key, graph, session, max(len(graph), _resident_bytes() - before))
+        return Architecture(graph, session, max(len(graph), _resident_bytes() - before))
 
     def path(self, key: str) -> Path:
         """Where a stripped graph lies."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mlops_cli.serving.answers import IndexEntry, UnknownModelError
@@ -22,7 +23,7 @@ class ServedModel:
         default: answers where no route splits; None where there is no version.
         route: the split, if any.
         shadow: runs along, unseen.
-        verdict: on its skill.
+        verdicts: on its skill, by version; those not judged are left out.
     """
 
     name: str
@@ -33,7 +34,7 @@ class ServedModel:
     default: ServedVersion | None = None
     route: Route | None = None
     shadow: ServedVersion | None = None
-    verdict: str | None = None
+    verdicts: Mapping[str, str] = field(default_factory=dict)
 
     def version(self, wanted: str) -> ServedVersion | None:
         """The version of that name, if it can be served."""

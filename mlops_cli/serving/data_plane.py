@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,8 @@ from time import perf_counter
 
 from mlops_cli.config.paths import Project
 from mlops_cli.config.serving_schema import Serving
-from mlops_cli.registry.manifest import Manifest
+from mlops_cli.errors import ModelError
+from mlops_cli.registry.manifest import Manifest, read_manifest
 from mlops_cli.registry.versions import model_versions
 from mlops_cli.serving import directory
 from mlops_cli.serving.answering import Answering, Target, has_columns
@@ -199,12 +201,16 @@ class ServingDataPlane:
         if model in self._collection.catalog.ensembles:
             raise UnservableError(f"{model} is an ensemble, without features of its own", "ask its models one by one")
         found = self._collection.catalog.model(model)
-        wanted = directory.version_of(found).version
-        # not simply of its folder, in which another version may stand since
+        wanted = directory.version_of(found)
+        with contextlib.suppress(ModelError):  # gone from its folder, where perhaps another version stands since
+            manifest = read_manifest(wanted.folder)
+            if manifest.version == wanted.version:
+                return manifest
         for one in model_versions(self._selection.root, found.branch, found.slug):
-            if one.version == wanted:
+            if one.version == wanted.version:
                 return one.manifest
-        raise UnservableError(f"{model} {wanted} is not there any more", "ask again: another version takes its place")
+        gone = f"{model} {wanted.version} is not there any more"
+        raise UnservableError(gone, "ask again: another version takes its place")
 
     def measures(self) -> dict[str, float]:
         """Load and memory, and counts since the start; see `answers.DataPlane`."""

@@ -49,7 +49,7 @@ def facts(catalog: Catalog, name: str, version: str | None) -> ModelFacts:
         team=one.team,
         trained_until=one.trained_until,
         shrinkage=one.shrinkage,
-        verdict=model.verdict,
+        verdict=model.verdicts.get(one.version),
     )
 
 

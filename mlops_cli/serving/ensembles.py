@@ -9,11 +9,9 @@ import numpy as np
 
 from mlops_cli.config.paths import Project
 from mlops_cli.config.serving_schema import Ensemble
-from mlops_cli.serving.answers import Answer, Rung
+from mlops_cli.serving.answers import RUNGS, Answer
 from mlops_cli.serving.catalog import ServedEnsemble, ServedModel
 from mlops_cli.serving.recent_errors import recent_errors
-
-RUNGS: tuple[Rung, ...] = ("full", "small", "cached", "delayed")  # an ensemble's is the last of its members'
 
 
 def ensembles(
@@ -76,10 +74,9 @@ def _weights(project: Project, wanted: Ensemble, members: Sequence[ServedModel])
     elif wanted.weights == "equal":
         raw = [1.0] * len(members)
     else:
-        errors = []
-        for member in members:
-            recent = recent_errors(project, member.branch, [member.slug], wanted.sessions)
-            errors.append(recent.get(member.slug, 0.0))
+        of = {branch: [one.slug for one in members if one.branch == branch] for branch in {m.branch for m in members}}
+        recent = {branch: recent_errors(project, branch, slugs, wanted.sessions) for branch, slugs in of.items()}
+        errors = [recent[member.branch].get(member.slug, 0.0) for member in members]
         # one that was not evaluated (or never wrong) cannot be weighed against the others
         raw = [1.0 / error for error in errors] if all(error > 0 for error in errors) else [1.0] * len(members)
     total = sum(raw)
@@ -103,7 +100,7 @@ def averaged(ensemble: ServedEnsemble, answers: Sequence[Answer]) -> Answer:
         ensemble_version([(answer.version, weight) for answer, weight in zip(answers, weights, strict=True)]),
         np.asarray(log_return, dtype=np.float32),
         np.asarray(raw, dtype=np.float32),
-        max((answer.rung for answer in answers), key=RUNGS.index),
+        max((answer.rung for answer in answers), key=RUNGS.index),  # the last of its members'
         max(answer.age for answer in answers),
         None,
     )

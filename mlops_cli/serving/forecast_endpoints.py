@@ -215,12 +215,11 @@ async def _ask(service: Service, query: Query) -> Answer:
     for _ in range(RETRIES):
         try:
             answer = await service.plane.infer(query)
+            break
         except OverloadedError as error:
             await asyncio.sleep(error.retry_after)
-            continue
-        service.count([answer.rung])
-        return answer
-    answer = await service.plane.infer(query)
+    else:
+        answer = await service.plane.infer(query)
     service.count([answer.rung])
     return answer
 

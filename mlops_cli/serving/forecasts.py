@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from mlops_cli.errors import MlopsError
 from mlops_cli.serving.answering import Answering, Asked, Target, has_columns
-from mlops_cli.serving.answers import Answer, Forecast, OverloadedError, UnservableError
+from mlops_cli.serving.answers import RUNGS, Answer, Forecast, OverloadedError, UnservableError
 from mlops_cli.serving.catalog import Catalog, ServedEnsemble, ServedModel
-from mlops_cli.serving.ensembles import RUNGS, ensemble_team, ensemble_version
+from mlops_cli.serving.ensembles import ensemble_team, ensemble_version
 from mlops_cli.serving.latest import LatestRow, LatestRows
 
 

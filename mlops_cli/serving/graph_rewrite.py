@@ -13,11 +13,10 @@ from mlops_cli.training.onnx_graph import INPUT
 
 @dataclass(frozen=True)
 class _Nodes:
-    """A graph's nodes by what they make, its integer constants, and how often each value is used."""
+    """A graph's nodes by what they make, and its integer constants."""
 
     by_output: dict[str, onnx.NodeProto]
     integers: dict[str, list[int]]
-    uses: dict[str, int]
 
 
 def join_columns(graph: onnx.GraphProto) -> None:
@@ -46,11 +45,7 @@ def _nodes(graph: onnx.GraphProto) -> _Nodes:
         for constant in graph.initializer
         if constant.data_type == onnx.TensorProto.INT64
     }
-    uses: dict[str, int] = {}
-    for node in graph.node:
-        for name in node.input:
-            uses[name] = uses.get(name, 0) + 1
-    return _Nodes({name: node for node in graph.node for name in node.output}, integers, uses)
+    return _Nodes({name: node for node in graph.node for name in node.output}, integers)
 
 
 def _column(name: str, nodes: _Nodes) -> tuple[str, int] | None:

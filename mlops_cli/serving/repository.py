@@ -190,16 +190,15 @@ class Repository:
             return ServedModel(name, *place, versions, quarantined)
         weights, shadow = self._settings.routes.get(place[1]), self._settings.shadow.get(place[1])
         accepted = side("champion", versions, record.version)
-        default = accepted if weights or record.pinned else versions[0]
         return ServedModel(
             name,
             *place,
             versions,
             quarantined,
-            default=default,
-            route=route(name, weights, versions, record.version) if weights else None,
+            default=accepted if weights or record.pinned else versions[0],
+            route=route(name, weights or {}, versions, record.version),
             shadow=side(shadow, versions, record.version) if shadow else None,
-            verdict=judged.get((place[1], default.version)) if default else None,
+            verdicts={one.version: judged[key] for one in versions if (key := (place[1], one.version)) in judged},
         )
 
 

@@ -84,7 +84,7 @@ class Residence:
             self._weights -= found.bytes
 
     def drop_others(self, shas: Collection[str]) -> None:
-        """Drop all but these."""
+        """Drop all but these, and try again what could not be loaded."""
         for sha in [sha for sha in self._models if sha not in shas]:
             self.drop(sha)
         self.failures.clear()

@@ -59,7 +59,7 @@ def route(
     """The split that `serving.routes` asks for; the share of a version that is not there goes to the champion.
 
     Returns:
-        None where one version gets everything, or nothing was asked for.
+        None where no weight is above 0.
     """
     shares: dict[str, tuple[ServedVersion, float]] = {}
     accepted = side("champion", versions, champion)

@@ -38,7 +38,7 @@ def greeting(options: ServeOptions, listener: socket.socket) -> str:
 
 
 def ready_mark(notes: Path, worker: int) -> Path:
-    """File that is there once a worker has answered its first readiness question."""
+    """File that is there once a worker accepts connections."""
     return notes / f"ready-{worker}"
 
 

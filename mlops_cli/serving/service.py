@@ -12,9 +12,8 @@ import orjson
 from fastapi import Response
 from pydantic import BaseModel
 
-from mlops_cli.serving.answers import DataPlane, OverloadedError, Rung, UnknownModelError
+from mlops_cli.serving.answers import RUNGS, DataPlane, OverloadedError, Rung, UnknownModelError
 from mlops_cli.serving.counters import Counters
-from mlops_cli.serving.ensembles import RUNGS
 from mlops_cli.serving.notes import Notes
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}(/[a-z0-9][a-z0-9._-]{0,63})?")

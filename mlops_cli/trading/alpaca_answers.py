@@ -8,14 +8,13 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import wraps
 from typing import Any, Concatenate, Protocol
-from zoneinfo import ZoneInfo
 
 from mlops_cli.errors import BrokerError
+from mlops_cli.exchange.hours import NEW_YORK
 from mlops_cli.exchange.symbols import symbol_of, ticker_of
 from mlops_cli.trading.broker import AccountActivity, Bar, BrokerOrder, Fill, Quote, SessionHours
 from mlops_cli.trading.types import Holding, OrderIntent
 
-NEW_YORK = ZoneInfo("America/New_York")
 MOVES_SHARES = frozenset({"SPLIT", "REORG", "MA", "NC", "SPIN", "ACATS", "JNLS", "FOPT"})
 
 

@@ -18,9 +18,9 @@ from alpaca.data.timeframe import TimeFrame
 from alpaca.trading.client import TradingClient
 
 from mlops_cli.errors import BrokerError
+from mlops_cli.exchange.hours import NEW_YORK
 from mlops_cli.exchange.symbols import symbol_of
 from mlops_cli.trading.alpaca_answers import (
-    NEW_YORK,
     activity_of,
     as_alpaca,
     bar_of,

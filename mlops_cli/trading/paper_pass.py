@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 
 from mlops_cli.errors import MlopsError
+from mlops_cli.exchange.hours import NEW_YORK
 from mlops_cli.trading.broker import Broker
 from mlops_cli.trading.ledger import Ledger
 from mlops_cli.trading.liquidate import LIQUIDATION, being_closed
@@ -21,7 +22,7 @@ from mlops_cli.trading.reconcile import Reconciled, reconcile
 from mlops_cli.trading.risk import risk_breach
 from mlops_cli.trading.sending import send
 from mlops_cli.trading.types import DecisionContext, Rules, TradeForecast
-from mlops_cli.trading.window import NEW_YORK, PRICES_UNTIL, Window, ask_window, new_york
+from mlops_cli.trading.window import PRICES_UNTIL, Window, ask_window, new_york
 
 __all__ = ["ForecastsOf", "PassReport", "PassSettings", "SessionForecasts", "paper_pass"]
 

@@ -6,13 +6,13 @@ import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
 
+from mlops_cli.exchange.hours import NEW_YORK
+
 SESSIONS_A_YEAR = 252
-NEW_YORK = ZoneInfo("America/New_York")
 FILL_COLUMNS = ("session", "ticker", "qty", "price")
 
 

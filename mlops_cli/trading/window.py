@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from zoneinfo import ZoneInfo
 
 from mlops_cli.errors import BrokerError
-from mlops_cli.prices.sessions import opening_hours
+from mlops_cli.exchange.hours import NEW_YORK, us_hours
 from mlops_cli.trading.broker import Broker, SessionHours
 
-CALENDAR = "XNYS"
-NEW_YORK = ZoneInfo("America/New_York")
 REACH = timedelta(days=12)  # the longest pause so far, in September 2001, took six days
 LARGEST_SKEW = timedelta(seconds=90)
 PRICES_UNTIL = time(19, 20)
@@ -85,7 +82,7 @@ def calendar_differences(broker: Broker, now: datetime) -> list[str]:
     """Sessions around `now` on which the broker and `exchange_calendars` do not agree, in words."""
     start, end = (now - REACH).date(), (now + REACH).date()
     theirs = {one.session: (one.open, one.close) for one in broker.calendar(start, end)}
-    ours = {day: (opens, closes) for day, opens, closes in opening_hours(CALENDAR) if start <= day <= end}
+    ours = {one.day: (one.opens, one.closes) for one in us_hours().between(start, end)}
     return [
         f"{day}: the broker has {_hours(theirs.get(day))}, exchange_calendars {_hours(ours.get(day))}"
         for day in sorted(theirs.keys() | ours.keys())

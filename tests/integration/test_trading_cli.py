@@ -169,6 +169,7 @@ def test_the_ledger_tells_it_all(cli, server, tmp_path):
     assert done.returncode == 0, done.stderr
     with (tmp_path / "out" / "red-fills.csv").open() as file:
         assert len(list(csv.DictReader(file))) == len(found["fills"])
+    assert {f"red-{name}.csv" for name in ("activities", "holdings")} <= {p.name for p in (tmp_path / "out").iterdir()}
     assert "AAA" in cli.mlops("ledger", "decisions").stdout
 
 

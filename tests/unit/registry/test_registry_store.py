@@ -9,7 +9,7 @@ import pytest
 
 from mlops_cli.errors import ModelError
 from mlops_cli.registry.manifest import file_hashes, read_manifest
-from mlops_cli.registry.store import check_files, finished_models, install, model_folders, staging_folder
+from mlops_cli.registry.store import check_files, install, model_folders, staging_folder
 from tests.fakes.model_folders import model_folder
 
 
@@ -28,21 +28,6 @@ def test_folders_are_those_with_a_manifest_sorted(tmp_path: Path):
 
 def test_there_is_nothing_in_a_folder_that_does_not_exist(tmp_path: Path):
     assert model_folders(tmp_path / "nowhere") == []
-    assert list(finished_models(tmp_path / "nowhere")) == []
-
-
-def test_unfinished_models_are_passed_over(tmp_path: Path):
-    model_folder(tmp_path, "a")
-    model_folder(tmp_path, "b", shrinkage=None)
-    model_folder(tmp_path, "c", shrinkage=0.0)
-    assert [(folder.name, manifest.name) for folder, manifest in finished_models(tmp_path)] == [("a", "a"), ("c", "c")]
-    assert len(model_folders(tmp_path)) == 3
-
-
-def test_a_damaged_manifest_is_not_passed_over(tmp_path: Path):
-    (model_folder(tmp_path, "a") / "manifest.json").write_text("{")
-    with pytest.raises(ModelError, match="damaged"):
-        list(finished_models(tmp_path))
 
 
 def test_an_untouched_folder_is_as_its_manifest_says(tmp_path: Path):

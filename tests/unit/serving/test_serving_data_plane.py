@@ -365,6 +365,22 @@ def test_a_pinned_champion_answers_until_the_pin_is_gone_and_a_route_splits(tmp_
     run(root, pin)
 
 
+def test_a_verdict_is_of_the_version_that_answered(tmp_path: Path) -> None:
+    root = served_project(tmp_path / "p", [])
+    old, new = put(root, "red-a", 1), put(root, "red-a", 2)
+    evaluated = root / "simulation" / "evaluation" / BRANCH
+    evaluated.mkdir(parents=True)
+    (evaluated / "models.json").write_text(json.dumps([{"model": "red-a", "version": new, "verdict": "skill"}]))
+
+    async def work(plane: ServingDataPlane) -> None:
+        found = {(answer.version, answer.verdict) for answer in [await ask(plane, "red-a") for _ in range(40)]}
+        assert found == {(old, None), (new, "skill")}
+        assert (await ask(plane, "red-a", version=old)).verdict is None
+        assert (plane.facts("red-a", old).verdict, plane.facts("red-a", new).verdict) == (None, "skill")
+
+    run(root, work, routes={"red-a": {"champion": 0.5, "challenger": 0.5}})
+
+
 def _default(plane: ServingDataPlane) -> str:
     return str(plane.features_of("red-a").version)
 
