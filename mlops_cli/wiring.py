@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING
 from mlops_cli.config.load import Branch
 from mlops_cli.config.paths import Project
 from mlops_cli.config.run_environment import RUN_KEY
-from mlops_cli.config.schema import TrainerKind, Training
+from mlops_cli.config.schemas.project import TrainerKind, Training
 from mlops_cli.config.settings import Settings
 from mlops_cli.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from mlops_cli.config.account_keys import AccountKeys
-    from mlops_cli.config.trading_schema import Trading
-    from mlops_cli.exchange.market import PriceTables
-    from mlops_cli.prices.source import PriceSource
+    from mlops_cli.config.schemas.trading import Trading
+    from mlops_cli.exchange.market.market import PriceTables
+    from mlops_cli.prices.sources.source import PriceSource
     from mlops_cli.tracking.tracker import RunContext, Tracker
-    from mlops_cli.trading.broker import Broker
+    from mlops_cli.trading.contract.broker import Broker
     from mlops_cli.training.trainer import Trainer
 
 
@@ -29,15 +29,15 @@ def price_source(project: Project, branch: Branch, settings: Settings) -> PriceS
     """The branch's source of prices."""
     match branch.source.kind:
         case "sample":
-            from mlops_cli.prices.sample_source import SampleSource
+            from mlops_cli.prices.sources.sample_source import SampleSource
 
             return SampleSource()
         case "csv":
-            from mlops_cli.prices.csv_source import CsvSource
+            from mlops_cli.prices.sources.csv_source import CsvSource
 
             return CsvSource(project.root / branch.source.folder)
         case "yfinance":
-            from mlops_cli.prices.yfinance_source import YfinanceSource
+            from mlops_cli.prices.sources.yfinance_source import YfinanceSource
 
             return YfinanceSource(base_url=settings.yahoo_base_url or "")
 
@@ -48,7 +48,7 @@ def exchange_prices(project: Project | None, folder: Path | None) -> tuple[Price
     Raises:
         DataError: the folder holds no price tables.
     """
-    from mlops_cli.exchange.tables import MemoryTables, ParquetTables
+    from mlops_cli.exchange.market.price_tables import MemoryTables, ParquetTables
 
     if folder is not None:
         folders = [folder]
@@ -59,8 +59,8 @@ def exchange_prices(project: Project | None, folder: Path | None) -> tuple[Price
         return tables, str(folder or "the project's prices")
     if folder is not None:
         raise DataError(f"{folder}: no <TICKER>.parquet price tables", "give a folder such as data/prices/BRANCH")
-    from mlops_cli.prices.sample_source import TICKERS, SampleSource
-    from mlops_cli.prices.source import FetchRequest, RawBars
+    from mlops_cli.prices.sources.sample_source import TICKERS, SampleSource
+    from mlops_cli.prices.sources.source import FetchRequest, RawBars
     from mlops_cli.prices.table import assemble
 
     fetched = [bars for bars in SampleSource().fetch(FetchRequest(TICKERS), _silent) if isinstance(bars, RawBars)]
@@ -84,13 +84,13 @@ def trainer(project: Project, branch: Branch, kind: TrainerKind) -> Trainer:
 
 def _ludwig_trainer(project: Project, training: Training) -> Trainer:
     graphs, logs = project.state / "graphs", project.state / "logs"
-    from mlops_cli.training.ludwig_trainer import LudwigTrainer, fleet_settings, pool_settings
+    from mlops_cli.training.local.ludwig_trainer import LudwigTrainer, fleet_settings, pool_settings
 
     if training.executor == "ray":
-        from mlops_cli.training.ray_trainer import RayTrainer
+        from mlops_cli.training.cluster.ray_trainer import RayTrainer
 
         return RayTrainer(training, fleet_settings(training))
-    from mlops_cli.training.torchrun_trainer import Devices, TorchrunTrainer
+    from mlops_cli.training.torchrun.torchrun_trainer import Devices, TorchrunTrainer
 
     if training.strategy in ("ddp", "fsdp"):
         devices = Devices(training.strategy, training.device, training.workers)
@@ -107,8 +107,8 @@ def broker(keys: AccountKeys, trading: Trading, settings: Settings) -> Broker:
     Raises:
         ConfigError: it would be real money, and not both switches say so.
     """
-    from mlops_cli.trading.alpaca_broker import AlpacaBroker
-    from mlops_cli.trading.alpaca_client import LIVE, PAPER, AlpacaAccess, is_real_money
+    from mlops_cli.trading.alpaca.alpaca_broker import AlpacaBroker
+    from mlops_cli.trading.alpaca.alpaca_client import LIVE, PAPER, AlpacaAccess, is_real_money
 
     address = (settings.alpaca_base_url or (LIVE if trading.live else PAPER)).removesuffix("/v2")
     real = trading.live or is_real_money(address)
@@ -124,8 +124,8 @@ def broker(keys: AccountKeys, trading: Trading, settings: Settings) -> Broker:
 
 def replay_broker(address: str, team: str) -> Broker:
     """A team's account at the exchange of a replay, which opens one for any key."""
-    from mlops_cli.trading.alpaca_broker import AlpacaBroker
-    from mlops_cli.trading.alpaca_client import AlpacaAccess
+    from mlops_cli.trading.alpaca.alpaca_broker import AlpacaBroker
+    from mlops_cli.trading.alpaca.alpaca_client import AlpacaAccess
 
     return AlpacaBroker(AlpacaAccess(f"REPLAY-{team}", "replay", address))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from mlops_cli.training.ray_cluster import RAY_SETTINGS
+from mlops_cli.training.cluster.ray_cluster import RAY_SETTINGS
 
 # how long an example takes is the machine's affair
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])

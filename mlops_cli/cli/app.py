@@ -5,23 +5,12 @@ from __future__ import annotations
 import typer
 
 from mlops_cli import __version__
-from mlops_cli.cli import (
-    branch_commands,
-    config_commands,
-    doctor_command,
-    exchange_command,
-    export_command,
-    ledger_commands,
-    model_commands,
-    project_commands,
-    run_commands,
-    schedule_command,
-    serve_command,
-    stage_commands,
-    trade_commands,
-)
 from mlops_cli.cli.boundary import BoundaryGroup
-from mlops_cli.cli.project import command_group
+from mlops_cli.cli.models import export, models, serve
+from mlops_cli.cli.pipeline import run, stages
+from mlops_cli.cli.project import branch, config, doctor, init
+from mlops_cli.cli.shared import command_group
+from mlops_cli.cli.trading import exchange, ledger, paper_trade, schedule
 
 app = command_group(
     "mlops",
@@ -45,18 +34,18 @@ def main(
 
 
 for commands in (
-    project_commands,
-    run_commands,
-    stage_commands,
-    serve_command,
-    model_commands,
-    export_command,
-    trade_commands,
-    ledger_commands,
-    schedule_command,
-    exchange_command,
-    config_commands,
-    branch_commands,
-    doctor_command,
+    init,
+    run,
+    stages,
+    serve,
+    models,
+    export,
+    paper_trade,
+    ledger,
+    schedule,
+    exchange,
+    config,
+    branch,
+    doctor,
 ):
     commands.register(app)

@@ -10,7 +10,7 @@ from typing import Any
 
 from mlops_cli.config.mistakes import Mistakes, suggestion
 from mlops_cli.config.paths import Project
-from mlops_cli.config.schema import BaseFile, FeatureSpec, ModelFile, ModelSpec, Small, slug
+from mlops_cli.config.schemas.project import BaseFile, FeatureSpec, ModelFile, ModelSpec, Small, slug
 from mlops_cli.config.yaml_files import parse_yaml
 
 _LONGEST_NAME = 64

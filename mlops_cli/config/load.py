@@ -11,10 +11,10 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from mlops_cli.config.collection import Collection
-from mlops_cli.config.describe import words
 from mlops_cli.config.mistakes import Mistakes, suggestion, was
 from mlops_cli.config.paths import Project
-from mlops_cli.config.schema import (
+from mlops_cli.config.schemas.describe import words
+from mlops_cli.config.schemas.project import (
     BranchSpec,
     ModelSpec,
     Params,
@@ -24,7 +24,7 @@ from mlops_cli.config.schema import (
     Source,
     Training,
 )
-from mlops_cli.config.trading_schema import Rules
+from mlops_cli.config.schemas.trading import Rules
 from mlops_cli.errors import ConfigError
 
 _OVERRIDES: dict[str, type[BaseModel]] = {"source": Source, "period": Period, "training": Training}

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from mlops_cli.config.describe import Place, locate
+from mlops_cli.config.schemas.describe import Place, locate
 from mlops_cli.config.yaml_files import UnreadableYaml, read_yaml
 from mlops_cli.errors import ConfigError
 

@@ -10,9 +10,9 @@ from typing import Annotated
 
 from pydantic import AfterValidator, AnyHttpUrl, BaseModel, ConfigDict, Field, SecretStr, TypeAdapter, ValidationError
 
-from mlops_cli.config.describe import words
-from mlops_cli.config.kinds import Expect
 from mlops_cli.config.paths import Project
+from mlops_cli.config.schemas.describe import words
+from mlops_cli.config.schemas.field_types import Expect
 from mlops_cli.errors import ConfigError
 
 

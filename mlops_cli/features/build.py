@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from mlops_cli.config.schema import FeatureSpec, Target
+from mlops_cli.config.schemas.project import FeatureSpec, Target
 from mlops_cli.errors import DataError, bounded
 from mlops_cli.features.columns import Feature, history_columns, input_features
 from mlops_cli.features.indicators import Bars, log_return

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from functools import partial
 
-from mlops_cli.config.schema import FeatureSpec, Macd, Target
+from mlops_cli.config.schemas.project import FeatureSpec, Macd, Target
 from mlops_cli.errors import ConfigError
 from mlops_cli.features import indicators as ind
 

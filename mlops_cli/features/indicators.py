@@ -22,7 +22,7 @@ import numpy.typing as npt
 import pandas as pd
 import talib
 
-from mlops_cli.config.schema import Macd
+from mlops_cli.config.schemas.project import Macd
 
 type Values = npt.NDArray[np.float64]
 type Formula = Callable[[Bars], Values]

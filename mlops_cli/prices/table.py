@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 
 from mlops_cli.errors import DataError, bounded
-from mlops_cli.prices.cleaning import PRICE_COLUMNS, Repair, clean
-from mlops_cli.prices.repair import MOST_EXAMPLES
-from mlops_cli.prices.sessions import sessions
-from mlops_cli.prices.source import RawBars
+from mlops_cli.market.sessions import sessions
+from mlops_cli.prices.cleaning.repair import MOST_EXAMPLES
+from mlops_cli.prices.cleaning.rules import PRICE_COLUMNS, Repair, clean
+from mlops_cli.prices.sources.source import RawBars
 
 COLUMNS = PRICE_COLUMNS
 

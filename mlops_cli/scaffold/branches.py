@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from mlops_cli.config.document import styled
-from mlops_cli.config.edit import checked, open_params, save_params
+from mlops_cli.config.editing.params import checked, open_params, save_params
+from mlops_cli.config.editing.yaml_document import styled
 from mlops_cli.config.load import Branch, load_branches, load_params
 from mlops_cli.config.mistakes import suggestion
 from mlops_cli.config.paths import Project
-from mlops_cli.config.schema import BranchSpec, Params, branch_slug
+from mlops_cli.config.schemas.project import BranchSpec, Params, branch_slug
 from mlops_cli.errors import ConfigError
 
 _OVERRIDES = ("source", "period", "training", "seed")

@@ -20,7 +20,7 @@ from mlops_cli.config.load import check_project, load_params
 from mlops_cli.config.paths import Project
 from mlops_cli.config.settings import env_file, load_settings
 from mlops_cli.errors import ConfigError, bounded
-from mlops_cli.registry.versions import ARCHIVE
+from mlops_cli.models.versions import ARCHIVE
 
 PACKAGES = ("ludwig", "torch", "onnxruntime", "dvc", "mlflow", "pandas", "numpy", "yfinance", "alpaca-py")
 LEAST_DISK_GB = 5

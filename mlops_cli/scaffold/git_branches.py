@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from mlops_cli.config.document import Document, styled
-from mlops_cli.config.edit import checked, open_params
+from mlops_cli.config.editing.params import checked, open_params
+from mlops_cli.config.editing.yaml_document import Document, styled
 from mlops_cli.config.load import load_params
 from mlops_cli.config.paths import Project
-from mlops_cli.config.schema import branch_slug
+from mlops_cli.config.schemas.project import branch_slug
 from mlops_cli.errors import ConfigError, bounded
 from mlops_cli.scaffold.branches import plan_cut, title_of
 from mlops_cli.scaffold.git import Git

@@ -10,13 +10,26 @@ from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 
 from mlops_cli.config.paths import Project
-from mlops_cli.config.serving_schema import Serving
+from mlops_cli.config.schemas.serving import Serving
 from mlops_cli.errors import ModelError
-from mlops_cli.registry.manifest import Manifest, read_manifest
-from mlops_cli.registry.versions import model_versions
-from mlops_cli.serving import directory
-from mlops_cli.serving.answering import Answering, Target, has_columns
-from mlops_cli.serving.answers import (
+from mlops_cli.models.manifest import Manifest, read_manifest
+from mlops_cli.models.shared.weight_files import open_weight_files
+from mlops_cli.models.versions import model_versions
+from mlops_cli.serving.answering.degradation import Answering, Target, has_columns
+from mlops_cli.serving.answering.dispatcher import Dispatcher
+from mlops_cli.serving.answering.latest_forecasts import LatestForecasts
+from mlops_cli.serving.answering.latest_rows import LatestRows
+from mlops_cli.serving.answering.load_level import LoadLevel
+from mlops_cli.serving.answering.shadow import Shadow
+from mlops_cli.serving.auto_promotion import AutoPromotion
+from mlops_cli.serving.catalog import metadata
+from mlops_cli.serving.catalog.catalog import Catalog, ServedModel
+from mlops_cli.serving.catalog.ensembles import averaged, ensemble_inputs
+from mlops_cli.serving.catalog.folder_watch import changes, new_tables, touched
+from mlops_cli.serving.catalog.live_catalog import Collection
+from mlops_cli.serving.catalog.load_catalog import Repository, select
+from mlops_cli.serving.catalog.loaded_models import Residence
+from mlops_cli.serving.contract.messages import (
     Answer,
     BadInputError,
     Forecast,
@@ -26,20 +39,7 @@ from mlops_cli.serving.answers import (
     Rows,
     UnservableError,
 )
-from mlops_cli.serving.auto_promotion import AutoPromotion
-from mlops_cli.serving.catalog import Catalog, ServedModel
-from mlops_cli.serving.collection import Collection
-from mlops_cli.serving.dispatcher import Dispatcher
-from mlops_cli.serving.ensembles import averaged, ensemble_inputs
-from mlops_cli.serving.forecasts import LatestForecasts
-from mlops_cli.serving.latest import LatestRows
-from mlops_cli.serving.load_level import LoadLevel
-from mlops_cli.serving.repository import Repository, select
-from mlops_cli.serving.residence import Residence
-from mlops_cli.serving.served_version import ServedVersion
-from mlops_cli.serving.shadow import Shadow
-from mlops_cli.serving.watch import changes, new_tables, touched
-from mlops_cli.serving.weight_files import open_weight_files
+from mlops_cli.serving.contract.served_version import ServedVersion
 
 _TICK = 0.02  # seconds between two samples of the load
 _MEGABYTE = 1_000_000
@@ -56,7 +56,7 @@ class ServingDataPlane:
         Args:
             project: whose features, verdicts and (by default) models are used.
             settings: `serving:` of params.yaml.
-            models: a path or glob, see `repository.select`; None: every model of the project.
+            models: a path or glob, see `load_catalog.select`; None: every model of the project.
         """
         self._settings = settings
         self._selection = select(project, models)
@@ -112,7 +112,7 @@ class ServingDataPlane:
         model = catalog.models.get(query.model)
         if model is None:
             return await self._infer_ensemble(catalog, query)
-        asked = directory.version_of(model, query.version)
+        asked = metadata.version_of(model, query.version)
         _check_shape(query.rows, asked.inputs)
         answer = await self._infer_model(catalog, model, asked, query, asked.inputs)
         if model.shadow is not None and query.version is None:
@@ -133,20 +133,20 @@ class ServingDataPlane:
         return await self._forecasts.of(catalog, names, self._unloaded)
 
     def facts(self, model: str, version: str | None = None) -> ModelFacts:
-        """Facts of a model; see `directory.facts`."""
-        return directory.facts(self._collection.catalog, model, version)
+        """Facts of a model; see `metadata.facts`."""
+        return metadata.facts(self._collection.catalog, model, version)
 
     def names(self) -> list[str]:
         """Every name that can be asked for, sorted."""
         return self._collection.catalog.names()
 
     def models_of(self, ticker: str) -> list[str]:
-        """Names of the models of a ticker; see `directory.models_of`."""
-        return directory.models_of(self._collection.catalog, ticker)
+        """Names of the models of a ticker; see `metadata.models_of`."""
+        return metadata.models_of(self._collection.catalog, ticker)
 
     def index(self) -> list[IndexEntry]:
         """Every version of every model."""
-        return directory.index(self._collection.catalog, self._residence, self._unloaded)
+        return metadata.index(self._collection.catalog, self._residence, self._unloaded)
 
     def ready(self, model: str | None = None, version: str | None = None) -> bool:
         """Whether the server, or this model, answers."""
@@ -168,13 +168,13 @@ class ServingDataPlane:
             UnknownModelError, UnservableError: see `answers`.
         """
         if model in self._collection.catalog.ensembles:
-            directory.checked_ensemble(self._collection.catalog.ensembles[model], None)
+            metadata.checked_ensemble(self._collection.catalog.ensembles[model], None)
             for member, _ in self._collection.catalog.ensembles[model].members:
                 await self.load(member.name)
             return
         found = self._collection.catalog.model(model)
         await self._collection.rescan({(found.branch, found.slug)})
-        version = directory.version_of(self._collection.catalog.model(model))
+        version = metadata.version_of(self._collection.catalog.model(model))
         self._unloaded.discard(model)
         await self._residence.load(version)
 
@@ -201,7 +201,7 @@ class ServingDataPlane:
         if model in self._collection.catalog.ensembles:
             raise UnservableError(f"{model} is an ensemble, without features of its own", "ask its models one by one")
         found = self._collection.catalog.model(model)
-        wanted = directory.version_of(found)
+        wanted = metadata.version_of(found)
         with contextlib.suppress(ModelError):  # gone from its folder, where perhaps another version stands since
             manifest = read_manifest(wanted.folder)
             if manifest.version == wanted.version:
@@ -245,12 +245,12 @@ class ServingDataPlane:
         ensemble = catalog.ensembles.get(query.model)
         if ensemble is None:
             raise catalog.unknown(query.model)
-        directory.checked_ensemble(ensemble, query.version)
+        metadata.checked_ensemble(ensemble, query.version)
         inputs = ensemble_inputs(ensemble)
         _check_shape(query.rows, inputs)
         member = Query(query.model, query.rows, None, query.caller)
         answers = [
-            await self._infer_model(catalog, model, directory.version_of(model), member, inputs)
+            await self._infer_model(catalog, model, metadata.version_of(model), member, inputs)
             for model, _ in ensemble.members
         ]
         return averaged(ensemble, answers)

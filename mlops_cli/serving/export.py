@@ -16,10 +16,10 @@ from pathlib import Path
 from uuid import uuid4
 
 from mlops_cli.errors import ConfigError, MlopsError, ModelError, bounded
-from mlops_cli.registry.manifest import GRAPH
-from mlops_cli.registry.store import check_files
-from mlops_cli.registry.versions import VersionFolder, answering, model_versions
-from mlops_cli.training.onnx_graph import INPUT, OUTPUT, RAW_OUTPUT
+from mlops_cli.models.graph import INPUT, OUTPUT, RAW_OUTPUT
+from mlops_cli.models.manifest import GRAPH
+from mlops_cli.models.store import check_files
+from mlops_cli.models.versions import VersionFolder, answering, model_versions
 
 SERVICE = "inference-service.yaml"
 REPOSITORY = "models"

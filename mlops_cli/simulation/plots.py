@@ -14,8 +14,8 @@ from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 
 from mlops_cli.evaluation.metrics import scored
-from mlops_cli.simulation.files import write_whole
 from mlops_cli.simulation.ranking import best_and_worst
+from mlops_cli.system.files import write_whole
 
 MAX_PANELS = 12
 WINDOW = 20

@@ -10,8 +10,8 @@ import pandas as pd
 
 from mlops_cli.errors import DataError, ModelError
 from mlops_cli.evaluation.frame import FORECAST_COLUMNS
-from mlops_cli.registry.manifest import Manifest
-from mlops_cli.registry.predict import Model
+from mlops_cli.models.manifest import Manifest
+from mlops_cli.models.predict import Model
 
 
 def replay(

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlops_cli.simulation.files import write_whole
 from mlops_cli.simulation.ranking import best_and_worst
+from mlops_cli.system.files import write_whole
 
 if TYPE_CHECKING:
     import pandas as pd

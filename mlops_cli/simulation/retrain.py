@@ -7,7 +7,7 @@ from datetime import date
 
 import pandas as pd
 
-from mlops_cli.config.schema import Retrain
+from mlops_cli.config.schemas.project import Retrain
 
 
 def target_sessions(table: pd.DataFrame, start: date, end: date) -> pd.DatetimeIndex:

@@ -10,7 +10,7 @@ import onnx
 import pandas as pd
 
 from mlops_cli.errors import DataError
-from mlops_cli.training.onnx_graph import constant_return_graph
+from mlops_cli.models.graph import constant_return_graph
 from mlops_cli.training.rows import read_rows
 from mlops_cli.training.trainer import Failed, Fitted, TrainJob
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mlops_cli.config.schema import ModelSpec
+from mlops_cli.config.schemas.project import ModelSpec
 from mlops_cli.errors import ConfigError, bounded
 
 TARGET = "target"

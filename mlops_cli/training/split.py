@@ -7,7 +7,7 @@ from datetime import date
 
 import pandas as pd
 
-from mlops_cli.config.schema import Training
+from mlops_cli.config.schemas.project import Training
 from mlops_cli.errors import DataError
 
 VALIDATION_SHARE = 0.25  # a short history keeps at least three quarters of its rows for training

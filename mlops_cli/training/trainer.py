@@ -8,7 +8,7 @@ from datetime import date
 from pathlib import Path
 from typing import Protocol
 
-from mlops_cli.config.schema import ModelSpec
+from mlops_cli.config.schemas.project import ModelSpec
 
 
 @dataclass(frozen=True)

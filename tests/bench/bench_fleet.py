@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from mlops_cli.training.worker_link import SETTINGS
+from mlops_cli.training.local.worker_link import SETTINGS
 from tests.bench.bench_processes import BenchError, Measured
 from tests.bench.bench_projects import BRANCH, ROOT, SCENARIO, BenchProject, Workplace, ludwig_train, make_project
 from tests.bench.bench_report import Row, Section

@@ -18,9 +18,9 @@ from statistics import median
 import numpy as np
 import yaml
 
-from mlops_cli.config.trading_schema import Rules
-from mlops_cli.trading.policy import decide
-from mlops_cli.trading.types import AccountState, DecisionContext, TradeForecast
+from mlops_cli.config.schemas.trading import Rules
+from mlops_cli.trading.contract.types import AccountState, DecisionContext, TradeForecast
+from mlops_cli.trading.decide.policy import decide
 from tests.bench.bench_processes import BenchError, clean_environment
 from tests.bench.bench_projects import BINARIES, HELD_OUT, TEAM, BenchProject, Workplace, make_project
 from tests.bench.bench_report import Row, Section

@@ -23,17 +23,17 @@ import torch
 
 from mlops_cli.config.load import load_branch, load_params, load_scenario
 from mlops_cli.config.paths import Project
-from mlops_cli.pipeline.plan import plan_model
-from mlops_cli.training.engine.fleet_batches import Batches, padded_rows, steps_per_epoch
-from mlops_cli.training.engine.fleet_loop import FleetOptions, train_fleet
-from mlops_cli.training.engine.fleet_template import Prepared, Template
-from mlops_cli.training.engine.ludwig_fit import LudwigFitter, prepare_process
-from mlops_cli.training.engine.ludwig_fleet import LudwigFleet, chunk_size
-from mlops_cli.training.ludwig_trainer import LudwigTrainer
+from mlops_cli.pipeline.stages.train_plan import plan_model
+from mlops_cli.training.engine.fleet.batches import Batches, padded_rows, steps_per_epoch
+from mlops_cli.training.engine.fleet.fleet import LudwigFleet, chunk_size
+from mlops_cli.training.engine.fleet.loop import FleetOptions, train_fleet
+from mlops_cli.training.engine.fleet.template import Prepared, Template
+from mlops_cli.training.engine.ludwig.fit import LudwigFitter, prepare_process
+from mlops_cli.training.local.ludwig_trainer import LudwigTrainer
+from mlops_cli.training.local.worker_pool import PoolSettings
 from mlops_cli.training.rows import training_rows
-from mlops_cli.training.tasks import FleetSettings
+from mlops_cli.training.tasks.tasks import FleetSettings
 from mlops_cli.training.trainer import Failed, TrainJob
-from mlops_cli.training.worker_pool import PoolSettings
 
 ALONE = 5  # models trained one after another: the time per model does not depend on their number
 PROBE = 512  # size of the matrices whose product shows what a core can do

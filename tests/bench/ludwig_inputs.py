@@ -13,7 +13,7 @@ import yaml
 
 from mlops_cli.config.load import load_branch, load_params, load_scenario
 from mlops_cli.config.paths import Project
-from mlops_cli.pipeline.plan import plan_model
+from mlops_cli.pipeline.stages.train_plan import plan_model
 from mlops_cli.training.ludwig_config import build_config
 from mlops_cli.training.rows import training_rows
 from mlops_cli.training.trainer import TrainJob

@@ -11,7 +11,7 @@ from statistics import median
 
 import numpy as np
 
-from mlops_cli.registry.manifest import read_manifest
+from mlops_cli.models.manifest import read_manifest
 from tests.bench.bench_processes import BenchError
 from tests.bench.serve_load import Figures, form_bodies, infer_bodies, load, orders, write_load
 from tests.bench.serve_models import Collection, Seed

@@ -13,8 +13,8 @@ import onnx
 import yaml
 from onnx import numpy_helper
 
-from mlops_cli.registry.manifest import GRAPH, Manifest, file_hashes, read_manifest
-from mlops_cli.training.onnx_graph import SHRINKAGE
+from mlops_cli.models.graph import SHRINKAGE
+from mlops_cli.models.manifest import GRAPH, Manifest, file_hashes, read_manifest
 from tests.bench.bench_projects import BRANCH, BenchProject, Workplace, make_project
 
 EPOCHS = 2  # what the weights are does not matter for the time a forecast takes

@@ -11,15 +11,15 @@ from decimal import Decimal
 import pandas as pd
 import pytest
 
-from mlops_cli.exchange.clock import target
-from mlops_cli.exchange.engine import Exchange
-from mlops_cli.exchange.model import CorporateAction
-from mlops_cli.trading.alpaca_broker import AlpacaBroker
-from mlops_cli.trading.alpaca_client import AlpacaAccess, Patience
-from mlops_cli.trading.broker import Broker, KeysRefused, OrderRefused
-from mlops_cli.trading.local_broker import LocalBroker
-from mlops_cli.trading.types import OrderIntent, client_order_id
+from mlops_cli.exchange.book.clock import target
+from mlops_cli.exchange.book.engine import Exchange
+from mlops_cli.exchange.book.records import CorporateAction
+from mlops_cli.trading.alpaca.alpaca_broker import AlpacaBroker
+from mlops_cli.trading.alpaca.alpaca_client import AlpacaAccess, Patience
+from mlops_cli.trading.contract.broker import Broker, KeysRefused, OrderRefused
+from mlops_cli.trading.contract.types import OrderIntent, client_order_id
 from tests.fakes.exchange_server import exchange_server, new_exchange, some_prices
+from tests.fakes.local_broker import LocalBroker
 
 EVENING = "2024-01-02T21:30:00+00:00"
 SESSION = date(2024, 1, 3)

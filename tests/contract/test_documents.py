@@ -110,7 +110,7 @@ def test_no_document_promises_a_missing_file() -> None:
 
 
 def test_every_cleaning_rule_is_documented() -> None:
-    from mlops_cli.prices import cleaning
+    from mlops_cli.prices.cleaning import rules as cleaning
 
     def rules(text: str) -> list[str]:
         return re.findall(r"^\| `(\w+)` \|", text, re.M)

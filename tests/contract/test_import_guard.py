@@ -54,7 +54,13 @@ def test_the_guard_would_notice() -> None:
 
 
 def test_judging_and_forecasting_load_neither_ludwig_nor_torch() -> None:
-    rooms = ["registry.predict", "simulation.replay", "evaluation.summary", "pipeline.judge", "pipeline.train"]
+    rooms = [
+        "models.predict",
+        "simulation.replay",
+        "evaluation.summary",
+        "pipeline.judge.judge",
+        "pipeline.stages.train",
+    ]
     program = "import json, sys\n" + "".join(f"import mlops_cli.{room}\n" for room in rooms)
     program += "print(json.dumps(sorted({name.split('.')[0] for name in sys.modules})))"
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mlops_cli.config.schema import Source
-from mlops_cli.prices.csv_source import CsvSource
-from mlops_cli.prices.repair import ACTION_COLUMNS, PRICE_COLUMNS
-from mlops_cli.prices.sample_source import SampleSource
-from mlops_cli.prices.sessions import sessions
-from mlops_cli.prices.source import FetchRequest, PriceSource, RawBars, SourceFailure
+from mlops_cli.config.schemas.project import Source
+from mlops_cli.market.sessions import sessions
+from mlops_cli.prices.cleaning.repair import ACTION_COLUMNS, PRICE_COLUMNS
+from mlops_cli.prices.sources.csv_source import CsvSource
+from mlops_cli.prices.sources.sample_source import SampleSource
+from mlops_cli.prices.sources.source import FetchRequest, PriceSource, RawBars, SourceFailure
+from mlops_cli.prices.sources.yfinance_source import YfinanceSource
 from mlops_cli.prices.table import assemble, check_table
-from mlops_cli.prices.yfinance_source import YfinanceSource
 from tests.fakes.fake_yahoo import FakeYahoo, generated_bars
 
 SESSIONS = sessions("XNYS", pd.Timestamp("2012-01-03"), pd.Timestamp("2013-03-01"))

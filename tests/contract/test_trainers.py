@@ -11,12 +11,12 @@ import pandas as pd
 import pytest
 from onnx import numpy_helper
 
+from mlops_cli.models.graph import INPUT, OUTPUT, RAW_OUTPUT, SHRINKAGE
+from mlops_cli.models.session import start_session
 from mlops_cli.training.baseline_trainer import BaselineTrainer
-from mlops_cli.training.ludwig_trainer import LudwigTrainer
-from mlops_cli.training.onnx_graph import INPUT, OUTPUT, RAW_OUTPUT, SHRINKAGE
-from mlops_cli.training.onnx_session import start_session
+from mlops_cli.training.local.ludwig_trainer import LudwigTrainer
+from mlops_cli.training.local.worker_pool import PoolSettings
 from mlops_cli.training.trainer import Failed, Fitted, Trainer, TrainJob
-from mlops_cli.training.worker_pool import PoolSettings
 from tests.fakes.linear_trainer import LinearTrainer
 from tests.fakes.train_jobs import make_job, model_spec, poisoned_job, same_job
 

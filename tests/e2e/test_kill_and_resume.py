@@ -147,7 +147,7 @@ def test_kill_9_in_the_middle_of_training_with_ludwig(tmp_path: Path) -> None:
     cli.dvc("repro", "featurize")
     whole = cli.copy(tmp_path / "undisturbed")
     with cli.start("mlops", "run") as tree:
-        tree.find("mlops_cli.training.ludwig_worker")
+        tree.find("mlops_cli.training.local.ludwig_worker")
         tree.until(lambda: len(_installed(cli)) >= 2, "two models")
         tree.process.kill()
         tree.gone(within=SECONDS_TO_DIE)

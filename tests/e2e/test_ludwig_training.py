@@ -13,11 +13,11 @@ import pandas as pd
 import pytest
 from onnx import numpy_helper
 
-from mlops_cli.training.ludwig_trainer import LudwigTrainer
-from mlops_cli.training.onnx_graph import INPUT, RAW_OUTPUT, SHRINKAGE
-from mlops_cli.training.onnx_session import start_session
+from mlops_cli.models.graph import INPUT, RAW_OUTPUT, SHRINKAGE
+from mlops_cli.models.session import start_session
+from mlops_cli.training.local.ludwig_trainer import LudwigTrainer
+from mlops_cli.training.local.worker_pool import PoolSettings
 from mlops_cli.training.trainer import Failed, Fitted, TrainJob
-from mlops_cli.training.worker_pool import PoolSettings
 from tests.fakes.train_jobs import HISTORY, make_job, model_spec, same_job
 
 pytestmark = [pytest.mark.ludwig, pytest.mark.slow]
@@ -57,14 +57,14 @@ SECOND = """
 import json, logging, sys
 from pathlib import Path
 
-from mlops_cli.training.ludwig_worker import serve
+from mlops_cli.training.local.ludwig_worker import serve
 
 def load():
     from dataclasses import replace
     import pandas as pd
     from ludwig.api import LudwigModel
-    from mlops_cli.training.engine.ludwig_fit import prepare_process
-    from mlops_cli.training.engine.ludwig_work import LudwigWork
+    from mlops_cli.training.engine.ludwig.fit import prepare_process
+    from mlops_cli.training.engine.work import LudwigWork
 
     prepare_process()
     work = LudwigWork(Path(sys.argv[-3]))

@@ -16,10 +16,10 @@ import pandas as pd
 import pytest
 from safetensors.numpy import load_file
 
-from mlops_cli.training.onnx_graph import INPUT, RAW_OUTPUT
-from mlops_cli.training.onnx_session import start_session
-from mlops_cli.training.pools import group_tasks
-from mlops_cli.training.torchrun_trainer import Devices, TorchrunTrainer
+from mlops_cli.models.graph import INPUT, RAW_OUTPUT
+from mlops_cli.models.session import start_session
+from mlops_cli.training.tasks.pooled_jobs import group_tasks
+from mlops_cli.training.torchrun.torchrun_trainer import Devices, TorchrunTrainer
 from mlops_cli.training.trainer import Failed, Fitted, TrainJob
 from tests.fakes.train_jobs import HISTORY, NUMBERS, make_job, model_spec
 
@@ -36,10 +36,10 @@ WORKER = """
 import os, sys
 from pathlib import Path
 sys.path.insert(0, {repository!r})
-from mlops_cli.training import torchrun_worker
+from mlops_cli.training.torchrun import torchrun_worker
 
 def load():
-    from mlops_cli.training.engine import torchrun_backend as backend
+    from mlops_cli.training.engine.ranks import backend as backend
 
     class Noting(backend.RankFitter):
         def train(self, job, rows):
@@ -119,8 +119,8 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Done:
     broken.features.write_bytes(b"this is no parquet file")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        from mlops_cli.training.engine.ludwig_fit import LudwigFitter, prepare_process
-        from mlops_cli.training.engine.ludwig_pool import fit_task
+        from mlops_cli.training.engine.ludwig.fit import LudwigFitter, prepare_process
+        from mlops_cli.training.engine.ludwig.task import fit_task
 
         prepare_process()
         fitter = LudwigFitter(folder / "graphs")
@@ -270,8 +270,8 @@ ENCODERS = {
 
 @pytest.mark.parametrize("kind", ENCODERS)
 def test_the_ticker_may_be_encoded_as_the_user_likes(alone: Done, tmp_path: Path, kind: str):
-    from mlops_cli.training.engine.ludwig_fit import LudwigFitter
-    from mlops_cli.training.engine.ludwig_pool import fit_pool
+    from mlops_cli.training.engine.ludwig.fit import LudwigFitter
+    from mlops_cli.training.engine.ludwig.task import fit_pool
 
     jobs = pool_jobs(
         tmp_path,
@@ -289,7 +289,7 @@ def test_the_ticker_may_be_encoded_as_the_user_likes(alone: Done, tmp_path: Path
 @pytest.mark.gpu
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_one_process_per_cuda_device(tmp_path: Path, strategy: Any):
-    from mlops_cli.training.cuda_devices import count_cuda_devices
+    from mlops_cli.training.local.cuda_devices import count_cuda_devices
 
     devices = count_cuda_devices()
     shared = ludwig(batch_size=32 * devices, eval_batch_size=64 * devices)

@@ -13,14 +13,14 @@ from typing import Any
 import pandas as pd
 import requests
 
-from mlops_cli.exchange.clock import Clock
-from mlops_cli.exchange.engine import Exchange
-from mlops_cli.exchange.hours import parse_time, us_hours
-from mlops_cli.exchange.market import Market
-from mlops_cli.exchange.model import Rules
-from mlops_cli.exchange.serve import listen, server
-from mlops_cli.exchange.store import Store
-from mlops_cli.exchange.tables import MemoryTables
+from mlops_cli.exchange.api.serve import listen, server
+from mlops_cli.exchange.book.clock import Clock
+from mlops_cli.exchange.book.engine import Exchange
+from mlops_cli.exchange.book.records import Rules
+from mlops_cli.exchange.book.store import Store
+from mlops_cli.exchange.market.market import Market
+from mlops_cli.exchange.market.price_tables import MemoryTables
+from mlops_cli.market.hours import parse_time, us_hours
 from tests.fakes.price_tables import random_prices
 
 PATIENCE_SECONDS = 20

@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pandas as pd
 
-from mlops_cli.registry.versions import archive
+from mlops_cli.models.versions import archive
 from tests.fakes.linear_trainer import LinearTrainer
 from tests.fakes.projects import SmallProject
 

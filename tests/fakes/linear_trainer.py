@@ -10,7 +10,7 @@ import onnx
 import pandas as pd
 from onnx import TensorProto, helper, numpy_helper
 
-from mlops_cli.training.onnx_graph import INPUT, IR_VERSION, OPSET, OUTPUT, RAW_OUTPUT, SHRINKAGE
+from mlops_cli.models.graph import INPUT, IR_VERSION, OPSET, OUTPUT, RAW_OUTPUT, SHRINKAGE
 from mlops_cli.training.trainer import Failed, Fitted, TrainJob
 
 

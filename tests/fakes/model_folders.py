@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import onnx
 
-from mlops_cli.config.schema import FeatureSpec
-from mlops_cli.registry.manifest import GRAPH, Manifest, Span, Validation, file_hashes
+from mlops_cli.config.schemas.project import FeatureSpec
+from mlops_cli.models.manifest import GRAPH, Manifest, Span, Validation, file_hashes
 from tests.fakes.linear_trainer import linear_graph
 
 FEATURES = FeatureSpec(returns=(1, 5), volatility=(5,))

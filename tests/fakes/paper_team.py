@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from mlops_cli.config.trading_schema import Rules
-from mlops_cli.trading.alpaca_broker import AlpacaBroker
-from mlops_cli.trading.alpaca_client import AlpacaAccess, Patience
-from mlops_cli.trading.halt import HaltFiles
-from mlops_cli.trading.ledger_files import claim_account, open_ledger
-from mlops_cli.trading.liquidate import Liquidation, liquidate
-from mlops_cli.trading.paper_pass import PassReport, PassSettings, SessionForecasts, paper_pass
-from mlops_cli.trading.types import TradeForecast
+from mlops_cli.config.schemas.trading import Rules
+from mlops_cli.trading.alpaca.alpaca_broker import AlpacaBroker
+from mlops_cli.trading.alpaca.alpaca_client import AlpacaAccess, Patience
+from mlops_cli.trading.contract.types import TradeForecast
+from mlops_cli.trading.ledger.opening import claim_account, open_ledger
+from mlops_cli.trading.passes.halt import HaltFiles
+from mlops_cli.trading.passes.liquidate import Liquidation, liquidate
+from mlops_cli.trading.passes.paper_pass import PassReport, PassSettings, SessionForecasts, paper_pass
 
 VERSION = "1a2b3c4d5e6f"
 QUICK = Patience((0.5, 0.25), 3, 0.005)

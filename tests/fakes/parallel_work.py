@@ -1,4 +1,4 @@
-"""Work for `pipeline.parallel`, in a module of its own so that other processes can import it; also a program to stop.
+"""Work for `system.parallel`, in a module of its own so that other processes can import it; also a program to stop.
 
     python -m tests.fakes.parallel_work FOLDER
 
@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from mlops_cli.errors import DataError
-from mlops_cli.pipeline.parallel import each
+from mlops_cli.system.parallel import each
 
 STOPPED = 130
 LARGE = 1000  # of items so large, two are worth two processes

@@ -10,14 +10,14 @@ import pandas as pd
 
 from mlops_cli.config.load import Branch, load_branch, load_params, load_scenario
 from mlops_cli.config.paths import Project
-from mlops_cli.config.schema import Retrain
-from mlops_cli.pipeline.featurize import featurize
-from mlops_cli.pipeline.ingest import ingest
-from mlops_cli.pipeline.judge import Simulation, evaluate, simulate
-from mlops_cli.pipeline.retrain import Retraining
-from mlops_cli.pipeline.stage import StageReport
-from mlops_cli.pipeline.train import TrainTools, train
-from mlops_cli.prices.csv_source import CsvSource
+from mlops_cli.config.schemas.project import Retrain
+from mlops_cli.pipeline.judge.judge import Simulation, evaluate, simulate
+from mlops_cli.pipeline.stages.featurize import featurize
+from mlops_cli.pipeline.stages.ingest import ingest
+from mlops_cli.pipeline.stages.stage import StageReport
+from mlops_cli.pipeline.stages.train import TrainTools, train
+from mlops_cli.pipeline.walk.retrain import Retraining
+from mlops_cli.prices.sources.csv_source import CsvSource
 from mlops_cli.tracking.tracker import NullTracker, RunContext
 from mlops_cli.training.baseline_trainer import BaselineTrainer
 from mlops_cli.training.trainer import Trainer

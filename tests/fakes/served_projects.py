@@ -18,9 +18,9 @@ import psutil
 import yaml
 from onnx import TensorProto, helper, numpy_helper
 
-from mlops_cli.registry.manifest import GRAPH, file_hashes
-from mlops_cli.registry.store import install
-from mlops_cli.training.onnx_graph import INPUT, IR_VERSION, OPSET, OUTPUT, RAW_OUTPUT, SHRINKAGE
+from mlops_cli.models.graph import INPUT, IR_VERSION, OPSET, OUTPUT, RAW_OUTPUT, SHRINKAGE
+from mlops_cli.models.manifest import GRAPH, file_hashes
+from mlops_cli.models.store import install
 from tests.fakes.live_servers import live
 from tests.fakes.model_folders import manifest_of
 

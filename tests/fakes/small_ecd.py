@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mlops_cli.training.engine.onnx_export import Forecaster, GraphTemplate, linear_normalisation
+from mlops_cli.training.engine.export.onnx_export import Forecaster, GraphTemplate, linear_normalisation
 from mlops_cli.training.ludwig_config import InputSlice
 
 __all__ = ["COLUMNS", "GraphTemplate", "by_torch", "forecaster", "linear_normalisation"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from mlops_cli.config.schema import FeatureSpec, ModelSpec, Target, Training
+from mlops_cli.config.schemas.project import FeatureSpec, ModelSpec, Target, Training
 from mlops_cli.features.build import build_features, input_columns
 from mlops_cli.training.split import split_rows
 from mlops_cli.training.trainer import TrainJob

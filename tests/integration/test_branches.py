@@ -11,7 +11,7 @@ import yaml
 from typer.testing import CliRunner
 
 from mlops_cli.cli.app import app
-from mlops_cli.config.edit import set_values
+from mlops_cli.config.editing.params import set_values
 from mlops_cli.config.load import load_branches, load_params
 from mlops_cli.config.paths import Project
 from mlops_cli.errors import ConfigError

@@ -19,12 +19,12 @@ from alpaca.trading.client import TradingClient
 from alpaca.trading.enums import OrderSide, TimeInForce
 from alpaca.trading.requests import MarketOrderRequest
 
-from mlops_cli.exchange import market as market_module
-from mlops_cli.exchange.clock import Clock
-from mlops_cli.exchange.engine import Exchange
-from mlops_cli.exchange.hours import parse_time, us_hours
-from mlops_cli.exchange.market import Market
-from mlops_cli.exchange.tables import MemoryTables, ParquetTables
+from mlops_cli.exchange.book.clock import Clock
+from mlops_cli.exchange.book.engine import Exchange
+from mlops_cli.exchange.market import market as market_module
+from mlops_cli.exchange.market.market import Market
+from mlops_cli.exchange.market.price_tables import MemoryTables, ParquetTables
+from mlops_cli.market.hours import parse_time, us_hours
 from tests.fakes.cli import BIN, environment
 from tests.fakes.exchange_server import ExchangeServer, exchange_server, some_prices
 

@@ -56,8 +56,8 @@ class Hall:
     def fleet(self, jobs: Sequence[TrainJob], **options: Any) -> dict[str, Fitted | Failed]:
         import torch
 
-        from mlops_cli.training.engine.fleet_loop import FleetOptions
-        from mlops_cli.training.engine.ludwig_fleet import LudwigFleet
+        from mlops_cli.training.engine.fleet.fleet import LudwigFleet
+        from mlops_cli.training.engine.fleet.loop import FleetOptions
 
         options = {"seed": 0, "device": torch.device("cpu"), **options}
         fleet = LudwigFleet(self.fitter, FleetOptions(**options))
@@ -72,7 +72,7 @@ class Hall:
 
 @pytest.fixture(scope="module")
 def hall(tmp_path_factory: pytest.TempPathFactory) -> Hall:
-    from mlops_cli.training.engine.ludwig_fit import LudwigFitter, prepare_process
+    from mlops_cli.training.engine.ludwig.fit import LudwigFitter, prepare_process
 
     prepare_process()
     folder = tmp_path_factory.mktemp("fleet")
@@ -132,7 +132,7 @@ class TestEqualToLudwig:
     def test_ludwig_loads_it_and_predicts_the_same(self, both):
         from ludwig.api import LudwigModel
 
-        from mlops_cli.training.engine.ludwig_fit import graph_forecasts
+        from mlops_cli.training.engine.ludwig.fit import graph_forecasts
         from mlops_cli.training.rows import training_rows
 
         fleet, _ = both
@@ -348,7 +348,7 @@ class TestDropoutStreams:
     def test_masks_keep_the_mean_and_the_rate(self):
         import torch
 
-        from mlops_cli.training.engine.fleet_dropout import DropoutStreams
+        from mlops_cli.training.engine.fleet.dropout import DropoutStreams
 
         streams = DropoutStreams(["a", "b"], 7, {"first": (0.25, (40,)), "second": (0.5, (3, 4))})
         masks = streams.masks([1000, 900], 1000, torch.device("cpu"))
@@ -363,7 +363,7 @@ class TestDropoutStreams:
     def test_a_stream_goes_on_the_same_whoever_leaves(self):
         import torch
 
-        from mlops_cli.training.engine.fleet_dropout import DropoutStreams
+        from mlops_cli.training.engine.fleet.dropout import DropoutStreams
 
         layers, device = {"one": (0.5, (8,))}, torch.device("cpu")
         together, alone = DropoutStreams(["a", "b"], 7, layers), DropoutStreams(["b"], 7, layers)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mlops_cli.pipeline import parallel
-from mlops_cli.pipeline.stage import StageReport
+from mlops_cli.pipeline.stages.stage import StageReport
+from mlops_cli.system import parallel
 from tests.fakes.price_tables import random_prices
 from tests.fakes.projects import SmallProject, small_project
 

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 
 from mlops_cli.errors import ConfigError, DataError, ModelError, TrainingError
-from mlops_cli.registry.manifest import read_manifest
-from mlops_cli.registry.predict import Model
-from mlops_cli.registry.store import check_files
+from mlops_cli.models.manifest import read_manifest
+from mlops_cli.models.predict import Model
+from mlops_cli.models.store import check_files
 from mlops_cli.training.trainer import Fitted
 from tests.fakes.linear_trainer import LinearTrainer
 from tests.fakes.price_tables import random_prices

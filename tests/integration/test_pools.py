@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from mlops_cli.pipeline.stage import StageReport
-from mlops_cli.registry.manifest import read_manifest
-from mlops_cli.registry.predict import Model
+from mlops_cli.models.manifest import read_manifest
+from mlops_cli.models.predict import Model
+from mlops_cli.pipeline.stages.stage import StageReport
 from tests.fakes.linear_trainer import LinearTrainer
 from tests.fakes.price_tables import random_prices
 from tests.fakes.projects import FEATURES, SmallProject, small_project

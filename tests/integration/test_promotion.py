@@ -13,20 +13,20 @@ from typer.testing import CliRunner
 
 from mlops_cli.cli.app import app
 from mlops_cli.config.load import load_scenario
-from mlops_cli.config.serving_schema import Promotion
-from mlops_cli.config.trading_schema import Rules
+from mlops_cli.config.schemas.serving import Promotion
+from mlops_cli.config.schemas.trading import Rules
 from mlops_cli.errors import ModelError
-from mlops_cli.pipeline import judge
-from mlops_cli.pipeline.challenge import promote_by_skill
-from mlops_cli.pipeline.competition_forecasts import replay_book
-from mlops_cli.pipeline.paper_trade import Newest
-from mlops_cli.pipeline.promote import promote, rollback
-from mlops_cli.prices.csv_source import CsvSource
-from mlops_cli.registry.manifest import read_manifest
-from mlops_cli.registry.store import check_files, install
-from mlops_cli.registry.versions import Champion, archive, champion, model_versions
+from mlops_cli.models.champion import promote, rollback
+from mlops_cli.models.manifest import read_manifest
+from mlops_cli.models.store import check_files, install
+from mlops_cli.models.versions import Champion, archive, champion, model_versions
+from mlops_cli.pipeline.judge import judge
+from mlops_cli.pipeline.trade.competition_forecasts import replay_book
+from mlops_cli.pipeline.trade.paper_trade import Newest
+from mlops_cli.pipeline.versions.challenge import promote_by_skill
+from mlops_cli.prices.sources.csv_source import CsvSource
 from mlops_cli.tracking.tracker import NullTracker, RunContext
-from mlops_cli.trading.paper_pass import SessionForecasts
+from mlops_cli.trading.passes.paper_pass import SessionForecasts
 from tests.fakes.known_closes import know_the_closes
 from tests.fakes.linear_trainer import LinearTrainer, linear_graph
 from tests.fakes.model_folders import model_folder

@@ -18,15 +18,15 @@ from pathlib import Path
 import psutil
 import pytest
 
-from mlops_cli.config.schema import Training
+from mlops_cli.config.schemas.project import Training
 from mlops_cli.errors import ConfigError, ServiceError
-from mlops_cli.training import ray_trainer
-from mlops_cli.training.ludwig_trainer import LudwigTrainer
-from mlops_cli.training.ray_task import library_versions
-from mlops_cli.training.ray_trainer import RayTrainer
-from mlops_cli.training.tasks import FleetSettings
+from mlops_cli.training.cluster import ray_trainer
+from mlops_cli.training.cluster.ray_task import library_versions
+from mlops_cli.training.cluster.ray_trainer import RayTrainer
+from mlops_cli.training.local.ludwig_trainer import LudwigTrainer
+from mlops_cli.training.local.worker_pool import PoolSettings
+from mlops_cli.training.tasks.tasks import FleetSettings
 from mlops_cli.training.trainer import Failed, Fitted, Trainer, TrainJob
-from mlops_cli.training.worker_pool import PoolSettings
 from tests.fakes.train_jobs import make_job, model_spec
 
 # Ray leaves the log files of the servers that it starts to the garbage collector

@@ -11,13 +11,13 @@ import pandas as pd
 import pytest
 from filelock import FileLock
 
-from mlops_cli.config.serving_schema import Serving
-from mlops_cli.registry.manifest import read_manifest
-from mlops_cli.registry.store import install
-from mlops_cli.registry.versions import champion
+from mlops_cli.config.schemas.serving import Serving
+from mlops_cli.models.manifest import read_manifest
+from mlops_cli.models.store import install
+from mlops_cli.models.versions import champion
 from mlops_cli.serving import auto_promotion
-from mlops_cli.serving.answers import Query
 from mlops_cli.serving.auto_promotion import AutoPromotion
+from mlops_cli.serving.contract.messages import Query
 from mlops_cli.serving.data_plane import ServingDataPlane
 from tests.fakes.known_closes import know_the_closes
 from tests.fakes.linear_trainer import linear_graph

@@ -16,7 +16,7 @@ import psutil
 import pytest
 import uvloop
 
-from mlops_cli.registry.manifest import GRAPH
+from mlops_cli.models.manifest import GRAPH
 from tests.bench.serve_client import Answer, Requests, ask_for, post
 from tests.fakes.served_projects import BRANCH, COLUMNS, Served, infer_body, install_model, served_project, serving
 

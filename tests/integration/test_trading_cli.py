@@ -23,11 +23,11 @@ from typer.testing import CliRunner
 from mlops_cli import wiring
 from mlops_cli.cli.app import app
 from mlops_cli.config.account_keys import AccountKeys
+from mlops_cli.config.schemas.trading import Trading
 from mlops_cli.config.settings import Settings
-from mlops_cli.config.trading_schema import Trading
 from mlops_cli.errors import ConfigError
-from mlops_cli.trading.schedule import Job
-from mlops_cli.trading.window import PRICES_UNTIL
+from mlops_cli.trading.passes.order_window import PRICES_UNTIL
+from mlops_cli.trading.schedule.schedule import Job
 from tests.fakes.cli import Cli
 from tests.fakes.exchange_server import ExchangeServer, exchange_server
 from tests.fakes.linear_trainer import LinearTrainer

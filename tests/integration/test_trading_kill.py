@@ -19,8 +19,8 @@ from typing import Any
 
 import pytest
 
-from mlops_cli.trading.ledger_files import open_ledger
-from mlops_cli.trading.liquidate import LIQUIDATION
+from mlops_cli.trading.ledger.opening import open_ledger
+from mlops_cli.trading.passes.liquidate import LIQUIDATION
 from tests.fakes.exchange_server import ExchangeServer, exchange_server, some_prices
 
 SHORT, LONG = 20, 1000

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from mlops_cli.errors import ConfigError, DataError, ServiceError
-from mlops_cli.exchange.symbols import ticker_of
-from mlops_cli.trading.broker import BrokerUnreachable, KeysRefused, Quote
-from mlops_cli.trading.ledger_files import claim_account, open_ledger, read_ledger, team_of_account
-from mlops_cli.trading.liquidate import liquidate
-from mlops_cli.trading.paper_pass import SessionForecasts
-from mlops_cli.trading.window import calendar_differences
+from mlops_cli.market.symbols import ticker_of
+from mlops_cli.trading.contract.broker import BrokerUnreachable, KeysRefused, Quote
+from mlops_cli.trading.ledger.opening import claim_account, open_ledger, read_ledger, team_of_account
+from mlops_cli.trading.passes.liquidate import liquidate
+from mlops_cli.trading.passes.order_window import calendar_differences
+from mlops_cli.trading.passes.paper_pass import SessionForecasts
 from tests.fakes.exchange_server import ExchangeServer, exchange_server, some_prices
 from tests.fakes.paper_team import QUICK, PaperTeam
 
@@ -369,7 +369,7 @@ def test_an_open_order_of_somebody_else_blocks_its_ticker(server, team):
 
 def replace_client(team: PaperTeam, name: str):
     with open_ledger(team.ledger_file, "red") as ledger:
-        from mlops_cli.trading.ledger_tables import intent_of
+        from mlops_cli.trading.ledger.tables import intent_of
 
         row = ledger._db.execute("SELECT * FROM intents WHERE ticker = 'AAPL'").fetchone()
         return replace(intent_of(row), client_order_id=name, qty=Decimal(1))

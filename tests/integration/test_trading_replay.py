@@ -16,21 +16,21 @@ import requests
 
 from mlops_cli.config.load import load_params
 from mlops_cli.config.paths import Project
-from mlops_cli.config.trading_schema import Costs
+from mlops_cli.config.schemas.trading import Costs
 from mlops_cli.errors import ConfigError, ModelError
-from mlops_cli.exchange.hours import us_hours
-from mlops_cli.exchange.market import Market
-from mlops_cli.exchange.tables import ParquetTables
-from mlops_cli.pipeline.competition import HINDSIGHT, WITHOUT_SKILL, Replay, competition
-from mlops_cli.pipeline.replay_exchange import replay_exchange
-from mlops_cli.pipeline.slippage import slippage_report
+from mlops_cli.exchange.market.market import Market
+from mlops_cli.exchange.market.price_tables import ParquetTables
+from mlops_cli.market.hours import us_hours
+from mlops_cli.pipeline.trade.competition import HINDSIGHT, WITHOUT_SKILL, Replay, competition
+from mlops_cli.pipeline.trade.replay_exchange import replay_exchange
+from mlops_cli.pipeline.trade.slippage import slippage_report
 from mlops_cli.tracking.tracker import NullTracker
-from mlops_cli.trading.ledger_files import open_ledger
-from mlops_cli.trading.liquidate import LIQUIDATION
-from mlops_cli.trading.paper_pass import PassSettings, SessionForecasts, paper_pass
-from mlops_cli.trading.performance import fill_frame, gains_of
-from mlops_cli.trading.slippage import filled_orders, slippage_by_day
-from mlops_cli.trading.types import TradeForecast
+from mlops_cli.trading.contract.types import TradeForecast
+from mlops_cli.trading.ledger.opening import open_ledger
+from mlops_cli.trading.passes.liquidate import LIQUIDATION
+from mlops_cli.trading.passes.paper_pass import PassSettings, SessionForecasts, paper_pass
+from mlops_cli.trading.results.performance import fill_frame, gains_of
+from mlops_cli.trading.results.slippage import filled_orders, slippage_by_day
 from mlops_cli.wiring import replay_broker
 from tests.fakes.cli import Cli
 from tests.fakes.linear_trainer import LinearTrainer

@@ -13,9 +13,9 @@ import pytest
 
 from mlops_cli.errors import ConfigError, TrainingError
 from mlops_cli.evaluation.paired import compare
-from mlops_cli.registry.manifest import read_manifest
-from mlops_cli.registry.predict import Model
-from mlops_cli.registry.store import check_files
+from mlops_cli.models.manifest import read_manifest
+from mlops_cli.models.predict import Model
+from mlops_cli.models.store import check_files
 from mlops_cli.simulation.report import result_lines, result_table
 from mlops_cli.training.trainer import Failed, Fitted, TrainJob
 from tests.fakes.linear_trainer import LinearTrainer

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from mlops_cli.config.describe import keys, locate, words
-from mlops_cli.config.kinds import Slug, Ticker
 from mlops_cli.config.mistakes import Mistakes, suggestion, was
-from mlops_cli.config.schema import BaseFile, ModelFile, Params, Scenario
+from mlops_cli.config.schemas.describe import keys, locate, words
+from mlops_cli.config.schemas.field_types import Slug, Ticker
+from mlops_cli.config.schemas.project import BaseFile, ModelFile, Params, Scenario
 from mlops_cli.config.yaml_files import parse_yaml
 from mlops_cli.errors import ConfigError
 

@@ -8,9 +8,9 @@ import pytest
 
 from mlops_cli.config.load import load_branch, load_params
 from mlops_cli.config.paths import Project
-from mlops_cli.config.schema import ModelSpec
+from mlops_cli.config.schemas.project import ModelSpec
 from mlops_cli.errors import ConfigError
-from mlops_cli.pipeline.plan import group_of
+from mlops_cli.pipeline.stages.train_plan import group_of
 from tests.fakes.config_projects import PARAMS, make_project
 
 RED = "team: red\ntickers: [AAPL, IBM]\n"

@@ -16,11 +16,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from mlops_cli.exchange.actions import read_action
-from mlops_cli.exchange.engine import Exchange
-from mlops_cli.exchange.hours import local
-from mlops_cli.exchange.model import RefusedError, Rules
-from mlops_cli.exchange.tickets import read_ticket
+from mlops_cli.exchange.book.corporate_actions import read_action
+from mlops_cli.exchange.book.engine import Exchange
+from mlops_cli.exchange.book.order_requests import read_ticket
+from mlops_cli.exchange.book.records import RefusedError, Rules
+from mlops_cli.market.hours import local
 from tests.fakes.exchange_server import new_exchange, some_prices
 
 PRICES = some_prices()

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlops_cli.config.schema import FeatureSpec, Macd, Target
+from mlops_cli.config.schemas.project import FeatureSpec, Macd, Target
 from mlops_cli.errors import DataError
 from mlops_cli.features.build import build_features, history_columns, input_columns, sessions_needed
 from tests.fakes.price_tables import random_prices, xnys_sessions

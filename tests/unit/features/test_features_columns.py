@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mlops_cli.config.schema import FeatureSpec, Macd
+from mlops_cli.config.schemas.project import FeatureSpec, Macd
 from mlops_cli.errors import ConfigError
 from mlops_cli.features.build import history_columns, input_columns, sessions_needed
 

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import talib
 
-from mlops_cli.config.schema import Macd
+from mlops_cli.config.schemas.project import Macd
 from mlops_cli.features import indicators as ind
 from tests.fakes.price_tables import random_prices, xnys_sessions
 

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlops_cli.errors import ConfigError, DataError
-from mlops_cli.prices.cleaning import Repair
-from mlops_cli.prices.sessions import sessions
-from mlops_cli.prices.source import RawBars
+from mlops_cli.market.sessions import sessions
+from mlops_cli.prices.cleaning.rules import Repair
+from mlops_cli.prices.sources.source import RawBars
 from mlops_cli.prices.table import COLUMNS, Provenance, assemble, check_table, content_hash
 from tests.fakes.fake_yahoo import generated_bars
 

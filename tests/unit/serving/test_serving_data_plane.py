@@ -19,16 +19,23 @@ import pandas as pd
 import pytest
 
 from mlops_cli.config.paths import Project
-from mlops_cli.config.serving_schema import Serving
-from mlops_cli.registry.manifest import GRAPH, MANIFEST, file_hashes
-from mlops_cli.registry.predict import Model
-from mlops_cli.registry.store import install
-from mlops_cli.registry.versions import Champion, model_versions, write_champion
-from mlops_cli.serving.answers import Answer, BadInputError, OverloadedError, Query, UnknownModelError, UnservableError
+from mlops_cli.config.schemas.serving import Serving
+from mlops_cli.models.manifest import GRAPH, MANIFEST, file_hashes
+from mlops_cli.models.predict import Model
+from mlops_cli.models.shared.weight_files import WeightFiles
+from mlops_cli.models.store import install
+from mlops_cli.models.versions import Champion, model_versions, write_champion
+from mlops_cli.serving.catalog.loaded_models import Residence
+from mlops_cli.serving.contract.messages import (
+    Answer,
+    BadInputError,
+    OverloadedError,
+    Query,
+    UnknownModelError,
+    UnservableError,
+)
+from mlops_cli.serving.contract.served_version import ServedVersion
 from mlops_cli.serving.data_plane import ServingDataPlane
-from mlops_cli.serving.residence import Residence
-from mlops_cli.serving.served_version import ServedVersion
-from mlops_cli.serving.weight_files import WeightFiles
 from tests.fakes.model_folders import manifest_of
 from tests.fakes.served_projects import BRANCH, COLUMNS, install_model, mlp_graph, served_project
 

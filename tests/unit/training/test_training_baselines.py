@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 
 from mlops_cli.errors import DataError
+from mlops_cli.models.graph import INPUT, OUTPUT, RAW_OUTPUT
+from mlops_cli.models.session import start_session
 from mlops_cli.training.baseline_trainer import BaselineTrainer, mean_log_return
-from mlops_cli.training.onnx_graph import INPUT, OUTPUT, RAW_OUTPUT
-from mlops_cli.training.onnx_session import start_session
 from mlops_cli.training.rows import read_rows
 from mlops_cli.training.trainer import Failed, Fitted, TrainJob
 from tests.fakes.price_tables import xnys_sessions

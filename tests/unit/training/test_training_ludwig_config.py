@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mlops_cli.config.schema import FeatureSpec
+from mlops_cli.config.schemas.project import FeatureSpec
 from mlops_cli.errors import ConfigError
 from mlops_cli.features.build import input_columns
 from mlops_cli.training.ludwig_config import InputSlice, build_config, history_inputs, layout

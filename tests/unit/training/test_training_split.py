@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlops_cli.config.schema import Training
+from mlops_cli.config.schemas.project import Training
 from mlops_cli.errors import DataError
 from mlops_cli.training.split import split_rows
 from tests.fakes.price_tables import xnys_sessions

@@ -1,0 +1,187 @@
+"""`mlops run` and `mlops simulate`, and how their results are shown."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mlops_cli.cli.boundary import end_with_parent
+from mlops_cli.cli.progress import ConsoleProgress
+from mlops_cli.cli.shared import (
+    BranchOption,
+    JsonFlag,
+    OnlyOption,
+    ProjectOption,
+    SetOption,
+    VerboseFlag,
+    open_project,
+    result_console,
+)
+from mlops_cli.cli.stage_calls import ALL_STAGES, KeepGoing, chosen_branches, print_failures, retraining
+from mlops_cli.config.paths import Project
+from mlops_cli.config.run_environment import RUN_KEY
+from mlops_cli.errors import EXIT_GATE_FAILED, EXIT_SOME_FAILED
+
+if TYPE_CHECKING:
+    from mlops_cli.config.load import Branch
+    from mlops_cli.pipeline.stages.stage import ItemFailure, StageReport
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(run)
+    app.command()(simulate)
+
+
+def run(
+    folder: ProjectOption = None,
+    branch: BranchOption = None,
+    only: OnlyOption = None,
+    assignments: SetOption = None,
+    as_json: JsonFlag = False,
+    verbose: VerboseFlag = False,
+) -> None:
+    """Run everything: ingest, featurize, train, evaluate, simulate, for the whole collection.
+
+    What is up to date is left alone; what failed last time is tried again. Ends with the result table.
+    """
+    from mlops_cli.config.editing.params import ensure_complete
+    from mlops_cli.config.load import load_branches, load_params, load_scenario
+    from mlops_cli.pipeline.dvc.run import all_failures, new_run_key, repro
+
+    project = open_project(folder, assignments)
+    ensure_complete(project)
+    branches = chosen_branches(project, branch, only)
+    scenario_name = load_params(project).simulation.scenario
+    load_scenario(project, scenario_name)
+    if only is not None:
+        _run_some(project, branches, only, verbose)
+    else:
+        everything = list(load_branches(project, load_params(project)).values())
+        repro(project, everything, new_run_key(), branch)
+    failures = all_failures(project, branches)
+    if branch is None and only is None:
+        summary = json.loads((project.report(scenario_name) / "summary.json").read_text())
+        _show_summary(summary, as_json)
+        if not as_json:
+            _show_next(project, scenario_name)
+    else:
+        _show_evaluations(project, branches, as_json)
+    _end(failures)
+
+
+def simulate(
+    scenario: Annotated[str | None, typer.Argument(help="A file simulation/NAME.yaml; default: params.yaml's.")] = None,
+    folder: ProjectOption = None,
+    branch: BranchOption = None,
+    only: OnlyOption = None,
+    assignments: SetOption = None,
+    retrain: Annotated[
+        str | None,
+        typer.Option(
+            "--retrain",
+            metavar="never|monthly|quarterly|N",
+            help="Train the models anew every month, quarter or N sessions of the scenario, on what was known by then, "
+            "and compare. Default: params.yaml's simulation.retrain.",
+        ),
+    ] = None,
+    gate: Annotated[bool, typer.Option("--gate", help="Exit 10 when the look-ahead alarm sounds.")] = False,
+    keep_going: KeepGoing = False,
+    as_json: JsonFlag = False,
+    verbose: VerboseFlag = False,
+) -> None:
+    """Replay a scenario: MAE and direction accuracy on held-out time, beside the naive forecast.
+
+    With --branch or --only the figures of these models are shown; the report on disk stays that of all of them.
+    """
+    from mlops_cli.config.load import check_retrain, load_params, load_scenario
+
+    end_with_parent()
+    project = open_project(folder, assignments)
+    choice = load_params(project).simulation
+    name, every = scenario or choice.scenario, choice.retrain if retrain is None else check_retrain(retrain)
+    branches = chosen_branches(project, branch, only)
+    held_out = load_scenario(project, name)
+    from mlops_cli.pipeline.judge.judge import Simulation  # takes seconds: after the mistakes it cannot help with
+    from mlops_cli.pipeline.judge.judge import simulate as work
+
+    wanted = Simulation(name, held_out, only, write=branch is None, retraining=retraining(project, every))
+    with ConsoleProgress(verbose) as progress:
+        summary, report = work(project, branches, wanted, progress)
+    _show_simulation(project, name, (summary, report), as_json)
+    if report.failures and not keep_going:
+        raise typer.Exit(EXIT_SOME_FAILED)
+    if gate and summary["alarm"]["sounded"]:
+        raise typer.Exit(EXIT_GATE_FAILED)
+
+
+def _show_simulation(project: Project, name: str, result: tuple[dict[str, Any], StageReport], as_json: bool) -> None:
+    summary, report = result
+    folder = f"{project.report(name).relative_to(project.root)}/"
+    if RUN_KEY in os.environ:
+        print(f"simulate {name}: {len(report.done)} models replayed, see {folder}")  # the table ends mlops run
+    else:
+        _show_summary(summary, as_json)
+        if not as_json:
+            print(f"\nReport: {folder}")
+    print_failures(report.failures)
+
+
+def _run_some(project: Project, branches: Sequence[Branch], only: str, verbose: bool) -> None:
+    """All stages for the chosen models, past DVC: its stages know whole branches only."""
+    with ConsoleProgress(verbose) as progress:
+        for stage in ALL_STAGES:
+            for one in branches:
+                stage(project, one, progress, only)
+
+
+def _show_summary(summary: Mapping[str, Any], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(summary, indent=2))
+        return
+    from mlops_cli.simulation.report import result_lines, result_table
+
+    console = result_console()
+    console.print(result_table(summary))
+    for line in result_lines(summary):
+        console.print(line, soft_wrap=True)
+
+
+def _show_evaluations(project: Project, branches: Sequence[Branch], as_json: bool) -> None:
+    evaluations = {
+        one.name: json.loads(path.read_text())
+        for one in branches
+        if (path := project.evaluation(one.name) / "models.json").is_file()
+    }
+    if as_json:
+        print(json.dumps(evaluations, indent=2))
+        return
+    for name, models in evaluations.items():
+        print(f"branch {name}: every session from the scenario's start to the end of the data")
+        for row in models:
+            pinned = f" (pinned {row['version']})" if row.get("pinned") else ""
+            print(
+                f"  {row['model']}{pinned}: MAE {row['mae']:.4g} (naive {row['mae_naive']:.4g}), "
+                f"skill {100 * row['skill']:+.2f} %, {row['verdict']}"
+            )
+
+
+def _show_next(project: Project, scenario: str) -> None:
+    report = project.report(scenario).relative_to(project.root)
+    print(
+        f"\nReport, plots and every forecast: {report}/\n"
+        "Next: mlops serve | mlops models add --team mine TICKER | mlops paper-trade --replay DATE | dvc dag\n"
+        "Keep this result: git add dvc.lock && git commit (dvc checkout brings it back without training)"
+    )
+
+
+def _end(failures: Sequence[ItemFailure]) -> None:
+    print_failures(failures)
+    if failures:
+        print(f"{len(failures)} models failed; the next mlops run tries these again", file=sys.stderr)
+        raise typer.Exit(EXIT_SOME_FAILED)

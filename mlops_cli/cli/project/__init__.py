@@ -1,0 +1,1 @@
+"""Commands about a project: create it, check its configs, cut it into branches, examine the machine."""

@@ -1,0 +1,32 @@
+"""`mlops init`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mlops_cli.cli.shared import say
+from mlops_cli.scaffold.init import Template, start_project
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("init")(init)
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the new project; made if need be.")],
+    template: Annotated[Template, typer.Option(help="What to start with.")] = Template.DEMO,
+) -> None:
+    """Start a project: configs, params.yaml, the DVC pipeline, and a git repository around them.
+
+    demo runs offline on sample prices; red-vs-blue compares two teams on Yahoo prices; blank holds no model yet.
+    """
+    started = start_project(folder, template)
+    say(f"{folder}: {len(started.files)} files from template {template}{', committed' if started.committed else ''}")
+    if started.remark:
+        say(started.remark)
+    steps = ["mlops models add AAPL --team red"] if template is Template.BLANK else []
+    typer.echo("\n".join([f"cd {folder}", *steps, "mlops run"]))

@@ -1,0 +1,115 @@
+"""The stages as the commands call them: each builds its adapters and calls its function of the pipeline."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mlops_cli.cli.progress import ConsoleProgress
+from mlops_cli.config.paths import Project
+from mlops_cli.errors import ConfigError, bounded
+
+if TYPE_CHECKING:
+    from mlops_cli.config.load import Branch
+    from mlops_cli.config.schemas.project import Retrain
+    from mlops_cli.pipeline.stages.stage import ItemFailure, StageReport
+    from mlops_cli.pipeline.walk.retrain import Retraining
+
+KeepGoing = Annotated[
+    bool, typer.Option("--keep-going", help="Exit 0 even if some models failed, as a DVC stage must, for the others.")
+]
+Stage = Callable[[Project, "Branch", ConsoleProgress, "str | None"], "StageReport"]
+
+
+def ingest(project: Project, branch: Branch, progress: ConsoleProgress, only: str | None) -> StageReport:
+    """Prices of one branch."""
+    from mlops_cli import wiring
+    from mlops_cli.config.settings import load_settings
+    from mlops_cli.pipeline.stages.ingest import ingest as work
+
+    source = wiring.price_source(project, branch, load_settings(project))
+    return work(project, branch, source, progress, only)
+
+
+def featurize(project: Project, branch: Branch, progress: ConsoleProgress, only: str | None) -> StageReport:
+    """Feature tables of one branch."""
+    from mlops_cli.pipeline.stages.featurize import featurize as work
+
+    return work(project, branch, progress, only)
+
+
+def train(project: Project, branch: Branch, progress: ConsoleProgress, only: str | None) -> StageReport:
+    """Models of one branch."""
+    from mlops_cli import wiring
+    from mlops_cli.config.load import load_scenario
+    from mlops_cli.config.settings import load_settings
+    from mlops_cli.pipeline.stages.train import TrainTools
+    from mlops_cli.pipeline.stages.train import train as work
+
+    tools = TrainTools(
+        trainer=lambda kind: wiring.trainer(project, branch, kind),
+        tracker=wiring.tracker(project, load_settings(project)),
+        context=wiring.run_context(project, branch.name),
+    )
+    report = work(project, branch, load_scenario(project, branch.scenario), tools, progress, only)
+    for note in report.notes:
+        print(f"note: {note}", file=sys.stderr)
+    return report
+
+
+def evaluate(project: Project, branch: Branch, progress: ConsoleProgress, only: str | None) -> StageReport:
+    """Figures of one branch on held-out time."""
+    from mlops_cli import wiring
+    from mlops_cli.config.load import load_scenario
+    from mlops_cli.config.settings import load_settings
+    from mlops_cli.pipeline.judge.judge import evaluate as work
+
+    tracking = (wiring.tracker(project, load_settings(project)), wiring.run_context(project, branch.name))
+    return work(project, branch, load_scenario(project, branch.scenario), tracking, progress, only)
+
+
+def retraining(project: Project, every: Retrain) -> Retraining:
+    """How `simulate` trains models anew."""
+    from mlops_cli import wiring
+    from mlops_cli.pipeline.walk.retrain import Retraining
+
+    return Retraining(every, lambda branch, kind: wiring.trainer(project, branch, kind))
+
+
+ALL_STAGES: tuple[Stage, ...] = (ingest, featurize, train, evaluate)
+
+
+def chosen_branches(project: Project, branch: str | None, only: str | None = None) -> list[Branch]:
+    """The branches that `--branch` and `--only` ask for.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    from mlops_cli.config.load import load_branch, load_branches, load_params
+
+    params = load_params(project)
+    if branch is not None:
+        return [load_branch(project, params, branch)]
+    branches = list(load_branches(project, params).values())
+    if not branches:
+        raise ConfigError(
+            f"{project.params}: branches: there is none, so there is nothing to do",
+            "add one: mlops run --set branches.main.collection='[configs/mine]'",
+        )
+    if only is None:
+        return branches
+    holding = [one for one in branches if any(fnmatchcase(spec.name, only) for spec in one.models)]
+    if not holding:
+        names = [spec.name for one in branches for spec in one.models]
+        raise ConfigError(f"--only {only}: no model of that name", f"models: {bounded(names)}")
+    return holding
+
+
+def print_failures(failures: Sequence[ItemFailure]) -> None:
+    """List failures on stderr."""
+    for failure in failures:
+        print(f"failed: {failure.model} ({failure.stage}): {failure.reason}", file=sys.stderr)

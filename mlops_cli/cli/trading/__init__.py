@@ -1,0 +1,1 @@
+"""Commands of paper trading: passes, halts, ledgers, timers and the local exchange."""

@@ -1,0 +1,26 @@
+"""The teams' brokers, by their keys."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from mlops_cli.config.paths import Project
+    from mlops_cli.trading.contract.broker import Broker
+
+
+def brokers_of(project: Project, teams: Sequence[str]) -> Callable[[str], Broker]:
+    """Opens a team's broker by its keys.
+
+    Raises:
+        ConfigError: a team has no keys, or real money is not meant.
+    """
+    from mlops_cli import wiring
+    from mlops_cli.config.account_keys import account_keys
+    from mlops_cli.config.load import load_params
+    from mlops_cli.config.settings import load_settings
+
+    keys, trading, settings = account_keys(project, teams), load_params(project).trading, load_settings(project)
+    return lambda team: wiring.broker(keys[team], trading, settings)

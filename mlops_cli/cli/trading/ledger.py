@@ -1,0 +1,201 @@
+"""`mlops ledger`: what the teams decided, sent, got and are worth."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mlops_cli.cli.shared import (
+    JsonFlag,
+    ProjectOption,
+    command_group,
+    open_project,
+    print_json,
+    print_table,
+)
+from mlops_cli.cli.trading.slippage import slippage
+from mlops_cli.errors import DataError
+
+if TYPE_CHECKING:
+    from mlops_cli.config.paths import Project
+
+TeamOption = Annotated[
+    str | None, typer.Option("--team", metavar="TEAM", help="This team alone; all if left out.", show_default=False)
+]
+LimitOption = Annotated[int, typer.Option("--last", min=1, help="How many rows of each team, the newest.")]
+
+COLUMNS = {
+    "orders": ("client_order_id", "session", "ticker", "side", "qty", "notional", "state", "status", "filled_qty",
+               "filled_average_price", "forecast_bps", "price_seen", "version", "note"),
+    "fills": ("time", "ticker", "side", "qty", "price", "client_order_id", "id"),
+    "positions": ("ticker", "qty", "blocked"),
+    "equity": ("session", "equity", "cash", "time"),
+    "decisions": ("session", "ticker", "action", "lots", "wanted_lots", "bound", "forecast_bps", "cost_bps",
+                  "current_weight", "target_weight", "price", "client_order_id", "reasons"),
+    "events": ("time", "kind", "ticker", "text"),
+    "activities": ("day", "kind", "ticker", "qty", "cash", "moved", "id"),
+    "holdings": ("ticker", "qty"),
+}  # fmt: skip
+"""What is shown of each table. The last two are in exports alone: what moved without an order, what was there first."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    group = command_group("ledger", help="What each team decided, sent, got and is worth.")
+    for command in (orders, fills, positions, equity, decisions, events, slippage, export, accept):
+        group.command()(command)
+    app.add_typer(group)
+
+
+def orders(
+    team: TeamOption = None, last: LimitOption = 50, folder: ProjectOption = None, as_json: JsonFlag = False
+) -> None:
+    """Intents and what became of them at the broker."""
+    _print("orders", team, last, folder, as_json)
+
+
+def fills(
+    team: TeamOption = None, last: LimitOption = 50, folder: ProjectOption = None, as_json: JsonFlag = False
+) -> None:
+    """Executions."""
+    _print("fills", team, last, folder, as_json)
+
+
+def positions(team: TeamOption = None, folder: ProjectOption = None, as_json: JsonFlag = False) -> None:
+    """What is held by all that is booked, and which tickers are blocked, and why."""
+    _print("positions", team, None, folder, as_json)
+
+
+def equity(
+    team: TeamOption = None, last: LimitOption = 50, folder: ProjectOption = None, as_json: JsonFlag = False
+) -> None:
+    """What the account was worth after each session."""
+    _print("equity", team, last, folder, as_json)
+
+
+def decisions(
+    team: TeamOption = None, last: LimitOption = 50, folder: ProjectOption = None, as_json: JsonFlag = False
+) -> None:
+    """Every decision with its forecast, models, the price seen and the constraint that bound; --json shows all."""
+    _print("decisions", team, last, folder, as_json)
+
+
+def events(
+    team: TeamOption = None, last: LimitOption = 50, folder: ProjectOption = None, as_json: JsonFlag = False
+) -> None:
+    """Halts, refusals, blocked tickers and other things that happened."""
+    _print("events", team, last, folder, as_json)
+
+
+def export(
+    target: Annotated[Path, typer.Argument(metavar="DIR", help="A folder; a CSV file is written for each table.")],
+    team: TeamOption = None,
+    folder: ProjectOption = None,
+) -> None:
+    """Write everything as CSV files, one for each team and table."""
+    project = open_project(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    for name in _teams(project, team):
+        for table, columns in COLUMNS.items():
+            rows = _rows(project, name, table)
+            path = target / f"{name}-{table}.csv"
+            with path.open("w", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, list(rows[0]) if rows else list(columns))
+                writer.writeheader()
+                writer.writerows(rows)
+            print(path)
+
+
+def accept(
+    ticker: Annotated[str, typer.Argument(metavar="TICKER", help="The ticker that is blocked.")],
+    qty: Annotated[
+        str, typer.Option("--qty", metavar="SHARES", help="Shares that the broker holds, as you have seen there.")
+    ],
+    team: Annotated[str, typer.Option("--team", metavar="TEAM", help="Whose ledger.")],
+    folder: ProjectOption = None,
+) -> None:
+    """Take the broker's word for a position that the ledger cannot explain, and so lift its block."""
+    from datetime import UTC, datetime
+
+    from mlops_cli.trading.ledger.opening import open_ledger
+
+    project = open_project(folder)
+    held, name = _shares(qty), ticker.strip().upper()
+    if not name:
+        raise typer.BadParameter("TICKER: empty; see those that are blocked with: mlops ledger positions")
+    _teams(project, team)
+    with open_ledger(project.ledger(team), team) as ledger:
+        ledger.accept_position(name, held, datetime.now(UTC))
+    print(f"{team}: {name} is {held:f} shares from now on; the next pass compares again")
+
+
+def _shares(text: str) -> Decimal:
+    from decimal import InvalidOperation
+
+    try:
+        held = Decimal(text)
+    except InvalidOperation:
+        held = Decimal("nan")
+    if not held.is_finite():
+        raise typer.BadParameter(f"--qty {text}: no number; give the shares as the broker shows them")
+    return held
+
+
+def _print(table: str, team: str | None, last: int | None, folder: Path | None, as_json: bool) -> None:
+    project = open_project(folder)
+    teams = _teams(project, team)
+    found = {name: _rows(project, name, table)[-(last or 0) :] for name in teams}
+    if as_json:
+        print_json(found)
+        return
+    columns = COLUMNS[table]
+    heads = tuple(column.upper().replace("_", " ") for column in columns)
+    lines = [(name, *(_cell(row[column]) for column in columns)) for name, rows in found.items() for row in rows]
+    print_table(("TEAM", *heads), lines)
+
+
+def _teams(project: Project, team: str | None) -> list[str]:
+    there = sorted(path.stem for path in project.ledgers.glob("*.db"))
+    if team is not None and team not in there:
+        known = ", ".join(there) or "none yet"
+        raise DataError(f"team {team} has no ledger (there are: {known})", "the first pass makes it: mlops paper-trade")
+    if not there:
+        print("no ledger yet: the first pass makes it: mlops paper-trade", file=sys.stderr)
+    return there if team is None else [team]
+
+
+def _rows(project: Project, team: str, table: str) -> list[dict[str, Any]]:
+    from mlops_cli.trading.ledger.opening import read_ledger
+
+    with read_ledger(project.ledger(team)) as ledger:
+        match table:
+            case "orders":
+                seen = {row["client_order_id"]: row for row in ledger.rows("orders")}
+                blank = {"status": None, "filled_qty": None, "filled_average_price": None}
+                return [{**blank, **seen.get(row["client_order_id"], {}), **row} for row in ledger.rows("intents")]
+            case "fills":
+                names = {row["id"]: row["client_order_id"] for row in ledger.rows("orders")}
+                return [{**row, "client_order_id": names.get(row["order_id"])} for row in ledger.rows("fills")]
+            case "positions":
+                held, blocks = ledger.expected_positions(), {row["ticker"]: row for row in ledger.rows("blocks")}
+                return [
+                    {
+                        "ticker": ticker,
+                        "qty": str(held.get(ticker, Decimal(0))),
+                        "blocked": blocks[ticker]["reason"] if ticker in blocks else None,
+                    }
+                    for ticker in sorted(held.keys() | blocks.keys())
+                ]
+            case _:
+                return ledger.rows(table)
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "; ".join(map(str, value)) if isinstance(value, list) else value

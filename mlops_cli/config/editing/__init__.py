@@ -1,0 +1,1 @@
+"""Changing YAML files on a user's behalf, with their comments kept."""

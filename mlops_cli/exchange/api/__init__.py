@@ -1,0 +1,1 @@
+"""The exchange over HTTP, in the shapes of Alpaca's API."""

@@ -1,0 +1,142 @@
+"""The exchange over HTTP: one ASGI application, with a gate before it for keys, time, faults and the database."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, Request, Response
+from starlette.requests import ClientDisconnect
+
+from mlops_cli.errors import MlopsError
+from mlops_cli.exchange.api import account_endpoints, data_endpoints, sim_endpoints, trading_endpoints
+from mlops_cli.exchange.api.responses import EXACT, answer, failure
+from mlops_cli.exchange.book.engine import Exchange
+from mlops_cli.exchange.book.faults import Fault
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+
+def application(exchange: Exchange) -> Gate:
+    """Everything under one roof: `/v2` as Alpaca's trading and market data APIs, `/sim` to steer."""
+    app = FastAPI(title="mlops exchange", docs_url=None, redoc_url=None, openapi_url=None)
+    app.include_router(account_endpoints.routes)
+    app.include_router(trading_endpoints.routes)
+    app.include_router(data_endpoints.routes)
+    app.include_router(sim_endpoints.routes)
+    app.add_exception_handler(404, _no_such_path)
+    app.add_exception_handler(405, _no_such_path)
+    return Gate(app, exchange)
+
+
+async def _no_such_path(request: Request, error: Exception) -> Response:
+    return answer({"code": 40410000, "message": f"endpoint not found: {request.url.path}"}, 404)
+
+
+class Gate:
+    """What every request passes: time is settled, the key is looked at, a fault may strike, changes are written.
+
+    All of it runs in one thread, request after request: nothing else touches the exchange.
+    """
+
+    def __init__(self, app: FastAPI, exchange: Exchange) -> None:
+        self._app = app
+        self._exchange = exchange
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        if scope["path"].startswith("/sim"):
+            await self._carry_out(scope, receive, send)
+            return
+        fault = (
+            self._exchange.faults.of_request(scope["method"], scope["path"]) if self._exchange.faults.active else None
+        )
+        if fault is None:
+            await self._carry_out(scope, receive, send)
+        else:
+            await self._spoil(fault, scope, receive, send)
+
+    async def _carry_out(self, scope: Message, receive: Receive, send: Send) -> None:
+        exchange = scope["exchange"] = self._exchange
+        try:
+            exchange.settle()
+            if scope["path"].startswith("/v2"):
+                headers = dict(scope["headers"])
+                key, secret = headers.get(b"apca-api-key-id", b""), headers.get(b"apca-api-secret-key", b"")
+                scope["account"] = exchange.account(key.decode("latin-1"), secret.decode("latin-1"))
+        except MlopsError as error:
+            await _send(send, *failure(error))
+            return
+        committed = self._committed(send)
+        exact = EXACT.get((scope["method"], scope["path"]))
+        with contextlib.suppress(ClientDisconnect):  # gone before it had asked
+            if exact is None:
+                await self._app(scope, receive, committed)
+            else:
+                response = await exact(Request(scope, receive))
+                await response(scope, receive, committed)
+
+    def _committed(self, send: Send) -> Send:
+        """Nothing is answered that is not written: it has happened, even if this process is killed now."""
+        written = True
+
+        async def committed(message: Message) -> None:
+            nonlocal written
+            if message["type"] == "http.response.start":
+                try:
+                    self._exchange.commit()
+                except MlopsError as error:  # whatever was done is kept, and written with the next request
+                    written = False
+                    await _send(send, *failure(error))
+            if written:
+                await send(message)
+
+        return committed
+
+    async def _spoil(self, fault: Fault, scope: Message, receive: Receive, send: Send) -> None:
+        if fault.when == "after":
+            await self._carry_out(scope, receive, _nowhere)
+        if fault.kind == "timeout":
+            await _idle(fault.seconds, receive)
+        if fault.kind in {"drop", "timeout"}:
+            await _drop(receive, send)
+            return
+        words = {429: "too many requests.", 500: "internal server error occurred", 503: "service unavailable"}
+        body = {"code": fault.status * 100_000 + 10000, "message": words.get(fault.status, "fault on demand")}
+        await _send(send, fault.status, body)
+
+
+async def _nowhere(message: Message) -> None:
+    """An answer that nobody gets."""
+
+
+async def _idle(seconds: float, receive: Receive) -> None:
+    """Let the client wait, unless it gives up before."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while (await receive())["type"] != "http.disconnect":
+                pass
+
+
+async def _drop(receive: Receive, send: Send) -> None:
+    """Cut the connection without a word; without uvicorn around, the answer has no end."""
+    transport = getattr(getattr(send, "__self__", None), "transport", None)
+    if transport is not None:
+        transport.abort()
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+
+async def _send(send: Send, status: int, body: dict[str, Any]) -> None:
+    content = orjson.dumps(body)
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": content})

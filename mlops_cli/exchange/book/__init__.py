@@ -1,0 +1,1 @@
+"""Accounts, orders and time: the exchange itself, without HTTP."""

@@ -1,0 +1,55 @@
+"""The exchange's clock: the real time, or a time that stands until it is moved on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from mlops_cli.exchange.book.records import refused
+from mlops_cli.market.hours import Hours
+
+
+@dataclass(slots=True)
+class Clock:
+    """What time it is.
+
+    Attributes:
+        standing: the time in a replay; None for the real time.
+    """
+
+    standing: datetime | None = None
+
+    def now(self) -> datetime:
+        """The time, as UTC."""
+        return self.standing if self.standing is not None else datetime.now(UTC)
+
+    def advance(self, to: datetime) -> None:
+        """Move a replay on, or make a replay of real time that begins here.
+
+        Raises:
+            RefusedError: time does not go back.
+        """
+        if self.standing is not None and to < self.standing:
+            raise refused(f"the clock stands at {self.standing.isoformat()} and does not go back")
+        self.standing = to.astimezone(UTC)
+
+
+def target(now: datetime, hours: Hours, to: str | None, seconds: float) -> datetime:
+    """Where to move the clock: `to` is "next_open" or "next_close"; seconds are added.
+
+    Raises:
+        RefusedError: another word.
+    """
+    match to:
+        case None:
+            base = now
+        case "next_open":
+            base = hours.next_open(now).opens
+        case "next_close":
+            base = hours.next_close(now).closes
+        case _:
+            raise refused(f"to must be next_open or next_close, not {to!r}")
+    end = hours.sessions[-1].closes
+    if not abs(seconds) < (end - base).total_seconds():
+        raise refused(f"the calendar is known until {end.isoformat()}")
+    return base + timedelta(seconds=seconds)

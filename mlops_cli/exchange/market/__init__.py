@@ -1,0 +1,1 @@
+"""The prices that the exchange trades at."""

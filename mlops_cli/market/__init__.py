@@ -1,0 +1,1 @@
+"""Facts about exchanges that every room may need: sessions, opening hours, symbols."""

@@ -1,0 +1,114 @@
+"""When the market is open: every session's opening and close."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+from mlops_cli.market.sessions import opening_hours
+
+CALENDAR = "XNYS"
+NEW_YORK = ZoneInfo("America/New_York")
+YEARS = range(1900, 2200)
+_TWO_DAYS_FROM = date(2017, 9, 5)  # when US trades began to settle after two sessions, then after one
+_ONE_DAY_FROM = date(2024, 5, 28)
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A trading day; times are UTC."""
+
+    day: date
+    opens: datetime
+    closes: datetime
+
+    def share(self, at: datetime) -> float:
+        """How much of the session is over, 0 to 1."""
+        return min(1.0, max(0.0, (at - self.opens) / (self.closes - self.opens)))
+
+    def at(self, share: float) -> datetime:
+        """The inverse of `share`."""
+        return self.opens + (self.closes - self.opens) * share
+
+
+class Hours:
+    """All sessions known, in order."""
+
+    def __init__(self, sessions: list[Session]) -> None:
+        self.sessions = sessions
+        self._days = [session.day for session in sessions]
+        self._opens = [session.opens for session in sessions]
+        self._closes = [session.closes for session in sessions]
+
+    def current(self, now: datetime) -> Session | None:
+        """The session that is on; its close is no part of it."""
+        place = bisect_right(self._opens, now) - 1
+        return self.sessions[place] if place >= 0 and now < self._closes[place] else None
+
+    def begun(self, now: datetime) -> int:
+        """How many sessions have begun."""
+        return bisect_right(self._opens, now)
+
+    def next_open(self, now: datetime) -> Session:
+        """The first session that opens after now."""
+        return self.sessions[min(bisect_right(self._opens, now), len(self.sessions) - 1)]
+
+    def next_close(self, now: datetime) -> Session:
+        """The first session that closes after now."""
+        return self.sessions[min(bisect_right(self._closes, now), len(self.sessions) - 1)]
+
+    def between(self, first: date, last: date) -> list[Session]:
+        """Sessions from `first` to `last`, both included."""
+        return self.sessions[bisect_left(self._days, first) : bisect_right(self._days, last)]
+
+    def before(self, day: date) -> Session | None:
+        """The last session before a day."""
+        place = bisect_left(self._days, day) - 1
+        return self.sessions[place] if place >= 0 else None
+
+    def settles(self, day: date) -> date:
+        """The day on which trades of a session are paid."""
+        wait = 1 if day >= _ONE_DAY_FROM else 2 if day >= _TWO_DAYS_FROM else 3
+        return self._days[min(bisect_left(self._days, day) + wait, len(self._days) - 1)]
+
+
+@lru_cache(maxsize=1)
+def us_hours() -> Hours:
+    """The New York Stock Exchange's."""
+    # the same tzinfo as the clock's: comparing times of two zones takes ten times as long
+    times = [
+        (day, opens.replace(tzinfo=UTC), closes.replace(tzinfo=UTC)) for day, opens, closes in opening_hours(CALENDAR)
+    ]
+    return Hours([Session(*each) for each in times])
+
+
+def local(at: datetime) -> datetime:
+    """In New York time."""
+    return at.astimezone(NEW_YORK)
+
+
+def midnight(day: date) -> datetime:
+    """When a day begins in New York, as UTC."""
+    return datetime(day.year, day.month, day.day, tzinfo=NEW_YORK).astimezone(UTC)
+
+
+def parse_time(text: str, *, end_of_day: bool = False) -> datetime:
+    """An ISO date or time as UTC; a time without a zone is UTC, a date is New York's.
+
+    Raises:
+        ValueError: it is neither, or beyond `YEARS`.
+    """
+    if len(text) == 10:
+        day = date.fromisoformat(text)
+        if day.year not in YEARS:
+            raise ValueError(f"{text} is out of range")
+        start = midnight(day)
+        return start + timedelta(days=1) - timedelta(microseconds=1) if end_of_day else start
+    # a + that was not encoded in a query arrives as a space
+    at = datetime.fromisoformat(text.replace(" ", "+") if "T" in text else text)
+    if at.year not in YEARS:
+        raise ValueError(f"{text} is out of range")
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)

@@ -1,0 +1,1 @@
+"""What a finished model is on disk, which of its versions answers, and how it is run."""

@@ -1,0 +1,129 @@
+"""`manifest.json`: what a model folder holds and how it came to be. Contains no clock: equal training, equal bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from datetime import date
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from mlops_cli.config.schemas.project import FeatureSpec, Target, TrainerKind
+from mlops_cli.errors import ModelError
+
+MANIFEST = "manifest.json"
+GRAPH = "model.onnx"
+
+
+class Span(BaseModel):
+    """First and last session of some rows, and how many."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    first: date
+    last: date
+    sessions: int
+
+
+class Validation(BaseModel):
+    """MAE over the naive forecast's on the validation rows (1 = no better), before and after shrinkage."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    mae_ratio_raw: float
+    mae_ratio: float | None = None
+
+
+class Manifest(BaseModel):
+    """Everything known about one trained model.
+
+    Attributes:
+        fingerprint: hash of all that decides the training (rows, spec, seed, versions); equal means "not again".
+        group: hash of the spec without its ticker: models of one group share their shrinkage.
+        inputs: names of the graph's input columns, in order.
+        trained_until: last session whose close the model saw.
+        drift: mean log return of the training rows, the drift baseline's forecast.
+        shrinkage: lambda inside the graph; None until the group's choice is made: the model is not finished then.
+        epochs: losses per epoch.
+        facts: the trainer's own remarks.
+        versions: libraries that matter for the result.
+        files: sha256 of every other file of the folder, by relative path.
+        small: name of the model that answers for this one under load, of the same branch.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal[1] = 1
+    name: str
+    team: str
+    ticker: str
+    exchange: str
+    trainer: TrainerKind
+    target: Target
+    features: FeatureSpec
+    inputs: tuple[str, ...]
+    fingerprint: str
+    group: str
+    seed: int
+    train: Span
+    validation_rows: Span
+    trained_until: date
+    drift: float
+    shrinkage: float | None = None
+    validation: Validation
+    epochs: list[dict[str, float]] = []
+    facts: dict[str, float | int | str] = {}
+    versions: dict[str, str] = {}
+    files: dict[str, str] = {}
+    small: str | None = None
+
+    @property
+    def version(self) -> str:
+        """Short name of exactly these weights and this shrinkage."""
+        return self.files.get(GRAPH, "")[:12]
+
+    def write(self, folder: Path) -> None:
+        """Write `manifest.json` into `folder`, whole or not at all."""
+        text = json.dumps(self.model_dump(mode="json"), indent=2, sort_keys=True)
+        part = folder / f".{MANIFEST}.part"
+        try:
+            part.write_text(text + "\n")
+            os.replace(part, folder / MANIFEST)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read a model folder's manifest.
+
+    Raises:
+        ModelError: missing or damaged.
+    """
+    path = folder / MANIFEST
+    try:
+        return Manifest.model_validate_json(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        raise ModelError(f"{folder} is no model folder: {MANIFEST} is missing", "train it: mlops train") from None
+    except OSError as error:  # such as rights, a folder of that name, a failing disk
+        raise ModelError(f"{path}: cannot be read: {error.strerror}", f"remove {folder} and run: mlops train") from None
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise ModelError(f"{path}: damaged: {where}: {first['msg']}", f"remove {folder} and run: mlops train") from None
+
+
+def file_hashes(folder: Path) -> dict[str, str]:
+    """sha256 of every file of a model folder but the manifest, by relative path."""
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != MANIFEST
+    }
+
+
+def fingerprint(parts: Any) -> str:
+    """sha256 of anything JSON can hold."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()

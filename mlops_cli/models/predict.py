@@ -1,0 +1,113 @@
+"""Forecasts from a model folder with ONNX Runtime: no torch, no Ludwig."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from mlops_cli.errors import ModelError, bounded
+from mlops_cli.models.graph import INPUT, LARGEST_LOG_RETURN, OUTPUT, RAW_OUTPUT
+from mlops_cli.models.manifest import GRAPH, Manifest, read_manifest
+from mlops_cli.models.session import SESSION_FAILURES, start_session
+
+if TYPE_CHECKING:
+    import pandas as pd  # 40 MB that a server does not need
+
+Vector = npt.NDArray[np.float64]
+RUN_FAILURES: tuple[type[Exception], ...] = (*SESSION_FAILURES, ValueError)  # ValueError: the input has another name
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model folder, opened; the graph is loaded at the first forecast."""
+
+    folder: Path
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, folder: Path) -> Model:
+        """Open a finished model.
+
+        Raises:
+            ModelError: missing, damaged or unfinished.
+        """
+        manifest = read_manifest(folder)
+        if manifest.shrinkage is None:
+            raise ModelError(f"{folder}: training was not finished (no shrinkage yet)", "run: mlops train")
+        return cls(folder, manifest)
+
+    @cached_property
+    def _session(self) -> onnxruntime.InferenceSession:
+        return load_session(self.folder / GRAPH)
+
+    def log_returns(self, table: pd.DataFrame) -> tuple[Vector, Vector]:
+        """Forecast every row of a feature table.
+
+        Args:
+            table: holds the columns `manifest.inputs`, no NaN among them; any index.
+
+        Returns:
+            Shrunk and unshrunk log return of the next session, float64, shape (len(table),) each.
+
+        Raises:
+            ModelError: a column is missing, an input or a forecast is not finite, or the graph is damaged.
+        """
+        return run_session(self._session, table, self.manifest.inputs, self.manifest.name)
+
+
+def load_session(path: Path) -> onnxruntime.InferenceSession:
+    """Load a graph for one thread.
+
+    Raises:
+        ModelError: missing or damaged.
+    """
+    try:
+        return start_session(path.read_bytes())
+    except FileNotFoundError:
+        raise ModelError(f"{path} is missing", "train it: mlops train") from None
+    except SESSION_FAILURES as error:
+        raise ModelError(f"{path}: damaged: {error}", f"remove {path.parent} and run: mlops train") from error
+
+
+def run_session(
+    session: onnxruntime.InferenceSession, table: pd.DataFrame, inputs: tuple[str, ...], name: str
+) -> tuple[Vector, Vector]:
+    """Run a graph over the rows of `table`; see `Model.log_returns`."""
+    missing = [column for column in inputs if column not in table.columns]
+    if missing:
+        raise ModelError(f"{name}: the feature table lacks {bounded(missing)}", "run: mlops featurize, mlops train")
+    if table.empty:  # recurrent graphs abort the whole process on zero rows
+        return np.empty(0), np.empty(0)
+    rows = _inputs(table[list(inputs)], name)
+    try:
+        shrunk, raw = session.run([OUTPUT, RAW_OUTPUT], {INPUT: rows})
+    except RUN_FAILURES as error:
+        raise ModelError(
+            f"{name}: the graph does not fit its manifest: {error}", "train it again: mlops train"
+        ) from error
+    bad = ~(np.isfinite(shrunk) & (np.abs(raw) <= LARGEST_LOG_RETURN))
+    if bad.any():
+        raise ModelError(f"{name}: no usable forecast for {_which(table, bad)}", "train it again: mlops train")
+    return shrunk.astype(np.float64), raw.astype(np.float64)
+
+
+def _inputs(table: pd.DataFrame, name: str) -> npt.NDArray[np.float32]:
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is found below
+        rows = table.to_numpy(np.float32)
+    bad = ~np.isfinite(rows)
+    if bad.any():  # not left to the graph: a constant one would not look, and a ReLU may turn NaN into 0
+        columns = bounded([str(column) for column in table.columns[bad.any(axis=0)]])
+        raise ModelError(
+            f"{name}: {columns}: not a number for {_which(table, bad.any(axis=1))}", "run: mlops featurize"
+        )
+    return rows
+
+
+def _which(table: pd.DataFrame, bad: npt.NDArray[np.bool_]) -> str:
+    return f"{bad.sum()} of {len(table)} rows, the first {table.index[bad][0]}"

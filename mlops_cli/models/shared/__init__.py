@@ -1,0 +1,1 @@
+"""Models of one architecture in one ONNX Runtime session, with weights as inputs."""

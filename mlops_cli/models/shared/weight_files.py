@@ -1,0 +1,191 @@
+"""Weights on disk as they stand in memory: written once per version, mapped read-only by every worker.
+
+`<sha256 of model.onnx>.weights`: the length of a JSON header (8 bytes, little-endian), the header (architecture, sha256
+of what follows, and name, shape and offset of each tensor), then float32 tensors, each at a multiple of 64 bytes.
+`<architecture>.onnx`: the graph that takes them. Both are checked before they are used for the first time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from uuid import uuid4
+
+import numpy as np
+import pyarrow as pa
+
+from mlops_cli.errors import ModelError
+from mlops_cli.models.manifest import GRAPH
+from mlops_cli.models.shared.architectures import Architecture, Architectures, Weights, same_answers, split, whole
+
+_ALIGNED = 64
+_LENGTH = 8
+_ABANDONED = 600.0  # seconds
+
+
+@dataclass(eq=False, slots=True)
+class LoadedModel:
+    """A model in memory.
+
+    Attributes:
+        sha: sha256 of its `model.onnx`.
+        architecture: the session that runs it.
+        feed: its weights, views of the mapped file; the dispatcher puts the rows in beside them.
+        bytes: size of its weights.
+        users: requests that wait for it or run on it in another thread; it stays in memory while there are any.
+        seconds: how long a run of one row takes, as measured; 0.0 before the first.
+    """
+
+    sha: str
+    architecture: Architecture
+    feed: Weights
+    bytes: int
+    users: int = 0
+    seconds: float = 0.0
+
+
+class WeightFiles:
+    """The folder of weight files and stripped graphs.
+
+    Attributes:
+        folder: where they lie.
+        architectures: the sessions that run the graphs.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Use `folder`, made if it is missing."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.architectures = Architectures(folder)
+
+    def prepare(self, model: Path, sha: str, columns: int) -> None:
+        """Check a model's graph and write its files, unless they are there.
+
+        Args:
+            model: the model folder.
+            sha: sha256 of its graph, as its manifest says.
+            columns: how many inputs its manifest names.
+
+        Raises:
+            ModelError: the graph is not what the manifest says, or does not run.
+        """
+        graph = self._checked(model, sha)
+        if self._whole_file(sha):
+            return
+        parts = split(graph, columns)
+        if not self.architectures.path(parts.key).is_file() and not same_answers(graph, parts, columns):
+            parts = whole(graph)
+        if not self.architectures.path(parts.key).is_file():
+            self._write(self.architectures.path(parts.key), [parts.graph])
+        self._write(self._path(sha), _pack(parts.key, parts.weights))
+
+    def load(self, sha: str, live_only: bool = False) -> LoadedModel | None:
+        """Map a model's weights.
+
+        Args:
+            sha: sha256 of its graph.
+            live_only: None where its architecture has no session yet, which would take milliseconds to build.
+
+        Raises:
+            FileNotFoundError: it was not prepared.
+            ModelError: its files are damaged.
+        """
+        try:
+            with pa.memory_map(str(self._path(sha))) as file:  # closes the file; the pages stay while a view is alive
+                buffer = file.read_buffer()
+            start = _LENGTH + int.from_bytes(buffer[:_LENGTH].to_pybytes(), "little")
+            header = json.loads(buffer[_LENGTH:start].to_pybytes())
+            feed: Weights = {
+                name: np.frombuffer(buffer, "<f4", math.prod(shape), offset).reshape(shape)
+                for name, shape, offset in header["tensors"]
+            }
+            key = str(header["architecture"])
+        except (ValueError, KeyError, TypeError) as error:
+            self._path(sha).unlink(missing_ok=True)  # written anew at the next try
+            raise ModelError(f"{self._path(sha)}: damaged: {error}", "it was removed: ask again") from error
+        architecture = self.architectures.live(key) if live_only else self.architectures.get(key)
+        return None if architecture is None else LoadedModel(sha, architecture, feed, buffer.size)
+
+    def remove_others(self, shas: Iterable[str]) -> None:
+        """Remove the weights of all models but these; who has them mapped keeps them."""
+        kept = set(shas)
+        for path in self.folder.glob("*.weights"):
+            if path.stem not in kept:
+                path.unlink(missing_ok=True)
+        for path in self.folder.glob("*.part"):  # of a process that was killed, not of one that writes just now
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > _ABANDONED:
+                    path.unlink()
+
+    def _path(self, sha: str) -> Path:
+        return self.folder / f"{sha}.weights"
+
+    def _whole_file(self, sha: str) -> bool:
+        """Whether the weights are there, and the graph that takes them."""
+        try:
+            content = self._path(sha).read_bytes()
+            start = _LENGTH + int.from_bytes(content[:_LENGTH], "little")
+            header = json.loads(content[_LENGTH:start])
+            undamaged = hashlib.sha256(content[start:]).hexdigest() == header["sha256"]
+            return undamaged and self.architectures.path(header["architecture"]).is_file()
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+
+    def _checked(self, model: Path, sha: str) -> bytes:
+        try:
+            graph = (model / GRAPH).read_bytes()
+        except OSError as error:
+            raise ModelError(f"{model / GRAPH}: {error.strerror}", "train it: mlops train") from error
+        if hashlib.sha256(graph).hexdigest() != sha:
+            raise ModelError(f"{model / GRAPH}: not as its manifest says", f"remove {model} and run: mlops train")
+        return graph
+
+    def _write(self, path: Path, parts: list[bytes]) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)  # somebody may have removed it
+        part = path.with_name(f".{path.name}.{uuid4().hex[:8]}.part")
+        try:
+            part.write_bytes(b"".join(parts))
+            os.replace(part, path)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                part.unlink()
+
+
+def open_weight_files(folder: Path) -> tuple[WeightFiles, TemporaryDirectory[str] | None]:
+    """Weight files in `folder`, or, where it cannot be written to, in a temporary one, which is returned as well."""
+    try:
+        files = WeightFiles(folder)
+        if os.access(folder, os.W_OK):
+            return files, None
+    except OSError:
+        pass
+    temporary = TemporaryDirectory(prefix="mlops-serving-")
+    return WeightFiles(Path(temporary.name)), temporary
+
+
+def _pack(key: str, weights: Weights) -> list[bytes]:
+    tensors, places, offset = [], [], 0
+    for name, value in weights.items():
+        places.append((name, list(value.shape), offset))
+        data = value.astype("<f4").tobytes()
+        tensors.append(data.ljust(_padded(len(data)), b"\0"))
+        offset += len(tensors[-1])
+    digest = hashlib.sha256(b"".join(tensors)).hexdigest()
+    about = {"architecture": key, "sha256": digest}
+    room = _padded(len(json.dumps({**about, "tensors": places})) + 24 * (len(places) + 1) + _LENGTH)
+    shifted = [(name, shape, place + room) for name, shape, place in places]
+    header = json.dumps({**about, "tensors": shifted}).encode()
+    header = header.ljust(room - _LENGTH)  # spaces, which JSON ignores
+    return [len(header).to_bytes(_LENGTH, "little"), header, *tensors]
+
+
+def _padded(size: int) -> int:
+    return -(-size // _ALIGNED) * _ALIGNED

@@ -1,0 +1,77 @@
+"""Model folders on disk: found, listed, and replaced whole."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+from mlops_cli.errors import ModelError
+from mlops_cli.models.manifest import GRAPH, MANIFEST, Manifest, file_hashes
+from mlops_cli.models.versions import after_install, move_to_archive
+
+
+def model_folders(root: Path) -> list[Path]:
+    """Every folder under `root` that holds a manifest, finished or not, sorted; none where `root` is missing."""
+    return sorted(path.parent for path in root.glob(f"*/{MANIFEST}"))
+
+
+def check_files(folder: Path, manifest: Manifest) -> None:
+    """Compare a model folder with its manifest.
+
+    Raises:
+        ModelError: a file is missing, added or changed; each is named.
+    """
+    found = file_hashes(folder)
+    wrong = sorted(name for name in found.keys() | manifest.files.keys() if found.get(name) != manifest.files.get(name))
+    if wrong:
+        raise ModelError(
+            f"{folder}: not as its manifest says: {', '.join(wrong)}", f"remove {folder} and run: mlops train"
+        )
+
+
+@contextmanager
+def staging_folder(scratch: Path, name: str) -> Iterator[Path]:
+    """An empty folder to build a model in, gone at the end unless it was installed.
+
+    Args:
+        scratch: on the same file system as the model folders, so that installing is a rename.
+        name: of the model.
+    """
+    folder = scratch / f"{name}-{uuid4().hex[:8]}"
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def install(staged: Path, destination: Path, keep: int | None = None) -> None:
+    """Put a complete folder in place of whatever stands at `destination`, by rename: never half of it.
+
+    Args:
+        staged: the new folder, on the same disk.
+        destination: `<root>/<branch>/<model>` where `keep` is given.
+        keep: a finished model that is replaced goes to the archive (see `versions`), which holds so many versions,
+            the newest included; None: it is removed.
+
+    Raises:
+        ModelError: the staged folder lacks its graph or its manifest.
+    """
+    for needed in (GRAPH, MANIFEST):
+        if not (staged / needed).is_file():
+            raise ModelError(f"{staged}: {needed} was not written")
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    archived = keep is not None and destination.exists() and move_to_archive(destination)
+    if destination.exists() and not archived:
+        old = staged.with_name(f"{staged.name}.old")
+        os.rename(destination, old)
+        os.rename(staged, destination)
+        shutil.rmtree(old)
+    else:
+        os.rename(staged, destination)
+    if keep is not None:
+        after_install(destination, keep)

@@ -1,0 +1,196 @@
+"""Versions of a model: the newest in its folder, earlier ones in the archive beside, and which of them is the champion.
+
+`<root>/<branch>/<model>/` holds the newest, finished or not; `<root>/.versions/<branch>/<model>/`, the archive, holds
+whole folders of earlier finished ones, named by version, and `champion.json`. It belongs to this machine: DVC does not
+see it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+from pydantic import BaseModel, ValidationError
+
+from mlops_cli.errors import ModelError
+from mlops_cli.models.manifest import GRAPH, Manifest, file_hashes, read_manifest
+
+ARCHIVE = ".versions"
+CHAMPION = "champion.json"
+
+
+@dataclass(frozen=True)
+class VersionFolder:
+    """One finished version of a model."""
+
+    version: str
+    folder: Path
+    manifest: Manifest
+
+
+@dataclass(frozen=True)
+class Champion:
+    """Which version of a model is the accepted one.
+
+    Attributes:
+        version: the champion; None where none was recorded yet.
+        pinned: without a route the champion answers, not the newest version.
+        history: champions before it, the latest last.
+    """
+
+    version: str | None = None
+    pinned: bool = False
+    history: tuple[str, ...] = ()
+
+    def followed_by(self, version: str, pinned: bool) -> Champion:
+        """The record after `version` has taken its place."""
+        if version == self.version or self.version is None:
+            return Champion(version, pinned, self.history)
+        return Champion(version, pinned, (*self.history, self.version))
+
+
+class _Record(BaseModel):
+    """What `champion.json` holds."""
+
+    champion: str | None
+    pinned: bool
+    history: tuple[str, ...]
+
+
+def archive(root: Path, branch: str, name: str) -> Path:
+    """Folder of a model's earlier versions and its `champion.json`; may be absent."""
+    return root / ARCHIVE / branch / name
+
+
+def archives(models: Path) -> list[Path]:
+    """The archives of all models of a branch.
+
+    Args:
+        models: the branch's folder of model folders, `<root>/<branch>`.
+    """
+    return sorted((models.parent / ARCHIVE / models.name).glob("*"))
+
+
+def model_versions(root: Path, branch: str, name: str) -> list[VersionFolder]:
+    """The finished, readable versions of a model, newest first; each version once.
+
+    Args:
+        root: of all model folders: `Project.root / "models"`.
+        branch: of params.yaml.
+        name: of the model.
+    """
+    found: dict[str, VersionFolder] = {}
+    for folder in (root / branch / name, *_archived(archive(root, branch, name))):
+        one = _finished(folder)
+        if one is not None:
+            found.setdefault(one.version, one)
+    return list(found.values())
+
+
+def champion(root: Path, branch: str, name: str) -> Champion:
+    """The recorded champion of a model; its folder may be gone.
+
+    Raises:
+        ModelError: the record is damaged.
+    """
+    path = archive(root, branch, name) / CHAMPION
+    try:
+        found = _Record.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return Champion()
+    except (ValidationError, OSError):
+        raise ModelError(f"{path}: damaged", f"remove it; the newest version of {name} then answers") from None
+    return Champion(found.champion, found.pinned, found.history)
+
+
+def answering(root: Path, branch: str, name: str) -> VersionFolder:
+    """The version that answers where no route splits: the pinned champion, else the newest.
+
+    Raises:
+        ModelError: no finished version is there, or the record of the champion is damaged.
+    """
+    kept = model_versions(root, branch, name)
+    if not kept:
+        raise ModelError(f"{name}: not trained", "run: mlops run")
+    record = champion(root, branch, name)
+    return next((one for one in kept if record.pinned and one.version == record.version), kept[0])
+
+
+def write_champion(root: Path, branch: str, name: str, record: Champion) -> None:
+    """Record a champion, by rename: readers see the old record or the new one."""
+    path = archive(root, branch, name) / CHAMPION
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{CHAMPION}.{uuid4().hex[:8]}")
+    text = _Record(champion=record.version, pinned=record.pinned, history=record.history).model_dump_json(indent=2)
+    part.write_text(text + "\n")
+    os.replace(part, path)
+
+
+def move_to_archive(destination: Path) -> bool:
+    """Move the model at `<root>/<branch>/<model>` into the archive, by rename; nothing unfinished or damaged is kept.
+
+    Returns:
+        Whether it was moved.
+    """
+    one = _finished(destination)
+    if one is None or file_hashes(destination) != one.manifest.files:
+        return False
+    place = archive(destination.parents[1], destination.parent.name, destination.name) / one.version
+    place.parent.mkdir(parents=True, exist_ok=True)
+    _remove(place)  # the same version, from before
+    os.utime(destination)  # the order of the archive; before the rename, so that it is never found without it
+    os.rename(destination, place)
+    return True
+
+
+def after_install(destination: Path, keep: int) -> None:
+    """Record the first champion, and remove versions beyond `keep`, the newest included; the champion always stays.
+
+    Nothing happens while the installed model is unfinished: until then the newest in the archive answers for it.
+    """
+    root, branch, name = destination.parents[1], destination.parent.name, destination.name
+    newest = _finished(destination)
+    if newest is None:
+        return
+    record = champion(root, branch, name)
+    if record.version is None:
+        record = Champion(newest.version)
+        write_champion(root, branch, name, record)
+    kept = {one.version for one in model_versions(root, branch, name)[:keep]} | {record.version}
+    for folder in _archived(archive(root, branch, name)):
+        if folder.name not in kept or folder.name == newest.version:
+            _remove(folder)
+
+
+def _archived(folder: Path) -> list[Path]:
+    """Version folders of an archive, the one that came last first: `move_to_archive` sets their time."""
+    found = []
+    for path in folder.glob("[!.]*"):
+        with contextlib.suppress(FileNotFoundError):  # removed just now, by another process
+            if path.is_dir():
+                found.append((path.stat().st_mtime_ns, path))
+    return [path for _, path in sorted(found, reverse=True)]
+
+
+def _remove(folder: Path) -> None:
+    """Remove a version: out of sight first, so that nobody opens half of it."""
+    hidden = folder.with_name(f".{folder.name}.{uuid4().hex[:8]}")
+    with contextlib.suppress(FileNotFoundError):
+        os.rename(folder, hidden)
+    for left in folder.parent.glob(".*"):  # of a killed process too
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _finished(folder: Path) -> VersionFolder | None:
+    try:
+        manifest = read_manifest(folder)
+    except ModelError:
+        return None
+    if manifest.shrinkage is None or not (folder / GRAPH).is_file():
+        return None
+    return VersionFolder(manifest.version, folder, manifest)

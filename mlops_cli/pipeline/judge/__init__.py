@@ -1,0 +1,1 @@
+"""Stages `evaluate` and `simulate`: forecasts of sessions that the models never saw, and their figures."""

@@ -1,0 +1,1 @@
+"""Stages `ingest`, `featurize` and `train`, and what all stages share."""

@@ -1,0 +1,124 @@
+"""Stage `featurize`: price tables into one feature table per model."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+
+from mlops_cli.config.load import Branch
+from mlops_cli.config.paths import Project
+from mlops_cli.config.schemas.project import ModelSpec
+from mlops_cli.errors import DataError
+from mlops_cli.features.build import build_features, input_columns
+from mlops_cli.market.sessions import sessions
+from mlops_cli.models.manifest import fingerprint
+from mlops_cli.pipeline.stages.stage import (
+    ItemFailure,
+    Progress,
+    StageReport,
+    branch_lock,
+    chosen,
+    close_stage,
+    failures_of,
+    read_note,
+    write_text,
+)
+from mlops_cli.pipeline.stages.tables import read_table, write_table
+from mlops_cli.system.parallel import each
+
+FEATURES_VERSION = 1  # raised when the same prices would give other features
+DAYS_AHEAD = 30  # far enough past the last price to hold the exchange's next session
+
+
+def featurize(project: Project, branch: Branch, progress: Progress, only: str | None = None) -> StageReport:
+    """Compute the feature tables of a branch's models; those whose prices and spec are as before stay untouched."""
+    folder = project.features(branch.name)
+    prices = project.prices(branch.name)
+    report = StageReport("featurize", branch.name)
+    models = chosen(branch.models, only)
+    upstream = failures_of(prices, models)
+    with branch_lock(project, branch.name, progress):
+        progress.start(f"featurize {branch.name}", len(models))
+        todo = _todo(prices, folder, (models, upstream), report)
+        progress.done(len(models) - len(todo))
+        for (spec, _), failure in zip(todo, each(partial(_build, prices, folder), todo), strict=True):
+            if failure is None:
+                report.done.append(spec.name)
+            else:
+                report.fail(spec.name, failure)
+            progress.doing(spec.name)
+            progress.done()
+        report.carry(upstream)
+        if only is None:
+            _prune(folder, {spec.name for spec in branch.models})
+        close_stage(folder, report, branch, only)
+    return report
+
+
+def _todo(
+    prices: Path, folder: Path, wanted: tuple[list[ModelSpec], dict[str, ItemFailure]], report: StageReport
+) -> list[tuple[ModelSpec, str]]:
+    """The models whose table is missing or of other prices or another spec, each with the fingerprint it will have."""
+    models, upstream = wanted
+    todo = []
+    for spec in models:
+        try:
+            mark = _mark(prices, spec, upstream.get(spec.name))
+        except DataError as error:
+            report.fail(spec.name, error)
+            continue
+        note = read_note(folder / f"{spec.name}.json") or {}
+        if (folder / f"{spec.name}.parquet").is_file() and note.get("fingerprint") == mark:
+            report.unchanged.append(spec.name)
+        else:
+            todo.append((spec, mark))
+    return todo
+
+
+def _mark(prices: Path, spec: ModelSpec, upstream: ItemFailure | None) -> str:
+    notes = read_note(prices / f"{spec.ticker}.json")
+    if notes is None or "sha256" not in notes:
+        reason = upstream.reason if upstream else f"{spec.ticker}: no prices in {prices}"
+        raise DataError(reason, "" if upstream else "run: mlops ingest")
+    return fingerprint(
+        {
+            "prices": notes["sha256"],
+            "features": spec.features.model_dump(mode="json"),
+            "target": spec.target,
+            "exchange": spec.exchange,
+            "version": FEATURES_VERSION,
+        }
+    )
+
+
+def _build(prices: Path, folder: Path, todo: tuple[ModelSpec, str]) -> None:
+    spec, mark = todo
+    note = folder / f"{spec.name}.json"
+    note.unlink(missing_ok=True)
+    table = build_table(prices, spec)
+    write_table(folder, spec.name, table)
+    facts = {"fingerprint": mark, "inputs": list(input_columns(spec.features, spec.target)), "rows": len(table)}
+    write_text(note, json.dumps(facts, indent=2) + "\n")
+
+
+def build_table(prices: Path, spec: ModelSpec) -> pd.DataFrame:
+    """Feature table of one model from its branch's price tables.
+
+    Raises:
+        DataError: no prices, or too few for the longest window.
+    """
+    bars = read_table(prices, spec.ticker)
+    if bars is None:
+        raise DataError(f"{spec.ticker}: no prices in {prices}", "run: mlops ingest")
+    days = sessions(spec.exchange, bars.index[0], bars.index[-1] + pd.Timedelta(days=DAYS_AHEAD))
+    return build_features(bars, spec.features, spec.target, days, spec.ticker)
+
+
+def _prune(folder: Path, names: set[str]) -> None:
+    for path in folder.glob("*.parquet"):
+        if path.stem not in names:
+            path.unlink()
+            path.with_suffix(".json").unlink(missing_ok=True)

@@ -1,0 +1,174 @@
+"""What every stage has in common: its report, its failures file, its lock, and how it shows progress."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Protocol
+
+from mlops_cli.config.load import Branch
+from mlops_cli.config.paths import Project
+from mlops_cli.config.schemas.project import ModelSpec
+from mlops_cli.errors import ConfigError, MlopsError, ServiceError, bounded
+
+FAILURES = "failures.json"
+LOCK_WAIT_SECONDS = 30
+
+
+class Progress(Protocol):
+    """Shows what is being done; a bar on a terminal, nothing elsewhere."""
+
+    def start(self, stage: str, total: int) -> None:
+        """A stage begins with so many items."""
+        ...
+
+    def doing(self, text: str) -> None:
+        """What is being done right now."""
+        ...
+
+    def done(self, count: int = 1) -> None:
+        """So many more items are finished."""
+        ...
+
+
+@dataclass(frozen=True)
+class ItemFailure:
+    """One model that a stage could not finish.
+
+    Attributes:
+        model: its name.
+        stage: where it failed first; later stages carry the failure on.
+        reason: what went wrong, with what to do.
+        exit_code: of the error's class.
+    """
+
+    model: str
+    stage: str
+    reason: str
+    exit_code: int
+
+
+@dataclass
+class StageReport:
+    """What became of a stage's items, and what else the user should know."""
+
+    stage: str
+    branch: str
+    done: list[str] = field(default_factory=list)
+    unchanged: list[str] = field(default_factory=list)
+    failures: list[ItemFailure] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def fail(self, model: str, error: MlopsError) -> None:
+        """Note a failure."""
+        self.refuse(model, str(error), error.exit_code)
+
+    def refuse(self, model: str, reason: str, exit_code: int) -> None:
+        """Note a failure that is known by its reason."""
+        self.failures.append(ItemFailure(model, self.stage, reason, exit_code))
+
+    def carry(self, upstream: dict[str, ItemFailure]) -> None:
+        """Carry failures of an earlier stage on: each model once, with its first cause."""
+        self.failures = list({**{failure.model: failure for failure in self.failures}, **upstream}.values())
+
+    @property
+    def exit_code(self) -> int:
+        """0, 9 when some items failed, or the failures' own code when nothing was left."""
+        codes = {failure.exit_code for failure in self.failures}
+        if not codes:
+            return 0
+        return codes.pop() if len(codes) == 1 and not (self.done or self.unchanged) else 9
+
+
+def read_failures(folder: Path) -> list[ItemFailure]:
+    """Failures noted beside a stage's results; none where the stage has not run."""
+    path = folder / FAILURES
+    return [ItemFailure(**item) for item in json.loads(path.read_text())] if path.is_file() else []
+
+
+def failures_of(folder: Path, models: Sequence[ModelSpec]) -> dict[str, ItemFailure]:
+    """The failures noted in `folder` for these models, by model."""
+    names = {spec.name for spec in models}
+    return {failure.model: failure for failure in read_failures(folder) if failure.model in names}
+
+
+def write_failures(folder: Path, failures: list[ItemFailure]) -> None:
+    """Note failures beside a stage's results; an empty list leaves no file."""
+    path = folder / FAILURES
+    if failures:
+        ordered = sorted(failures, key=lambda failure: (failure.model, failure.stage))
+        write_text(path, json.dumps([asdict(failure) for failure in ordered], indent=2) + "\n")
+    else:
+        path.unlink(missing_ok=True)
+
+
+def read_note(path: Path) -> dict[str, Any] | None:
+    """The JSON beside a table; None where it is missing or damaged, so that the table is made anew."""
+    try:
+        note = json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+    return note if isinstance(note, dict) else None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small file whole: beside it first, then by rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text)
+    os.replace(temporary, path)
+
+
+def chosen(models: tuple[ModelSpec, ...], only: str | None) -> list[ModelSpec]:
+    """The models whose name matches `only` (a name or a glob); all without it.
+
+    Raises:
+        ConfigError: nothing matches.
+    """
+    matching = [spec for spec in models if only is None or fnmatchcase(spec.name, only)]
+    if not matching:
+        raise ConfigError(f"--only {only}: no model of that name", f"models: {bounded([spec.name for spec in models])}")
+    return matching
+
+
+def close_stage(folder: Path, report: StageReport, branch: Branch, only: str | None) -> None:
+    """Write the failures; with `--only`, those of the other models stay as they were."""
+    failures = report.failures
+    if only is not None:
+        others = {spec.name for spec in branch.models if not fnmatchcase(spec.name, only)}
+        failures = failures + [failure for failure in read_failures(folder) if failure.model in others]
+    write_failures(folder, failures)
+
+
+@contextmanager
+def branch_lock(project: Project, branch: str, progress: Progress) -> Iterator[None]:
+    """Hold a branch, so that two stages never write the same results.
+
+    Raises:
+        ServiceError: another process holds it and does not let go.
+    """
+    from filelock import FileLock, Timeout
+
+    path = project.state / "locks" / f"{branch}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        progress.doing(f"waiting for another mlops on branch {branch}")
+        try:
+            lock.acquire(timeout=LOCK_WAIT_SECONDS)
+        except Timeout:
+            raise ServiceError(
+                f"branch {branch}: another mlops has been working on it for over {LOCK_WAIT_SECONDS} s",
+                "wait until it has finished, then run again",
+            ) from None
+    try:
+        yield
+    finally:
+        lock.release()

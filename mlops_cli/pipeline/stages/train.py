@@ -1,0 +1,271 @@
+"""Stage `train`: feature tables into finished model folders."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlops_cli.config.load import Branch
+from mlops_cli.config.paths import Project
+from mlops_cli.config.schemas.project import ModelSpec, Scenario, TrainerKind
+from mlops_cli.errors import ConfigError, MlopsError, ModelError, TrainingError, bounded
+from mlops_cli.models.manifest import Manifest, Validation, file_hashes, read_manifest
+from mlops_cli.models.store import check_files, install, model_folders
+from mlops_cli.models.versions import archives
+from mlops_cli.pipeline.stages.pools import trained_together, with_pool_marks
+from mlops_cli.pipeline.stages.shrink import shrink_branch, validation_forecasts
+from mlops_cli.pipeline.stages.stage import (
+    ItemFailure,
+    Progress,
+    StageReport,
+    branch_lock,
+    chosen,
+    close_stage,
+    failures_of,
+)
+from mlops_cli.pipeline.stages.train_plan import Plan, group_of, model_rows, plan_model, versions
+from mlops_cli.tracking.tracker import RunContext, Tracker, TrainedModel
+from mlops_cli.training.trainer import Failed, Fitted, Trainer, TrainJob
+
+
+@dataclass(frozen=True)
+class TrainTools:
+    """The adapters that training needs.
+
+    Attributes:
+        trainer: gives a trainer of the kind asked for.
+        tracker: told about every new model.
+        context: of the run, for the tracker.
+    """
+
+    trainer: Callable[[TrainerKind], Trainer]
+    tracker: Tracker
+    context: RunContext
+
+
+def train(
+    project: Project,
+    branch: Branch,
+    scenario: Scenario,
+    tools: TrainTools,
+    progress: Progress,
+    only: str | None = None,
+) -> StageReport:
+    """Train the models of a branch that are not trained yet, then choose the shrinkage of each group.
+
+    A model is trained again only when its rows before the scenario's start, its spec, the seed or the libraries
+    changed. Each model is installed as soon as it is trained, so that nothing is lost when the process is killed.
+    """
+    run = _Training(project, branch, scenario, tools, progress)
+    models = chosen(branch.models, only)
+    with branch_lock(project, branch.name, progress):
+        if only is None:
+            run.prune()
+        run.fit(run.plan(models))
+        progress.doing("choosing the shrinkage")
+        shrink_branch(project, branch, scenario.start)
+        run.clear_staging()
+        run.track()
+        run.report.carry(failures_of(project.features(branch.name), models))
+        close_stage(run.folder, run.report, branch, only)
+    return run.report
+
+
+class _Training:
+    """One execution of the stage."""
+
+    def __init__(
+        self, project: Project, branch: Branch, scenario: Scenario, tools: TrainTools, progress: Progress
+    ) -> None:
+        self.branch = branch
+        self.folder = project.models(branch.name)
+        self.report = StageReport("train", branch.name)
+        self._features = project.features(branch.name)
+        self._staging = project.staging(branch.name)
+        self._untracked = project.state / "untracked" / branch.name
+        self._start = scenario.start
+        self._alone: dict[str, list[str]] = {}  # why models could not train in a fleet, to which
+        self._tools = tools
+        self._progress = progress
+
+    def prune(self) -> None:
+        """Remove models that are no longer in the branch, with their earlier versions."""
+        names = {spec.name for spec in self.branch.models}
+        for path in (*model_folders(self.folder), *archives(self.folder)):
+            if path.name not in names:
+                shutil.rmtree(path)
+
+    def plan(self, models: list[ModelSpec]) -> list[Plan]:
+        """What is left to train."""
+        upstream = failures_of(self._features, self.branch.models)
+        wanted = {spec.name for spec in models}
+        todo = []
+        for specs in trained_together(models, self.branch.models):
+            plans = self._plans(specs, upstream, wanted)
+            missing = [name for plan in plans if not is_trained(self.folder / (name := plan.spec.name), plan.mark)]
+            if not wanted.intersection(missing):
+                self.report.unchanged += [plan.spec.name for plan in plans if plan.spec.name in wanted]
+            elif all(plan.spec.name in wanted for plan in plans):
+                todo += plans  # of a pool all: one training gives them all
+            else:
+                self._refuse_part(plans, wanted)
+        return todo
+
+    def _plans(self, specs: list[ModelSpec], upstream: dict[str, ItemFailure], wanted: set[str]) -> list[Plan]:
+        """Plans of models that are trained together; those that cannot be trained are reported where asked for."""
+        plans = []
+        for spec in specs:
+            try:
+                plans.append(plan_model(self._features, self.branch, self._start, spec, upstream.get(spec.name)))
+            except MlopsError as error:
+                if spec.name in wanted:
+                    self.report.fail(spec.name, error)
+        return with_pool_marks(plans) if specs[0].pool else plans
+
+    def _refuse_part(self, plans: list[Plan], wanted: set[str]) -> None:
+        names = [plan.spec.name for plan in plans]
+        for name in wanted.intersection(names):
+            text = f"{name}: must be trained together with the others of its pool: {bounded(names)}"
+            self.report.fail(name, ConfigError(text, "leave --only out, or give a glob that fits them all"))
+
+    def fit(self, todo: list[Plan]) -> None:
+        """Train; each result is installed or listed as a failure."""
+        self._progress.start(f"train {self.branch.name}", len(todo))
+        shutil.rmtree(self._staging, ignore_errors=True)  # what a killed process left behind; the lock is ours
+        plans = {plan.spec.name: plan for plan in todo}
+        # the cheap ones first: they are done even if Ludwig does not start
+        for kind in sorted({plan.spec.trainer for plan in todo}, key=lambda kind: kind == "ludwig"):
+            self._fit_kind(kind, {name: plan for name, plan in plans.items() if plan.spec.trainer == kind})
+
+    def clear_staging(self) -> None:
+        """Leave no trace of it among the model folders."""
+        shutil.rmtree(self._staging, ignore_errors=True)
+        with contextlib.suppress(OSError):  # another branch is at work
+            self._staging.parent.rmdir()
+
+    def _fit_kind(self, kind: TrainerKind, plans: dict[str, Plan]) -> None:
+        left = dict(plans)
+        if kind == "ludwig":  # this process then has nothing to do but to wait for Ludwig to start
+            self._tools.tracker.prepare()
+        try:
+            for result in self._tools.trainer(kind).fit(
+                [self._job(plan) for plan in plans.values()], self._progress.doing
+            ):
+                name = result.job.spec.name
+                plan = left.pop(name)
+                if isinstance(result, Failed):
+                    self.report.refuse(name, result.reason, result.exit_code)
+                else:
+                    self._install(plan, result)
+                    self._note(name, result)
+                self._progress.done()
+            for name in left:
+                self.report.refuse(name, f"{name}: the trainer gave no result for it", TrainingError.exit_code)
+        except TrainingError as error:  # the trainer as a whole
+            for name in left:
+                self.report.fail(name, error)
+        for reason, names in self._alone.items():
+            self.report.notes.append(f"trained one after another, not in a fleet: {bounded(names)}: {reason}")
+        self._alone.clear()
+
+    def _note(self, name: str, result: Fitted) -> None:
+        reason = result.facts.get("not_in_fleet")
+        if reason:
+            self._alone.setdefault(str(reason), []).append(name)
+
+    def track(self) -> None:
+        """Tell the tracker about every model that it has not heard of, those of a killed run included."""
+        names = sorted(path.name for path in self._untracked.glob("*"))
+        models = [tracked for name in names if (tracked := self._tracked(name))]
+        if models:
+            self._progress.doing(f"tracking {len(models)} models")
+            self._tools.tracker.trained(models, self._tools.context)
+        shutil.rmtree(self._untracked, ignore_errors=True)
+
+    def _job(self, plan: Plan) -> TrainJob:
+        folder = self._staging / plan.spec.name
+        folder.mkdir(parents=True)
+        table = self._features / f"{plan.spec.name}.parquet"
+        return TrainJob(plan.spec, table, plan.inputs, plan.validation.first, self._start, self.branch.seed, folder)
+
+    def _install(self, plan: Plan, result: Fitted) -> None:
+        spec, folder = plan.spec, result.job.folder
+        try:
+            split, inputs = model_rows(self._features, self.branch, self._start, spec)
+            ratio = validation_forecasts(folder, split, inputs).mae_ratio(1.0)
+            manifest = manifest_of(plan, self.branch, result, ratio)
+            manifest.write(folder)
+            self._untracked.mkdir(parents=True, exist_ok=True)
+            (self._untracked / spec.name).touch()
+            install(folder, self.folder / spec.name, self.branch.keep_versions)
+        except MlopsError as error:
+            self.report.fail(spec.name, error)
+        else:
+            self.report.done.append(spec.name)
+
+    def _tracked(self, name: str) -> TrainedModel | None:
+        folder = self.folder / name
+        specs = {spec.name: spec for spec in self.branch.models}
+        if name not in specs or not folder.is_dir():
+            return None
+        manifest = read_manifest(folder)
+        spec = specs[name]
+        params = {
+            "trainer": spec.trainer,
+            "target": spec.target,
+            "seed": manifest.seed,
+            "features": spec.features.model_dump(mode="json", exclude_defaults=True),
+            "ludwig": spec.ludwig,
+            "shrinkage": manifest.shrinkage,
+            "train": f"{manifest.train.first} to {manifest.train.last}",
+            "validation": f"{manifest.validation_rows.first} to {manifest.validation_rows.last}",
+        }
+        return TrainedModel(
+            name=name,
+            team=manifest.team,
+            ticker=manifest.ticker,
+            branch=self.branch.name,
+            fingerprint=manifest.fingerprint,
+            params=params,
+            epochs=manifest.epochs,
+            validation={key: value for key, value in manifest.validation.model_dump().items() if value is not None},
+            folder=folder,
+        )
+
+
+def manifest_of(plan: Plan, branch: Branch, result: Fitted, mae_ratio_raw: float) -> Manifest:
+    """What is known about a model that was just trained in its job's folder; its shrinkage is not chosen yet."""
+    spec = plan.spec
+    return Manifest(
+        **spec.model_dump(include={"name", "team", "ticker", "exchange", "trainer", "target"}),
+        features=spec.features,
+        inputs=plan.inputs,
+        fingerprint=plan.mark,
+        group=group_of(spec),
+        seed=branch.seed,
+        train=plan.train,
+        validation_rows=plan.validation,
+        trained_until=plan.trained_until,
+        drift=plan.drift,
+        validation=Validation(mae_ratio_raw=mae_ratio_raw),
+        small=spec.small,
+        epochs=result.epochs,
+        facts=result.facts,
+        versions=versions(spec.trainer),
+        files=file_hashes(result.job.folder),
+    )
+
+
+def is_trained(folder: Path, mark: str) -> bool:
+    """Whether a whole model folder of this fingerprint is there, be it finished or still without shrinkage."""
+    try:
+        manifest = read_manifest(folder)
+        if manifest.fingerprint != mark:
+            return False
+        check_files(folder, manifest)
+    except ModelError:
+        return False
+    return True

@@ -1,0 +1,145 @@
+"""What has to be trained: the rows each model may see, and the fingerprint that says whether it was done before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from mlops_cli.config.load import Branch
+from mlops_cli.config.schemas.project import ModelSpec, TrainerKind, Training
+from mlops_cli.errors import DataError
+from mlops_cli.models.manifest import Span, fingerprint
+from mlops_cli.pipeline.stages.stage import ItemFailure, read_note
+from mlops_cli.pipeline.stages.tables import read_table
+from mlops_cli.prices.table import content_hash
+from mlops_cli.training.split import Split, split_rows
+
+GRAPH_VERSION = 1  # raised when the same weights would be exported to another graph
+LUDWIG_VERSIONS = ("ludwig", "torch")
+ROLES = ("small", "small_of")  # which model stands in for which changes nothing that is learnt
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A model of the branch, with what decides its training.
+
+    Attributes:
+        spec: the model.
+        inputs: columns of its graph's input.
+        mark: fingerprint of its rows, spec, seed and libraries.
+        train: the rows that train.
+        validation: the rows that validate.
+        trained_until: last target session.
+        drift: mean log return of the training rows.
+    """
+
+    spec: ModelSpec
+    inputs: tuple[str, ...]
+    mark: str
+    train: Span
+    validation: Span
+    trained_until: date
+    drift: float
+
+
+def plan_model(folder: Path, branch: Branch, start: date, spec: ModelSpec, upstream: ItemFailure | None) -> Plan:
+    """Read a model's feature table and plan its training.
+
+    Args:
+        folder: of feature tables.
+        branch: for its training settings and seed.
+        start: of the held-out time.
+        spec: the model.
+        upstream: why there may be no table.
+
+    Raises:
+        DataError: no table, or too few rows.
+    """
+    return plan_rows(*model_rows(folder, branch, start, spec, upstream), branch, spec)
+
+
+def plan_rows(split: Split, inputs: tuple[str, ...], branch: Branch, spec: ModelSpec) -> Plan:
+    """Plan the training of a model whose rows are at hand; see `model_rows`."""
+    mark = training_mark(split, inputs, branch, spec)
+    returns = np.log(split.train["next_close"] / split.train["last_close"])
+    return Plan(
+        spec, inputs, mark, _span(split.train), _span(split.validation), split.trained_until, float(returns.mean())
+    )
+
+
+def training_mark(split: Split, inputs: tuple[str, ...], branch: Branch, spec: ModelSpec) -> str:
+    """Fingerprint of all that decides a training: rows, spec, seed, libraries."""
+    columns = list(dict.fromkeys((*inputs, "target", "last_close", "next_close")))
+    return fingerprint(
+        {
+            "rows": content_hash(split.used[columns]),
+            "inputs": inputs,
+            "spec": spec.model_dump(exclude={"file", *ROLES}),
+            "validation": len(split.validation),
+            "seed": branch.seed,
+            **_changing(branch.training),
+            "versions": versions(spec.trainer),
+            "graph": GRAPH_VERSION,
+        }
+    )
+
+
+def model_rows(
+    folder: Path, branch: Branch, start: date, spec: ModelSpec, upstream: ItemFailure | None = None
+) -> tuple[Split, tuple[str, ...]]:
+    """A model's rows before `start`, cut into train and validation, and its input columns; see `plan_model`."""
+    table, inputs = model_table(folder, spec, upstream)
+    return split_rows(table, start, branch.training, spec.ticker), inputs
+
+
+def model_table(
+    folder: Path, spec: ModelSpec, upstream: ItemFailure | None = None
+) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """A model's whole feature table and its input columns; see `plan_model`."""
+    table = read_table(folder, spec.name)
+    note = read_note(folder / f"{spec.name}.json")
+    if table is None or note is None:
+        reason = upstream.reason if upstream else f"{spec.name}: no features in {folder}"
+        raise DataError(reason, "" if upstream else "run: mlops featurize")
+    return table, tuple(note["inputs"])
+
+
+def _changing(training: Training) -> dict[str, float]:
+    """Settings that change what is learnt, where they are set; how it is computed changes nothing."""
+    found = {"median_stopping": training.median_stopping, "bf16": training.bf16}
+    return {key: value for key, value in found.items() if value}
+
+
+def versions(kind: TrainerKind) -> dict[str, str]:
+    """The libraries on which a trainer's result depends."""
+    return {name: _version(name) for name in LUDWIG_VERSIONS} if kind == "ludwig" else {}
+
+
+@cache
+def _version(library: str) -> str:
+    return version(library)  # 2 ms, and asked for twice for every model
+
+
+def group_of(spec: ModelSpec) -> str:
+    """Models of one group share their shrinkage: equal in all but ticker."""
+    return fingerprint(spec.model_dump(exclude={"name", "ticker", "file", *ROLES}))[:12]
+
+
+def by_group(specs: Sequence[ModelSpec]) -> dict[str, list[ModelSpec]]:
+    """The models by group."""
+    groups: dict[str, list[ModelSpec]] = {}
+    for spec in specs:
+        groups.setdefault(group_of(spec), []).append(spec)
+    return groups
+
+
+def _span(rows: pd.DataFrame) -> Span:
+    first, last = pd.Timestamp(rows.index[0]), pd.Timestamp(rows.index[-1])
+    return Span(first=first.date(), last=last.date(), sessions=len(rows))

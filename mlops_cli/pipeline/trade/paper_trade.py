@@ -1,0 +1,185 @@
+"""`mlops paper-trade`: prices and features up to date, the newest forecasts, and one pass for each team."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal
+from fnmatch import fnmatchcase
+
+from mlops_cli.config.load import Branch
+from mlops_cli.config.paths import Project
+from mlops_cli.config.schemas.project import ModelSpec
+from mlops_cli.config.schemas.trading import Rules, Trading
+from mlops_cli.errors import ConfigError, MlopsError
+from mlops_cli.evaluation.verdicts import verdicts
+from mlops_cli.market.symbols import ticker_of
+from mlops_cli.models.predict import Model
+from mlops_cli.models.versions import answering
+from mlops_cli.pipeline.stages.featurize import featurize
+from mlops_cli.pipeline.stages.ingest import ingest
+from mlops_cli.pipeline.stages.stage import Progress
+from mlops_cli.pipeline.stages.tables import read_table
+from mlops_cli.prices.sources.source import PriceSource
+from mlops_cli.trading.contract.broker import Broker
+from mlops_cli.trading.contract.types import TradeForecast
+from mlops_cli.trading.ledger.opening import IN_MEMORY, claim_account, open_ledger
+from mlops_cli.trading.passes.halt import HaltFiles
+from mlops_cli.trading.passes.order_window import Margins, calendar_differences, clock_skew
+from mlops_cli.trading.passes.paper_pass import PassReport, PassSettings, SessionForecasts, paper_pass
+
+VOLATILITY_SESSIONS = 60
+CENTS = 4
+
+
+@dataclass
+class Newest:
+    """Forecasts of the newest session of some branches; brings prices and features up to date, once for all teams.
+
+    Attributes:
+        project: where.
+        branches: whose models.
+        source: the price source of a branch.
+        progress: shows what is done.
+    """
+
+    project: Project
+    branches: Sequence[Branch]
+    source: Callable[[Branch], PriceSource]
+    progress: Progress
+    _fresh: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def forecasts(self, team: str, rules: Rules, session: date, target: date) -> SessionForecasts:
+        """What a team's models forecast for a session."""
+        made: list[TradeForecast] = []
+        volatilities: dict[str, float] = {}
+        missing: dict[str, str] = {}
+        late: dict[str, str] = {}
+        for branch in self.branches:
+            specs = [spec for spec in branch.models if trades(spec, team, rules)]
+            failures = self._up_to_date(branch) if specs else {}
+            judged = verdicts(self.project.evaluation(branch.name)) if specs else {}
+            for spec in specs:
+                try:
+                    forecast = _newest(self.project, branch.name, spec, judged)
+                except MlopsError as error:
+                    hint = f"; {error.hint}" if error.hint else ""
+                    missing[spec.name] = failures.get(spec.name, error.message.removeprefix(f"{spec.name}: ") + hint)
+                    continue
+                if (forecast.session, forecast.target_session) != (session, target):
+                    late[spec.name] = failures.get(spec.name, f"its prices end on {forecast.session}")
+                    continue
+                made.append(forecast)
+                if rules.sizing == "inverse_volatility" and forecast.ticker not in volatilities:
+                    volatilities[forecast.ticker] = _volatility(self.project, branch.name, spec.ticker)
+        return SessionForecasts(made, volatilities, missing, late)
+
+    def _up_to_date(self, branch: Branch) -> dict[str, str]:
+        if branch.name not in self._fresh:
+            fetched = ingest(self.project, branch, self.source(branch), self.progress)
+            built = featurize(self.project, branch, self.progress)
+            self._fresh[branch.name] = {one.model: one.reason for one in [*built.failures, *fetched.failures]}
+        return self._fresh[branch.name]
+
+
+def teams_of(branches: Sequence[Branch], wanted: Sequence[str]) -> list[str]:
+    """The teams that are to trade: those wanted, else all that have a model.
+
+    Raises:
+        ConfigError: a team has no model, or a model of a team is in two branches.
+    """
+    found: dict[str, set[str]] = {}
+    for branch in branches:
+        for spec in branch.models:
+            names = found.setdefault(spec.team, set())
+            if spec.name in names and (not wanted or spec.team in wanted):
+                raise ConfigError(f"model {spec.name} is in two branches", "say which one trades: --branch NAME")
+            names.add(spec.name)
+    for team in wanted:
+        check_team(branches, team)
+    return list(dict.fromkeys(wanted)) or sorted(found)
+
+
+def check_team(branches: Sequence[Branch], team: str) -> None:
+    """Make sure that a team has a model.
+
+    Raises:
+        ConfigError: it has none.
+    """
+    teams = sorted({spec.team for branch in branches for spec in branch.models})
+    if team not in teams:
+        raise ConfigError(f"--team {team}: no model is of that team", f"teams: {', '.join(teams)}")
+
+
+def trade(
+    project: Project, team: str, broker: Broker, trading: Trading, newest: Newest, *, dry_run: bool = False
+) -> PassReport:
+    """One pass of a team; see `passes.paper_pass`.
+
+    Raises:
+        ServiceError: another pass of the team is at work, or the broker does not answer.
+        ConfigError: wrong keys, or keys of another team's account.
+    """
+    rules = trading.rules(team)
+    settings = PassSettings(
+        Margins(trading.opens_minutes, trading.closes_minutes), dry_run, HaltFiles(project.ledgers, team)
+    )
+    path = project.ledger(team)
+    if dry_run and not path.is_file():
+        path = IN_MEMORY  # a dry run leaves no ledger behind
+    with open_ledger(path, team) as ledger, claim_account(project.ledgers, broker.account_id(), team):
+
+        def forecasts(session: date, target: date) -> SessionForecasts:
+            return newest.forecasts(team, rules, session, target)
+
+        report = paper_pass(broker, ledger, forecasts, rules, settings)
+        if report.error is None:
+            report.notes += _doubts(broker, report)
+    return report
+
+
+def _doubts(broker: Broker, report: PassReport) -> list[str]:
+    assert report.now is not None
+    skew = clock_skew(report.now)
+    notes = [] if skew is None else [f"this machine's clock is {skew.total_seconds():.0f} s off the broker's"]
+    return notes + calendar_differences(broker, report.now)
+
+
+def trades(spec: ModelSpec, team: str, rules: Rules) -> bool:
+    """Whether a model has a voice in its team's decisions."""
+    return (
+        spec.team == team
+        and spec.small_of is None  # stands in for its model under load, no voice of its own
+        and any(fnmatchcase(spec.name, pattern) for pattern in rules.models)
+    )
+
+
+def _newest(project: Project, branch: str, spec: ModelSpec, judged: Mapping[tuple[str, str], str]) -> TradeForecast:
+    answers = answering(project.model_root, branch, spec.name)
+    model = Model(answers.folder, answers.manifest)
+    table = read_table(project.features(branch), spec.name)
+    if table is None or table.empty:
+        raise ConfigError(f"{spec.name}: no features", "run: mlops featurize")
+    row = table.iloc[[-1]]
+    shrunk, _ = model.log_returns(row)
+    return TradeForecast(
+        model=spec.name,
+        ticker=ticker_of(spec.ticker),
+        team=spec.team,
+        session=row.index[0].date(),
+        target_session=row["target_session"].iloc[0].date(),
+        last_close=Decimal(str(round(float(row["last_close"].iloc[0]), CENTS))),
+        log_return=float(shrunk[0]),
+        version=model.manifest.version,
+        verdict=judged.get((spec.name, model.manifest.version)),
+    )
+
+
+def _volatility(project: Project, branch: str, ticker: str) -> float:
+    bars = read_table(project.prices(branch), ticker)
+    if bars is None or len(bars) < 3:
+        return float("nan")
+    import numpy as np
+
+    return float(np.log(bars["close"].tail(VOLATILITY_SESSIONS + 1)).diff().std())

@@ -1,0 +1,1 @@
+"""Which version of a model becomes its champion, by measured skill."""

@@ -1,0 +1,1 @@
+"""Walk-forward: models that are trained again while a scenario goes on."""

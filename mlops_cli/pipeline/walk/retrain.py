@@ -1,0 +1,244 @@
+"""The models of one branch trained anew while a scenario goes on, each time on what was known by then.
+
+They are kept as model folders in the project's state folder, so that the next `simulate`, after a kill or not, trains
+only what is missing or changed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlops_cli.config.load import Branch
+from mlops_cli.config.paths import Project
+from mlops_cli.config.schemas.project import ModelSpec, Retrain, Scenario, TrainerKind
+from mlops_cli.errors import MlopsError, ModelError, TrainingError
+from mlops_cli.models.predict import Model
+from mlops_cli.models.store import install
+from mlops_cli.pipeline.stages.shrink import finish, group_choice, validation_forecasts
+from mlops_cli.pipeline.stages.stage import Progress, branch_lock
+from mlops_cli.pipeline.stages.train import manifest_of
+from mlops_cli.pipeline.stages.train_plan import by_group, group_of, model_rows, model_table
+from mlops_cli.pipeline.walk.retrain_plan import RetrainPlan, Step
+from mlops_cli.simulation.replay import replay
+from mlops_cli.simulation.retrain import target_sessions
+from mlops_cli.training.trainer import Failed, Fitted, Trainer, TrainJob
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+STAGING = ".staging"
+
+
+@dataclass(frozen=True)
+class Retraining:
+    """How models are trained anew while a scenario goes on.
+
+    Attributes:
+        every: how often.
+        trainer: gives a branch's trainer of the kind asked for.
+    """
+
+    every: Retrain
+    trainer: Callable[[Branch, TrainerKind], Trainer]
+
+
+@dataclass
+class Walk:
+    """What became of a branch.
+
+    Attributes:
+        dates: from which on newly trained models forecast; the first is that of the frozen ones.
+        forecasts: by model, from the second date on: `evaluation.frame` and a column `shrinkage`.
+        failures: by model, the first thing that went wrong, and its exit code.
+        folders: of all trained models that were asked for or are needed for their shrinkage.
+    """
+
+    dates: list[date] = field(default_factory=list)
+    forecasts: dict[str, pd.DataFrame] = field(default_factory=dict)
+    failures: dict[str, tuple[str, int]] = field(default_factory=dict)
+    folders: set[Path] = field(default_factory=set)
+
+
+def retrain_branch(
+    project: Project,
+    branch: Branch,
+    scenario: Scenario,
+    names: Collection[str],
+    retraining: Retraining,
+    progress: Progress,
+) -> Walk:
+    """Train the models of a branch anew at every date of the scenario, and forecast up to the next date with them.
+
+    Args:
+        project: where.
+        branch: whose models.
+        scenario: its period.
+        names: the models asked for; the others of their groups are trained along, as they share their shrinkage.
+        retraining: how often, and with what.
+        progress: shows what is done.
+    """
+    run = _Retraining(project, branch, retraining, progress)
+    specs = run.partners(names)
+    with branch_lock(project, branch.name, progress):
+        run.plan(specs, scenario)
+        run.fit()
+        progress.doing("choosing the shrinkage")
+        run.shrink()
+        run.clear_staging()
+        run.forecast([spec for spec in specs if spec.name in names])
+    return run.walk
+
+
+def remove_others(project: Project, walks: Iterable[Walk]) -> None:
+    """Remove the kept models of dates, models and branches that none of `walks` has asked for."""
+    needed = {folder for walk in walks for folder in walk.folders}
+    for branch in _folders(project.walk_forward):
+        for model in _folders(branch):
+            for folder in _folders(model):
+                if folder not in needed:
+                    shutil.rmtree(folder, ignore_errors=True)
+            _remove_empty(model)
+        _remove_empty(branch)
+
+
+class _Retraining:
+    """One execution for one branch."""
+
+    def __init__(self, project: Project, branch: Branch, retraining: Retraining, progress: Progress) -> None:
+        self.walk = Walk()
+        self.staging = project.walk_forward / STAGING / branch.name
+        self._branch = branch
+        self._features = project.features(branch.name)
+        self._frozen = project.models(branch.name)
+        self._retraining = retraining
+        self._progress = progress
+        self._plan = RetrainPlan(branch, self._features, project.walk_forward / branch.name, self._fail)
+
+    def partners(self, names: Collection[str]) -> list[ModelSpec]:
+        """The models of these names and those of their groups that stage `train` could finish."""
+        groups = [specs for specs in by_group(self._branch.models).values() if any(s.name in names for s in specs)]
+        return [spec for specs in groups for spec in specs if spec.name in names or self._is_finished(spec)]
+
+    def plan(self, specs: list[ModelSpec], scenario: Scenario) -> None:
+        """Find the dates, and what is to be trained for each."""
+        self._progress.doing(f"planning the retraining of {len(specs)} models")
+        self._plan.make(specs, scenario, self._retraining.every)
+        self.walk.dates = self._plan.dates
+        self.walk.folders = {step.folder for step in self._plan.steps}
+
+    def fit(self) -> None:
+        """Train what is missing, all models and dates of a kind in one go; each result is kept as it comes."""
+        shutil.rmtree(self.staging, ignore_errors=True)  # what a killed process left behind; the lock is ours
+        self._progress.start(f"walk-forward {self._branch.name}", len(self._plan.todo))
+        for kind in sorted({step.plan.spec.trainer for step in self._plan.todo}, key=lambda kind: kind == "ludwig"):
+            self._fit_kind(kind, [step for step in self._plan.todo if step.plan.spec.trainer == kind])
+
+    def shrink(self) -> None:
+        """Choose the shrinkage of each group and date on its validation rows, and write it into the models."""
+        groups: dict[tuple[date, str], list[Step]] = {}
+        for step in self._plan.steps:
+            if step.folder in self._plan.validations:
+                groups.setdefault((step.day, group_of(step.plan.spec)), []).append(step)
+        for steps in groups.values():
+            choice = group_choice(
+                self._branch, steps[0].plan.spec, [self._plan.validations[step.folder] for step in steps]
+            )
+            for step in steps:
+                try:
+                    finish(step.folder, self.staging, choice, self._plan.validations[step.folder])
+                except MlopsError as error:
+                    self._fail(step.model, step.day, error)
+
+    def clear_staging(self) -> None:
+        """Leave no trace of it."""
+        shutil.rmtree(self.staging, ignore_errors=True)
+        with contextlib.suppress(OSError):  # another branch is at work, or nothing was ever trained
+            self.staging.parent.rmdir()
+
+    def forecast(self, specs: list[ModelSpec]) -> None:
+        """Let the models of each date forecast up to the next date."""
+        import pandas as pd
+
+        for spec in specs:
+            steps = [step for step in self._plan.steps if step.model == spec.name]
+            if spec.name in self.walk.failures:
+                continue
+            try:
+                table, _ = model_table(self._features, spec)
+                frames = [
+                    self._forecasts(step, table)
+                    for step in steps
+                    if not target_sessions(table, step.day, step.until).empty
+                ]
+            except MlopsError as error:
+                self._fail(spec.name, None, error)
+            else:
+                self.walk.forecasts[spec.name] = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+    def _is_finished(self, spec: ModelSpec) -> bool:
+        try:
+            Model.open(self._frozen / spec.name)
+        except ModelError:
+            return False
+        return True
+
+    def _fit_kind(self, kind: TrainerKind, steps: list[Step]) -> None:
+        jobs = [self._job(step) for step in steps]
+        left = {job.folder: step for job, step in zip(jobs, steps, strict=True)}
+        try:
+            for result in self._retraining.trainer(self._branch, kind).fit(jobs, self._progress.doing):
+                step = left.pop(result.job.folder)  # a model has as many jobs as dates: its name does not tell
+                if isinstance(result, Failed):
+                    self._refuse(step.model, step.day, (result.reason, result.exit_code))
+                else:
+                    self._install(step, result)
+                self._progress.done()
+        except TrainingError as error:  # the trainer as a whole
+            for step in left.values():
+                self._fail(step.model, step.day, error)
+
+    def _job(self, step: Step) -> TrainJob:
+        plan = step.plan
+        folder = self.staging / f"{plan.spec.name}@{step.day}"
+        folder.mkdir(parents=True)
+        table = self._features / f"{plan.spec.name}.parquet"
+        return TrainJob(plan.spec, table, plan.inputs, plan.validation.first, step.day, self._branch.seed, folder)
+
+    def _install(self, step: Step, result: Fitted) -> None:
+        plan, folder = step.plan, result.job.folder
+        try:
+            split, inputs = model_rows(self._features, self._branch, step.day, plan.spec)
+            validation = validation_forecasts(folder, split, inputs)
+            manifest_of(plan, self._branch, result, validation.mae_ratio(1.0)).write(folder)
+            install(folder, step.folder)
+        except MlopsError as error:
+            self._fail(plan.spec.name, step.day, error)
+        else:
+            self._plan.validations[step.folder] = validation
+
+    def _forecasts(self, step: Step, table: pd.DataFrame) -> pd.DataFrame:
+        model = Model.open(step.folder)
+        return replay([model], lambda _: table, step.day, step.until).assign(shrinkage=model.manifest.shrinkage)
+
+    def _fail(self, model: str, when: date | None, error: MlopsError) -> None:
+        self._refuse(model, when, (str(error), error.exit_code))
+
+    def _refuse(self, model: str, when: date | None, failure: tuple[str, int]) -> None:
+        reason, exit_code = failure
+        text = f"left out of the walk-forward part: {f'retraining of {when}: ' if when else ''}{reason}"
+        self.walk.failures.setdefault(model, (text, exit_code))
+
+
+def _folders(root: Path) -> list[Path]:
+    return [path for path in root.glob("*") if path.is_dir() and path.name != STAGING]
+
+
+def _remove_empty(folder: Path) -> None:
+    if not any(folder.iterdir()):
+        folder.rmdir()

@@ -1,0 +1,1 @@
+"""The cleaning rules: each repairs, drops or refuses rows, and says so."""

@@ -1,0 +1,81 @@
+"""Cleaning rule `unit_100x`: prices quoted in cents (pence) on some rows and in whole money on others."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mlops_cli.errors import DataError, bounded
+from mlops_cli.prices.cleaning.levels import leaps
+from mlops_cli.prices.cleaning.repair import OHLC, Repair, noted
+
+LOG_UNIT = float(np.log(100))
+TOLERANCE = float(np.log(1.6))
+"""How far a step may lie from exactly 100: the ordinary move that happened at the same time."""
+MINORITY_INSIDE, MINORITY_AT_END = 0.25, 0.10
+"""Share of the traded prices up to which the rarer unit is taken as the error: where the prices come back to the more
+common one, and where they begin or end in the rarer one (which may be a lasting change of quotation)."""
+
+
+def fix_units(bars: pd.DataFrame, ticker: str) -> tuple[pd.DataFrame, tuple[Repair, ...]]:
+    """Bring every price to one unit.
+
+    The prices are followed in time (open, high, low, close, next open ...); each step of about x100 or /100 is a change
+    of unit. The right unit is that of the rows that traded (volume > 0): a row without volume repeats an old quote and
+    proves nothing. Where both units traded, the rarer one is the error if it is rare enough. Returns are the same
+    whichever unit is chosen; only the level is at stake, so a balance is refused rather than guessed. A step that the
+    data declares as a split (x50 to x200) is left to the split rule, and closes that leap by other factors too are left
+    to `refuse_leaps`: where two instruments are mixed a ratio near 100 means nothing.
+
+    Raises:
+        DataError: both units are common, or more than two levels.
+    """
+    declared = np.abs(np.log(bars["stock_splits"].where(bars["stock_splits"] > 0)))
+    prices = np.log(bars[OHLC].to_numpy())
+    unit = _levels(prices.ravel()).reshape(prices.shape)
+    adjusted = np.log(bars["adj_close"].to_numpy()) - prices[:, 3]
+    if (np.abs(declared - LOG_UNIT) < np.log(2)).any() or not (unit.any() or _levels(adjusted).any()):
+        return bars, ()
+    closes = np.diff(prices[:, 3])
+    if (leaps(closes) & (np.abs(np.abs(closes) - LOG_UNIT) > TOLERANCE)).any():
+        return bars, ()
+    traded = bars["volume"].to_numpy() > 0
+    shift = _majority(bars, unit, traded if traded.any() else np.ones(len(bars), dtype=bool), ticker) - unit
+    fixed = prices + shift * LOG_UNIT
+    factor = np.log(bars["adj_close"].to_numpy()) - fixed[:, 3]
+    levels = _levels(factor)
+    untouched = levels[shift[:, 3] == 0]
+    factor += (_mode(untouched if untouched.size else levels) - levels) * LOG_UNIT
+    changed = (shift != 0).any(axis=1) | (np.abs(factor + fixed[:, 3] - np.log(bars["adj_close"])) > TOLERANCE)
+    out = bars.copy()
+    for column, name in enumerate(OHLC):
+        out[name] = bars[name] * 100.0 ** shift[:, column]
+    new_adj = bars["adj_close"] * 100.0 ** np.rint((factor + fixed[:, 3] - np.log(bars["adj_close"])) / LOG_UNIT)
+    return out.assign(adj_close=new_adj), noted("unit_100x", bars.index[changed])
+
+
+def _levels(logs: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Unit of each value relative to the first: +1 per step of x100, -1 per step of /100."""
+    steps = np.diff(logs, prepend=logs[:1])
+    jumps = np.where(np.abs(np.abs(steps) - LOG_UNIT) <= TOLERANCE, np.sign(steps), 0.0)
+    return np.cumsum(jumps).astype(np.int64)
+
+
+def _mode(levels: NDArray[np.int64]) -> int:
+    values, counts = np.unique(levels, return_counts=True)
+    return int(values[counts.argmax()])
+
+
+def _majority(bars: pd.DataFrame, unit: NDArray[np.int64], judges: NDArray[np.bool_], ticker: str) -> int:
+    right = _mode(unit[judges].ravel())
+    minority = float((unit[judges] != right).mean())
+    inside = unit[judges][0, 3] == right == unit[judges][-1, 3]
+    if minority > (MINORITY_INSIDE if inside else MINORITY_AT_END) or unit.max() - unit.min() > 1:
+        changes = bars.index[1:][np.diff(unit[:, 3]) != 0]
+        raise DataError(
+            f"{ticker}: prices change by a factor of 100 on {bounded([str(day.date()) for day in changes])}, "
+            f"and {minority:.0%} of the traded prices are in the rarer unit: which one is right cannot be seen",
+            "multiply the rows in the wrong unit by 100 (or 0.01) in the source file",
+        )
+    return right

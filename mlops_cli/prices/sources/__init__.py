@@ -1,0 +1,1 @@
+"""The port `PriceSource` and its adapters."""

@@ -1,0 +1,73 @@
+"""Prices from a folder of `<TICKER>.csv` or `<TICKER>.parquet` files."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+from mlops_cli.errors import ConfigError, DataError, bounded
+from mlops_cli.market.sessions import exchange_timezone
+from mlops_cli.prices.sources.csv_layouts import read_bars
+from mlops_cli.prices.sources.source import FetchRequest, RawBars, SourceFailure
+
+_SUFFIXES = {".csv", ".parquet"}
+
+
+class CsvSource:
+    """A folder of price files; always the whole history, never the network.
+
+    Args:
+        folder: holds one file per ticker; upper and lower case do not matter.
+    """
+
+    name = "csv"
+    local = True
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def fetch(self, request: FetchRequest, progress: Callable[[str], None]) -> Iterator[RawBars | SourceFailure]:
+        """Read one file per ticker, in order; the period is not cut here.
+
+        Raises:
+            ConfigError: the folder does not exist.
+        """
+        files = self._files()
+        for number, ticker in enumerate(request.tickers, start=1):
+            progress(f"{self._folder}: {ticker} ({number} of {len(request.tickers)})")
+            try:
+                path = self._file_of(ticker, files)
+                exchange = request.exchanges.get(ticker, "XNYS")
+                frame = read_bars(path, ticker, partial(exchange_timezone, exchange))
+            except DataError as error:
+                yield SourceFailure(ticker, str(error), error.exit_code)
+            else:
+                yield RawBars(ticker, frame, origin=str(path))
+
+    def _files(self) -> dict[str, list[Path]]:
+        if not self._folder.is_dir():
+            raise ConfigError(
+                f"source.folder: {self._folder} is no folder",
+                "put <TICKER>.csv files there, or set source.folder in params.yaml",
+            )
+        files: dict[str, list[Path]] = {}
+        for path in sorted(self._folder.iterdir()):
+            if path.suffix.lower() in _SUFFIXES:
+                files.setdefault(path.stem.upper(), []).append(path)
+        return files
+
+    def _file_of(self, ticker: str, files: dict[str, list[Path]]) -> Path:
+        paths = files.get(ticker.upper(), [])
+        if len(paths) > 1:
+            names = " and ".join(path.name for path in paths)
+            raise DataError(f"{ticker}: {self._folder} holds {names}", "remove all but one of them")
+        if not paths:
+            near = difflib.get_close_matches(ticker.upper(), files, n=3) or list(files)
+            held = f"it holds {len(files)} tickers: {bounded(near)}" if files else "it holds no price files"
+            raise DataError(
+                f"{ticker}: no {ticker}.csv or {ticker}.parquet in {self._folder} ({held})",
+                "check the spelling, or put the file there",
+            )
+        return paths[0]

@@ -1,1 +1,0 @@
-"""Model folders: manifest, saving, listing, opening, forecasting."""

@@ -1,0 +1,1 @@
+"""Which models are served, from their folders, and what is known of each."""

@@ -1,0 +1,249 @@
+"""Endpoints for people: latest forecasts, forecasts from bars, and whole tables as a streamed answer."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Sequence
+from datetime import date
+from typing import TYPE_CHECKING, Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Header, Path, Request, Response
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mlops_cli.errors import MlopsError
+from mlops_cli.serving.contract.messages import Answer, BadInputError, Forecast, OverloadedError, Query
+from mlops_cli.serving.http.front import about_headers, caller
+from mlops_cli.serving.http.service import ERRORS, Service, checked, json_answer
+
+if TYPE_CHECKING:
+    from mlops_cli.serving.http.posted_bars import Batch, FeatureFacts
+
+Price = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NDJSON = "application/x-ndjson"
+RETRIES = 10
+CALLER_HELP = "Keeps this caller on one side of a traffic split"
+
+
+class Bar(BaseModel):
+    """One session."""
+
+    session: date = Field(ge=date(1960, 1, 1), le=date(2200, 1, 1))
+    open: Price
+    high: Price
+    low: Price
+    close: Price
+    volume: float = Field(ge=0, allow_inf_nan=False)
+
+
+class BarsBody(BaseModel):
+    """Daily bars of one ticker, oldest first; forecast is the session after the last."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    ticker: str | None = Field(None, description="all models of this ticker")
+    models: list[str] | None = Field(None, description="or these models", max_length=1000)
+    bars: list[Bar] = Field(min_length=1)
+
+
+class Forecasts(BaseModel):
+    """Forecasts, and by model why the others have none."""
+
+    forecasts: list[Forecast]
+    missing: dict[str, str]
+
+
+def forecast_router(service: Service) -> APIRouter:
+    """Routes."""
+    router = APIRouter(tags=["Forecasts"], responses=ERRORS)
+    plane = service.plane
+
+    @router.get("/forecasts", summary="Latest forecast of every model", response_model=Forecasts)
+    async def every() -> Response:
+        return _forecasts(service, *await plane.latest())
+
+    @router.get("/forecasts/{ticker}", summary="Latest forecast of every model of a ticker", response_model=Forecasts)
+    async def of_ticker(ticker: Annotated[str, Path(max_length=40)]) -> Response:
+        return _forecasts(service, *await plane.latest(plane.models_of(ticker)))
+
+    body = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/BarsBody"}}}, "required": True}
+
+    @router.post(
+        "/forecasts",
+        summary="Forecasts from bars of your own",
+        response_model=Forecasts,
+        openapi_extra={"requestBody": body},
+    )
+    async def of_bars(
+        request: Request, x_mlops_caller: Annotated[str | None, Header(description=CALLER_HELP)] = None
+    ) -> Response:
+        asked = await service.aside(_read_bars, await request.body())
+        names = [checked(name) for name in asked.models or ()] or plane.models_of(asked.ticker or "")
+        return _forecasts(service, *await _from_bars(service, asked.bars, names, _caller(request)))
+
+    upload = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in UPLOADS}
+
+    @router.post(
+        "/transform/{name:path}",
+        summary="A forecast for every row of a CSV or parquet file",
+        description="Rows of daily bars, or of feature values. The answer is CSV, or NDJSON where Accept asks for it.",
+        openapi_extra={"requestBody": {"content": upload, "required": True}},
+        response_class=StreamingResponse,
+    )
+    async def transform(
+        name: str,
+        request: Request,
+        accept: Annotated[str, Header()] = "text/csv",
+        x_mlops_caller: Annotated[str | None, Header(description=CALLER_HELP)] = None,
+    ) -> Response:
+        return await _transform(service, checked(name), request, NDJSON if "json" in accept else "text/csv")
+
+    return router
+
+
+UPLOADS = ("text/csv", "application/vnd.apache.parquet")
+
+
+def _caller(request: Request) -> str | None:
+    return caller(request.scope, dict(request.scope["headers"]))
+
+
+def _forecasts(service: Service, forecasts: Sequence[Forecast], missing: dict[str, str]) -> Response:
+    rung = service.count(forecast.rung for forecast in forecasts)
+    return json_answer({"forecasts": forecasts, "missing": missing}, {"X-Mlops-Rung": rung})
+
+
+def _read_bars(body: bytes) -> BarsBody:
+    try:
+        asked = BarsBody.model_validate_json(body)
+    except ValidationError as error:
+        faults = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_url=False)[:5]]
+        raise BadInputError(
+            "; ".join(faults),
+            'expected {"ticker": "AAPL", "bars": [{"session": "2013-01-02", '
+            '"open": 1, "high": 1, "low": 1, "close": 1, "volume": 0}, ...]}',
+        ) from None
+    if not (asked.models or asked.ticker):
+        raise BadInputError("neither ticker nor models", "say whose models: ticker, or models: [NAME, ...]")
+    return asked
+
+
+def _facts(service: Service, name: str) -> FeatureFacts:
+    from mlops_cli.serving.http.posted_bars import FeatureFacts
+
+    spec, facts = service.plane.features_of(name), service.plane.facts(name)
+    return FeatureFacts(spec.features, spec.target, spec.exchange, facts.ticker, facts.inputs)
+
+
+async def _from_bars(
+    service: Service, bars: list[Bar], names: list[str], who: str | None
+) -> tuple[list[Forecast], dict[str, str]]:
+    """Forecast by each model; models of one feature set share their features. All failed: the first one's error."""
+    batches: dict[Any, Batch] = {}
+    forecasts: list[Forecast] = []
+    failures: dict[str, MlopsError] = {}
+    for name in names:
+        try:
+            facts = _facts(service, name)
+            batch = batches.get(facts)
+            if batch is None:
+                batch = batches[facts] = await service.aside(_last_row, bars, facts)
+            answer = await service.plane.infer(Query(name, batch.rows, caller=who))
+        except MlopsError as error:
+            failures[name] = error
+            continue
+        forecasts.append(_forecast(service, name, batch, answer))
+    if failures and not forecasts:
+        raise next(iter(failures.values()))
+    return forecasts, {name: error.message for name, error in failures.items()}
+
+
+def _last_row(bars: list[Bar], facts: FeatureFacts) -> Batch:
+    from mlops_cli.serving.http.posted_bars import Batch, batch_of_bars, frame_of
+
+    whole = batch_of_bars(frame_of(bars), facts)
+    return Batch(whole.rows[-1:], whole.sessions[-1:], whole.target_sessions[-1:], whole.closes[-1:])
+
+
+def _forecast(service: Service, name: str, batch: Batch, answer: Answer) -> Forecast:
+    facts = service.plane.facts(name)
+    close, log_return = float(batch.closes[0]), float(answer.log_return[0])
+    return Forecast(
+        model=name,
+        ticker=facts.ticker,
+        team=facts.team,
+        session=date.fromisoformat(batch.sessions[0]),
+        target_session=date.fromisoformat(batch.target_sessions[0]),
+        last_close=close,
+        predicted_close=close * math.exp(log_return),
+        log_return=log_return,
+        answered_by=answer.answered_by,
+        version=answer.version,
+        rung=answer.rung,
+        age=answer.age,
+        verdict=answer.verdict,
+    )
+
+
+async def _transform(service: Service, name: str, request: Request, kind: str) -> Response:
+    from mlops_cli.serving.http.posted_bars import batch_of_upload
+
+    facts = _facts(service, name)
+    batch = await service.aside(batch_of_upload, await request.body(), facts, service.max_body)
+    who = _caller(request)
+    first = await _ask(service, Query(name, batch.rows[: service.chunk_rows], caller=who))
+    # one version for the whole table, even if a new one is put in place meanwhile
+    version = first.version if first.version in service.plane.facts(name).versions else None
+
+    async def lines() -> AsyncIterator[bytes]:
+        answer = first
+        for start in range(0, len(batch.rows), service.chunk_rows):
+            if start:
+                rows = batch.rows[start : start + service.chunk_rows]
+                answer = await _ask(service, Query(name, rows, version, who))
+            yield _written(batch, answer, start, kind)
+
+    headers = about_headers(first.answered_by, first.version, first.rung, first.verdict)
+    about = {**{key.decode(): value.decode() for key, value in headers}, "x-mlops-age": f"{first.age:.3f}"}
+    return StreamingResponse(lines(), media_type=kind, headers=about)
+
+
+async def _ask(service: Service, query: Query) -> Answer:
+    """Ask for a chunk; a table can wait where a single request would be refused."""
+    for _ in range(RETRIES):
+        try:
+            answer = await service.plane.infer(query)
+            break
+        except OverloadedError as error:
+            await asyncio.sleep(error.retry_after)
+    else:
+        answer = await service.plane.infer(query)
+    service.count([answer.rung])
+    return answer
+
+
+def _written(batch: Batch, answer: Answer, start: int, kind: str) -> bytes:
+    """One chunk of the answer; the first one with CSV's header line."""
+    part = slice(start, start + len(answer.log_return))
+    columns: dict[str, list[Any]] = {}
+    if batch.sessions:
+        columns["session"] = batch.sessions[part]
+    if batch.target_sessions:
+        closes = batch.closes[part]
+        columns["target_session"] = batch.target_sessions[part]
+        columns["last_close"] = closes.tolist()
+        columns["predicted_close"] = [
+            close * math.exp(value) for close, value in zip(closes, answer.log_return, strict=True)
+        ]
+    # as text first: a float32's own digits, not those of the float64 around it
+    columns["log_return"] = [float(str(value)) for value in answer.log_return]
+    columns["raw_log_return"] = [float(str(value)) for value in answer.raw_log_return]
+    columns["version"] = [answer.version] * len(answer.log_return)
+    columns["rung"] = [answer.rung] * len(answer.log_return)
+    rows = zip(*columns.values(), strict=True)
+    if kind == NDJSON:
+        return b"".join(orjson.dumps(dict(zip(columns, row, strict=True))) + b"\n" for row in rows)
+    lines = [",".join(map(str, row)) for row in rows]
+    return "\n".join([*([",".join(columns)] if start == 0 else []), *lines, ""]).encode()

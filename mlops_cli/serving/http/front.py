@@ -1,0 +1,171 @@
+"""The outermost ASGI callable: who may ask, how much, and the one hot route; everything else goes on to FastAPI.
+
+`POST /v2/models/NAME[/versions/V]/infer` is answered right here: routing and validating it with FastAPI would take
+more time than the model does.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Awaitable, Callable, MutableMapping
+from functools import lru_cache
+from time import perf_counter
+from typing import Any
+
+from mlops_cli.errors import MlopsError
+from mlops_cli.serving.contract.messages import DataPlane, Query
+from mlops_cli.serving.http.counters import Counters
+from mlops_cli.serving.http.error_responses import JSON_TYPE, Headers, RefusedError, refusal
+from mlops_cli.serving.http.oip import decode, encode
+from mlops_cli.serving.http.request_bodies import Bodies, Message, Receive, RequestHeaders
+
+Scope = MutableMapping[str, Any]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+Reply = tuple[int, Headers, bytes]
+
+MODELS = "/v2/models/"
+INFER = "/infer"
+VERSIONS = "/versions/"
+OPEN_PATHS = frozenset({"/v2/health/live", "/v2/health/ready", "/docs", "/openapi.json"})
+BINARY_TYPE = (b"content-type", b"application/octet-stream")
+JUST_NOW = (b"x-mlops-age", b"0.000")
+_DIGITS_OF_SMALL = 4  # of a body's length that nobody need look at
+
+
+class Front:
+    """See above.
+
+    Args:
+        plane: answers.
+        app: takes every other request; its body arrives whole, in one message.
+        counters: are added to.
+        token: that callers must bear; None: anybody may ask.
+        max_body: bytes, also of a compressed body once unpacked.
+    """
+
+    def __init__(self, plane: DataPlane, app: App, counters: Counters, token: str | None, max_body: int) -> None:
+        self._plane = plane
+        self._app = app
+        self._counters = counters
+        self._token = token.encode() if token else None
+        self._bodies = Bodies(max_body)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = perf_counter()
+        path: str = scope["path"]
+        hot = path.endswith(INFER) and path.startswith(MODELS) and scope["method"] == "POST"
+        headers: RequestHeaders = dict(scope["headers"])
+        reserved = 0
+        try:
+            if self._token is not None:
+                _admit(path, headers, self._token)
+            elif b"origin" in headers and scope["method"] == "POST":
+                _same_origin(headers)
+            if not 0 < len(headers.get(b"content-length", b"")) <= _DIGITS_OF_SMALL or b"content-encoding" in headers:
+                reserved = self._bodies.reserve(headers)
+            body = await self._bodies.read(headers, receive)
+            if body is None:
+                return  # the caller has hung up
+            if not hot:
+                await self._app(scope, _replaying(body, receive), self._counting(send))
+                return
+            status, about, content = await self._infer(scope, headers, body)
+        except MlopsError as error:
+            status, about, content = refusal(error)
+        finally:
+            self._bodies.release(reserved)
+        self._counters.statuses[str(status)] += 1
+        await send({"type": "http.response.start", "status": status, "headers": about})
+        await send({"type": "http.response.body", "body": content})
+        if hot:
+            self._counters.took(perf_counter() - started)
+
+    async def _infer(self, scope: Scope, headers: RequestHeaders, body: bytes) -> Reply:
+        model, version = _asked(scope["path"])
+        header_length = headers.get(b"inference-header-content-length")
+        asked = decode(body, header_length, lambda: self._plane.facts(model, version).inputs)
+        answer = await self._plane.infer(Query(model, asked.rows, version, caller(scope, headers)))
+        self._counters.answers[answer.rung] += 1
+        content, json_length = encode(model, answer, asked)
+        age = JUST_NOW if answer.age == 0 else (b"x-mlops-age", b"%.3f" % answer.age)
+        about = [
+            *about_headers(answer.answered_by, answer.version, answer.rung, answer.verdict),
+            age,
+            (b"content-length", b"%d" % len(content)),
+            JSON_TYPE if json_length is None else BINARY_TYPE,
+        ]
+        if json_length is not None:
+            about.append((b"inference-header-content-length", b"%d" % json_length))
+        return 200, about, content
+
+    def _counting(self, send: Send) -> Send:
+        async def count(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self._counters.statuses[str(message["status"])] += 1
+            await send(message)
+
+        return count
+
+
+@lru_cache(maxsize=10_000)
+def about_headers(answered_by: str, version: str, rung: str, verdict: str | None) -> tuple[tuple[bytes, bytes], ...]:
+    """The headers that say who answered, and on which rung."""
+    return (
+        (b"x-mlops-model", answered_by.encode()),
+        (b"x-mlops-version", version.encode()),
+        (b"x-mlops-rung", rung.encode()),
+        (b"x-mlops-verdict", (verdict or "not judged").encode()),
+    )
+
+
+def caller(scope: Scope, headers: RequestHeaders) -> str | None:
+    """What keeps one caller on one side of a traffic split: its own key, else its address."""
+    key = headers.get(b"x-mlops-caller")
+    if key is not None:
+        return key.decode("latin-1")
+    client = scope.get("client")
+    return client[0] if client else None
+
+
+def _admit(path: str, headers: RequestHeaders, expected: bytes) -> None:
+    if path in OPEN_PATHS:
+        return
+    scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
+    if scheme.lower() != b"bearer" or not hmac.compare_digest(token.strip(), expected):
+        raise RefusedError(401, "no valid token", "send the header: Authorization: Bearer $MLOPS_API_TOKEN")
+
+
+def _same_origin(headers: RequestHeaders) -> None:
+    """Without a token: no page of another site may use a browser on this machine to load, unload or ask."""
+    origin = headers[b"origin"]
+    if origin.partition(b"://")[2] != headers.get(b"host", b""):
+        text = f"a page of {origin.decode('latin-1')[:80]} asks, which is not this server's"
+        raise RefusedError(403, text, "set MLOPS_API_TOKEN and send it, or ask from a program")
+
+
+def _asked(path: str) -> tuple[str, str | None]:
+    """Model and version of an infer path; what is neither is unknown to the data plane."""
+    name = path[len(MODELS) : -len(INFER)]
+    if VERSIONS in name:
+        model, _, version = name.partition(VERSIONS)
+        return model, version
+    return name, None
+
+
+def _replaying(body: bytes, receive: Receive) -> Receive:
+    """A `receive` that gives the body that was read already, then what comes after it."""
+    first = True
+
+    async def replay() -> Message:
+        nonlocal first
+        if first:
+            first = False
+            return {"type": "http.request", "body": body, "more_body": False}
+        return await receive()
+
+    return replay

@@ -1,0 +1,179 @@
+"""Bars and tables that callers send, into rows for the models: by the same code that training computes features with.
+
+Imports pandas and the exchange calendars, which a server that is only asked for forecasts never needs: import it late.
+"""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+
+from mlops_cli.config.schemas.project import FeatureSpec, Target
+from mlops_cli.errors import DataError, bounded
+from mlops_cli.features.build import build_features
+from mlops_cli.market.sessions import exchange_timezone, sessions
+from mlops_cli.prices.sources.csv_layouts import read_bars
+from mlops_cli.serving.contract.messages import BadInputError, Rows
+
+COLUMNS = ("open", "high", "low", "close", "volume")
+MOST_CELLS = 2_000_000  # of a CSV file of bars, which is read as text: 100 bytes each
+DAYS_AHEAD = 30  # far enough past the last bar to hold the exchange's next session
+LARGEST_GROWTH = 10  # a parquet file may hold so many times its size; what would hold more is refused unread
+
+
+@dataclass(frozen=True)
+class FeatureFacts:
+    """What features of a model are computed with."""
+
+    features: FeatureSpec
+    target: Target
+    exchange: str
+    ticker: str
+    inputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows to ask a model for, and what else is known of each.
+
+    Attributes:
+        rows: float32 (n, columns), finite, in the order of the model's inputs.
+        sessions: of each row, ISO; empty where the upload has none.
+        target_sessions: that each row forecasts; of bars only.
+        closes: of each row's session; of bars only.
+    """
+
+    rows: Rows
+    sessions: list[str]
+    target_sessions: list[str]
+    closes: npt.NDArray[np.float64]
+
+
+def frame_of(bars: Iterable[Any]) -> pd.DataFrame:
+    """A table of bars from objects with `session` and the `COLUMNS`."""
+    listed = list(bars)
+    index = pd.DatetimeIndex([bar.session for bar in listed], name="session")
+    columns = {name: np.array([getattr(bar, name) for bar in listed], np.float64) for name in COLUMNS}
+    return pd.DataFrame(columns, index=index)
+
+
+def batch_of_bars(bars: pd.DataFrame, facts: FeatureFacts) -> Batch:
+    """Features of every session of the bars that has all of them.
+
+    Raises:
+        DataError: bars that are no price table (unsorted, repeated, not positive, no session of the exchange), or too
+            few of them.
+    """
+    _check_bars(bars, facts)
+    days = sessions(facts.exchange, bars.index[0], bars.index[-1] + pd.Timedelta(days=DAYS_AHEAD))
+    strange = bars.index[~bars.index.isin(days)]
+    if len(strange):
+        raise DataError(
+            f"{facts.ticker}: no sessions of {facts.exchange}: {bounded([f'{day:%F}' for day in strange[:99]])}"
+        )
+    with np.errstate(all="ignore"):  # extreme bars: what becomes of them is checked
+        try:
+            table = build_features(bars, facts.features, facts.target, days, facts.ticker)
+        except DataError as error:  # its hint is for who runs the pipeline, not for who asks over HTTP
+            raise DataError(error.message, "send a longer, or corrected, history of bars") from None
+        rows = _narrow(table[list(facts.inputs)].to_numpy(np.float64), facts.inputs)
+    named = [f"{day:%F}" for day in table.index]
+    targets = [f"{day:%F}" for day in table["target_session"]]
+    return Batch(rows, named, targets, table["last_close"].to_numpy(np.float64))
+
+
+def batch_of_upload(body: bytes, facts: FeatureFacts, max_body: int) -> Batch:
+    """Rows from a CSV or parquet file: of feature values where it has the model's columns, else of daily bars.
+
+    Raises:
+        DataError, BadInputError: neither of the two, or wrong values.
+    """
+    if not body:
+        raise BadInputError("the body is empty", "send a CSV or parquet file: curl --data-binary @FILE")
+    parquet = body[:4] == b"PAR1"
+    table = _parquet(body, max_body) if parquet else _csv(body)
+    if table is not None and set(facts.inputs) <= set(table.column_names):
+        return _batch_of_features(table, facts)
+    cells = 0 if parquet else sum(body.count(mark) for mark in (b",", b";", b"\t", b"\n"))
+    if cells > MOST_CELLS:
+        raise BadInputError(f"the upload has {cells} cells, and bars may have {MOST_CELLS}", "send it in parts")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / ("upload.parquet" if parquet else "upload.csv")
+        path.write_bytes(body)
+        try:
+            bars = read_bars(path, facts.ticker, lambda: exchange_timezone(facts.exchange))
+        except DataError as error:
+            known = f"send bars (date, {', '.join(COLUMNS)}) or rows with {bounded(list(facts.inputs), 50)}"
+            raise DataError(error.message.replace(str(path), "the upload"), known) from None
+    return batch_of_bars(bars.rename_axis("session").sort_index()[list(COLUMNS)], facts)
+
+
+def _check_bars(bars: pd.DataFrame, facts: FeatureFacts) -> None:
+    days = bars.index
+    if not len(days):
+        raise DataError(f"{facts.ticker}: no bars", f"send rows of date, {', '.join(COLUMNS)}")
+    if not (days.is_monotonic_increasing and days.is_unique):
+        raise DataError(f"{facts.ticker}: sessions must rise, each once", "sort the bars; drop repeats")
+    values = bars[list(COLUMNS)].to_numpy()
+    bad = ~np.isfinite(values) | np.column_stack([values[:, :4] <= 0, values[:, 4:] < 0])
+    if bad.any():
+        cells = [f"{days[row]:%F} {COLUMNS[column]}" for row, column in np.argwhere(bad)[:99]]
+        raise DataError(f"{facts.ticker}: missing, not positive or not finite: {bounded(cells)}", "send whole bars")
+
+
+def _csv(body: bytes) -> pa.Table | None:
+    try:
+        return pyarrow.csv.read_csv(io.BytesIO(body))
+    except pa.ArrowInvalid:
+        return None  # another layout of bars: its reader says what is wrong with it
+
+
+def _parquet(body: bytes, max_body: int) -> pa.Table:
+    try:
+        file = pyarrow.parquet.ParquetFile(pa.BufferReader(body))
+        about = file.metadata
+        unpacked = sum(about.row_group(number).total_byte_size for number in range(about.num_row_groups))
+        if max(8 * about.num_rows * about.num_columns, unpacked) > LARGEST_GROWTH * max_body:
+            raise BadInputError(
+                f"the parquet file holds {about.num_rows} rows, {unpacked} bytes once unpacked", "send it in parts"
+            )
+        return file.read()
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise BadInputError(f"the upload is no readable parquet file: {str(error)[:200]}") from None
+
+
+def _batch_of_features(table: pa.Table, facts: FeatureFacts) -> Batch:
+    columns = [_numbers(table.column(name), name) for name in facts.inputs]
+    if not table.num_rows:
+        raise BadInputError("the upload holds no rows")
+    known = [str(day)[:10] for day in table.column("session").to_pylist()] if "session" in table.column_names else []
+    return Batch(_narrow(np.column_stack(columns), facts.inputs), known, [], np.empty(0))
+
+
+def _numbers(column: pa.ChunkedArray, name: str) -> npt.NDArray[np.float64]:
+    kind = column.type
+    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+        raise BadInputError(f"column {name}: {kind}, expected numbers")
+    values: npt.NDArray[np.float64] = column.cast(pa.float64(), safe=False).to_numpy()
+    return values
+
+
+def _narrow(values: npt.NDArray[np.float64], names: tuple[str, ...]) -> Rows:
+    with np.errstate(over="ignore"):
+        rows = values.astype(np.float32)
+    bad = np.argwhere(~np.isfinite(rows))
+    if len(bad):
+        cells = [f"row {row + 1} {names[column]}" for row, column in bad[:99]]
+        raise BadInputError(f"not finite numbers: {bounded(cells)}", "every row needs every feature")
+    return rows

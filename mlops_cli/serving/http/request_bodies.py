@@ -1,0 +1,116 @@
+"""Request bodies: whole, unpacked, and never more of them in memory than there is room for."""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from mlops_cli.serving.contract.messages import OverloadedError
+from mlops_cli.serving.http.error_responses import RefusedError
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+RequestHeaders = dict[bytes, bytes]
+
+SMALL = 65_536  # as much as the HTTP layer itself may hold of a request
+_AT_ONCE = 8  # of the largest size
+_SECONDS = 60
+_MOST_GROWTH = 1032  # of deflate: a body of zeros
+
+
+class Bodies:
+    """The bodies under way.
+
+    Args:
+        largest: bytes of one, also once it is unpacked.
+    """
+
+    def __init__(self, largest: int) -> None:
+        self._largest = largest
+        self._held = 0
+
+    def reserve(self, headers: RequestHeaders) -> int:
+        """Set room aside, as much as may be needed where the size is not said; give it back with `release`.
+
+        Returns:
+            Bytes set aside; small bodies need none.
+
+        Raises:
+            RefusedError: larger than allowed.
+            OverloadedError: the bodies under way fill the room.
+        """
+        length = headers.get(b"content-length", b"")
+        size = int(length[:20]) if length.isdigit() else self._largest * (b"transfer-encoding" in headers)
+        if size > self._largest:
+            raise self._too_large()
+        if b"content-encoding" in headers:
+            size = min(_MOST_GROWTH * size, self._largest)
+        if size <= SMALL:
+            return 0
+        if self._held + size > _AT_ONCE * self._largest:
+            raise OverloadedError("too many large bodies are under way", 1)
+        self._held += size
+        return size
+
+    def release(self, size: int) -> None:
+        """Give room back."""
+        self._held -= size
+
+    async def read(self, headers: RequestHeaders, receive: Receive) -> bytes | None:
+        """The whole body, unpacked; None where the caller hung up before its end.
+
+        Raises:
+            RefusedError: too large, too slow, or packed in a way that is not known.
+        """
+        message = await receive()
+        body: bytes = message.get("body", b"")
+        if message.get("more_body"):
+            try:
+                async with asyncio.timeout(_SECONDS):
+                    message, body = await self._rest(body, receive)
+            except TimeoutError:
+                raise RefusedError(408, f"the body did not arrive within {_SECONDS} s") from None
+        if message["type"] == "http.disconnect":
+            return None
+        encoding = headers.get(b"content-encoding")
+        return self._unpacked(encoding, body) if encoding else body
+
+    async def _rest(self, begun: bytes, receive: Receive) -> tuple[Message, bytes]:
+        """The last message, and the body's parts joined."""
+        parts = [begun]
+        size = len(begun)
+        while True:
+            message = await receive()
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+            if size > self._largest:
+                raise self._too_large()
+            if not message.get("more_body"):
+                return message, b"".join(parts)
+
+    def _unpacked(self, encoding: bytes, body: bytes) -> bytes:
+        name = encoding.strip().lower()
+        if name == b"identity":
+            return body
+        if name not in (b"gzip", b"deflate"):
+            raise RefusedError(
+                415, f"Content-Encoding {encoding.decode('latin-1')[:40]!r} is not known", "gzip, deflate"
+            )
+        stream = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # either of the two, by its first bytes
+        try:
+            plain = stream.decompress(body, self._largest + 1)
+        except zlib.error as error:
+            raise RefusedError(400, f"the body is not {name.decode()}: {error}") from None
+        if len(plain) > self._largest:
+            raise self._too_large()
+        if not stream.eof:
+            raise RefusedError(400, f"the body's {name.decode()} data ends too early")
+        return plain
+
+    def _too_large(self) -> RefusedError:
+        limit = f"{self._largest / 1e6:g} MB"
+        return RefusedError(
+            413, f"the body is larger than {limit}", "send less, or raise serving.max_body_mb in params.yaml"
+        )

@@ -1,0 +1,105 @@
+"""What the endpoints share: the data plane, the counters, and a few threads for what would hold the event loop up."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import orjson
+from fastapi import Response
+from pydantic import BaseModel
+
+from mlops_cli.serving.contract.messages import RUNGS, DataPlane, OverloadedError, Rung, UnknownModelError
+from mlops_cli.serving.http.counters import Counters
+from mlops_cli.serving.http.worker_files import Notes
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}(/[a-z0-9][a-z0-9._-]{0,63})?")
+_THREADS = 2
+_WAITING = 16
+
+
+class ErrorBody(BaseModel):
+    """Every answer that is no 2xx."""
+
+    error: str
+    hint: str | None = None
+
+
+ERRORS: dict[int | str, dict[str, Any]] = {
+    400: {"model": ErrorBody, "description": "Wrong input; says what was expected"},
+    401: {"model": ErrorBody, "description": "No valid token"},
+    403: {"model": ErrorBody, "description": "A page of another site asks, and no token is set"},
+    404: {"model": ErrorBody, "description": "No such model or version"},
+    413: {"model": ErrorBody, "description": "Body too large"},
+    415: {"model": ErrorBody, "description": "Content-Encoding not known"},
+    422: {"model": ErrorBody, "description": "Wrong parameter"},
+    503: {"model": ErrorBody, "description": "Overloaded (with Retry-After), unloaded, or quarantined"},
+}
+
+
+class Service:
+    """See above.
+
+    Args:
+        plane: answers.
+        counters: of this worker.
+        notes: shared with the other workers.
+        chunk_rows: rows of a batch that are asked for at once.
+        max_body: bytes of a request.
+    """
+
+    def __init__(self, plane: DataPlane, counters: Counters, notes: Notes, chunk_rows: int, max_body: int) -> None:
+        self.plane = plane
+        self.counters = counters
+        self.notes = notes
+        self.chunk_rows = chunk_rows
+        self.max_body = max_body
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="features")
+        self._waiting = 0
+
+    async def aside[T](self, work: Callable[..., T], *arguments: Any) -> T:
+        """Do work that takes milliseconds or more in a thread.
+
+        Raises:
+            OverloadedError: enough of it waits already.
+        """
+        if self._waiting >= _WAITING:
+            raise OverloadedError(f"{self._waiting} requests with bars or tables are under way", 1)
+        self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
+        finally:
+            self._waiting -= 1
+
+    def count(self, rungs: Iterable[Rung]) -> Rung:
+        """Count forecasts by rung; the lowest of these rungs."""
+        lowest = 0
+        for rung in rungs:
+            self.counters.answers[rung] += 1
+            lowest = max(lowest, RUNGS.index(rung))
+        return RUNGS[lowest]
+
+    def close(self) -> None:
+        """End the threads."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def checked(name: str) -> str:
+    """A model's name as it may stand in a path: NAME or BRANCH/NAME.
+
+    Raises:
+        UnknownModelError: anything else, such as a path out of the models' folder.
+    """
+    if not _NAME.fullmatch(name):
+        raise UnknownModelError(f"no model {name[:80]!r}", "GET /v2/repository/index lists them")
+    return name
+
+
+def json_answer(data: Any, headers: dict[str, str] | None = None) -> Response:
+    """A 200 answer."""
+    return Response(
+        orjson.dumps(data, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json", headers=headers
+    )

@@ -1,0 +1,86 @@
+"""What the workers of one server tell each other: small files in a folder that lives as long as the server.
+
+Any worker may be asked for /metrics, or to unload a model; both are about all of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote
+
+from mlops_cli.errors import MlopsError
+from mlops_cli.serving.contract.messages import DataPlane
+from mlops_cli.serving.http.counters import Counters
+
+STEP_SECONDS = 0.5
+
+
+class Notes:
+    """One worker's view of the folder.
+
+    Args:
+        folder: made by whoever starts the workers.
+        worker: number of this one, from 0; a worker that takes a dead one's place takes its number.
+    """
+
+    def __init__(self, folder: Path, worker: int = 0) -> None:
+        self._folder = folder
+        self._own = folder / f"counters-{worker}.json"
+        self._unloaded = folder / "unloaded"
+        self._unloaded.mkdir(exist_ok=True)
+
+    def resume(self) -> Counters:
+        """Counters to start with: those of the worker that had this number before, so that they never fall."""
+        counters = Counters()
+        with contextlib.suppress(FileNotFoundError):
+            counters.add(json.loads(self._own.read_text())["counters"])
+        return counters
+
+    def publish(self, counters: Counters, plane: DataPlane) -> None:
+        """Show this worker's counters and measures to the others."""
+        text = json.dumps({"counters": counters.to_dict(), "measures": plane.measures()})
+        fresh = self._own.with_suffix(".new")
+        fresh.write_text(text)
+        os.replace(fresh, self._own)
+
+    def everyone(self) -> tuple[Counters, list[dict[str, float]]]:
+        """Counters of all workers together, and the measures of each; as of half a second ago, other than its own."""
+        total = Counters()
+        measures = []
+        for path in sorted(self._folder.glob("counters-*.json")):
+            values: dict[str, Any] = json.loads(path.read_text())
+            total.add(values["counters"])
+            measures.append(values["measures"])
+        return total, measures
+
+    def mark_unloaded(self, model: str, unloaded: bool) -> None:
+        """Let every worker unload this model, or load it again."""
+        path = self._unloaded / quote(model, safe="")
+        if unloaded:
+            path.touch()
+        else:
+            path.unlink(missing_ok=True)
+
+    def unloaded(self) -> set[str]:
+        """Models that nobody answers for until they are loaded again."""
+        return {unquote(path.name) for path in self._unloaded.iterdir()}
+
+
+async def keep_in_step(plane: DataPlane, counters: Counters, notes: Notes) -> None:
+    """Publish, and follow what other workers were asked to unload and load; until cancelled."""
+    done: set[str] = set()
+    while True:
+        with contextlib.suppress(OSError):  # a full disk: the figures get old, answers go on
+            notes.publish(counters, plane)
+        wanted = notes.unloaded()
+        for model in wanted ^ done:
+            # gone in the meantime, or quarantined: whoever asks for it hears why
+            with contextlib.suppress(MlopsError):
+                await (plane.unload(model) if model in wanted else plane.load(model))
+        done = wanted
+        await asyncio.sleep(STEP_SECONDS)

@@ -1,0 +1,156 @@
+"""`mlops serve`: one listening socket, and one or several processes that answer on it.
+
+One worker is the process itself. Several are children that share the socket (the kernel hands each connection to one
+of them) and, by mmap, the weights; the parent holds no model. It starts a dead worker again, and on SIGTERM or Ctrl-C
+lets all of them finish what they have begun.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import FrameType
+
+from mlops_cli.errors import MlopsError, ServiceError, error_with
+from mlops_cli.serving.process.server_options import (
+    BACKLOG,
+    DRAIN_SECONDS,
+    ServeOptions,
+    failure_note,
+    greeting,
+    ready_mark,
+)
+
+FIRST_PAUSE = 0.5
+LONGEST_PAUSE = 30.0
+STEADY_SECONDS = 60.0  # a worker that lived so long failed for another reason than the one before
+POLL_SECONDS = 0.1
+
+
+def run_server(options: ServeOptions, say: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Args:
+        options: see there.
+        say: tells the person at the terminal where the server is, and which worker died.
+
+    Raises:
+        ServiceError: the port is taken, or workers die as soon as they start.
+        MlopsError: what kept the workers from starting, such as no model.
+    """
+    with _listen(options.host, options.port) as listener, tempfile.TemporaryDirectory(prefix="mlops-serve-") as notes:
+        if options.workers == 1:
+            from mlops_cli.serving.process.worker import alone
+
+            alone(options, listener, Path(notes), say)
+        else:
+            _Crew(options, listener, Path(notes), say).run()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
+    except (OSError, OverflowError) as error:
+        listener.close()
+        raise ServiceError(
+            f"cannot listen on {host}:{port}: {error}",
+            "stop what listens there, or take another: mlops serve --port 8081",
+        ) from None
+    return listener
+
+
+@dataclass
+class _Child:
+    """One worker's place."""
+
+    process: subprocess.Popen[bytes] | None = None
+    started: float = 0.0
+    pause: float = FIRST_PAUSE  # before its next start
+    restart_at: float = 0.0
+
+
+class _Crew:
+    """The parent of several workers."""
+
+    def __init__(self, options: ServeOptions, listener: socket.socket, notes: Path, say: Callable[[str], None]) -> None:
+        self._options = options
+        self._listener = listener
+        self._notes = notes
+        self._say = say
+        self._children = [_Child() for _ in range(options.workers)]
+        self._stopping = False
+
+    def run(self) -> None:
+        """Until told to stop."""
+        before = {number: signal.signal(number, self._stop) for number in (signal.SIGTERM, signal.SIGINT)}
+        said = False
+        try:
+            while not self._stopping:
+                for number, child in enumerate(self._children):
+                    self._tend(number, child)
+                if not said and all(ready_mark(self._notes, number).exists() for number in range(len(self._children))):
+                    self._say(greeting(self._options, self._listener))
+                    said = True
+                time.sleep(POLL_SECONDS)
+        finally:
+            self._end()
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _stop(self, _: int, __: FrameType | None) -> None:
+        self._stopping = True
+
+    def _tend(self, number: int, child: _Child) -> None:
+        now = time.monotonic()
+        if child.process is None:
+            if now >= child.restart_at:
+                child.process, child.started = self._spawn(number), now
+            return
+        code = child.process.poll()
+        if code is None:
+            return
+        if not ready_mark(self._notes, number).exists():
+            raise self._failure(number, code)
+        child.process = None
+        pause = FIRST_PAUSE if now - child.started > STEADY_SECONDS else child.pause
+        child.restart_at = now + pause
+        child.pause = min(2 * pause, LONGEST_PAUSE)
+        self._say(f"worker {number} ended ({code}); starts again in {pause:g} s")
+
+    def _spawn(self, number: int) -> subprocess.Popen[bytes]:
+        given = json.dumps({**asdict(self._options), "notes": str(self._notes), "worker": number})
+        descriptor = self._listener.fileno()
+        command = [sys.executable, "-m", "mlops_cli.serving.process.worker", given, str(descriptor)]
+        # a session of its own: Ctrl-C in the terminal reaches the parent alone, which then ends them in order
+        return subprocess.Popen(command, pass_fds=[descriptor], stdin=subprocess.DEVNULL, start_new_session=True)
+
+    def _failure(self, number: int, code: int) -> MlopsError:
+        path = failure_note(self._notes, number)
+        if path.exists():
+            why = json.loads(path.read_text())
+            return error_with(why["exit_code"], why["message"], why["hint"])
+        return ServiceError(f"worker {number} ended with {code} before it was ready", "try it with: --workers 1")
+
+    def _end(self) -> None:
+        running = [child.process for child in self._children if child.process is not None]
+        for process in running:
+            process.terminate()
+        deadline = time.monotonic() + DRAIN_SECONDS + 5
+        for process in running:
+            try:
+                process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()

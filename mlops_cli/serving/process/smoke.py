@@ -1,0 +1,150 @@
+"""`mlops serve --smoke`: every model asked once through the real app, without a network; the answers as a file.
+
+No clock and no timing go in: equal models and features give equal bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+
+from mlops_cli.config.load import load_params
+from mlops_cli.config.paths import Project
+from mlops_cli.config.schemas.serving import Serving
+from mlops_cli.errors import MlopsError, ModelError
+from mlops_cli.models.graph import INPUT
+from mlops_cli.models.manifest import GRAPH
+from mlops_cli.serving.contract.messages import DataPlane
+from mlops_cli.serving.http.app import build
+from mlops_cli.serving.http.front import App
+from mlops_cli.serving.http.oip import FLOAT, OUTPUTS
+from mlops_cli.serving.http.request_bodies import Message
+from mlops_cli.serving.http.worker_files import Notes
+from mlops_cli.serving.process.worker import make_service
+
+FILE = "serving.json"
+
+
+def smoke(project: Project, models: str | None = None, none_is_fine: bool = False) -> dict[str, Any]:
+    """Load every model, ask it once, and write `serving.json` in the project's folder.
+
+    Args:
+        project: where.
+        models: which folders, see `load_catalog.select`.
+        none_is_fine: no model at all is a file without models, as for a stage of DVC: others have said why.
+
+    Returns:
+        what was written: `models` (name, version, the answer to a row of zeros, and the latest forecast where
+        the model has a feature table) and `failures` (name: why).
+
+    Raises:
+        ModelError: there is no model.
+    """
+    from mlops_cli.serving.data_plane import ServingDataPlane
+
+    settings = _unbending(load_params(project).serving)
+    plane = ServingDataPlane(project, settings, models)
+    with tempfile.TemporaryDirectory(prefix="mlops-serve-") as folder:
+        service = make_service(plane, settings, Notes(Path(folder)))
+        found = asyncio.run(_ask_all(plane, build(service, None), none_is_fine))
+        service.close()
+    (project.root / FILE).write_text(json.dumps(found, indent=2, sort_keys=True) + "\n")
+    return found
+
+
+def _unbending(settings: Serving) -> Serving:
+    """The same without the steps of the degradation: a busy machine must not change what is written."""
+    steps = ("smaller_model", "cached_answer", "delayed_answer")
+    return settings.model_copy(
+        update={step: getattr(settings, step).model_copy(update={"enabled": False}) for step in steps}
+    )
+
+
+async def _ask_all(plane: DataPlane, app: App, none_is_fine: bool) -> dict[str, Any]:
+    await plane.start()
+    try:
+        names = plane.names()
+        if not names and not none_is_fine:
+            raise ModelError("there is no model to serve", "train some first: mlops run")
+        latest = {one["model"]: one for one in (await call(app, "GET", "/forecasts"))[1]["forecasts"]}
+        found: dict[str, Any] = {"models": [], "failures": {}}
+        for name in names:
+            answer = await _ask_one(app, name, _hash(plane, name))
+            if "error" in answer:
+                found["failures"][name] = answer["error"]
+            else:
+                found["models"].append({**answer, "latest": _timeless(latest.get(name))})
+        return found
+    finally:
+        await plane.stop()
+
+
+def _hash(plane: DataPlane, name: str) -> str | None:
+    """sha256 of the model's graph; None for what has none: an ensemble, or a model that is set aside."""
+    try:
+        return str(plane.features_of(name).files[GRAPH])
+    except MlopsError:
+        return None
+
+
+async def _ask_one(app: App, name: str, sha256: str | None) -> dict[str, Any]:
+    path = f"/v2/models/{quote(name)}"
+    status, about = await call(app, "GET", path)
+    if status != 200:
+        return {"error": str(about["error"])}
+    columns = about["parameters"]["columns"]
+    row = {"name": INPUT, "datatype": FLOAT, "shape": [1, len(columns)], "data": [0.0] * len(columns)}
+    status, answer = await call(app, "POST", f"{path}/infer", {"inputs": [row]})
+    if status != 200:
+        return {"error": str(answer["error"])}
+    values = {output["name"]: output["data"][0] for output in answer["outputs"]}
+    return {
+        "name": name,
+        "version": answer["model_version"],
+        "sha256": sha256,
+        "zeros": {output: values[output] for output in OUTPUTS},
+    }
+
+
+def _timeless(forecast: dict[str, Any] | None) -> dict[str, Any] | None:
+    if forecast is None:
+        return None
+    # the verdict is of stage evaluate, after which DVC does not run this one
+    return {key: value for key, value in forecast.items() if key not in ("age", "rung", "verdict")}
+
+
+async def call(app: App, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+    """Ask an ASGI app in this process; the status and the JSON of its answer."""
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": method,
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "root_path": "",
+        "headers": [(b"host", b"smoke"), (b"content-type", b"application/json")],
+        "client": None,
+        "server": None,
+    }
+    answer: dict[str, Any] = {"body": b""}
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"" if body is None else orjson.dumps(body), "more_body": False}
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            answer["status"] = message["status"]
+        else:
+            answer["body"] += message.get("body", b"")
+
+    await app(scope, receive, send)
+    return answer["status"], orjson.loads(answer["body"])

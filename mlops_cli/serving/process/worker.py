@@ -1,0 +1,184 @@
+"""One process that answers: the event loop, the data plane in it, and HTTP in front."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+import uvloop
+
+from mlops_cli.config.load import load_params
+from mlops_cli.config.paths import Project
+from mlops_cli.config.schemas.serving import Serving
+from mlops_cli.config.settings import load_settings
+from mlops_cli.errors import ConfigError, MlopsError, ModelError
+from mlops_cli.serving.contract.messages import DataPlane
+from mlops_cli.serving.http.app import build
+from mlops_cli.serving.http.front import App
+from mlops_cli.serving.http.service import Service
+from mlops_cli.serving.http.worker_files import Notes, keep_in_step
+from mlops_cli.serving.process.server_options import (
+    BACKLOG,
+    DRAIN_SECONDS,
+    ServeOptions,
+    failure_note,
+    greeting,
+    ready_mark,
+)
+
+PARENT_POLL_SECONDS = 1.0
+KEEP_ALIVE_SECONDS = 75
+# libuv takes one connection from a socket in each turn of the event loop. In a flood a turn serves all who are in
+# already, so that the others may wait outside for seconds. Each copy of the descriptor takes one more
+ACCEPTS_AT_ONCE = 32
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a worker stands.
+
+    Attributes:
+        listener: the socket, listening.
+        notes: folder that all workers of the server share.
+        number: of this worker.
+        ready: called once it answers.
+        parent: process whose end is its own; None: it is nobody's child.
+    """
+
+    listener: socket.socket
+    notes: Path
+    number: int
+    ready: Callable[[], None]
+    parent: int | None = None
+
+
+def make_service(plane: DataPlane, settings: Serving, notes: Notes) -> Service:
+    """What the endpoints work with."""
+    return Service(plane, notes.resume(), notes, settings.batching.max_rows, int(settings.max_body_mb * 1e6))
+
+
+def run_worker(options: ServeOptions, place: Place) -> None:
+    """Serve on the socket until SIGTERM or SIGINT; finishes what was begun, within a bound.
+
+    Raises:
+        ConfigError: callers must bear a token, and there is none.
+        ModelError: there is no model to serve.
+    """
+    from mlops_cli.serving.data_plane import ServingDataPlane
+
+    project = Project.at(Path(options.root))
+    settings = load_params(project).serving
+    token = _token(project) if options.authenticated else None
+    plane = ServingDataPlane(project, settings, options.models)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve(plane, settings, token, place))
+
+
+async def serve(plane: DataPlane, settings: Serving, token: str | None, place: Place) -> None:
+    """See `run_worker`."""
+    notes = Notes(place.notes, place.number)
+    service = make_service(plane, settings, notes)
+    await plane.start()
+    try:
+        if not plane.names():
+            raise ModelError("there is no model to serve", "train some first: mlops run; or correct --models")
+        gc.collect()
+        gc.freeze()  # what is loaded stays: left out of every later collection, which would else take 50 ms and more
+        server = _server(build(service, token), place.ready)
+        beside = [asyncio.create_task(keep_in_step(plane, service.counters, notes))]
+        if place.parent is not None:
+            beside.append(asyncio.create_task(_end_with(place.parent, server)))
+        doors = [place.listener.dup() for _ in range(ACCEPTS_AT_ONCE - 1)]
+        await server.serve(sockets=[place.listener, *doors])
+        for task in beside:
+            task.cancel()
+    finally:
+        service.close()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(plane.stop(), DRAIN_SECONDS)
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn that says when it listens, and to which a signal is a reason to end well, not one to fail."""
+
+    ready: Callable[[], None]
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to accept."""
+        await super().startup(sockets)
+        self.ready()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Uvicorn's own raises the signal once more when all is done, and with it an exit code other than 0."""
+        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _server(app: App, ready: Callable[[], None]) -> _Server:
+    config = uvicorn.Config(
+        app,
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+    )
+    server = _Server(config)
+    server.ready = ready
+    return server
+
+
+async def _end_with(parent: int, server: uvicorn.Server) -> None:
+    while os.getppid() == parent:
+        await asyncio.sleep(PARENT_POLL_SECONDS)
+    server.should_exit = True
+
+
+def _token(project: Project) -> str:
+    secret = load_settings(project).api_token
+    if secret is None:
+        raise ConfigError("MLOPS_API_TOKEN is not set", "set it in .env, or serve with --no-auth")
+    return secret.get_secret_value()
+
+
+def alone(options: ServeOptions, listener: socket.socket, notes: Path, say: Callable[[str], None]) -> None:
+    """This very process is the one worker."""
+    run_worker(options, Place(listener, notes, 0, lambda: say(greeting(options, listener))))
+
+
+def main() -> None:
+    """Entry of a child: options as JSON, and the socket's descriptor."""
+    given = json.loads(sys.argv[1])
+    notes, number = Path(given.pop("notes")), given.pop("worker")
+    mark = ready_mark(notes, number)
+    place = Place(socket.socket(fileno=int(sys.argv[2])), notes, number, mark.touch, os.getppid())
+    try:
+        run_worker(ServeOptions(**given), place)
+    except MlopsError as error:
+        why = {"exit_code": error.exit_code, "message": error.message, "hint": error.hint}
+        failure_note(notes, number).write_text(json.dumps(why))
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

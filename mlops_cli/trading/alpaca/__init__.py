@@ -1,0 +1,1 @@
+"""The port `Broker` over Alpaca's API."""

@@ -1,0 +1,300 @@
+"""Alpaca as a broker, through alpaca-py: its paper account, a live one, or the local exchange by its address."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from itertools import batched
+from textwrap import shorten
+from typing import Any
+
+import requests
+from alpaca.common.exceptions import APIError
+from alpaca.data.enums import Adjustment
+from alpaca.data.historical import StockHistoricalDataClient
+from alpaca.data.requests import StockBarsRequest, StockLatestQuoteRequest
+from alpaca.data.timeframe import TimeFrame
+from alpaca.trading.client import TradingClient
+
+from mlops_cli.errors import BrokerError
+from mlops_cli.market.hours import NEW_YORK
+from mlops_cli.market.symbols import symbol_of
+from mlops_cli.trading.alpaca.alpaca_answers import (
+    activity_of,
+    as_alpaca,
+    bar_of,
+    fields_of,
+    fill_of,
+    holding_of,
+    hours_of,
+    order_of,
+    quote_of,
+    said_of,
+    time_of,
+    why,
+)
+from mlops_cli.trading.alpaca.alpaca_client import (
+    AlpacaAccess,
+    Failed,
+    Patience,
+    new_session,
+    raise_if_keys,
+    repeat,
+)
+from mlops_cli.trading.contract.broker import (
+    Activities,
+    Bar,
+    BrokerClock,
+    BrokerOrder,
+    BrokerUnreachable,
+    OrderRefused,
+    OutcomeUnknown,
+    Quote,
+    SessionHours,
+)
+from mlops_cli.trading.contract.types import AccountState, Holding, OrderIntent
+
+ORDERS_PAGE, ACTIVITIES_PAGE, SYMBOLS_PAGE = 500, 100, 100
+CALENDAR_AHEAD, SHORTEST_SECRET = timedelta(days=45), 7
+NOT_UNIQUE = "client_order_id must be unique"
+
+
+class AlpacaBroker:
+    """See `broker.Broker`."""
+
+    def __init__(self, access: AlpacaAccess, patience: Patience | None = None) -> None:
+        self._access = access
+        self._patience = patience or Patience()
+        self._trading = TradingClient(access.key, access.secret, raw_data=True, url_override=access.address)
+        self._data = StockHistoricalDataClient(
+            access.key, access.secret, raw_data=True, url_override=access.market_data
+        )
+        for client, address in ((self._trading, access.address), (self._data, access.market_data)):
+            client._session = new_session(address, self._patience)
+            client._retry = 0  # alpaca-py sends again on 504, a POST too, without asking what became of the first
+        self._account_id = ""
+        self._calendar: list[SessionHours] = []
+        self._calendar_reach: tuple[date, date] | None = None
+
+    @property
+    def address(self) -> str:
+        """Of the trading API."""
+        return self._access.address
+
+    @as_alpaca
+    def account_id(self) -> str:
+        """The account's id."""
+        if not self._account_id:
+            self._account_id = str(self._get("/account")["id"])
+        return self._account_id
+
+    @as_alpaca
+    def account(self) -> AccountState:
+        """Cash and worth."""
+        raw = self._get("/account")
+        self._account_id = str(raw["id"])
+        return AccountState(*(Decimal(raw[name]) for name in ("equity", "cash", "last_equity", "buying_power")))
+
+    @as_alpaca
+    def positions(self) -> Mapping[str, Holding]:
+        """What is held."""
+        held = [holding_of(raw) for raw in self._get("/positions")]
+        return {one.ticker: one for one in held}
+
+    @as_alpaca
+    def clock(self) -> BrokerClock:
+        """The broker's time."""
+        raw = self._get("/clock")
+        return BrokerClock(time_of(raw["timestamp"]), bool(raw["is_open"]))
+
+    @as_alpaca
+    def calendar(self, start: date, end: date) -> Sequence[SessionHours]:
+        """Sessions; asked for some weeks ahead at a time, and kept."""
+        if self._calendar_reach is None or not self._calendar_reach[0] <= start <= end <= self._calendar_reach[1]:
+            first, last = start, end + CALENDAR_AHEAD
+            found = self._get("/calendar", {"start": first.isoformat(), "end": last.isoformat()})
+            self._calendar = [hours_of(raw) for raw in found]
+            self._calendar_reach = (first, last)
+        return [one for one in self._calendar if start <= one.session <= end]
+
+    @as_alpaca
+    def quotes(self, tickers: Sequence[str]) -> Mapping[str, Quote]:
+        """Latest quotes."""
+
+        def ask(some: Sequence[str]) -> Any:
+            return self._data.get_stock_latest_quote(StockLatestQuoteRequest(symbol_or_symbols=list(some)))
+
+        found = [quote_of(symbol, raw) for symbol, raw in self._of_symbols(list(map(symbol_of, tickers)), ask).items()]
+        return {one.ticker: one for one in found}
+
+    @as_alpaca
+    def bars(self, tickers: Sequence[str], session: date) -> Mapping[str, Bar]:
+        """Daily bars of a session.
+
+        Neither an end nor a feed is asked for: without them Alpaca gives what the account may see, which without a
+        data subscription is all exchanges up to fifteen minutes ago; named, either may be refused with 403.
+        """
+        midnight = datetime.combine(session, datetime.min.time(), NEW_YORK)
+
+        def ask(some: Sequence[str]) -> Any:
+            request = StockBarsRequest(
+                symbol_or_symbols=list(some),
+                timeframe=TimeFrame.Day,
+                start=midnight,
+                adjustment=Adjustment.SPLIT,
+            )
+            return self._data.get_stock_bars(request)
+
+        found = self._of_symbols(list(map(symbol_of, tickers)), ask)
+        each = [bar_of(symbol, raw) for symbol, several in found.items() for raw in several]
+        return {bar.ticker: bar for bar in each if bar.session == session}
+
+    def submit(self, intent: OrderIntent) -> BrokerOrder:
+        """Send an order; see `broker.Broker.submit`.
+
+        Only an answer of 429 is followed by a second attempt at once: it was not taken. After silence, a broken
+        connection or a failure of the server the order is asked for by its name first, and sent again only where
+        the broker does not have it; should the first one arrive late after all, the second is refused for its name.
+        """
+        fields = fields_of(intent)
+        last: Failed | None = None
+        for attempt in range(self._patience.attempts):
+            try:
+                return self._taken(fields)
+            except Failed as error:
+                last = error
+            found = self._after_failure(intent, last)
+            if found is not None:
+                return found
+            if attempt < self._patience.attempts - 1:
+                self._patience.wait(attempt)
+        assert last is not None
+        tried = f"{last.words} ({self._patience.attempts} attempts)"
+        raise OutcomeUnknown(
+            f"{intent.ticker}: order {intent.client_order_id}: {tried}", "the next pass asks by its name"
+        )
+
+    def cancel(self, order_id: str) -> None:
+        """Cancel an open order."""
+
+        def ask() -> Any:
+            return self._ask(lambda: self._trading.delete(f"/orders/{order_id}"), empty=True)
+
+        try:
+            repeat(ask, self._patience, self.address)
+        except Failed as error:
+            if error.status not in (404, 422):  # it is over already
+                raise BrokerError(f"order {order_id} cannot be cancelled: {error.words}") from error
+
+    @as_alpaca
+    def order_by_client_id(self, client_order_id: str) -> BrokerOrder | None:
+        """The order of this name."""
+
+        def ask() -> Any:
+            return self._ask(
+                lambda: self._trading.get("/orders:by_client_order_id", {"client_order_id": client_order_id})
+            )
+
+        try:
+            return order_of(repeat(ask, self._patience, self.address))
+        except Failed as error:
+            if error.status == 404:
+                return None
+            raise self._odd(error) from error
+
+    @as_alpaca
+    def orders_since(self, time: datetime) -> Sequence[BrokerOrder]:
+        """All orders submitted after `time`."""
+        common = {"status": "all", "direction": "asc", "limit": ORDERS_PAGE}
+        query, found = {**common, "after": time.isoformat()}, []
+        while True:
+            page = [order_of(raw) for raw in self._get("/orders", query)]
+            found += page
+            if len(page) < ORDERS_PAGE:
+                return found
+            query = {**common, "after_order_id": page[-1].id}  # by time, those of one instant would be lost
+
+    @as_alpaca
+    def activities_since(self, time: datetime) -> Activities:
+        """Executions and all the rest."""
+        query = {"after": f"{time:%Y-%m-%dT%H:%M:%SZ}", "direction": "asc", "page_size": ACTIVITIES_PAGE}
+        found: list[dict[str, Any]] = []
+        while True:
+            page = self._get("/account/activities", query)
+            found += page
+            if len(page) < ACTIVITIES_PAGE:
+                break
+            query = {**query, "page_token": page[-1]["id"]}
+        fills = tuple(fill_of(raw) for raw in found if raw["activity_type"] == "FILL")
+        others = tuple(activity_of(raw) for raw in found if raw["activity_type"] != "FILL")
+        return Activities(fills, others)
+
+    def _taken(self, fields: dict[str, Any]) -> BrokerOrder:
+        answer = self._ask(lambda: self._trading.post("/orders", fields))
+        try:
+            return order_of(answer)
+        except (LookupError, TypeError, ValueError, ArithmeticError) as error:  # it may be an order all the same
+            raise Failed(None, 0, f"an answer that is no order ({type(error).__name__})") from error
+
+    def _after_failure(self, intent: OrderIntent, error: Failed) -> BrokerOrder | None:
+        if error.ambiguous or NOT_UNIQUE in error.words:
+            try:
+                found = self.order_by_client_id(intent.client_order_id)
+            except (BrokerUnreachable, BrokerError) as silence:
+                raise OutcomeUnknown(
+                    f"{intent.ticker}: order {intent.client_order_id}: {error.words}", silence.message
+                ) from silence
+            if found is not None or error.ambiguous:
+                return found
+        if not error.passing:
+            if error.status == 401:
+                raise_if_keys(error, self.address)
+            raise OrderRefused(f"{intent.ticker}: {error.words}")
+        return None
+
+    def _of_symbols(self, symbols: Sequence[str], ask: Callable[[Sequence[str]], Any]) -> dict[str, Any]:
+        """What the data API has of each symbol; one that it does not know does not cost the others theirs."""
+        if len(symbols) > SYMBOLS_PAGE:
+            pages = [self._of_symbols(some, ask) for some in batched(symbols, SYMBOLS_PAGE)]
+            return {symbol: raw for page in pages for symbol, raw in page.items()}
+        if not symbols:
+            return {}
+        try:
+            found: dict[str, Any] = repeat(lambda: self._ask(lambda: ask(symbols)), self._patience, self.address)
+        except Failed as error:
+            if error.status not in (400, 422):
+                raise self._odd(error) from error
+            if len(symbols) == 1:
+                return {}
+            half = len(symbols) // 2
+            return self._of_symbols(symbols[:half], ask) | self._of_symbols(symbols[half:], ask)
+        return found
+
+    def _get(self, path: str, query: dict[str, Any] | None = None) -> Any:
+        try:
+            return repeat(lambda: self._ask(lambda: self._trading.get(path, query)), self._patience, self.address)
+        except Failed as error:
+            raise self._odd(error) from error
+
+    def _ask(self, call: Callable[[], Any], *, empty: bool = False) -> Any:
+        """One request; every way it can fail becomes `Failed`."""
+        try:
+            answer = call()
+        except APIError as error:
+            code, words = said_of(error)
+            raise Failed(error.status_code, code, self._clean(words)) from None
+        except (requests.RequestException, ValueError) as error:  # ValueError: an answer that is no JSON
+            raise Failed(None, 0, self._clean(why(error))) from None
+        if answer is None and not empty:
+            raise Failed(None, 0, "an empty answer")
+        return answer
+
+    def _clean(self, words: str) -> str:
+        for secret in (self._access.key, self._access.secret):
+            if len(secret) > SHORTEST_SECRET:  # a word such as red opens an account of the local exchange
+                words = words.replace(secret, "***")
+        return shorten(words, 200, placeholder=" ...")
+
+    def _odd(self, error: Failed) -> BrokerError:
+        return BrokerError(f"{self.address}: {error.words} (HTTP {error.status})", "look at ALPACA_BASE_URL in .env")

@@ -1,0 +1,180 @@
+"""Requests to Alpaca that end: a timeout on each, a limit per minute, retries where they are safe, plain failures.
+
+`AlpacaBroker` builds alpaca-py's clients and hands their methods in; nothing here imports alpaca-py.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+
+from mlops_cli.trading.contract.broker import BrokerUnreachable, KeysRefused
+
+PAPER = "https://paper-api.alpaca.markets"
+LIVE = "https://api.alpaca.markets"
+DATA = "https://data.alpaca.markets"
+REQUESTS_PER_MINUTE = 200
+ALPACA = "alpaca.markets"
+RETRIED = frozenset({408, 429, 500, 502, 503, 504})
+
+
+@dataclass(frozen=True, repr=False)
+class AlpacaAccess:
+    """How to get at an account.
+
+    Attributes:
+        key: API key; never shown.
+        secret: its secret; never shown.
+        address: of the trading API, without `/v2`.
+        data_address: of the market data API; empty: the exchange itself where it is local, else Alpaca's.
+    """
+
+    key: str
+    secret: str
+    address: str = PAPER
+    data_address: str = ""
+
+    @property
+    def market_data(self) -> str:
+        """Where market data come from."""
+        return self.data_address or (self.address if is_local(self.address) else DATA)
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a request may take and how often it is tried.
+
+    Attributes:
+        timeout: seconds to connect, and seconds between two bytes of the answer.
+        attempts: of one request.
+        first_wait: seconds before the second attempt; doubled for each further one, with jitter.
+    """
+
+    timeout: tuple[float, float] = (5.0, 20.0)
+    attempts: int = 5
+    first_wait: float = 0.5
+
+    def wait(self, attempt: int) -> None:
+        """Wait after a failed attempt, counted from 0."""
+        time.sleep(self.first_wait * 2**attempt * random.uniform(0.75, 1.25))
+
+
+class TokenBucket:
+    """So many requests in any minute: a burst of a quarter of them, then evenly, so that both together are no more."""
+
+    def __init__(self, per_minute: int) -> None:
+        self._most = per_minute / 4
+        self._rate = (per_minute - self._most) / 60
+        self._tokens = self._most
+        self._at = time.monotonic()
+        self._lock = threading.Lock()
+
+    def take(self) -> None:
+        """Wait for a request's turn."""
+        with self._lock:
+            now = time.monotonic()
+            self._tokens = min(self._most, self._tokens + (now - self._at) * self._rate)
+            self._at = now
+            self._tokens -= 1
+            short = -self._tokens / self._rate
+        if short > 0:
+            time.sleep(short)
+
+
+class TimedSession(requests.Session):
+    """A session that gives every request a timeout and its turn; alpaca-py itself sets no timeout at all."""
+
+    def __init__(self, timeout: tuple[float, float], bucket: TokenBucket | None) -> None:
+        super().__init__()
+        self._timeout = timeout
+        self._bucket = bucket
+
+    def request(self, *arguments: Any, **options: Any) -> requests.Response:
+        """Send a request."""
+        if self._bucket is not None:
+            self._bucket.take()
+        options.setdefault("timeout", self._timeout)
+        return super().request(*arguments, **options)
+
+
+@dataclass(frozen=True)
+class Failed(Exception):  # noqa: N818 - only between these two modules
+    """A request that got no success.
+
+    Attributes:
+        status: HTTP status; None where there was no answer, or none that could be read.
+        code: Alpaca's own; 0 where there is none.
+        words: what was said.
+    """
+
+    status: int | None
+    code: int
+    words: str
+
+    @property
+    def ambiguous(self) -> bool:
+        """Whether it may have been taken all the same."""
+        return self.status is None or (self.status in RETRIED and self.status != 429)
+
+    @property
+    def passing(self) -> bool:
+        """Whether another attempt may succeed."""
+        return self.status is None or self.status in RETRIED
+
+
+def is_local(address: str) -> bool:
+    """Whether an address is on this machine."""
+    return urlsplit(address).hostname in {"127.0.0.1", "localhost", "::1"}
+
+
+def is_real_money(address: str) -> bool:
+    """Whether an address is Alpaca's and not its paper account's, however it is written."""
+    host = (urlsplit(address).hostname or "").rstrip(".")
+    return (host == ALPACA or host.endswith(f".{ALPACA}")) and not host.startswith("paper-")
+
+
+def new_session(address: str, patience: Patience) -> TimedSession:
+    """A session for an address; Alpaca's limit per minute does not hold for an exchange on this machine."""
+    local = is_local(address)
+    session = TimedSession(patience.timeout, None if local else TokenBucket(REQUESTS_PER_MINUTE))
+    session.trust_env = not local  # no proxy stands between here and here
+    return session
+
+
+def repeat[Answer](ask: Callable[[], Answer], patience: Patience, where: str) -> Answer:
+    """Ask until there is an answer; for requests that change nothing.
+
+    Raises:
+        BrokerUnreachable: there was none.
+        KeysRefused: 401 or 403.
+        Failed: another refusal.
+    """
+    for attempt in range(patience.attempts):
+        try:
+            return ask()
+        except Failed as error:
+            if not error.passing:
+                raise_if_keys(error, where)
+                raise
+            last = error
+        if attempt < patience.attempts - 1:
+            patience.wait(attempt)
+    hint = "nothing is lost: run again later; what was sent is asked for by its name"
+    if last.status is None and is_local(where):
+        hint = f"is it running? mlops exchange serve --port {urlsplit(where).port or 80}; {hint}"
+    raise BrokerUnreachable(f"{where} does not answer: {last.words} ({patience.attempts} attempts)", hint) from last
+
+
+def raise_if_keys(error: Failed, where: str) -> None:
+    """Raise KeysRefused for an answer that means the keys."""
+    if error.status in (401, 403):
+        raise KeysRefused(
+            f"{where} refuses the keys: {error.words}", "look at ALPACA_API_KEY and ALPACA_SECRET_KEY in .env"
+        ) from None

@@ -1,0 +1,1 @@
+"""What the parts of paper trading exchange, and the port `Broker`."""

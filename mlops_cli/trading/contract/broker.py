@@ -1,0 +1,208 @@
+"""Port `Broker`: what a pass asks of a broker, in exact decimals and UTC times, and how a broker may fail."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Protocol
+
+from mlops_cli.errors import BrokerError, ConfigError, ServiceError
+from mlops_cli.trading.contract.types import AccountState, Holding, OrderIntent
+
+FINAL = frozenset({"filled", "canceled", "expired", "replaced", "rejected"})
+"""Statuses after which nothing happens to an order any more; all others, unheard-of ones too, count as open."""
+
+
+class OrderRefused(BrokerError):  # noqa: N818 - an answer, not a defect
+    """The broker has said no to an order: it was not taken and will not be."""
+
+
+class OutcomeUnknown(BrokerError):  # noqa: N818
+    """Whether an order was taken is not known; the same client_order_id must be asked for before anything else."""
+
+
+class BrokerUnreachable(ServiceError):  # noqa: N818
+    """The broker does not answer, or only with failures of its own."""
+
+
+class KeysRefused(ConfigError):  # noqa: N818
+    """The broker does not know the keys, or they may not do this."""
+
+
+@dataclass(frozen=True)
+class BrokerClock:
+    """The broker's clock; times in UTC."""
+
+    now: datetime
+    is_open: bool
+
+
+@dataclass(frozen=True)
+class SessionHours:
+    """A session's regular hours; times in UTC, so that half days and changes of the clock are in them already."""
+
+    session: date
+    open: datetime
+    close: datetime
+
+
+@dataclass(frozen=True)
+class Quote:
+    """Best bid and ask; zero where there is none."""
+
+    ticker: str
+    bid: Decimal
+    ask: Decimal
+    time: datetime
+
+    @property
+    def middle(self) -> Decimal | None:
+        """Between bid and ask; None for a one-sided or crossed quote."""
+        return (self.bid + self.ask) / 2 if 0 < self.bid <= self.ask else None
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A session's prices in USD, of the regular hours, and the shares traded."""
+
+    ticker: str
+    session: date
+    open: Decimal
+    high: Decimal
+    low: Decimal
+    close: Decimal
+    volume: Decimal
+
+
+@dataclass(frozen=True)
+class BrokerOrder:
+    """An order as the broker sees it."""
+
+    id: str
+    client_order_id: str
+    ticker: str
+    side: str
+    type: str
+    time_in_force: str
+    status: str
+    qty: Decimal | None
+    notional: Decimal | None
+    limit_price: Decimal | None
+    filled_qty: Decimal
+    filled_average_price: Decimal | None
+    submitted_at: datetime
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing happens to it any more."""
+        return self.status in FINAL
+
+
+@dataclass(frozen=True)
+class Fill:
+    """An execution; `id` is the broker's and never used twice."""
+
+    id: str
+    order_id: str
+    ticker: str
+    side: str
+    qty: Decimal
+    price: Decimal
+    time: datetime
+
+
+@dataclass(frozen=True)
+class AccountActivity:
+    """Shares or cash that changed without an order: a split, a dividend, a fee.
+
+    Attributes:
+        kind: the broker's word for it, as Alpaca's SPLIT or DIV.
+        qty: shares it is about, as the broker counts them: those that came, or those held afterwards; 0 where only cash
+            moved.
+        cash: dollars that came (or went).
+        day: it counts for.
+        time: at which it was booked.
+    """
+
+    id: str
+    kind: str
+    ticker: str
+    qty: Decimal
+    cash: Decimal
+    day: date
+    time: datetime
+
+
+@dataclass(frozen=True)
+class Activities:
+    """What has moved shares or cash: executions of orders, and all the rest."""
+
+    fills: tuple[Fill, ...]
+    others: tuple[AccountActivity, ...]
+
+
+class Broker(Protocol):
+    """One account at a broker.
+
+    Every call may raise BrokerUnreachable or KeysRefused. Only `submit` and `cancel` change anything.
+    """
+
+    @property
+    def address(self) -> str:
+        """Where it is, for messages: no secrets."""
+        ...
+
+    def account_id(self) -> str:
+        """The account's name at the broker: a ledger belongs to one account."""
+        ...
+
+    def account(self) -> AccountState:
+        """Cash and worth."""
+        ...
+
+    def positions(self) -> Mapping[str, Holding]:
+        """What is held, by ticker; short positions have a negative quantity."""
+        ...
+
+    def clock(self) -> BrokerClock:
+        """The broker's time."""
+        ...
+
+    def calendar(self, start: date, end: date) -> Sequence[SessionHours]:
+        """Sessions from `start` to `end`, both included, rising."""
+        ...
+
+    def quotes(self, tickers: Sequence[str]) -> Mapping[str, Quote]:
+        """Latest quotes; a ticker without one is left out."""
+        ...
+
+    def bars(self, tickers: Sequence[str], session: date) -> Mapping[str, Bar]:
+        """Daily bars of a session as far as it has come, in the shares of now; a ticker without one is left out."""
+        ...
+
+    def submit(self, intent: OrderIntent) -> BrokerOrder:
+        """Send an order; one that was taken before under the same client_order_id is returned, never doubled.
+
+        Raises:
+            OrderRefused: the broker said no.
+            OutcomeUnknown: it may have been taken or not.
+        """
+        ...
+
+    def cancel(self, order_id: str) -> None:
+        """Ask for an open order to be cancelled; one that is over already is left alone."""
+        ...
+
+    def order_by_client_id(self, client_order_id: str) -> BrokerOrder | None:
+        """The order of this name, whatever became of it; None where the broker says there is none."""
+        ...
+
+    def orders_since(self, time: datetime) -> Sequence[BrokerOrder]:
+        """All orders submitted after `time`, open or not, oldest first."""
+        ...
+
+    def activities_since(self, time: datetime) -> Activities:
+        """What has moved shares or cash after `time`, oldest first."""
+        ...

@@ -1,0 +1,188 @@
+"""What the parts of paper trading hand to each other. Money and quantities are Decimal, forecasts are float."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal
+from typing import Literal
+
+from mlops_cli.config.schemas.trading import Rules
+
+Side = Literal["buy", "sell"]
+Action = Literal["buy", "sell", "hold"]
+LONGEST_ORDER_ID = 48
+DIGEST = 10
+
+__all__ = [
+    "AccountState", "Action", "Decision", "DecisionContext", "Holding", "OrderIntent", "Rules", "Side",
+    "TradeForecast", "client_order_id",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class TradeForecast:
+    """What one model says about one stock.
+
+    Attributes:
+        model: its name.
+        ticker: of the stock.
+        team: who owns the model.
+        session: on whose close the forecast was made.
+        target_session: whose close is forecast; orders are for its open.
+        last_close: close of `session`, in dollars.
+        log_return: forecast of ln(close of target_session / last_close), after shrinkage.
+        version: of the model, 12 hex digits.
+        verdict: on held-out time: `skill`, `no skill`, `worse than naive`; None where it was never judged.
+    """
+
+    model: str
+    ticker: str
+    team: str
+    session: date
+    target_session: date
+    last_close: Decimal
+    log_return: float
+    version: str
+    verdict: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """A position: `qty` shares (negative: sold short), its value and average price paid, and the last price."""
+
+    ticker: str
+    qty: Decimal
+    market_value: Decimal
+    average_price: Decimal
+    last_price: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class AccountState:
+    """An account's money: equity and cash now, equity at the previous close, and what the broker lets it buy."""
+
+    equity: Decimal
+    cash: Decimal
+    last_equity: Decimal
+    buying_power: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionContext:
+    """What else a decision rests on.
+
+    Attributes:
+        target_session: the session that orders are for.
+        volatilities: by ticker, standard deviation of its one-day log returns; for sizing by inverse volatility.
+        sent_notional: value of what was sent for this session already; counts against the limits of a session.
+        blocked: by ticker, why nothing may be sent for it (an order in an unknown state, a halted symbol).
+    """
+
+    target_session: date
+    volatilities: Mapping[str, float] = field(default_factory=dict)
+    sent_notional: Decimal = Decimal(0)
+    blocked: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class OrderIntent:
+    """An order that is meant to be sent.
+
+    Attributes:
+        team: whose account.
+        ticker: of the stock.
+        session: the order is for its open.
+        side: buy or sell.
+        qty: shares, above 0; None where `notional` is given.
+        notional: dollars, above 0; None where `qty` is given.
+        type: market or limit.
+        limit_price: of a limit order.
+        time_in_force: `day`.
+        client_order_id: see `client_order_id`.
+        model: name of the model, or of the models joined by `+`.
+        version: of the model; of several one hash.
+        forecast_bps: forecast log return in basis points.
+        price_seen: what the decision took for the price.
+        reasons: why, in words.
+    """
+
+    team: str
+    ticker: str
+    session: date
+    side: Side
+    qty: Decimal | None
+    notional: Decimal | None
+    type: Literal["market", "limit"]
+    limit_price: Decimal | None
+    time_in_force: str
+    client_order_id: str
+    model: str
+    version: str
+    forecast_bps: float
+    price_seen: Decimal
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What was decided about one stock of one team, and all that it rests on.
+
+    Attributes:
+        team: whose decision.
+        ticker: of the stock.
+        session: the session it is for.
+        action: buy, sell or hold.
+        lots: steps bought (above 0) or sold (below 0).
+        allowed: lowest and highest number of lots that the action mask left.
+        wanted_lots: what would have been done without constraints.
+        bound: the constraint that made `lots` differ from `wanted_lots`; None if none did.
+        forecast_bps: forecast of the team's models together, basis points of log return; None without a forecast.
+        cost_bps: what opening and closing the position is expected to cost.
+        current_weight: value of the position over equity, before.
+        target_weight: the same after the order, at `price`.
+        price: what the decision took for the price; None where none is known.
+        models: by model, its forecast in basis points, version and verdict.
+        reasons: why, in words.
+        intent: the order; None for hold.
+    """
+
+    team: str
+    ticker: str
+    session: date
+    action: Action
+    lots: int
+    allowed: tuple[int, int]
+    wanted_lots: int
+    bound: str | None
+    forecast_bps: float | None
+    cost_bps: float
+    current_weight: float
+    target_weight: float
+    price: Decimal | None
+    models: tuple[tuple[str, float, str, str | None], ...]
+    reasons: tuple[str, ...]
+    intent: OrderIntent | None
+
+
+def client_order_id(team: str, ticker: str, session: date, side: Side, version: str, part: int = 0) -> str:
+    """The one name of this order, whoever asks however often; the broker refuses a second order of that name.
+
+    Returns:
+        At most 48 characters; where they do not suffice, a hash stands for team and ticker.
+
+    >>> client_order_id("red", "AAPL", date(2024, 1, 5), "buy", "1a2b3c4d5e6f")
+    'red-AAPL-20240105-b-1a2b3c4d5e6f'
+    >>> client_order_id("red", "AAPL", date(2024, 1, 5), "sell", "1a2b3c4d5e6f", part=2)
+    'red-AAPL-20240105-s-1a2b3c4d5e6f-2'
+    >>> len(client_order_id("a" * 40, "BRK-B", date(2024, 1, 5), "buy", "1a2b3c4d5e6f"))
+    36
+    """
+    tail = f"{session:%Y%m%d}-{side[0]}-{version[:12]}" + (f"-{part}" if part else "")
+    name = f"{team}-{ticker}-{tail}"
+    if len(name) <= LONGEST_ORDER_ID:
+        return name
+    # a slash cannot stand in either name, so that a-b/c and a/b-c differ
+    return f"x{hashlib.sha256(f'{team}/{ticker}'.encode()).hexdigest()[:DIGEST]}-{tail}"

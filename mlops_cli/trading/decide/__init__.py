@@ -1,0 +1,1 @@
+"""From forecasts to orders, as pure functions."""

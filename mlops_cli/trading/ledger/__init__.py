@@ -1,0 +1,1 @@
+"""The ledger: what a team decided, sent, and got, in SQLite."""

@@ -1,0 +1,166 @@
+"""Opening ledgers: one writer at a time, any number of readers."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mlops_cli.config.account_keys import KEY, SECRET, variable
+from mlops_cli.errors import ConfigError, DataError, MlopsError, ServiceError
+from mlops_cli.trading.ledger.ledger import Ledger
+from mlops_cli.trading.ledger.tables import SCHEMA_VERSION
+
+IN_MEMORY = Path(":memory:")
+_OUTSIDE = ("READONLY", "CANTOPEN", "PERM", "FULL", "IOERR", "BUSY")  # SQLITE_...: the file is whole
+
+
+def _connected(path: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    return connection
+
+
+@contextmanager
+def open_ledger(path: Path, team: str, wait: float = 0) -> Iterator[Ledger]:
+    """Open a team's ledger for writing, made if it is not there; no second process can meanwhile.
+
+    Args:
+        path: the file; IN_MEMORY for one that is gone afterwards.
+        team: whose it is.
+        wait: seconds, for a process that has it.
+
+    Raises:
+        ServiceError: another process has it open.
+        ConfigError: it is another team's, or of a newer mlops.
+        DataError: it is damaged.
+    """
+    if path == IN_MEMORY:
+        with _opened(":memory:", team) as ledger:
+            yield ledger
+        return
+    busy = ServiceError(f"team {team}: another paper-trade is at work", "nothing to do: wait until it has finished")
+    with _alone(path.with_suffix(".lock"), busy, wait), _opened(str(path), team) as ledger:
+        yield ledger
+
+
+@contextmanager
+def claim_account(folder: Path, account: str, team: str) -> Iterator[None]:
+    """Hold an account for a team's pass.
+
+    The lock is for first passes: until one has written to its ledger, the ledgers do not show whose an account is.
+
+    Args:
+        folder: of the ledgers.
+        account: its name at the broker.
+        team: that is about to trade on it.
+
+    Raises:
+        ConfigError: another team trades on it.
+        ServiceError: another pass is at work on it.
+    """
+    hint = f"give it keys of an account of its own: {variable(KEY, team)} and {variable(SECRET, team)} in .env"
+    lock = folder / f"account-{hashlib.sha256(account.encode()).hexdigest()[:16]}.lock"
+    busy = ServiceError(f"team {team}: another pass is at work on its account", f"if it is another team's, {hint}")
+    with _alone(lock, busy):
+        own = folder / f"{team}.db"
+        # a ledger that is the account's already was looked at when it began; a damaged one of others stops it no more
+        known = own.is_file() and _account_of(own) == account
+        other = None if known else team_of_account(folder, account, team)
+        if other is not None:
+            raise ConfigError(f"team {team}: its account is the one that team {other} trades on", hint)
+        yield
+
+
+@contextmanager
+def _alone(path: Path, busy: MlopsError, wait: float = 0) -> Iterator[None]:
+    from filelock import FileLock, Timeout
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=wait)
+    except Timeout:
+        raise busy from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _opened(path: str, team: str) -> Iterator[Ledger]:
+    try:
+        ledger = Ledger(_connected(path))
+    except sqlite3.DatabaseError as error:
+        raise _damaged(path, error) from error
+    try:
+        _check(ledger, path, team)
+        yield ledger
+    except sqlite3.DatabaseError as error:
+        raise _damaged(path, error) from error
+    finally:
+        ledger.close()
+
+
+def _check(ledger: Ledger, path: str, team: str) -> None:
+    ledger.create(team)
+    version, owner = ledger.meta("schema"), ledger.meta("team")
+    if version != str(SCHEMA_VERSION):
+        raise ConfigError(f"{path}: a ledger of format {version}, this mlops knows {SCHEMA_VERSION}", "update mlops")
+    if owner != team:
+        raise ConfigError(f"{path}: is the ledger of team {owner}, not of {team}", "give each team its own file")
+
+
+@contextmanager
+def read_ledger(path: Path) -> Iterator[Ledger]:
+    """Open a ledger for reading, while a pass may be writing to it.
+
+    Raises:
+        DataError: there is none, or it cannot be read.
+    """
+    with _reading(path) as ledger:
+        if ledger.is_empty:
+            raise _none_yet(path)
+        yield ledger
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[Ledger]:
+    if not path.is_file():
+        raise _none_yet(path)
+    try:
+        ledger = Ledger(sqlite3.connect(path, isolation_level=None))
+        try:
+            yield ledger
+        finally:
+            ledger.close()
+    except sqlite3.DatabaseError as error:
+        raise _damaged(str(path), error) from error
+
+
+def _none_yet(path: Path) -> DataError:
+    return DataError(f"{path}: there is no ledger yet", "the first pass makes it: mlops paper-trade")
+
+
+def team_of_account(folder: Path, account: str, besides: str) -> str | None:
+    """Which other team's ledger is of an account; None where none is."""
+    for path in sorted(folder.glob("*.db")):
+        if path.stem != besides and _account_of(path) == account:
+            return path.stem
+    return None
+
+
+def _account_of(path: Path) -> str | None:
+    with _reading(path) as ledger:
+        return None if ledger.is_empty else ledger.meta("account")
+
+
+def _damaged(path: str, error: sqlite3.DatabaseError) -> DataError:
+    hint = "look at it with sqlite3; without the file the next pass begins anew from what the broker holds"
+    if getattr(error, "sqlite_errorname", "").removeprefix("SQLITE_").startswith(_OUTSIDE):
+        hint = "nothing is lost: correct the permissions of its folder, or free some space, and run again"
+    return DataError(f"{path}: the ledger cannot be used: {error}", hint)

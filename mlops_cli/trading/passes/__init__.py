@@ -1,0 +1,1 @@
+"""One pass of one team: reconcile, decide, send, and the switches that stop it."""

@@ -1,0 +1,1 @@
+"""How the teams did: competition, performance, slippage."""

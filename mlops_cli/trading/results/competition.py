@@ -1,0 +1,151 @@
+"""The competition of the teams: their equity beside buy-and-hold and cash, as one JSON-ready dictionary. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mlops_cli.config.schemas.trading import Costs
+from mlops_cli.trading.results.deflated_sharpe import HOW_TO_INSTALL, deflated_sharpe
+from mlops_cli.trading.results.performance import curve_figures, daily_returns, trade_figures
+
+BUY_AND_HOLD, CASH = "buy-and-hold", "cash"
+
+
+@dataclass(frozen=True)
+class TeamBook:
+    """What a team did.
+
+    Attributes:
+        team: its name.
+        equity: dollars at the close of each session; the first value is what it started with, on the session before.
+        fills: as `performance.fill_frame` returns it.
+        models: names of the models that may trade.
+        idle: why models did not trade, by reason: how many.
+        orders: orders sent.
+        trials: trainings on record that its models were chosen from; 0 where nobody kept count.
+    """
+
+    team: str
+    equity: pd.Series
+    fills: pd.DataFrame
+    models: tuple[str, ...]
+    idle: dict[str, int]
+    orders: int
+    trials: int
+
+
+@dataclass(frozen=True)
+class Market:
+    """Prices of the competition's stocks: opens by session, closes by session with the one before the first."""
+
+    opens: pd.DataFrame
+    closes: pd.DataFrame
+
+
+def compete(books: Sequence[TeamBook], market: Market, costs: Costs, notes: Sequence[str] = ()) -> dict[str, Any]:
+    """Compare the teams with each other and with doing little or nothing.
+
+    Args:
+        books: of the teams; their curves have the sessions of `market.closes`.
+        market: prices.
+        costs: what buy-and-hold pays to buy.
+        notes: what readers must know.
+
+    Returns:
+        A dictionary of str, int, float, bool and None only: `period` (first, last, sessions, tickers), `rows` (teams,
+        best return first, then buy-and-hold and cash: name, kind, rank, return, sharpe, sharpe_se, deflated_sharpe,
+        trials, max_drawdown, turnover, cost, cost_bps, hit_rate, hit_days, orders, fills, models, idle), `equity` (by
+        name, dollars, one value per session of `sessions`), `notes`.
+    """
+    closes = market.closes
+    start = float(books[0].equity.iloc[0]) if books else 100_000.0
+    missing = skfolio_missing()
+    teams = sorted((_team_row(book, market, missing) for book in books), key=lambda row: (-row["return"], row["name"]))
+    held, cash = buy_and_hold(market, start, costs), pd.Series(start, index=closes.index)
+    rows = [{**row, "rank": place} for place, row in enumerate(teams, start=1)]
+    rows += [_benchmark_row(BUY_AND_HOLD, held), _benchmark_row(CASH, cash)]
+    curves = {**{book.team: book.equity for book in books}, BUY_AND_HOLD: held, CASH: cash}
+    extra = [f"deflated Sharpe: not computed, skfolio is not installed: {HOW_TO_INSTALL}"] if missing else []
+    return {
+        "period": {
+            "first": _iso(closes.index[1]),
+            "last": _iso(closes.index[-1]),
+            "sessions": len(closes) - 1,
+            "tickers": [str(ticker) for ticker in closes.columns],
+        },
+        "rows": rows,
+        "sessions": [_iso(session) for session in closes.index],
+        "equity": {name: [round(float(value), 2) for value in curve] for name, curve in curves.items()},
+        "notes": [*notes, *extra],
+    }
+
+
+def buy_and_hold(market: Market, start: float, costs: Costs) -> pd.Series:
+    """Equity of the same dollars in every stock, bought at the first open and held.
+
+    It pays half of the spread and the slippage, as the teams do; the local exchange takes no commission.
+
+    A stock without a price on the first session is left out; where a close is missing, the last one stands for it.
+    """
+    first = market.opens.iloc[0].dropna()
+    price = first * (1.0 + (costs.half_spread_bps + costs.slippage_bps) / 1e4)
+    shares = start / max(1, len(first)) / price
+    worth = (market.closes[first.index].ffill().iloc[1:] * shares).sum(axis=1) if len(first) else start
+    values = [start, *pd.Series(worth, market.closes.index[1:])]
+    return pd.Series(values, market.closes.index, dtype="float64")
+
+
+def _team_row(book: TeamBook, market: Market, no_skfolio: bool) -> dict[str, Any]:
+    figures = {
+        **curve_figures(book.equity),
+        **trade_figures(book.fills, market.opens, market.closes.ffill(), book.equity),
+    }
+    sharpe = None if no_skfolio else deflated_sharpe(daily_returns(book.equity), book.trials)
+    return {
+        "name": book.team,
+        "kind": "team",
+        **{key: _finite(value) for key, value in figures.items()},
+        "deflated_sharpe": sharpe,
+        "trials": book.trials,
+        "orders": book.orders,
+        "models": list(book.models),
+        "idle": dict(sorted(book.idle.items())),
+    }
+
+
+def _benchmark_row(name: str, curve: pd.Series) -> dict[str, Any]:
+    return {
+        "name": name,
+        "kind": "benchmark",
+        "rank": None,
+        **{key: _finite(value) for key, value in curve_figures(curve).items()},
+    }
+
+
+def skfolio_missing() -> bool:
+    """Whether there is nothing to compute the deflated Sharpe ratio with."""
+    from importlib.util import find_spec
+
+    return find_spec("skfolio") is None
+
+
+def _finite(value: float | int | None) -> float | int | None:
+    return value if value is None or isinstance(value, int) or math.isfinite(value) else None
+
+
+def _iso(session: Any) -> str:
+    day: date = pd.Timestamp(session).date()
+    return day.isoformat()
+
+
+def normalised(curve: Sequence[float]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """A curve of dollars as percent gained since its start."""
+    values = np.asarray(curve, np.float64)
+    return np.asarray(100.0 * (values / values[0] - 1.0))

@@ -1,0 +1,134 @@
+"""Figures of equity curves and of trading: return, Sharpe, drawdown, turnover, cost, hits. Pure; float64."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mlops_cli.market.hours import NEW_YORK
+
+SESSIONS_A_YEAR = 252
+FILL_COLUMNS = ("session", "ticker", "qty", "price")
+
+
+def fill_frame(fills: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Rows of a ledger's table of fills as a frame.
+
+    Returns:
+        Columns `session` (tz-naive day in New York), `ticker`, `qty` (below 0: sold), `price` in dollars.
+    """
+    rows = [
+        (
+            pd.Timestamp(datetime.fromisoformat(one["time"]).astimezone(NEW_YORK).date()),
+            one["ticker"],
+            float(one["qty"]) * (1 if one["side"] == "buy" else -1),
+            float(one["price"]),
+        )
+        for one in fills
+    ]
+    frame = pd.DataFrame(rows, columns=list(FILL_COLUMNS)).astype({"session": "datetime64[ns]"})
+    # ids are the broker's and random: sums must not depend on their order
+    return frame.sort_values(list(FILL_COLUMNS), ignore_index=True)
+
+
+def curve_figures(equity: pd.Series) -> dict[str, float | None]:
+    """Figures of an equity curve.
+
+    Args:
+        equity: dollars by session, rising; the first value is what it started with.
+
+    Returns:
+        `return` (of the whole time, as a share), `sharpe` (mean over standard deviation of daily returns, times
+        sqrt(252); cash earns nothing), `sharpe_se` (Lo 2002: sqrt((1 + sr^2 / 2) / T) for daily sr, times sqrt(252)),
+        `max_drawdown` (largest loss since a peak, as a share, at least 0). What is undefined is None: Sharpe of fewer
+        than two returns, or of returns that are all the same.
+    """
+    values = equity.to_numpy(np.float64)
+    returns = daily_returns(equity)
+    drawdown = float((1.0 - values / np.maximum.accumulate(values)).max()) if len(values) else None
+    figures: dict[str, float | None] = {
+        "return": float(values[-1] / values[0] - 1.0) if len(values) else None,
+        "sharpe": None,
+        "sharpe_se": None,
+        "max_drawdown": drawdown,
+    }
+    spread = float(returns.std(ddof=1)) if len(returns) > 1 else 0.0
+    if spread > 1e-12:
+        daily = float(returns.mean()) / spread
+        figures["sharpe"] = daily * math.sqrt(SESSIONS_A_YEAR)
+        figures["sharpe_se"] = math.sqrt((1.0 + daily**2 / 2.0) / len(returns) * SESSIONS_A_YEAR)
+    return figures
+
+
+def daily_returns(equity: pd.Series) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """Simple returns from session to session, one fewer than `equity` has values."""
+    values = equity.to_numpy(np.float64)
+    return np.asarray(values[1:] / values[:-1] - 1.0)
+
+
+def trade_figures(
+    fills: pd.DataFrame, opens: pd.DataFrame, closes: pd.DataFrame, equity: pd.Series
+) -> dict[str, float | int | None]:
+    """Figures of what was traded.
+
+    Args:
+        fills: as `fill_frame` returns it.
+        opens: opening prices, sessions by tickers.
+        closes: closing prices, sessions by tickers, one session more at the start.
+        equity: of the team, by session, the first value what it started with.
+
+    Returns:
+        `fills` (their number), `traded` (dollars), `turnover` (dollars traded over mean equity), `cost` (dollars paid
+        above, or got below, the opening price of the session), `cost_bps` (of the dollars traded), `hit_rate` (share
+        of days and stocks with a position, or a trade, that ended with a gain; None without any), `hit_days` (their
+        number; days without any gain or loss count in neither).
+    """
+    gains = gains_of(fills, closes).to_numpy()
+    moved = gains[np.abs(gains) > 1e-9]
+    figures: dict[str, float | int | None] = {
+        "fills": len(fills),
+        "traded": 0.0,
+        "turnover": 0.0,
+        "cost": 0.0,
+        "cost_bps": None,
+        "hit_rate": float((moved > 0).mean()) if len(moved) else None,
+        "hit_days": len(moved),
+    }
+    if len(fills):
+        traded = float((fills["qty"].abs() * fills["price"]).sum())
+        cost = float((fills["qty"] * (fills["price"] - _at(opens, fills))).sum())
+        figures |= {
+            "traded": traded,
+            "turnover": traded / float(equity.mean()),
+            "cost": cost,
+            "cost_bps": 1e4 * cost / traded,
+        }
+    return figures
+
+
+def gains_of(fills: pd.DataFrame, closes: pd.DataFrame) -> pd.DataFrame:
+    """Gain of each stock on each session in dollars, from fills and closes: sessions (but the first) by tickers.
+
+    Cash at the end less cash at the start, plus what the position is worth at the close less what it was worth at the
+    close before.
+    """
+    bought = _pivot(fills, "qty", closes)
+    paid = _pivot(fills.assign(paid=fills["qty"] * fills["price"]), "paid", closes)
+    held = bought.cumsum()
+    return (held * closes - (held - bought) * closes.shift() - paid).iloc[1:].fillna(0.0)
+
+
+def _pivot(fills: pd.DataFrame, column: str, like: pd.DataFrame) -> pd.DataFrame:
+    table = fills.pivot_table(index="session", columns="ticker", values=column, aggfunc="sum")
+    return table.reindex(index=like.index, columns=like.columns).fillna(0.0)
+
+
+def _at(prices: pd.DataFrame, fills: pd.DataFrame) -> pd.Series:
+    """The session's price of each fill; the fill's own where there is none, which then costs nothing."""
+    found = prices.stack().reindex(pd.MultiIndex.from_frame(fills[["session", "ticker"]]))
+    return pd.Series(found.to_numpy(), fills.index).fillna(fills["price"])

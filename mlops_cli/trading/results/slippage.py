@@ -1,0 +1,193 @@
+"""Slippage: what fills cost against the opening price, beside the cost model and what the local exchange would fill."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mlops_cli.config.schemas.trading import Costs
+from mlops_cli.exchange.book.matching import match
+from mlops_cli.exchange.book.records import Order, Rules
+from mlops_cli.exchange.market.market import Market
+from mlops_cli.exchange.market.price_path import PricePath
+from mlops_cli.market.hours import NEW_YORK, Hours, Session
+from mlops_cli.market.symbols import symbol_of
+from mlops_cli.trading.contract.costs import BPS, expected_price
+from mlops_cli.trading.decide.policy import PRICE_GAP
+from mlops_cli.trading.passes.liquidate import LIQUIDATION
+
+OPEN_TO_CLOSE = (0.0, 1.0)
+RESTATED = 0.05
+"""Log of the ratio of two closes of one session, of then and of now, beyond which there was a split in between."""
+
+
+@dataclass(frozen=True)
+class FilledOrder:
+    """An order that was filled, in part or whole.
+
+    Attributes:
+        session: on which it was filled; by day in New York.
+        price: average of its fills.
+        close: of the session before, as its decision saw it; None for an order that no decision stands behind.
+    """
+
+    session: date
+    ticker: str
+    side: str
+    type: str
+    limit_price: Decimal | None
+    qty: Decimal
+    price: Decimal
+    close: Decimal | None = None
+
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+def filled_orders(orders: Rows, intents: Rows, fills: Rows) -> list[FilledOrder]:
+    """Filled orders from the rows of a ledger's tables; those that no intent of the team stands behind are left out."""
+    meant = {one["client_order_id"]: one for one in intents}
+    days = {one["order_id"]: datetime.fromisoformat(one["time"]).astimezone(NEW_YORK).date() for one in fills}
+    return [
+        FilledOrder(
+            session=days.get(one["id"]) or date.fromisoformat(meant[one["client_order_id"]]["session"]),
+            ticker=one["ticker"],
+            side=one["side"],
+            type=one["type"],
+            limit_price=None if one["limit_price"] is None else Decimal(one["limit_price"]),
+            qty=Decimal(one["filled_qty"]),
+            price=Decimal(one["filled_average_price"]),
+            close=_close_seen(meant[one["client_order_id"]]),
+        )
+        for one in orders
+        if one["client_order_id"] in meant and one["filled_average_price"] and Decimal(one["filled_qty"]) > 0
+    ]
+
+
+def slippage_by_day(orders: Sequence[FilledOrder], market: Market, costs: Costs) -> list[dict[str, Any]]:
+    """Compare, session by session.
+
+    Args:
+        orders: filled ones.
+        market: the local exchange's prices and hours; splits since the orders are seen by the closes they knew.
+        costs: the cost model.
+
+    Returns:
+        Per session, rising, and at the end for `all`: `session`, `orders`, `traded` (dollars), and in basis points of
+        what was traded at the opening price, above 0 where it was worse than that: `fills_bps` (as they were),
+        `model_bps` (as the cost model says), `local_bps` (as the local exchange fills the same orders; None where it
+        fills none of them). `unpriced`: orders without an opening price here, or with one that is not of the shares
+        that they were in, left out of all else; `unfilled_here`: orders that the local exchange would not fill, left
+        out of `local_bps`.
+    """
+    rows = [_row(one, market, costs) for one in orders]
+    if not rows:
+        return []
+    frame = pd.DataFrame(rows)
+    days = [_figures(str(session), group) for session, group in frame.groupby("session", sort=True)]
+    return [*days, _figures("all", frame)]
+
+
+def _close_seen(intent: Mapping[str, Any]) -> Decimal | None:
+    return None if intent["model"] == LIQUIDATION else Decimal(intent["price_seen"])
+
+
+def _path(one: FilledOrder, session: Session, market: Market) -> PricePath | None:
+    """The price's path through the session, in the shares that the order was in; None where it cannot be told."""
+    symbol = symbol_of(one.ticker)
+    path = market.path(symbol, session) if market.has(symbol) else None
+    if path is None or not path.traded:
+        return None
+    known = market.close_before(symbol, session.day)
+    if one.close is not None and known and abs(math.log(float(one.close) / known)) > RESTATED:
+        split = float(one.close) / known
+        first, second, third, last = (price * split for price in path.points)
+        path = PricePath((first, second, third, last), path.volume / split)
+    return path if abs(math.log(float(one.price) / path.price(0.0))) < PRICE_GAP else None
+
+
+def _row(one: FilledOrder, market: Market, costs: Costs) -> dict[str, Any]:
+    sign = 1 if one.side == "buy" else -1
+    session = _session(market.hours, one.session)
+    opening = local = None
+    path = None if session is None else _path(one, session, market)
+    if path is not None and session is not None:
+        opening = path.price(0.0)
+        touch = match(_order(one, session), path, OPEN_TO_CLOSE, Rules())
+        local = None if touch is None else float(touch.price)
+    if opening is None:
+        return {
+            "session": one.session,
+            "value": np.nan,
+            "traded": np.nan,
+            "fill": np.nan,
+            "model": np.nan,
+            "local": np.nan,
+        }
+    qty = float(one.qty)
+    model = float(expected_price(Decimal(str(opening)), one.side, costs))
+    return {
+        "session": one.session,
+        "value": qty * opening,
+        "traded": qty * float(one.price),
+        "fill": sign * qty * (float(one.price) - opening),
+        "model": sign * qty * (model - opening),
+        "local": np.nan if local is None else sign * qty * (local - opening),
+    }
+
+
+def _figures(session: str, rows: pd.DataFrame) -> dict[str, Any]:
+    priced = rows.dropna(subset=["value"])
+    here = priced.dropna(subset=["local"])
+    return {
+        "session": session,
+        "orders": len(rows),
+        "traded": float(priced["traded"].sum()),
+        "fills_bps": _bps(priced, "fill"),
+        "model_bps": _bps(priced, "model"),
+        "local_bps": _bps(here, "local"),
+        "unpriced": len(rows) - len(priced),
+        "unfilled_here": len(priced) - len(here),
+    }
+
+
+def _bps(rows: pd.DataFrame, column: str) -> float | None:
+    value = float(rows["value"].sum())
+    return float(BPS) * float(rows[column].sum()) / value if value > 0 else None
+
+
+def _session(hours: Hours, day: date) -> Session | None:
+    found = hours.between(day, day)
+    return found[0] if found else None
+
+
+def _order(one: FilledOrder, session: Session) -> Order:
+    """The same order, as the local exchange would have it."""
+    made = datetime.combine(one.session, datetime.min.time(), UTC)
+    return Order(
+        id="",
+        account="",
+        client_order_id="",
+        symbol=one.ticker,
+        side=one.side,
+        type=one.type,
+        time_in_force="day",
+        qty=one.qty,
+        notional=None,
+        limit_price=one.limit_price,
+        stop_price=None,
+        extended_hours=False,
+        position_intent="",
+        status="new",
+        sequence=0,
+        created_at=made,
+        updated_at=made,
+        expires_at=session.closes,
+    )

@@ -1,0 +1,1 @@
+"""Timers for passes, and alerts to people."""

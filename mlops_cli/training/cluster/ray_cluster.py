@@ -1,0 +1,152 @@
+"""Connection to a Ray cluster, or one of this machine's own for as long as it is needed."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import mlops_cli
+from mlops_cli.errors import ConfigError, ServiceError
+from mlops_cli.training.local.worker_link import SETTINGS
+
+TASK_BYTES = 1_500_000_000  # of memory, that a task asks for: Ludwig, and a fleet of usual size
+STORE_BYTES = 1_000_000_000  # of shared memory, on a cluster of this machine's own
+REACH_SECONDS = 10
+CLIENT = "ray://"
+
+# Ray reads these where it is imported. It would otherwise report its use over the internet, wait a minute for a node on
+# this machine where there is none, and print what it thinks of a dead process between our lines.
+RAY_SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_gcs_server_request_timeout_seconds": "15",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",
+}
+
+
+@contextmanager
+def connected(address: str | None, workers: int | None) -> Iterator[None]:
+    """Be a driver of the cluster at `address`, with this code on its nodes.
+
+    Args:
+        address: ray://HOST:PORT or HOST:PORT; None: a cluster on this machine that ends with this.
+        workers: most tasks at once on a cluster of this machine's own; None: as many as Ray counts cores.
+
+    Raises:
+        ConfigError: Ray is not installed, or the address is none.
+        ServiceError: no cluster answers there, or none starts.
+    """
+    os.environ.update(RAY_SETTINGS)
+    try:
+        import ray
+    except ImportError as error:
+        raise ConfigError(
+            "training.executor: ray asked for, but Ray is not installed", "run: pip install 'mlops-cli[ray]'"
+        ) from error
+    if address is not None:
+        _reach(address)
+    how = {"address": address} if address is not None else _of_its_own(workers)
+    code = {"py_modules": [str(Path(mlops_cli.__file__).parent)], "excludes": ["__pycache__"]}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what matters is raised as well
+            ray.init(
+                **how,
+                runtime_env={**code, "env_vars": SETTINGS},
+                log_to_driver=False,
+                logging_level=logging.CRITICAL,
+            )
+    except (ray.exceptions.RayError, OSError, RuntimeError, ValueError) as error:
+        ray.shutdown()
+        raise _refusal(address, str(error)) from error
+    try:
+        yield
+    except ConnectionError as error:  # Ray's client lost its server
+        raise _refusal(address, f"the connection was lost: {error}") from error
+    finally:
+        ray.shutdown()
+
+
+def devices(cuda: bool) -> int:
+    """Tasks that the connected cluster can do at once as it is now.
+
+    Raises:
+        ServiceError: no node could ever do one.
+    """
+    import ray
+
+    kind = "GPU" if cuda else "CPU"
+    needs = {"CPU": 1, kind: 1, "memory": TASK_BYTES}
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    able = [node for node in alive if all(node.get(name, 0) >= need for name, need in needs.items())]
+    if not able:
+        raise ServiceError(
+            f"none of the {len(alive)} nodes of the Ray cluster offers a task what it needs: 1 CPU, "
+            f"{'1 GPU, ' if cuda else ''}{TASK_BYTES / 1e9:.1f} GB of memory",
+            "look at them with: ray status",
+        )
+    return sum(int(min(node[name] // need for name, need in needs.items())) for node in able)
+
+
+def has_gpus() -> bool:
+    """Whether the connected cluster offers any."""
+    import ray
+
+    offered: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return offered.get("GPU", 0) >= 1
+
+
+def _of_its_own(workers: int | None) -> dict[str, object]:
+    return {
+        "address": "local",  # whatever RAY_ADDRESS says
+        "num_cpus": workers,
+        "object_store_memory": STORE_BYTES,
+        "include_dashboard": False,
+    }
+
+
+def _reach(address: str) -> None:
+    """Fail within seconds where nothing answers: Ray itself takes up to two minutes, and then ends the process.
+
+    Raises:
+        ConfigError: this is no address.
+        ServiceError: nothing there speaks gRPC, as every Ray server does.
+    """
+    import grpc  # type: ignore[import-untyped]
+
+    target = address.removeprefix(CLIENT)
+    host, _, port = target.rpartition(":")
+    if not host or not port.isdigit():
+        raise ConfigError(
+            f"training.ray_address: {address} is no address of a Ray cluster", f"write {CLIENT}HOST:PORT or HOST:PORT"
+        )
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), REACH_SECONDS).close()
+    except OSError as error:
+        raise _refusal(address, str(error)) from error
+    if os.environ.get("RAY_USE_TLS") == "1":
+        return  # it would not answer without the certificates
+    with grpc.insecure_channel(target) as channel:
+        try:
+            grpc.channel_ready_future(channel).result(timeout=REACH_SECONDS)
+        except grpc.FutureTimeoutError as error:
+            raise _refusal(address, f"no Ray server answered within {REACH_SECONDS} s") from error
+
+
+def _refusal(address: str | None, reason: str) -> ServiceError:
+    words = " ".join(reason.split())
+    if address is None:
+        return ServiceError(f"no Ray cluster could be started here: {words}", "set training.executor: local")
+    if address.startswith(CLIENT):
+        port = "its client port (10001 unless set)"
+    else:
+        port = f"its GCS port (6379 unless set) and this machine a node of it (else use {CLIENT}HOST:10001)"
+    return ServiceError(
+        f"training.ray_address: the Ray cluster at {address} cannot be used: {words}",
+        f"see there with `ray status` whether it runs, and that this is {port}; if it wants a token, "
+        "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN; or set training.executor: local",
+    )

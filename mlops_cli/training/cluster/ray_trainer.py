@@ -1,0 +1,226 @@
+"""Trainer `ludwig` on a Ray cluster: the tasks of the local processes, done by Ray's nodes.
+
+Ray Core only. Ludwig's own Ray backend is another thing, and is not used: each of its workers takes itself for rank 0.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from mlops_cli.config.schemas.project import Training
+from mlops_cli.errors import ConfigError, TrainingError
+from mlops_cli.training.cluster.ray_cluster import TASK_BYTES, connected, devices, has_gpus
+from mlops_cli.training.cluster.ray_task import Returned, library_versions, train_task
+from mlops_cli.training.tasks.job_json import result_from_json
+from mlops_cli.training.tasks.tasks import FleetSettings, Task, cut, task_to_json
+from mlops_cli.training.trainer import Failed, Fitted, TrainJob
+
+TRIES = 2
+SENT_AHEAD = 2  # tasks per device: the next one is there when one is done
+SENT_BYTES = 256 * 2**20  # of feature tables on their way at once
+POLL_SECONDS = 5.0
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class _Sent:
+    """A task on its way: one reference per job, and the bytes of its tables."""
+
+    task: Task
+    tries: int
+    references: list[Any]
+    size: int
+
+
+class RayTrainer:
+    """Trains with the real Ludwig on the nodes of a Ray cluster.
+
+    Args:
+        training: where the cluster is, and how much of it to use.
+        fleets: how models train together; the device is found on the cluster.
+    """
+
+    name = "ludwig"
+
+    def __init__(self, training: Training, fleets: FleetSettings) -> None:
+        self._training = training
+        self._fleets = fleets
+
+    def fit(self, jobs: Sequence[TrainJob], progress: Progress) -> Iterator[Fitted | Failed]:
+        """Train all jobs; those of a worker that died are tried once more, each alone, then reported.
+
+        Raises:
+            ConfigError: Ray is missing, CUDA is asked for and no node has it, or the strategy needs one machine.
+            ServiceError: the cluster cannot be reached, was lost, or has no node that is large enough.
+        """
+        if not jobs:
+            return
+        training = self._training
+        if training.strategy in ("ddp", "fsdp"):
+            raise ConfigError(
+                f"training.strategy: {training.strategy} trains on the devices of this machine, not on a Ray cluster",
+                "set training.executor: local, or another training.strategy",
+            )
+        progress("starting Ray" if training.ray_address is None else f"connecting to {training.ray_address}")
+        with connected(training.ray_address, training.workers):
+            fleets = replace(self._fleets, device="cuda" if self._uses_cuda() else "cpu")
+            yield from _Flight(training, fleets, progress).run(jobs)
+
+    def _uses_cuda(self) -> bool:
+        device = self._training.device
+        if device == "cpu" or (device == "auto" and not self._fleets.together):
+            return False
+        gpus = has_gpus()
+        if device == "cuda" and not gpus:
+            raise ConfigError(
+                "training.device: cuda asked for, but no node of the Ray cluster offers a GPU",
+                "set training.device to auto or cpu; `ray status` shows what the nodes offer",
+            )
+        return gpus
+
+
+class _Flight:
+    """Tasks on a connected cluster; use once."""
+
+    def __init__(self, training: Training, fleets: FleetSettings, progress: Progress) -> None:
+        import ray
+
+        self._training = training
+        self._fleets = fleets
+        self._cuda = fleets.device == "cuda"
+        self._progress = progress
+        self._libraries = library_versions()
+        self._waiting: deque[tuple[Task, int]] = deque()
+        self._sent: dict[Any, _Sent] = {}  # by the first reference
+        self._answered: set[Path] = set()  # folders of jobs
+        self._train: Any = ray.remote(
+            num_cpus=1,
+            num_gpus=int(self._cuda),
+            memory=TASK_BYTES,
+            max_retries=0,  # done here, each job alone
+            scheduling_strategy="SPREAD",
+        )(train_task)
+
+    def run(self, jobs: Sequence[TrainJob]) -> Iterator[Fitted | Failed]:
+        import ray
+
+        self._waiting.extend((task, 1) for task in cut(jobs, self._fleets, devices(self._cuda)))
+        self._progress(
+            f"{len(self._waiting)} tasks for the Ray cluster (importing Ludwig takes each process some 20 s)"
+        )
+        while self._waiting or self._sent:
+            most = self._most()
+            while self._waiting and self._has_room(most):
+                self._send(*self._waiting.popleft())
+            ready, _ = ray.wait(list(self._sent), num_returns=1, timeout=POLL_SECONDS)
+            for first in ready:
+                for result in self._receive(self._sent.pop(first)):
+                    self._answered.add(result.job.folder)
+                    yield result
+
+    def _most(self) -> int:
+        """Tasks on their way at once; asked again and again, as a cluster grows and shrinks."""
+        training = self._training
+        most = SENT_AHEAD * devices(self._cuda)
+        if training.workers is not None:
+            most = min(most, training.workers)
+        if training.memory_gb is not None:
+            most = min(most, int(training.memory_gb * 1e9 // TASK_BYTES))
+        return max(1, most)
+
+    def _has_room(self, most: int) -> bool:
+        if not self._sent:
+            return True
+        return len(self._sent) < most and sum(sent.size for sent in self._sent.values()) < SENT_BYTES
+
+    def _send(self, task: Task, tries: int) -> None:
+        import ray
+
+        tables = [_table(job) for job in task.jobs]
+        size = sum(len(table) for table in tables if table is not None)
+        train = self._train.options(num_returns=len(tables))
+        returned = train.remote(task_to_json(task), self._libraries, *(ray.put(table) for table in tables))
+        references = returned if isinstance(returned, list) else [returned]
+        self._sent[references[0]] = _Sent(task, tries, references, size)
+
+    def _receive(self, sent: _Sent) -> Iterator[Fitted | Failed]:
+        """The results of a task that ended, one after another: the models of all need not fit the memory."""
+        import ray
+
+        lost: list[TrainJob] = []
+        reason = ""
+        nodes: dict[str, int] = {}
+        for job, reference in zip(sent.task.jobs, sent.references, strict=True):
+            if job.folder in self._answered:
+                continue
+            try:
+                returned: Returned = ray.get(reference)
+            except ray.exceptions.RayTaskError as error:  # it raised; it would again
+                yield Failed(job, f"{job.spec.name}: training broke down: {_line(error, -1)}")
+            except ray.exceptions.RayError as error:  # a process, a node or an object is gone
+                lost.append(job)
+                reason = _line(error, 0).split(". ")[0]
+            else:
+                nodes[returned.node] = nodes.get(returned.node, 0) + 1
+                yield _kept(job, returned)
+        for node, models in nodes.items():
+            self._progress(f"{models} models trained on node {node}")
+        if lost:
+            yield from self._again(sent, lost, reason)
+
+    def _again(self, sent: _Sent, lost: list[TrainJob], reason: str) -> Iterator[Failed]:
+        if sent.tries == TRIES:
+            for job in lost:
+                yield Failed(job, f"{job.spec.name}: the training process on the cluster died {TRIES} times: {reason}")
+            return
+        pool = sent.task.jobs[0].spec.pool  # a part of it would be another model
+        left = sent.task if pool else replace(sent.task, jobs=tuple(lost))
+        self._progress(f"a training process on the cluster died, {len(lost)} models are tried once more: {reason}")
+        self._waiting.extend((task, sent.tries + 1) for task in left.alone())
+
+
+def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write what a node returned below `folder`: all of it, or nothing.
+
+    Args:
+        folder: exists.
+        files: content by relative path.
+
+    Raises:
+        TrainingError: a path leads out of the folder.
+    """
+    for name in files:
+        path = PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts or not path.parts:
+            raise TrainingError(f"a node of the Ray cluster returned a file {name!r}, outside of the model folder")
+    for name, content in files.items():
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+
+
+def _table(job: TrainJob) -> bytes | None:
+    try:
+        return job.features.read_bytes()
+    except OSError:
+        return None  # the node says so, in the words of every other trainer
+
+
+def _kept(job: TrainJob, returned: Returned) -> Fitted | Failed:
+    try:
+        write_files(job.folder, returned.files)
+    except TrainingError as error:
+        return Failed(job, f"{job.spec.name}: {error}")
+    except OSError as error:  # a full disk
+        return Failed(job, f"{job.spec.name}: {error}")
+    return result_from_json(job, returned.result)
+
+
+def _line(error: BaseException, which: int) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[which].strip() if lines else type(error).__name__

@@ -1,0 +1,1 @@
+"""Trained Ludwig modules as ONNX graphs."""

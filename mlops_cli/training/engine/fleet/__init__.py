@@ -1,0 +1,1 @@
+"""Models of one architecture trained together in one stacked tensor."""

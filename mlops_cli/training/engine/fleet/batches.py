@@ -1,0 +1,181 @@
+"""The rows of a fleet's models in one tensor, and which of them each step and each evaluation takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from mlops_cli.training.engine.fleet.terms import Terms
+
+Integers = npt.NDArray[np.int64]
+Shares = npt.NDArray[np.float64]
+
+
+ROUNDED_TO = 64
+
+
+@dataclass(frozen=True)
+class Member:
+    """One model's data.
+
+    Attributes:
+        stream: text from which its dropout follows, together with the seed.
+        inputs: normalised, float32, (rows, columns); the rows that train come first.
+        target: normalised, float32, (rows,).
+        train_rows: how many rows train; the others validate.
+    """
+
+    stream: str
+    inputs: npt.NDArray[np.float32]
+    target: npt.NDArray[np.float32]
+    train_rows: int
+
+
+def steps_per_epoch(train_rows: int, batch_size: int) -> int:
+    """Ludwig's count: the last batch may be smaller."""
+    return -(-train_rows // batch_size)
+
+
+def padded_rows(member: Member, batch_size: int) -> tuple[int, int]:
+    """Rows of a model's training and validation tensors, padding included.
+
+    They follow from the model alone, and only models with the same ones train together: sums over rows are then taken
+    in the same order whoever else is there.
+    """
+    steps = steps_per_epoch(member.train_rows, batch_size)
+    train = steps * batch_size if steps > 1 else min(batch_size, _rounded_up(member.train_rows))
+    return train, _rounded_up(len(member.target) - member.train_rows)
+
+
+def _rounded_up(rows: int) -> int:
+    return -(-rows // ROUNDED_TO) * ROUNDED_TO
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Some rows of every model.
+
+    Attributes:
+        inputs: (models, rows, columns); behind a model's own rows stands anything finite.
+        target: (models, rows).
+        weights: (models, rows), what each row weighs in a mean; None where all weigh the same.
+        counts: rows each model really has; the others weigh nothing.
+    """
+
+    inputs: torch.Tensor
+    target: torch.Tensor
+    weights: torch.Tensor | None
+    counts: list[int]
+
+    def mean(self, values: torch.Tensor) -> torch.Tensor:
+        """Each model's weighted mean of `values` (models, rows), or its part of it."""
+        return values.mean(1) if self.weights is None else (values * self.weights).sum(1)
+
+    def even_mean(self, values: torch.Tensor) -> torch.Tensor:
+        """Each model's mean of `values` (models, rows), all rows alike."""
+        if self.weights is None:
+            return values.mean(1)
+        counts = torch.tensor(self.counts, dtype=values.dtype, device=values.device)
+        return (values * (self.weights > 0)).sum(1) / counts
+
+
+class Batches:
+    """The data of models that train together, on one device.
+
+    Args:
+        members: all with the same `padded_rows`.
+        terms: for batch sizes and shuffling.
+        seed: of the run; the order of a model's rows is the one Ludwig gives it for this seed.
+        device: where to.
+    """
+
+    def __init__(self, members: Sequence[Member], terms: Terms, seed: int, device: torch.device) -> None:
+        self._counts: Integers = np.array([member.train_rows for member in members], np.int64)
+        self._validating: Integers = np.array([len(one.target) - one.train_rows for one in members], np.int64)
+        self._device = device
+        train = [(one.inputs[: one.train_rows], one.target[: one.train_rows]) for one in members]
+        validation = [(one.inputs[one.train_rows :], one.target[one.train_rows :]) for one in members]
+        self._batch, self._seed = int(terms.trainer.batch_size), seed
+        train_rows, validation_rows = padded_rows(members[0], self._batch)
+        self._train = tuple(self._padded([pair[part] for pair in train], train_rows) for part in (0, 1))
+        self._validation = tuple(self._padded([pair[part] for pair in validation], validation_rows) for part in (0, 1))
+        given = terms.trainer.eval_batch_size
+        self._eval_batch = max(given, self._batch) if isinstance(given, int) else self._batch
+        self._shuffle = bool(terms.trainer.should_shuffle)
+        self._order: Integers = np.zeros((len(members), 0), np.int64)
+
+    def keep(self, positions: Sequence[int]) -> None:
+        """Go on with the models at these positions only; their order within an epoch stays."""
+        chosen = list(positions)
+        self._counts, self._validating, self._order = (
+            part[chosen] for part in (self._counts, self._validating, self._order)
+        )
+        index = torch.tensor(chosen, dtype=torch.int64, device=self._device)
+        self._train = tuple(part.index_select(0, index) for part in self._train)
+        self._validation = tuple(part.index_select(0, index) for part in self._validation)
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Shuffle as Ludwig's sampler does."""
+        self._order = np.zeros((len(self._counts), self._train[1].shape[1]), np.int64)
+        known: dict[int, Integers] = {}
+        for model, count in enumerate(self._counts.tolist()):
+            if count not in known:
+                random = np.random.RandomState(seed=self._seed + epoch)
+                known[count] = random.permutation(count) if self._shuffle else np.arange(count)
+            self._order[model, :count] = known[count]
+
+    def batch(self, step: int) -> Rows:
+        """Batch `step` of the epoch."""
+        begin, longest = step * self._batch, self._train[1].shape[1]
+        width = min(self._batch, longest - begin)
+        counts = np.minimum(self._counts - begin, width)
+        last = begin + width == longest
+        weights = _inside(counts, width) / counts[:, None] if last else None
+        order = np.where(_inside(counts, width), self._order[:, begin : begin + width], 0)
+        flat = torch.from_numpy((np.arange(len(order))[:, None] * longest + order).reshape(-1)).to(self._device)
+        inputs, target = (part.flatten(0, 1).index_select(0, flat) for part in self._train)
+        return self._rows(inputs.view(*order.shape, -1), target.view(order.shape), counts, weights)
+
+    def validation(self) -> Rows:
+        """The rows that validate."""
+        inputs, target = self._validation
+        shares = self._shares(self._validating, self._validating, (0, target.shape[1]))
+        return self._rows(inputs, target, self._validating, shares)
+
+    def training_blocks(self) -> Iterator[Rows]:
+        """The rows that train, in blocks of the batch's size; a mean over all is the sum of the blocks' means."""
+        longest = self._train[1].shape[1]
+        for begin in range(0, longest, self._batch):
+            width = min(self._batch, longest - begin)
+            counts = np.clip(self._counts - begin, 0, width)
+            inputs, target = (part[:, begin : begin + width] for part in self._train)
+            yield self._rows(inputs, target, counts, self._shares(counts, self._counts, (begin, width)))
+
+    def _padded(self, parts: Sequence[npt.NDArray[np.float32]], longest: int) -> torch.Tensor:
+        """Parts of unequal length in one tensor; zeros behind their own rows."""
+        whole = np.zeros((len(parts), longest, *parts[0].shape[1:]), np.float32)
+        for model, part in enumerate(parts):
+            whole[model, : len(part)] = part
+        return torch.from_numpy(whole).to(self._device)
+
+    def _shares(self, counts: Integers, of: Integers, block: tuple[int, int]) -> Shares:
+        """What rows weigh in Ludwig's evaluation of `of` rows: the mean over its batches of each batch's mean."""
+        begin, width = block
+        rows = begin + np.arange(width)
+        batches = -(-of // self._eval_batch)
+        sizes = np.minimum(of[:, None] - rows // self._eval_batch * self._eval_batch, self._eval_batch)
+        shares: Shares = np.where(_inside(counts, width), 1.0 / (batches[:, None] * np.maximum(sizes, 1)), 0.0)
+        return shares
+
+    def _rows(self, inputs: torch.Tensor, target: torch.Tensor, counts: Integers, shares: Shares | None) -> Rows:
+        weights = None if shares is None else torch.from_numpy(shares.astype(np.float32)).to(self._device)
+        return Rows(inputs, target, weights, counts.tolist())
+
+
+def _inside(counts: Integers, width: int) -> npt.NDArray[np.bool_]:
+    inside: npt.NDArray[np.bool_] = np.arange(width) < counts[:, None]
+    return inside

@@ -1,0 +1,237 @@
+"""Fleets: jobs of one architecture train together; what cannot goes one after another, with the reason."""
+
+from __future__ import annotations
+
+import gc
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pandas as pd
+import torch
+
+from mlops_cli.errors import MlopsError
+from mlops_cli.training.engine.fleet.batches import padded_rows
+from mlops_cli.training.engine.fleet.loop import Course, FleetOptions, train_fleet
+from mlops_cli.training.engine.fleet.module import CannotStackError
+from mlops_cli.training.engine.fleet.template import Prepared, Template
+from mlops_cli.training.engine.ludwig.fit import LIBRARY_FAILURES, LOWER_RATE, LudwigFitter
+from mlops_cli.training.ludwig_errors import refusal_text
+from mlops_cli.training.rows import training_rows
+from mlops_cli.training.trainer import Failed, Fitted, TrainJob
+
+CACHE_BYTES = 24 * 2**20  # of activations: beyond, a step waits for memory
+GPU_SHARE = 0.6  # of the free memory
+KEPT_COPIES = 4  # activations are kept for the backward pass, beside their gradients and masks
+WEIGHT_COPIES = 6  # weights, gradients, moments, best weights
+FLOAT_BYTES = 4
+EXAMPLES = 3  # jobs of an architecture that may break down before it is given up
+GAPS = "its rows have gaps"
+
+SETUP_FAILURES: tuple[type[Exception], ...] = (MlopsError, *LIBRARY_FAILURES)
+
+Tick = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    """A job with its rows."""
+
+    job: TrainJob
+    config: dict[str, Any]
+    rows: pd.DataFrame
+
+    @property
+    def gaps(self) -> bool:
+        """Whether a value is missing, which is Ludwig's to fill."""
+        return bool(self.rows.isna().to_numpy().any())
+
+    @property
+    def architecture(self) -> str:
+        """Equal for jobs that may train together."""
+        known = (self.config, self.job.inputs, self.job.seed, self.job.spec.target)
+        return json.dumps(known, sort_keys=True, default=str)
+
+
+class LudwigFleet:
+    """Fits jobs together where it can.
+
+    Args:
+        fitter: fits the others one after another.
+        options: of every fleet but the seed, which is the jobs' own.
+    """
+
+    def __init__(self, fitter: LudwigFitter, options: FleetOptions) -> None:
+        self._fitter = fitter
+        self._options = options
+        self._templates: dict[str, Template | str] = {}
+
+    def fit(self, jobs: Sequence[TrainJob], tick: Tick) -> Iterator[Fitted | Failed]:
+        """Train all jobs; one result each, in any order.
+
+        Args:
+            jobs: any.
+            tick: told what is being done.
+        """
+        groups: dict[str, list[_Waiting]] = {}
+        for job in jobs:
+            try:
+                waiting = _Waiting(job, self._fitter.config(job), training_rows(job))
+            except MlopsError as error:
+                yield Failed(job, str(error), error.exit_code)
+                continue
+            groups.setdefault(waiting.architecture, []).append(waiting)
+        for key, group in groups.items():
+            yield from self._fit_group(key, group, tick)
+
+    def _fit_group(self, key: str, group: list[_Waiting], tick: Tick) -> Iterator[Fitted | Failed]:
+        template, misfits = self._template(key, group)
+        prepared: list[Prepared] = []
+        for waiting in group:
+            reason = misfits.get(waiting.job.spec.name) or (template if isinstance(template, str) else None)
+            if reason is None and isinstance(template, Template):
+                ready, reason = _prepared(template, waiting)
+                prepared += [ready] if ready else []
+            if reason is not None:
+                yield self._alone(waiting.job, reason, tick)
+        if isinstance(template, Template):
+            for chunk in _chunks(prepared, template, self._options.device):
+                yield from self._fit_chunk(template, chunk, tick)
+
+    def _template(self, key: str, group: list[_Waiting]) -> tuple[Template | str, dict[str, str]]:
+        """The shared part of an architecture, or why it has none; and which jobs are no example of it, and why."""
+        misfits: dict[str, str] = {}
+        for waiting in group:
+            if key in self._templates:
+                break
+            if waiting.gaps:
+                continue
+            try:
+                self._templates[key] = Template(waiting.job, waiting.config, waiting.rows, self._fitter)
+            except CannotStackError as reason:
+                self._templates[key] = str(reason)
+            except SETUP_FAILURES as error:
+                # perhaps its data: it fails alone as well, in words about the job at hand, and another is tried
+                misfits[waiting.job.spec.name] = f"it could not be set up ({refusal_text(error)})"
+                if len(misfits) == EXAMPLES:
+                    return next(iter(misfits.values())), misfits
+        return self._templates.get(key, GAPS), misfits
+
+    def _fit_chunk(self, template: Template, chunk: list[Prepared], tick: Tick) -> Iterator[Fitted | Failed]:
+        try:
+            courses = self._courses(template, chunk, tick)
+        except LIBRARY_FAILURES as error:
+            # an argument that torch refuses: Ludwig's own trainer then says so, model by model
+            reason = f"its fleet broke down ({refusal_text(error)})"
+            for prepared in chunk:
+                yield self._alone(prepared.job, reason, tick)
+            return
+        if courses is not None:
+            for prepared, course in zip(chunk, courses, strict=True):
+                yield _written(template, prepared, course)
+            return
+        gc.collect()  # what the failed attempt held
+        torch.cuda.empty_cache()
+        half = len(chunk) // 2
+        if half == 0:
+            yield Failed(chunk[0].job, f"{chunk[0].job.spec.name}: too large for the memory of the GPU")
+            return
+        yield from self._fit_chunk(template, chunk[:half], tick)
+        yield from self._fit_chunk(template, chunk[half:], tick)
+
+    def _courses(self, template: Template, chunk: list[Prepared], tick: Tick) -> list[Course] | None:
+        """Train a chunk; None where the GPU has no room for it."""
+        evaluations = 0
+
+        def count() -> None:
+            nonlocal evaluations
+            evaluations += 1
+            tick(f"{len(chunk)} models together, evaluation {evaluations}")
+
+        for prepared in chunk:
+            tick(f"training {prepared.job.spec.name}")
+        options = replace(self._options, seed=chunk[0].job.seed)
+        members = [prepared.member for prepared in chunk]
+        try:
+            return train_fleet(template.stack, template.terms, members, options, count)
+        except torch.OutOfMemoryError:
+            return None
+
+    def _alone(self, job: TrainJob, reason: str, tick: Tick) -> Fitted | Failed:
+        tick(f"training {job.spec.name} alone: {reason}")
+        try:
+            fitted = self._fitter.fit(job)
+        except MlopsError as error:
+            return Failed(job, str(error), error.exit_code)
+        except OSError as error:  # a full disk
+            return Failed(job, f"{job.spec.name}: {error}")
+        return replace(fitted, facts={**fitted.facts, "strategy": "sequential", "not_in_fleet": reason})
+
+
+def _prepared(template: Template, waiting: _Waiting) -> tuple[Prepared | None, str | None]:
+    """A job with its data in Ludwig's form, or why it cannot train in a fleet."""
+    if waiting.gaps:
+        return None, GAPS
+    try:
+        ready = template.prepare(waiting.job, waiting.rows)
+    except LIBRARY_FAILURES as error:  # a normalisation that its rows do not allow
+        return None, f"its rows do not fit ({refusal_text(error)})"
+    reason = _unfit(ready, template)
+    return (None, reason) if reason else (ready, None)
+
+
+def _written(template: Template, prepared: Prepared, course: Course) -> Fitted | Failed:
+    job = prepared.job
+    if course.best is None or course.stopped == "not finite":
+        when = f" after evaluation {len(course.losses)}" if course.losses else ""
+        what = "its weights are" if course.stopped == "not finite" else "the validation loss is"
+        return Failed(job, f"{job.spec.name}: {what} not a number{when}. {LOWER_RATE}, or look at its data")
+    try:
+        return template.write(prepared, course)
+    except MlopsError as error:
+        return Failed(job, str(error), error.exit_code)
+    except OSError as error:
+        return Failed(job, f"{job.spec.name}: {error}")
+
+
+def _unfit(prepared: Prepared, template: Template) -> str | None:
+    """Why a model cannot train in a fleet because of its data."""
+    rows, batch = prepared.member.train_rows, template.terms.trainer.batch_size
+    if rows < 2 or len(prepared.member.target) <= rows:
+        return "it has no rows to train on, or none to validate"
+    if rows > batch and rows % batch == 1:
+        return "its last batch would be one row, which Ludwig leaves out"
+    return None
+
+
+def _chunks(prepared: list[Prepared], template: Template, device: torch.device) -> Iterator[list[Prepared]]:
+    """Models that train at once: as many as fit the cache or the GPU, all with tensors of the same shape."""
+    batch = template.terms.trainer.batch_size
+    ordered = sorted(prepared, key=lambda one: one.member.train_rows)
+    shapes: dict[tuple[int, int], list[Prepared]] = {}
+    for one in ordered:
+        shapes.setdefault(padded_rows(one.member, batch), []).append(one)
+    for bucket in shapes.values():
+        size = chunk_size(bucket, template, device)
+        for first in range(0, len(bucket), size):
+            yield bucket[first : first + size]
+
+
+def chunk_size(bucket: list[Prepared], template: Template, device: torch.device) -> int:
+    """How many models of an architecture train at once on a device.
+
+    Args:
+        bucket: by number of rows, rising.
+        template: their architecture.
+        device: where.
+    """
+    largest = bucket[-1].member
+    rows = min(largest.train_rows, int(template.terms.trainer.batch_size))
+    activations = int(template.stack.activations) * rows * FLOAT_BYTES
+    if device.type != "cuda":
+        return max(1, CACHE_BYTES // activations)
+    weights = sum(weight.numel() for weight in template.stack.weights.values()) * FLOAT_BYTES
+    each = activations * KEPT_COPIES + weights * WEIGHT_COPIES + largest.inputs.nbytes
+    free, _ = torch.cuda.mem_get_info(device)
+    return max(1, int(free * GPU_SHARE) // int(each))

@@ -1,0 +1,227 @@
+"""What models of one architecture share; how each gets its data into Ludwig's form, and its weights out of it."""
+
+from __future__ import annotations
+
+import copy
+import json
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import pandas as pd
+import torch
+from ludwig.api import LudwigModel
+from ludwig.features.feature_registries import update_config_with_metadata, update_config_with_model
+from ludwig.features.number_feature import get_transformer, numeric_transformation_registry
+from ludwig.utils.data_utils import NumpyEncoder
+from ludwig.utils.misc_utils import set_saved_weights_in_checkpoint_flag
+from safetensors.torch import save_file
+
+from mlops_cli.training.engine.export.onnx_export import LEAST_CLOSE, Forecaster, GraphTemplate
+from mlops_cli.training.engine.fleet.batches import Member
+from mlops_cli.training.engine.fleet.loop import Course
+from mlops_cli.training.engine.fleet.module import CannotStackError, Stack
+from mlops_cli.training.engine.fleet.terms import read_terms, refusal
+from mlops_cli.training.engine.ludwig.fit import (
+    COMPARED_ROWS,
+    METADATA,
+    OTHER_ARCHITECTURE,
+    SETTINGS,
+    WEIGHTS,
+    LudwigFitter,
+    checked_difference,
+    graph_forecasts,
+    new_model,
+    refusing,
+)
+from mlops_cli.training.ludwig_config import HISTORY, SPLIT, TARGET, history_inputs, layout
+from mlops_cli.training.trainer import Fitted, TrainJob
+
+FILLED_WITHOUT_DATA = {"fill_with_const", "drop_row"}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A job with its data in Ludwig's form.
+
+    Attributes:
+        job: what is to be trained.
+        rows: as Ludwig reads them, a few of the last ones.
+        member: its data for the fleet.
+        metadata: Ludwig's metadata of its training set.
+    """
+
+    job: TrainJob
+    rows: pd.DataFrame
+    member: Member
+    metadata: dict[str, Any]
+
+
+class Template:
+    """An architecture that trains in fleets.
+
+    Args:
+        job: any job of the architecture.
+        config: what Ludwig is given for it.
+        rows: the job's rows (`rows.training_rows`), without gaps.
+        fitter: keeps exported architectures.
+
+    Attributes:
+        terms: how Ludwig's config says to train.
+        stack: the stacked forward pass.
+
+    Raises:
+        CannotStackError: models of this config cannot train together, and why.
+        ConfigError: Ludwig refuses the config.
+    """
+
+    def __init__(self, job: TrainJob, config: dict[str, Any], rows: pd.DataFrame, fitter: LudwigFitter) -> None:
+        model = new_model(job, config)
+        reason = refusal(model.config_obj)
+        if reason:
+            raise CannotStackError(reason)
+        self._features = [feature.to_dict() for feature in model.config_obj.input_features]
+        self._output = model.config_obj.output_features[0].to_dict()
+        self._columns = len(job.inputs)
+        self._layout = layout(config, job.inputs)
+        self._fitter = fitter
+        self._graph: GraphTemplate | None = None
+        processed = _begin(job, model, rows)
+        self._metadata = json.loads(json.dumps(model.training_set_metadata, cls=NumpyEncoder))
+        self._metadata.pop("checksum", None)
+        self._settings = json.dumps(model.config_obj.to_dict(), cls=NumpyEncoder, sort_keys=True, indent=4)
+        self._backend = model.backend
+        ecd: Any = model.model
+        self._ecd: Any = copy.deepcopy(ecd).cpu().eval()
+        self.terms = read_terms(model.config_obj)
+        self.stack = Stack(self._ecd, self._layout, self._columns)
+        self._check(job, rows, processed)
+
+    def prepare(self, job: TrainJob, rows: pd.DataFrame) -> Prepared:
+        """Normalise a job's rows with Ludwig's own functions."""
+        metadata = dict(self._metadata)
+        inputs = self._raw(job, rows)
+        for feature in self._features:
+            if feature["type"] == "number":
+                at = job.inputs.index(feature["name"])
+                metadata[feature["name"]], inputs[:, at] = self._normalised(feature, rows[feature["name"]])
+        metadata[TARGET], target = self._normalised(self._output, rows[TARGET])
+        train = int((rows[SPLIT] == 0).sum())
+        member = Member(job.spec.ticker, inputs, target, train)
+        return Prepared(job, rows.tail(COMPARED_ROWS), member, metadata)
+
+    def write(self, prepared: Prepared, course: Course) -> Fitted:
+        """Write a trained model into its job's folder: Ludwig's files and the graph, compared with Ludwig's module.
+
+        Raises:
+            TrainingError: the training diverged, or the graph does not agree with Ludwig.
+        """
+        job, weights = prepared.job, course.best
+        assert weights is not None  # the caller reports a course without
+        tensors = {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in weights.items()}
+        self._ecd.load_state_dict(tensors)
+        folder = job.folder / "ludwig"
+        folder.mkdir()
+        save_file(tensors, folder / WEIGHTS)
+        (folder / SETTINGS).write_text(self._settings)
+        (folder / METADATA).write_text(json.dumps(prepared.metadata, cls=NumpyEncoder, sort_keys=True, indent=4))
+        difference = self._export(prepared)
+        return Fitted(job, _epochs(course), {**self._facts(course), "onnx_difference": difference})
+
+    def _facts(self, course: Course) -> dict[str, float | int | str]:
+        parameters = sum(weights.numel() for weights in self.stack.weights.values())
+        facts: dict[str, float | int | str] = {
+            "strategy": "fleet",
+            "parameters": parameters,
+            "best_epoch": course.best_evaluation,
+        }
+        return {**facts, "stopped": course.stopped} if course.stopped else facts
+
+    def _export(self, prepared: Prepared) -> float:
+        job = prepared.job
+        path = job.folder / "model.onnx"
+        close_column = job.inputs.index("close") if job.spec.target == "close" else None
+        with refusing(f"{job.spec.name}: this architecture cannot be exported", OTHER_ARCHITECTURE):
+            forecaster = Forecaster(self._ecd, self._layout, self._columns, prepared.metadata, close_column).eval()
+            if self._graph is None:
+                self._graph = self._fitter.graph(forecaster, self._columns)
+            onnx.save(self._graph.fill(forecaster), path)
+            ours, ludwigs = graph_forecasts(path, job, prepared.rows), self._forecasts(prepared)
+        return checked_difference(job, ours, ludwigs)
+
+    def _forecasts(self, prepared: Prepared) -> npt.NDArray[np.float64]:
+        """What Ludwig's module predicts for the last rows, brought back with Ludwig's own transformation."""
+        last = torch.from_numpy(prepared.member.inputs[-len(prepared.rows) :])
+        inputs = {
+            part.name: last[:, part.start] if part.width == 1 else last[:, part.start : part.start + part.width]
+            for part in self._layout
+        }
+        with torch.no_grad():
+            output = self._ecd.output_features.get(TARGET).predictions(self._ecd(inputs), TARGET)
+        normalised = output["predictions"].reshape(-1).numpy()
+        transformer = get_transformer(prepared.metadata[TARGET], self._output["preprocessing"])
+        forecasts = np.asarray(transformer.inverse_transform(normalised), np.float64)
+        if prepared.job.spec.target == "close":
+            forecasts = np.log(np.maximum(forecasts / prepared.rows["close"].to_numpy(np.float64), LEAST_CLOSE))
+        return forecasts
+
+    def _raw(self, job: TrainJob, rows: pd.DataFrame) -> npt.NDArray[np.float32]:
+        """Inputs as a matrix, (rows, columns); the history is not normalised by Ludwig."""
+        inputs = rows.reindex(columns=list(job.inputs)).to_numpy(np.float32, copy=True)
+        steps = history_inputs(job.inputs)
+        if steps:
+            first = job.inputs.index(steps[0])
+            parsed = np.array([text.split() for text in rows[HISTORY]], dtype=np.float32)
+            inputs[:, first : first + len(steps)] = parsed
+        return inputs
+
+    def _normalised(
+        self, feature: dict[str, Any], column: pd.Series[Any]
+    ) -> tuple[dict[str, Any], npt.NDArray[np.float32]]:
+        known = self._metadata[feature["name"]]["preprocessing"]
+        kind: Any = numeric_transformation_registry[known["normalization"]]
+        metadata = {**kind.fit_transform_params(column, self._backend), "preprocessing": known}
+        values = get_transformer({**metadata, "name": feature["name"]}, known).transform(column.to_numpy(np.float32))
+        return metadata, np.asarray(values, np.float32)
+
+    def _check(self, job: TrainJob, rows: pd.DataFrame, processed: Any) -> None:
+        """For one job, what `prepare` makes of its rows must be what Ludwig made of them."""
+        for feature in (*self._features, self._output):
+            settings = self._metadata[feature["name"]]["preprocessing"]
+            filled = settings.get("missing_value_strategy", "drop_row")
+            if filled not in FILLED_WITHOUT_DATA:
+                raise CannotStackError(f"missing_value_strategy {filled} of {feature['name']}")
+            if settings.get("outlier_strategy") is not None:
+                raise CannotStackError(f"outlier_strategy of {feature['name']}")
+        mine = self.prepare(job, rows).member
+        for part, feature in zip(self._layout, self._features, strict=True):
+            ludwigs = processed.training_set.dataset[feature["proc_column"]]
+            ours = mine.inputs[: mine.train_rows, part.start : part.start + part.width]
+            if not np.array_equal(np.asarray(ludwigs).reshape(ours.shape), ours):
+                raise CannotStackError(f"the preprocessing of {feature['name']} is not carried over")
+
+
+def _begin(job: TrainJob, model: Any, rows: pd.DataFrame) -> Any:
+    """Bring a model to where Ludwig's training would begin; what its preprocessing made of the rows."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        processed = model.preprocess(dataset=rows, skip_save_processed_input=True, random_seed=job.seed)
+        model.training_set_metadata = processed.training_set_metadata
+        update_config_with_metadata(model.config_obj, model.training_set_metadata)
+        model.model = LudwigModel.create_model(model.config_obj, random_seed=job.seed)
+        update_config_with_model(model.config_obj, model.model)
+        set_saved_weights_in_checkpoint_flag(model.config_obj)
+        model.config_obj.trainer.update_batch_size_grad_accum(1)
+    return processed
+
+
+def _epochs(course: Course) -> list[dict[str, float]]:
+    return [
+        {"validation_loss": validation}
+        if np.isnan(training)
+        else {"validation_loss": validation, "train_loss": training}
+        for training, validation in course.losses
+    ]

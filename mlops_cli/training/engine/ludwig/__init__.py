@@ -1,0 +1,1 @@
+"""Training of one model, or one pool, with Ludwig's own trainer."""

@@ -1,0 +1,293 @@
+"""Training of one model with the real Ludwig, inside a training process: no other process imports it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import pandas as pd
+import torch
+from ludwig.api import LudwigModel
+from ludwig.backend.base import LocalBackend
+from ludwig.config_validation.validation import get_validator
+
+from mlops_cli.errors import ConfigError, TrainingError, bounded
+from mlops_cli.models.graph import INPUT, LARGEST_LOG_RETURN, RAW_OUTPUT
+from mlops_cli.models.session import SESSION_FAILURES, start_session
+from mlops_cli.training.engine.export.onnx_export import LEAST_CLOSE, Forecaster, GraphTemplate
+from mlops_cli.training.engine.export.pooled_forecaster import PooledForecaster
+from mlops_cli.training.ludwig_config import (
+    HISTORY,
+    TARGET,
+    build_config,
+    history_inputs,
+    layout,
+)
+from mlops_cli.training.ludwig_errors import refusal_text, unknown_keys
+from mlops_cli.training.rows import training_rows
+from mlops_cli.training.trainer import Fitted, TrainJob
+
+WEIGHTS, METADATA, SETTINGS = (
+    "model_weights.safetensors",
+    "training_set_metadata.json",
+    "model_hyperparameters.json",
+)
+AGREEMENT = 1e-5  # largest difference of log returns between the exported graph and Ludwig's own predict
+COMPARED_ROWS = 256
+HELP = "see docs/ludwig-configs.md"
+LOWER_RATE = "lower trainer.learning_rate"
+OTHER_ARCHITECTURE = "it cannot be served; use another encoder or combiner"
+
+# What Ludwig, torch and ONNX Runtime raise for a config, data and options that do not fit together. They promise no
+# classes of their own: a wrong shape may be a TypeError, a missing optional package an ImportError.
+LIBRARY_FAILURES: tuple[type[Exception], ...] = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    *SESSION_FAILURES,
+)
+
+# Ludwig checks its own schema each time a model is built: 99 % of the constructor. The user's config is still checked.
+get_validator().check_schema = classmethod(lambda cls, *args, **kwargs: None)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model as Ludwig left it: `job.folder` of the job it was trained for holds `ludwig/`.
+
+    Attributes:
+        config: what Ludwig was given.
+        model: the model, with its best weights.
+        epochs: losses.
+    """
+
+    config: dict[str, Any]
+    model: LudwigModel
+    epochs: list[dict[str, float]]
+
+
+class LudwigFitter:
+    """Fits jobs one after another; keeps the exported graph of each architecture it has met.
+
+    Args:
+        graphs: folder that keeps exported architectures between processes.
+        backend: Ludwig's backend; its local one if None.
+    """
+
+    def __init__(self, graphs: Path, backend: LocalBackend | None = None) -> None:
+        self._graphs = graphs
+        self._backend = backend
+        self._templates: dict[str, GraphTemplate] = {}
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process writes what is trained: one of those that train together does."""
+        return self._backend is None or bool(self._backend.is_coordinator())
+
+    def fit(self, job: TrainJob) -> Fitted:
+        """Train, save Ludwig's files and the checked ONNX graph into `job.folder`.
+
+        Raises:
+            ConfigError: Ludwig refuses the config.
+            TrainingError: the training broke down, or the graph does not agree with Ludwig.
+        """
+        rows = training_rows(job)
+        return self.export(job, self.train(job, rows), rows)
+
+    def train(self, job: TrainJob, rows: pd.DataFrame) -> Trained:
+        """Train on `rows` (of `training_rows`) and save Ludwig's files; raises as `fit` does."""
+        config = self.config(job)
+        model = new_model(job, config, self._backend)
+        return Trained(config, model, _train(job, model, rows, self.writes))
+
+    def config(self, job: TrainJob) -> dict[str, Any]:
+        """What Ludwig is given for a job.
+
+        Raises:
+            ConfigError: it cannot be honoured.
+        """
+        return build_config(job.spec, job.inputs)
+
+    def export(self, job: TrainJob, trained: Trained, rows: pd.DataFrame) -> Fitted:
+        """Write the ONNX graph for the job's ticker into `job.folder`, compared with Ludwig on the job's `rows`.
+
+        Raises:
+            TrainingError: the training diverged, or the graph does not agree with Ludwig.
+        """
+        forecaster = _forecaster(job, trained)
+        difference = self._export(job, forecaster, trained.model, rows)
+        return Fitted(
+            job,
+            epochs=trained.epochs,
+            facts={
+                "parameters": sum(weights.numel() for weights in forecaster.ecd.parameters()),
+                "best_epoch": int(np.nanargmin([epoch["validation_loss"] for epoch in trained.epochs])) + 1,
+                "onnx_difference": difference,
+            },
+        )
+
+    def graph(self, forecaster: Forecaster, columns: int) -> GraphTemplate:
+        """The exported architecture of a model with so many input columns; exported at the first."""
+        key = forecaster.architecture()
+        if key not in self._templates:
+            self._templates[key] = GraphTemplate(forecaster, columns, self._graphs)
+        return self._templates[key]
+
+    def _export(self, job: TrainJob, forecaster: Forecaster, model: LudwigModel, rows: pd.DataFrame) -> float:
+        path = job.folder / "model.onnx"
+        with refusing(f"{job.spec.name}: this architecture cannot be exported", OTHER_ARCHITECTURE):
+            onnx.save(self.graph(forecaster, len(job.inputs)).fill(forecaster), path)
+            ours, ludwigs = graph_forecasts(path, job, rows), _ludwig_forecasts(model, job, rows)
+        return checked_difference(job, ours, ludwigs)
+
+
+def checked_difference(job: TrainJob, ours: npt.NDArray[np.float64], ludwigs: npt.NDArray[np.float64]) -> float:
+    """The largest difference between forecasts of the exported graph and of Ludwig, log returns (rows,) each.
+
+    Raises:
+        TrainingError: they differ, or are beyond all sense.
+    """
+    largest = float(np.abs(ludwigs).max())
+    if not largest <= LARGEST_LOG_RETURN:
+        raise TrainingError(
+            f"{job.spec.name}: training diverged, it forecasts log returns of {largest:.2g}", LOWER_RATE
+        )
+    difference = float(np.abs(ours - ludwigs).max())
+    if not difference <= AGREEMENT:
+        raise TrainingError(
+            f"{job.spec.name}: the exported graph differs from Ludwig's predict by {difference:.2g} "
+            f"(allowed: {AGREEMENT:g})",
+            OTHER_ARCHITECTURE,
+        )
+    return difference
+
+
+def _forecaster(job: TrainJob, trained: Trained) -> Forecaster:
+    ecd: Any = trained.model.model
+    metadata: Any = trained.model.training_set_metadata
+    close_column = job.inputs.index("close") if job.spec.target == "close" else None
+    parts = layout(trained.config, job.inputs)
+    known = (ecd.cpu().eval(), parts, len(job.inputs), metadata, close_column)
+    return (PooledForecaster(*known, ticker=job.spec.ticker) if job.spec.pool else Forecaster(*known)).eval()
+
+
+def new_model(job: TrainJob, config: dict[str, Any], backend: LocalBackend | None = None) -> LudwigModel:
+    """Ludwig's model for a config, not trained.
+
+    Raises:
+        ConfigError: Ludwig refuses the config, or would pass over some of it.
+    """
+    where = job.spec.file or job.spec.name
+    try:
+        # left to itself, Ludwig takes to a Ray cluster that happens to run on this machine
+        model = LudwigModel(config, logging_level=logging.ERROR, backend=backend or "local")
+    except LIBRARY_FAILURES as refusal:
+        raise ConfigError(f"{where}: Ludwig refuses the config: {refusal_text(refusal)}", HELP) from refusal
+    unknown = unknown_keys(config, model.config_obj.to_dict())
+    if unknown:
+        hint = f"Ludwig itself would pass over these keys silently; {HELP}"
+        raise ConfigError(f"{where}: Ludwig knows no {bounded(unknown)}", hint)
+    return model
+
+
+def _train(job: TrainJob, model: LudwigModel, rows: pd.DataFrame, writes: bool) -> list[dict[str, float]]:
+    # inside the job's folder: when this process is killed, what it leaves is removed with that
+    with tempfile.TemporaryDirectory(dir=job.folder) as scratch, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with refusing(f"{job.spec.name}: training broke down", HELP):
+            results = model.train(
+                dataset=rows,
+                output_directory=scratch,
+                random_seed=job.seed,
+                skip_save_processed_input=True,
+                skip_save_log=True,
+                skip_save_progress=True,
+                skip_save_training_description=True,
+                skip_save_training_statistics=True,
+            )
+        epochs = _losses(results.train_stats)
+        if not epochs:
+            hint = "leave trainer.skip_all_evaluation out"
+            raise TrainingError(f"{job.spec.name}: training gave no validation loss", hint)
+        if not np.isfinite([epoch["validation_loss"] for epoch in epochs]).any():
+            raise TrainingError(f"{job.spec.name}: the validation loss is not a number", LOWER_RATE)
+        if writes:
+            _keep(Path(results.output_directory) / "model", job.folder / "ludwig")
+    return epochs
+
+
+def _keep(saved: Path, target: Path) -> None:
+    target.mkdir()
+    for name in (WEIGHTS, SETTINGS):
+        shutil.copyfile(saved / name, target / name)
+    metadata = json.loads((saved / METADATA).read_text())
+    del metadata["checksum"]  # of a UUID of this training, for Ludwig's cache: equal trainings would give unequal files
+    (target / METADATA).write_text(json.dumps(metadata, indent=4))
+
+
+def _losses(statistics: Any) -> list[dict[str, float]]:
+    """Losses of each epoch; without the training loss where the config switches its evaluation off."""
+    validation = statistics.validation.get("combined", {}).get("loss", [])
+    training = statistics.training.get("combined", {}).get("loss", [])
+    epochs = [{"validation_loss": float(loss)} for loss in validation]
+    for epoch, loss in zip(epochs, training, strict=False):
+        epoch["train_loss"] = float(loss)
+    return epochs
+
+
+def _ludwig_forecasts(model: LudwigModel, job: TrainJob, rows: pd.DataFrame) -> npt.NDArray[np.float64]:
+    compared = rows.tail(COMPARED_ROWS)
+    predicted, _ = model.predict(dataset=compared, skip_save_predictions=True)
+    forecasts: npt.NDArray[np.float64] = predicted[f"{TARGET}_predictions"].to_numpy(np.float64)
+    if job.spec.target == "close":
+        forecasts = np.log(np.maximum(forecasts / compared["close"].to_numpy(np.float64), LEAST_CLOSE))
+    return forecasts
+
+
+def graph_forecasts(path: Path, job: TrainJob, rows: pd.DataFrame) -> npt.NDArray[np.float64]:
+    """What the graph at `path` forecasts for the last rows of a job, unshrunk log returns (COMPARED_ROWS,)."""
+    compared = rows.tail(COMPARED_ROWS)
+    inputs = compared.reindex(columns=list(job.inputs)).to_numpy(np.float32, copy=True)
+    steps = history_inputs(job.inputs)
+    if steps:
+        first = job.inputs.index(steps[0])
+        parsed = [np.array(text.split(), dtype=np.float32) for text in compared[HISTORY]]
+        inputs[:, first : first + len(steps)] = np.stack(parsed)
+    (raw,) = start_session(path.read_bytes()).run([RAW_OUTPUT], {INPUT: inputs})
+    return np.asarray(raw, dtype=np.float64)
+
+
+@contextmanager
+def refusing(what: str, hint: str) -> Iterator[None]:
+    """Turn what the libraries raise into words for the user.
+
+    Raises:
+        TrainingError: instead of any of `LIBRARY_FAILURES`.
+    """
+    try:
+        yield
+    except LIBRARY_FAILURES as failure:
+        raise TrainingError(f"{what}: {refusal_text(failure)}", hint) from failure
+
+
+def prepare_process() -> None:
+    """Settle what may be set once per process: one thread (per-stock models are too small for more)."""
+    torch.set_num_threads(1)
+    logging.getLogger("ludwig").setLevel(logging.ERROR)

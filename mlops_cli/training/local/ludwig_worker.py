@@ -1,0 +1,146 @@
+"""The training process: imports Ludwig once, then takes tasks over a local connection, until nobody needs it.
+
+Started as `python -m mlops_cli.training.local.ludwig_worker GRAPHS NOTE OWNER`: the folder of exported architectures,
+the file in which it leaves its address once Ludwig is imported, and the process whose end is its own. Whoever reads the
+note connects, sends tasks (`tasks.task_to_json`), and gets `{"doing": ...}`, one `{"result": ...}` per job and
+`{"done": true}` back. A connection that ends while a task is at work ends the process: nobody would take the result.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import os
+import queue
+import secrets
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing import AuthenticationError
+from multiprocessing.connection import Connection, Listener
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from mlops_cli.training.tasks.job_json import result_to_json
+from mlops_cli.training.tasks.tasks import Task, task_from_json
+from mlops_cli.training.trainer import Failed, Fitted
+
+Tick = Callable[[str], None]
+Fit = Callable[[Task, Tick], Iterator[Fitted | Failed]]
+HERE = "127.0.0.1"
+OWNER_POLL_SECONDS = 0.5
+
+
+def main() -> None:
+    """Train with Ludwig until nobody needs it."""
+    serve(lambda: load_ludwig(Path(sys.argv[-3])))
+
+
+def serve(load: Callable[[], Fit]) -> None:
+    """Take tasks until the owner is gone, or the note.
+
+    Args:
+        load: gives what fits a task; may take its time and print what it likes.
+    """
+    note, owner = Path(sys.argv[-2]), int(sys.argv[-1])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the owner's to handle
+    os.dup2(2, 1)  # what libraries print goes to the log
+    _end_with(owner, None)
+    fit = load()
+    key = secrets.token_bytes(32)
+    with Listener((HERE, 0), authkey=key) as listener:
+        me = psutil.Process()
+        _leave(note, {"port": listener.address[1], "key": key.hex(), "pid": me.pid, "started": me.create_time()})
+        _end_with(owner, note)
+        while True:
+            with contextlib.suppress(AuthenticationError, EOFError, ConnectionError), listener.accept() as connection:
+                _converse(connection, fit)
+
+
+def _converse(connection: Connection[Any, Any], fit: Fit) -> None:
+    """Answer one partner until it goes."""
+    tasks: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+    busy = threading.Event()
+
+    def read() -> None:
+        try:
+            while True:
+                line = connection.recv_bytes().decode()
+                busy.set()
+                tasks.put(line)
+        except (EOFError, OSError):
+            if busy.is_set():
+                os._exit(0)
+            tasks.put(None)
+
+    threading.Thread(target=read, daemon=True).start()
+    while (line := tasks.get()) is not None:
+        for result in fit(task_from_json(line), lambda text: _send(connection, {"doing": text})):
+            _send(connection, {"result": result_to_json(result)})
+        busy.clear()
+        _send(connection, {"done": True})
+
+
+def _send(connection: Connection[Any, Any], message: dict[str, Any]) -> None:
+    connection.send_bytes(json.dumps(message).encode())
+
+
+def _leave(note: Path, content: dict[str, Any]) -> None:
+    """Write the note, readable by its owner alone, whole or not at all."""
+    part = note.with_name(f".{note.name}.part")
+    with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        json.dump(content, file)
+    os.replace(part, note)
+
+
+def _end_with(owner: int, note: Path | None) -> None:
+    """End this process when the owner is gone, however it went, or when the note was taken away."""
+
+    def watch() -> None:
+        try:
+            process = psutil.Process(owner)
+            while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+                if note is not None and not note.exists():
+                    break
+                time.sleep(OWNER_POLL_SECONDS)
+        except psutil.NoSuchProcess:
+            pass
+        if note is not None:
+            note.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # others wait there
+                note.parent.rmdir()
+        os._exit(0)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def load_ludwig(graphs: Path) -> Fit:
+    """Import Ludwig into this process; what fits a task, with exported architectures kept in `graphs`."""
+    _lighten_import()
+    from mlops_cli.training.engine.ludwig.fit import prepare_process
+    from mlops_cli.training.engine.work import LudwigWork
+
+    gc.freeze()
+    gc.enable()
+    prepare_process()
+    return LudwigWork(graphs).fit
+
+
+def _lighten_import() -> None:
+    """Take a third off the import of Ludwig, which is most of what a small training costs."""
+    import yaml
+
+    gc.disable()  # nothing of what an import makes is garbage; it goes on after `freeze` below
+    # Ludwig reads 0.5 MB of its own YAML with the parser written in Python
+    yaml.SafeLoader = yaml.CSafeLoader  # type: ignore[misc, assignment]
+    # 8-bit optimizers for CUDA, which is not used here; Ludwig does without where it is missing
+    sys.modules["bitsandbytes"] = None  # type: ignore[assignment]
+
+
+if __name__ == "__main__":
+    main()

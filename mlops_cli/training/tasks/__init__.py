@@ -1,0 +1,1 @@
+"""What training processes are given, and how it travels."""

@@ -1,0 +1,1 @@
+"""Training over several devices of this machine, started by torchrun."""

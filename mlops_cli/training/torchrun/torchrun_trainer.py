@@ -1,0 +1,157 @@
+"""Trainer over local devices: torchrun starts one process per device, and each task trains in all of them at once."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import socket
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import psutil
+
+from mlops_cli.errors import ConfigError, TrainingError
+from mlops_cli.training.local.cuda_devices import count_cuda_devices
+from mlops_cli.training.tasks.job_json import result_from_json
+from mlops_cli.training.tasks.pooled_jobs import group_tasks
+from mlops_cli.training.torchrun.torchrun_launch import WORKER, Launch, Setting
+from mlops_cli.training.trainer import Failed, Fitted, TrainJob
+
+TRIES = 2
+LOG_TAIL = 3
+_SIGNAL = re.compile(r"Signal \d+ \((?!SIGTERM)SIG\w+\) received")  # with SIGTERM torchrun itself ends the others
+_ERROR = re.compile(r"^(?:\[rank\d+\]: )?((?!.*ChildFailed)[\w.]+(?:Error|Exception): .*)$", re.MULTILINE)
+_EXIT = re.compile(r"exitcode *: *-?\d+")
+
+
+@dataclass(frozen=True)
+class Devices:
+    """What a training runs on.
+
+    Attributes:
+        strategy: ddp: a copy of the model per process; fsdp: a part of it per process.
+        device: auto: CUDA where there is any.
+        processes: how many; None: one per CUDA device, or one per physical core without CUDA.
+        port: of the meeting point on this machine; None: a free one.
+    """
+
+    strategy: Literal["ddp", "fsdp"] = "ddp"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    processes: int | None = None
+    port: int | None = None
+
+
+class TorchrunTrainer:
+    """Trains with the real Ludwig, each model (or pool of models) over several processes at once.
+
+    Args:
+        log: file that takes what the processes print; overwritten by each launch.
+        graphs: folder that keeps exported architectures between runs.
+        devices: what to train on.
+        worker: what torchrun starts; tests put their own here.
+    """
+
+    name = "ludwig"
+
+    def __init__(self, log: Path, graphs: Path, devices: Devices, worker: Sequence[str] = WORKER) -> None:
+        self._log = log
+        self._graphs = graphs
+        self._devices = devices
+        self._worker = worker
+
+    def fit(self, jobs: Sequence[TrainJob], progress: Callable[[str], None]) -> Iterator[Fitted | Failed]:
+        """Train all jobs, pools together; a task over which a process died is tried once more, then reported.
+
+        Raises:
+            ConfigError: more devices are asked for than there are, or the port is taken.
+            TrainingError: the processes do not start.
+        """
+        waiting = group_tasks(jobs)
+        if not waiting:
+            return
+        setting = self._setting()
+        deaths = 0
+        while waiting:
+            progress(f"starting {setting.processes} training processes (importing Ludwig takes some 20 s)")
+            with Launch(setting, waiting, self._log) as launch:
+                before = len(waiting)
+                alone = yield from _follow(launch, waiting, progress)
+                if not waiting:
+                    return
+                if not launch.started:
+                    raise TrainingError(
+                        f"the training processes did not start: {_last_words(launch)}",
+                        f"their whole output is in {self._log}",
+                    )
+                deaths = 1 if len(waiting) < before else deaths + 1
+                words = alone or _last_words(launch)
+                if deaths == TRIES:
+                    for job in waiting.pop(0):
+                        yield Failed(job, f"{job.spec.name}: a training process died {TRIES} times: {words}")
+                    deaths = 0
+                else:
+                    progress(f"a training process died over {waiting[0][0].spec.name}: {words}")
+                    _empty(waiting[0])
+
+    def _setting(self) -> Setting:
+        asked = self._devices
+        cuda = 0 if asked.device == "cpu" else count_cuda_devices()
+        if asked.device == "cuda" and not cuda:
+            raise ConfigError(
+                "training.device: cuda asked for, but torch finds no CUDA device here",
+                "set training.device to auto or cpu; `mlops doctor` says which GPUs the driver knows",
+            )
+        processes = asked.processes or cuda or psutil.cpu_count(logical=False) or 1
+        if cuda and processes > cuda:
+            raise ConfigError(
+                f"{processes} training processes asked for, but there are {cuda} CUDA devices, one for each",
+                f"ask for {cuda} or fewer, or set training.device to cpu",
+            )
+        if asked.port is not None:
+            _check_free(asked.port)
+        return Setting(asked.strategy, "cuda" if cuda else "cpu", processes, self._graphs, asked.port, self._worker)
+
+
+def _follow(
+    launch: Launch, waiting: list[list[TrainJob]], progress: Callable[[str], None]
+) -> Generator[Fitted | Failed, None, str]:
+    """Yield results and take their tasks off `waiting`; returns why a rank failed alone ("" if none did)."""
+    alone = ""
+    for message in launch.messages():
+        if "begin" in message:
+            for job in waiting[0]:
+                progress(f"training {job.spec.name}")
+        elif "alone" in message:
+            alone = message["alone"]
+        else:
+            jobs = {str(job.folder): job for job in waiting.pop(0)}
+            for found in message["results"]:
+                yield result_from_json(jobs[found["folder"]], found)
+    return alone
+
+
+def _empty(task: Sequence[TrainJob]) -> None:
+    for job in task:
+        shutil.rmtree(job.folder, ignore_errors=True)
+        job.folder.mkdir(parents=True, exist_ok=True)
+
+
+def _last_words(launch: Launch) -> str:
+    """Why a launch ended: torchrun's own words are a screenful about itself."""
+    text = launch.output()
+    found = _SIGNAL.findall(text) or _ERROR.findall(text) or _EXIT.findall(text)
+    return found[0] if found else " | ".join(text.strip().splitlines()[-LOG_TAIL:]) or "without a word"
+
+
+def _check_free(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise ConfigError(
+                f"port {port} of this machine cannot be used by the training processes: {error.strerror}",
+                "give another one, or none: then a free one is taken",
+            ) from error

@@ -1,0 +1,135 @@
+"""One rank of a torchrun launch: imports Ludwig once, then trains task after task together with the other ranks.
+
+Started by `TorchrunTrainer` as `torchrun … -m mlops_cli.training.torchrun.torchrun_worker TASKS RESULTS`. TASKS holds
+one task a line (`pooled_jobs.task_to_json`). To RESULTS go lines of JSON: `{"begin": n}` when task n begins, `{"task":
+n, "results": […]}` with one result per job, and `{"task": n, "alone": reason}` from a rank that failed where the others
+did not, after which it ends, and torchrun ends the others. What else a rank needs to know stands in the environment,
+under the names below.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import os
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlops_cli.training.tasks.job_json import result_to_json
+from mlops_cli.training.tasks.pooled_jobs import task_from_json
+from mlops_cli.training.trainer import Failed, Fitted, TrainJob
+
+if TYPE_CHECKING:
+    from mlops_cli.training.engine.ranks.ranks import Ranks
+
+LEASH = "MLOPS_TORCHRUN_LEASH"  # a named pipe that the parent holds open
+GRAPHS = "MLOPS_TORCHRUN_GRAPHS"  # folder of exported architectures
+STRATEGY = "MLOPS_TORCHRUN_STRATEGY"  # ddp or fsdp
+DEVICE = "MLOPS_TORCHRUN_DEVICE"  # cpu or cuda
+
+FitTask = Callable[[Sequence[TrainJob]], list[Fitted | Failed]]
+
+
+def main() -> None:
+    """Train with Ludwig."""
+    serve(_load_ludwig)
+
+
+def serve(load: Callable[[], tuple[Ranks, FitTask]]) -> None:
+    """Train the tasks of the file named first, with results to the file named second.
+
+    Args:
+        load: gives this rank and what fits a task; may take its time.
+    """
+    hold_leash(Path(os.environ[LEASH]))
+    tasks = [task_from_json(line) for line in Path(sys.argv[1]).read_text().splitlines()]
+    results = Path(sys.argv[2])
+    ranks, fit = load()
+    for number, task in enumerate(tasks):
+        _train(ranks, fit, number, task, results)
+    ranks.leave()
+
+
+def hold_leash(leash: Path) -> None:
+    """End this process as soon as the one that holds the other end of the pipe is gone, however it went."""
+    pipe = os.open(leash, os.O_RDONLY | os.O_NONBLOCK)  # else this would wait for ever for a parent already gone
+
+    def wait() -> None:
+        with contextlib.suppress(BlockingIOError):  # nothing to read: somebody holds it
+            os.read(pipe, 1)
+            os._exit(0)
+        os.set_blocking(pipe, True)
+        os.read(pipe, 1)  # nothing is ever written: it ends when the other end is closed
+        os._exit(0)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def _load_ludwig() -> tuple[Ranks, FitTask]:
+    cuda = os.environ[DEVICE] == "cuda"
+    _lighten_import(cuda)
+    from mlops_cli.training.engine.ludwig.fit import prepare_process
+    from mlops_cli.training.engine.ludwig.task import fit_task
+    from mlops_cli.training.engine.ranks.backend import RankFitter
+    from mlops_cli.training.engine.ranks.ranks import Ranks
+
+    gc.freeze()
+    gc.enable()
+    prepare_process()
+    ranks = Ranks(cuda)
+    fitter = RankFitter(Path(os.environ[GRAPHS]), ranks, sharded=os.environ[STRATEGY] == "fsdp")
+    return ranks, lambda task: fit_task(fitter, task)
+
+
+def _lighten_import(cuda: bool) -> None:
+    """Take a third off the import of Ludwig."""
+    import yaml
+
+    gc.disable()  # nothing of what an import makes is garbage; it goes on after `freeze` below
+    # Ludwig reads 0.5 MB of its own YAML with the parser written in Python
+    yaml.SafeLoader = yaml.CSafeLoader  # type: ignore[misc, assignment]
+    if not cuda:  # 8-bit optimizers for CUDA; Ludwig does without where it is missing
+        sys.modules["bitsandbytes"] = None  # type: ignore[assignment]
+
+
+def _train(ranks: Ranks, fit: FitTask, number: int, task: Sequence[TrainJob], results: Path) -> None:
+    from mlops_cli.training.engine.ranks.ranks import AloneError
+
+    writes = ranks.rank == 0
+    if writes:
+        _write(results, {"begin": number})
+    try:
+        found = fit(task)
+        failure = _common_failure(task, found)
+        failed = ranks.post("done", failure)
+    except AloneError as alone:
+        _write(results, {"task": number, "alone": f"rank {ranks.rank}: {alone}"})
+        os._exit(1)  # not an exception: leaving the group would wait for the others
+    if writes:
+        if failed and not failure:
+            found = [Failed(job, f"{job.spec.name}: {failed}") for job in task]
+        _write(results, {"task": number, "results": [result_to_json(result) for result in found]})
+
+
+def _common_failure(task: Sequence[TrainJob], found: Sequence[Fitted | Failed]) -> str:
+    """Why no job of a task was fitted; "" if one was, or if another rank says so."""
+    failures = [result.reason for result in found if isinstance(result, Failed)]
+    return failures[0] if len(failures) == len(task) else ""
+
+
+def _write(results: Path, message: dict[str, Any]) -> None:
+    # in one piece: lines of different ranks must not mix
+    line = (json.dumps(message) + "\n").encode()
+    descriptor = os.open(results, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    try:
+        os.write(descriptor, line)
+    finally:
+        os.close(descriptor)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""Prices and bars at any time: nothing of the future, splits, tables that grow, and tables that are damaged."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import requests
+
+from mlops_cli.errors import DataError
+from mlops_cli.exchange.api.bars import bars, read_timeframe
+from mlops_cli.exchange.book.clock import Clock
+from mlops_cli.exchange.book.engine import Exchange
+from mlops_cli.exchange.book.records import RefusedError
+from mlops_cli.exchange.market import market as market_module
+from mlops_cli.exchange.market.market import Market
+from mlops_cli.exchange.market.price_tables import MemoryTables, ParquetTables
+from mlops_cli.market.hours import midnight, parse_time, us_hours
+from tests.fakes.exchange_server import exchange_server, some_prices
+
+TABLES = some_prices()
+NOON = datetime(2024, 3, 12, 16, 0, tzinfo=UTC)
+
+
+@pytest.fixture
+def market() -> Market:
+    return Market(MemoryTables(TABLES), us_hours())
+
+
+def future_changed(moment: datetime) -> Market:
+    """The same tables, but everything after the moment's session is another."""
+    day = pd.Timestamp(moment.date())
+    changed = {
+        name: pd.concat([table[:day], table[day + pd.Timedelta(days=1) :] * 3]) for name, table in TABLES.items()
+    }
+    return Market(MemoryTables(changed), us_hours())
+
+
+@pytest.mark.parametrize("frame", ["1Min", "17Min", "2Hour", "1Day", "1Week", "1Month"])
+def test_bars_know_nothing_of_the_future(market: Market, frame: str) -> None:
+    span = (NOON - timedelta(days=40), NOON)
+    found = bars(market, "AAPL", read_timeframe(frame), span, False)
+    assert found == bars(future_changed(NOON), "AAPL", read_timeframe(frame), span, False)
+    price = market.price("AAPL", NOON)
+    assert price is not None
+    assert found[-1]["c"] == pytest.approx(price[0], abs=1e-4)
+    times = [parse_time(bar["t"]) for bar in found]
+    assert times == sorted(set(times))
+    assert all(bar["l"] <= min(bar["o"], bar["c"]) <= max(bar["o"], bar["c"]) <= bar["h"] for bar in found)
+
+
+def test_bars_of_minutes_add_up_to_the_day(market: Market) -> None:
+    close = datetime(2024, 3, 12, 20, 0, tzinfo=UTC)
+    span = (midnight(close.date()), close - timedelta(microseconds=1))
+    minutes = bars(market, "MSFT", read_timeframe("1Min"), span, False)
+    day = bars(market, "MSFT", read_timeframe("1Day"), (span[0], close), False)[0]
+    assert len(minutes) == 390
+    assert (minutes[0]["o"], minutes[-1]["c"]) == pytest.approx((day["o"], day["c"]), abs=1e-3)
+    assert max(bar["h"] for bar in minutes) == day["h"]
+    assert min(bar["l"] for bar in minutes) == day["l"]
+    row = TABLES["MSFT"].loc["2024-03-12"]
+    assert [day[name] for name in "ohlc"] == pytest.approx(row[["open", "high", "low", "close"]].tolist(), abs=1e-4)
+    assert sum(bar["v"] for bar in minutes) == pytest.approx(row["volume"], rel=1e-3)
+
+
+def test_a_split_divides_what_comes_after_it(market: Market) -> None:
+    day = NOON.date()
+    plain = bars(market, "AAPL", read_timeframe("1Day"), (NOON - timedelta(days=5), NOON), False)
+    market.split("AAPL", day, 4.0)
+    raw = bars(market, "AAPL", read_timeframe("1Day"), (NOON - timedelta(days=5), NOON), False)
+    adjusted = bars(market, "AAPL", read_timeframe("1Day"), (NOON - timedelta(days=5), NOON), True)
+    assert [bar["c"] for bar in raw[:-1]] == [bar["c"] for bar in plain[:-1]]
+    assert raw[-1]["c"] == pytest.approx(plain[-1]["c"] / 4, abs=1e-3)
+    assert [bar["c"] for bar in adjusted] == pytest.approx([bar["c"] / 4 for bar in plain], abs=1e-3)
+    assert adjusted[0]["v"] == pytest.approx(plain[0]["v"] * 4, rel=1e-3)
+
+
+@pytest.mark.parametrize("text", ["", "5", "1Year", "0Min", "24Hour", "2Day"])
+def test_other_timeframes_are_refused(text: str) -> None:
+    with pytest.raises(RefusedError, match="invalid timeframe"):
+        read_timeframe(text)
+
+
+def test_a_table_that_grows_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(market_module, "LOOK_AGAIN_SECONDS", 0)
+    file = tmp_path / "AAPL.parquet"
+    TABLES["AAPL"].iloc[:200].to_parquet(file)
+    market = Market(ParquetTables([tmp_path]), us_hours())
+    known = len(market.series("AAPL").days)
+    TABLES["AAPL"].iloc[:201].to_parquet(file)
+    os.utime(file, ns=(1, 1))
+    market.look_again()
+    assert (known, len(market.series("AAPL").days)) == (200, 201)
+
+
+def test_a_damaged_table_is_said(tmp_path: Path) -> None:
+    (tmp_path / "BAD.parquet").write_bytes(b"no parquet")
+    TABLES["AAPL"].drop(columns="high").to_parquet(tmp_path / "AAPL.parquet")
+    tables = ParquetTables([tmp_path])
+    with pytest.raises(DataError, match="damaged"):
+        tables.table("BAD")
+    with pytest.raises(DataError, match="not a price table"):
+        tables.table("AAPL")
+    with exchange_server(exchange=Exchange(Market(tables, us_hours()), Clock())) as server:
+        headers = {"APCA-API-KEY-ID": "a", "APCA-API-SECRET-KEY": "b"}
+        answer = requests.get(f"{server.url}/v2/assets/BAD", headers=headers, timeout=10)
+        assert (answer.status_code, answer.json()["code"]) == (500, 50010000)
+        assert "damaged" in answer.json()["message"]
+
+
+def test_real_time_is_real(market: Market) -> None:
+    exchange = Exchange(market, Clock())
+    exchange.settle()
+    assert datetime.now(UTC) - exchange.settled < timedelta(seconds=5)
+    exchange.clock.advance(exchange.settled + timedelta(days=3))
+    exchange.settle()
+    assert exchange.settled > datetime.now(UTC)

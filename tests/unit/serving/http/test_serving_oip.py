@@ -1,0 +1,214 @@
+"""The Open Inference Protocol's requests and answers, as bytes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mlops_cli.serving.contract.messages import Answer, BadInputError
+from mlops_cli.serving.http.oip import InferRequest, decode, encode
+
+COLUMNS = ("return_1", "return_5", "volatility_5")
+ROWS = np.array([[0.1, -0.2, 0.3], [1.5, 2.5, -3.5]], np.float32)
+
+
+def tensor(**changes: Any) -> dict[str, Any]:
+    return {"name": "features", "datatype": "FP32", "shape": [2, 3], "data": ROWS.ravel().tolist(), **changes}
+
+
+def read(request: Any, binary: bytes | None = None) -> InferRequest:
+    header = json.dumps(request).encode()
+    length = None if binary is None else str(len(header)).encode()
+    return decode(header + (binary or b""), length, lambda: COLUMNS)
+
+
+def answer(rows: int = 2) -> Answer:
+    values = np.linspace(-0.01, 0.01, rows, dtype=np.float32)
+    return Answer("red-acme", "red-acme", "0123456789ab", values, 2 * values, "full", 0.0, "skill")
+
+
+@pytest.mark.parametrize("data", [ROWS.ravel().tolist(), ROWS.tolist(), ROWS.reshape(3, 2).tolist()])
+def test_json_rows_flat_or_nested(data: list[Any]) -> None:
+    found = read({"id": "7", "inputs": [tensor(data=data)]})
+    np.testing.assert_array_equal(found.rows, ROWS)
+    assert found.rows.dtype == np.float32
+    assert found.id == "7"
+    assert found.outputs == (("log_return", False), ("raw_log_return", False))
+
+
+def test_whole_numbers_are_numbers() -> None:
+    np.testing.assert_array_equal(read({"inputs": [tensor(data=[1, 2, 3, 4, 5, 6])]}).rows.ravel(), range(1, 7))
+
+
+def test_binary_rows() -> None:
+    binary = tensor(parameters={"binary_data_size": 24})
+    del binary["data"]
+    found = read({"inputs": [binary], "parameters": {"binary_data_output": True}}, ROWS.tobytes())
+    np.testing.assert_array_equal(found.rows, ROWS)
+    assert found.outputs == (("log_return", True), ("raw_log_return", True))
+
+
+def test_a_tensor_per_column_in_any_order() -> None:
+    tensors = [
+        {"name": name, "datatype": "FP32", "shape": [2, 1][: 1 + at % 2], "data": ROWS[:, at].tolist()}
+        for at, name in enumerate(COLUMNS)
+    ]
+    np.testing.assert_array_equal(read({"inputs": tensors[::-1]}).rows, ROWS)
+
+
+def test_binary_columns_follow_each_other() -> None:
+    tensors = [
+        {"name": COLUMNS[at], "datatype": "FP32", "shape": [2], "parameters": {"binary_data_size": 8}}
+        for at in (2, 0, 1)
+    ]
+    binary = b"".join(ROWS[:, at].tobytes() for at in (2, 0, 1))
+    np.testing.assert_array_equal(read({"inputs": tensors}, binary).rows, ROWS)
+
+
+def test_large_finite_values_pass() -> None:
+    np.testing.assert_array_equal(read({"inputs": [tensor(data=[3e38] * 6)]}).rows, np.full((2, 3), 3e38, np.float32))
+
+
+@pytest.mark.parametrize(
+    ("request_", "expected"),
+    [
+        ([], "inputs"),
+        ({}, "inputs"),
+        ({"inputs": []}, "inputs"),
+        ({"inputs": "x"}, "inputs"),
+        ({"inputs": [7]}, "inputs"),
+        ({"id": 7, "inputs": [tensor()]}, "id"),
+        ({"inputs": [tensor(datatype="FP64")]}, "'FP64', expected FP32"),
+        ({"inputs": [tensor(datatype="BYTES")]}, "'BYTES', expected FP32"),
+        ({"inputs": [tensor(datatype=None)]}, "expected FP32"),
+        ({"inputs": [tensor(shape=[3, 3])]}, "6 values, its shape asks for 9"),
+        ({"inputs": [tensor(shape=[6])]}, "shape [6], expected [rows, columns]"),
+        ({"inputs": [tensor(shape=[2, -3])]}, "expected whole numbers"),
+        ({"inputs": [tensor(shape=[True, 6])]}, "expected whole numbers"),
+        ({"inputs": [tensor(shape=[])]}, "expected whole numbers"),
+        ({"inputs": [tensor(shape=None)]}, "expected whole numbers"),
+        ({"inputs": [tensor(shape=[0, 3], data=[])]}, "no rows"),
+        ({"inputs": [tensor(shape=[2, 0], data=[])]}, "no rows"),
+        ({"inputs": [tensor(data=["1", "2", "3", "4", "5", "6"])]}, "expected numbers only"),
+        ({"inputs": [tensor(data=[True] * 6)]}, "expected numbers only"),
+        ({"inputs": [tensor(data=[None] * 6)]}, "expected numbers only"),
+        ({"inputs": [tensor(data=[{}] * 6)]}, "expected numbers only"),
+        ({"inputs": [tensor(data=[10**400] + [0] * 5)]}, "no JSON"),
+        ({"inputs": [tensor(data=[1e39] + [0] * 5)]}, "not a finite FP32 number at place 0"),
+        ({"inputs": [tensor(data=[[1, 2], [3], [4, 5, 6]])]}, "different lengths"),
+        ({"inputs": [tensor(data=None)]}, "no list of numbers"),
+        ({"inputs": [tensor(data=7)]}, "no list of numbers"),
+        ({"inputs": [tensor(parameters={"binary_data_size": 24})]}, "Inference-Header-Content-Length is missing"),
+        ({"inputs": [tensor()], "outputs": [{"name": "close"}]}, "no output 'close'"),
+        ({"inputs": [tensor()], "outputs": "log_return"}, "outputs"),
+        ({"inputs": [tensor()], "outputs": [{"name": ["x"]}]}, "no output"),
+        (
+            {"inputs": [tensor()], "outputs": [{"name": "log_return", "parameters": {"classification": 2}}]},
+            "classification",
+        ),
+        ({"inputs": [tensor()], "parameters": 3}, "parameters"),
+        ({"inputs": [tensor(name="return_1")]}, "shape [2, 3], expected [rows]"),
+        ({"inputs": [tensor(name="return_1", shape=[6])]}, "inputs lack return_5, volatility_5"),
+        ({"inputs": [tensor(name="close", shape=[6])]}, "'close': unknown"),
+        ({"inputs": [tensor(name="return_1", shape=[6])] * 2}, "given twice"),
+        ({"inputs": [tensor(name=["features"])]}, "unknown"),
+        ({"inputs": [tensor(name=name, shape=[1 + at], data=[0.0] * (1 + at)) for at, name in enumerate(COLUMNS)]},
+         "different numbers of rows: 1, 2, 3"),
+    ],
+)  # fmt: skip
+def test_wrong_requests_hear_what_was_expected(request_: Any, expected: str) -> None:
+    with pytest.raises(BadInputError) as refused:
+        read(request_)
+    assert expected in refused.value.message
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b'{"inputs": [{"data": [NaN]}]}', b"[" * 100_000])
+def test_what_is_no_json_is_said_to_be_none(body: bytes) -> None:
+    with pytest.raises(BadInputError, match="no JSON"):
+        decode(body, None, lambda: COLUMNS)
+
+
+@pytest.mark.parametrize(
+    ("size", "binary", "expected"),
+    [
+        (24, ROWS.tobytes()[:-1], "ends before"),
+        (24, ROWS.tobytes() + b"x", "1 bytes behind"),
+        (20, ROWS.tobytes(), "expected 24"),
+        ("24", ROWS.tobytes(), "expected 24"),
+        (24, np.array([np.nan] * 6, np.float32).tobytes(), "not a finite FP32 number at place 0, 1"),
+        (24, np.array([1, 2, np.inf, 4, 5, -np.inf], np.float32).tobytes(), "at place 2, 5"),
+    ],
+)
+def test_wrong_binary_data(size: Any, binary: bytes, expected: str) -> None:
+    with pytest.raises(BadInputError, match=expected):
+        read({"inputs": [tensor(parameters={"binary_data_size": size})]}, binary)
+
+
+@pytest.mark.parametrize("length", [b"", b"-1", b"x", b"1e3", b"99999", b"9" * 5000, "²".encode("latin-1")])
+def test_wrong_header_length(length: bytes) -> None:
+    with pytest.raises(BadInputError):
+        decode(json.dumps({"inputs": [tensor()]}).encode(), length, lambda: COLUMNS)
+
+
+def test_the_answer_in_json() -> None:
+    body, length = encode("red-acme", answer(), read({"id": "a", "inputs": [tensor()]}))
+    assert length is None
+    assert json.loads(body) == {
+        "model_name": "red-acme",
+        "model_version": "0123456789ab",
+        "id": "a",
+        "parameters": {"rung": "full", "answered_by": "red-acme", "age": 0.0, "verdict": "skill"},
+        "outputs": [
+            {"name": "log_return", "datatype": "FP32", "shape": [2], "data": [-0.01, 0.01]},
+            {"name": "raw_log_return", "datatype": "FP32", "shape": [2], "data": [-0.02, 0.02]},
+        ],
+    }
+
+
+def test_the_answer_in_binary_and_only_what_was_asked_for() -> None:
+    wanted = [{"name": "raw_log_return", "parameters": {"binary_data": True}}, {"name": "log_return"}]
+    body, length = encode("red-acme", answer(), read({"inputs": [tensor()], "outputs": wanted}))
+    assert length is not None
+    first, second = json.loads(body[:length])["outputs"]
+    assert first["name"] == "raw_log_return"
+    assert first["parameters"] == {"binary_data_size": 8}
+    assert second["data"] == [-0.01, 0.01]
+    np.testing.assert_array_equal(np.frombuffer(body[length:], "<f4"), answer().raw_log_return)
+
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=5)
+    | st.sampled_from(["features", "FP32"]),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(["name", "shape", "datatype", "data", "parameters", "binary_data_size", "x"]),
+            inner,
+            max_size=5,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=300)
+@given(inputs=json_values, outputs=json_values, parameters=json_values, binary=st.none() | st.binary(max_size=30))
+def test_no_request_is_met_with_anything_but_rows_or_a_refusal(
+    inputs: Any, outputs: Any, parameters: Any, binary: bytes | None
+) -> None:
+    for tensors in (inputs, [inputs], [tensor(data=inputs)], [tensor(parameters=inputs, shape=[6])]):
+        try:
+            found = read({"inputs": tensors, "outputs": outputs, "parameters": parameters}, binary)
+        except BadInputError:
+            continue
+        assert np.isfinite(found.rows).all()
+        assert found.rows.ndim == 2
