@@ -12,7 +12,7 @@ from pathlib import Path
 
 import mlops_cli
 from mlops_cli.errors import ConfigError, ServiceError
-from mlops_cli.training.local.worker_link import SETTINGS
+from mlops_cli.training.process_settings import PROCESS_SETTINGS
 
 TASK_BYTES = 1_500_000_000  # of memory, that a task asks for: Ludwig, and a fleet of usual size
 STORE_BYTES = 1_000_000_000  # of shared memory, on a cluster of this machine's own
@@ -56,7 +56,7 @@ def connected(address: str | None, workers: int | None) -> Iterator[None]:
             warnings.simplefilter("ignore")  # what matters is raised as well
             ray.init(
                 **how,
-                runtime_env={**code, "env_vars": SETTINGS},
+                runtime_env={**code, "env_vars": PROCESS_SETTINGS},
                 log_to_driver=False,
                 logging_level=logging.CRITICAL,
             )

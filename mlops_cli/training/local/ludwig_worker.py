@@ -26,6 +26,7 @@ from typing import Any
 
 import psutil
 
+from mlops_cli.training.process_settings import settle_arithmetic
 from mlops_cli.training.tasks.job_json import result_to_json
 from mlops_cli.training.tasks.tasks import Task, task_from_json
 from mlops_cli.training.trainer import Failed, Fitted
@@ -121,6 +122,7 @@ def _end_with(owner: int, note: Path | None) -> None:
 
 def load_ludwig(graphs: Path) -> Fit:
     """Import Ludwig into this process; what fits a task, with exported architectures kept in `graphs`."""
+    settle_arithmetic()
     _lighten_import()
     from mlops_cli.training.engine.ludwig.fit import prepare_process
     from mlops_cli.training.engine.work import LudwigWork

@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 
 from mlops_cli.errors import TrainingError
+from mlops_cli.training.process_settings import PROCESS_SETTINGS
 
 HERE = "127.0.0.1"
 POLL_SECONDS = 0.05
@@ -23,18 +24,6 @@ ANSWER_POLL_SECONDS = 0.2
 ENDING_SECONDS = 10
 SAME_SECONDS = 1.0  # between what a process and others say of its start
 LOG_TAIL = 5
-
-# What every training process is given. One thread: small models gain nothing from more, and stay the same to the bit.
-# HF_HUB_OFFLINE: nothing is ever fetched while training. MALLOC_*: without these glibc hands the memory of every step
-# back to the system and takes it again, page by page, which doubles the time of a fleet.
-SETTINGS = {
-    "OMP_NUM_THREADS": "1",
-    "TQDM_DISABLE": "1",
-    "HF_HUB_OFFLINE": "1",
-    "PYTHONWARNINGS": "ignore",
-    "MALLOC_MMAP_THRESHOLD_": str(2**30),
-    "MALLOC_TRIM_THRESHOLD_": str(2**30),
-}
 
 
 class StoppedError(Exception):
@@ -78,7 +67,7 @@ class WorkerLink:
             command: how; it leaves its address in `note`.
             note: where.
             log: takes what it prints; overwritten.
-            environment: laid over `SETTINGS`.
+            environment: laid over `PROCESS_SETTINGS`.
             wanted: asked now and then; once it says no, the process is ended.
 
         Raises:
@@ -94,7 +83,7 @@ class WorkerLink:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env={**os.environ, **SETTINGS, **environment},
+                env={**os.environ, **PROCESS_SETTINGS, **environment},
             )
         link = None
         try:

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
+from mlops_cli.training.process_settings import PROCESS_SETTINGS
 from mlops_cli.training.tasks.pooled_jobs import task_to_json
 from mlops_cli.training.torchrun.torchrun_worker import DEVICE, GRAPHS, LEASH, STRATEGY
 from mlops_cli.training.trainer import TrainJob
@@ -125,11 +126,8 @@ def _environment(setting: Setting, leash: Path) -> dict[str, str]:
         own["CUDA_VISIBLE_DEVICES"] = ""
     return {
         **own,
+        **PROCESS_SETTINGS,
         "GLOO_SOCKET_IFNAME": "lo",
-        "OMP_NUM_THREADS": "1",
-        "TQDM_DISABLE": "1",
-        "HF_HUB_OFFLINE": "1",
-        "PYTHONWARNINGS": "ignore",
         LEASH: str(leash),
         GRAPHS: str(setting.graphs),
         STRATEGY: setting.strategy,

@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlops_cli.training.process_settings import settle_arithmetic
 from mlops_cli.training.tasks.job_json import result_to_json
 from mlops_cli.training.tasks.pooled_jobs import task_from_json
 from mlops_cli.training.trainer import Failed, Fitted, TrainJob
@@ -71,6 +72,7 @@ def hold_leash(leash: Path) -> None:
 
 def _load_ludwig() -> tuple[Ranks, FitTask]:
     cuda = os.environ[DEVICE] == "cuda"
+    settle_arithmetic()
     _lighten_import(cuda)
     from mlops_cli.training.engine.ludwig.fit import prepare_process
     from mlops_cli.training.engine.ludwig.task import fit_task

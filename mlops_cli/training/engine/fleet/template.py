@@ -20,6 +20,7 @@ from ludwig.utils.data_utils import NumpyEncoder
 from ludwig.utils.misc_utils import set_saved_weights_in_checkpoint_flag
 from safetensors.torch import save_file
 
+from mlops_cli.training.engine.export.agreement import OTHER_ARCHITECTURE, checked_difference
 from mlops_cli.training.engine.export.onnx_export import LEAST_CLOSE, Forecaster, GraphTemplate
 from mlops_cli.training.engine.fleet.batches import Member
 from mlops_cli.training.engine.fleet.loop import Course
@@ -28,13 +29,12 @@ from mlops_cli.training.engine.fleet.terms import read_terms, refusal
 from mlops_cli.training.engine.ludwig.fit import (
     COMPARED_ROWS,
     METADATA,
-    OTHER_ARCHITECTURE,
     SETTINGS,
     WEIGHTS,
     LudwigFitter,
-    checked_difference,
     graph_forecasts,
     new_model,
+    price_scale,
     refusing,
 )
 from mlops_cli.training.ludwig_config import HISTORY, SPLIT, TARGET, history_inputs, layout
@@ -150,7 +150,8 @@ class Template:
                 self._graph = self._fitter.graph(forecaster, self._columns)
             onnx.save(self._graph.fill(forecaster), path)
             ours, ludwigs = graph_forecasts(path, job, prepared.rows), self._forecasts(prepared)
-        return checked_difference(job, ours, ludwigs)
+        prices = price_scale(job, forecaster, prepared.rows)
+        return checked_difference(job.spec.name, ours, ludwigs, prices)
 
     def _forecasts(self, prepared: Prepared) -> npt.NDArray[np.float64]:
         """What Ludwig's module predicts for the last rows, brought back with Ludwig's own transformation."""

@@ -23,8 +23,9 @@ from ludwig.backend.base import LocalBackend
 from ludwig.config_validation.validation import get_validator
 
 from mlops_cli.errors import ConfigError, TrainingError, bounded
-from mlops_cli.models.graph import INPUT, LARGEST_LOG_RETURN, RAW_OUTPUT
+from mlops_cli.models.graph import INPUT, RAW_OUTPUT
 from mlops_cli.models.session import SESSION_FAILURES, start_session
+from mlops_cli.training.engine.export.agreement import LOWER_RATE, OTHER_ARCHITECTURE, PriceScale, checked_difference
 from mlops_cli.training.engine.export.onnx_export import LEAST_CLOSE, Forecaster, GraphTemplate
 from mlops_cli.training.engine.export.pooled_forecaster import PooledForecaster
 from mlops_cli.training.ludwig_config import (
@@ -43,11 +44,8 @@ WEIGHTS, METADATA, SETTINGS = (
     "training_set_metadata.json",
     "model_hyperparameters.json",
 )
-AGREEMENT = 1e-5  # largest difference of log returns between the exported graph and Ludwig's own predict
 COMPARED_ROWS = 256
 HELP = "see docs/ludwig-configs.md"
-LOWER_RATE = "lower trainer.learning_rate"
-OTHER_ARCHITECTURE = "it cannot be served; use another encoder or combiner"
 
 # What Ludwig, torch and ONNX Runtime raise for a config, data and options that do not fit together. They promise no
 # classes of their own: a wrong shape may be a TypeError, a missing optional package an ImportError.
@@ -155,28 +153,8 @@ class LudwigFitter:
         with refusing(f"{job.spec.name}: this architecture cannot be exported", OTHER_ARCHITECTURE):
             onnx.save(self.graph(forecaster, len(job.inputs)).fill(forecaster), path)
             ours, ludwigs = graph_forecasts(path, job, rows), _ludwig_forecasts(model, job, rows)
-        return checked_difference(job, ours, ludwigs)
-
-
-def checked_difference(job: TrainJob, ours: npt.NDArray[np.float64], ludwigs: npt.NDArray[np.float64]) -> float:
-    """The largest difference between forecasts of the exported graph and of Ludwig, log returns (rows,) each.
-
-    Raises:
-        TrainingError: they differ, or are beyond all sense.
-    """
-    largest = float(np.abs(ludwigs).max())
-    if not largest <= LARGEST_LOG_RETURN:
-        raise TrainingError(
-            f"{job.spec.name}: training diverged, it forecasts log returns of {largest:.2g}", LOWER_RATE
-        )
-    difference = float(np.abs(ours - ludwigs).max())
-    if not difference <= AGREEMENT:
-        raise TrainingError(
-            f"{job.spec.name}: the exported graph differs from Ludwig's predict by {difference:.2g} "
-            f"(allowed: {AGREEMENT:g})",
-            OTHER_ARCHITECTURE,
-        )
-    return difference
+        prices = price_scale(job, forecaster, rows.tail(COMPARED_ROWS))
+        return checked_difference(job.spec.name, ours, ludwigs, prices)
 
 
 def _forecaster(job: TrainJob, trained: Trained) -> Forecaster:
@@ -252,6 +230,13 @@ def _losses(statistics: Any) -> list[dict[str, float]]:
     return epochs
 
 
+def price_scale(job: TrainJob, forecaster: Forecaster, compared: pd.DataFrame) -> PriceScale | None:
+    """How large the prices are that a model with target `close` computes with; None for other targets."""
+    if job.spec.target != "close":
+        return None
+    return PriceScale(compared["close"].to_numpy(np.float64), float(forecaster.target_shift))
+
+
 def _ludwig_forecasts(model: LudwigModel, job: TrainJob, rows: pd.DataFrame) -> npt.NDArray[np.float64]:
     compared = rows.tail(COMPARED_ROWS)
     predicted, _ = model.predict(dataset=compared, skip_save_predictions=True)
@@ -288,6 +273,6 @@ def refusing(what: str, hint: str) -> Iterator[None]:
 
 
 def prepare_process() -> None:
-    """Settle what may be set once per process: one thread (per-stock models are too small for more)."""
+    """Settle what is set once per process: one thread (per-stock models are too small for more), no chatter."""
     torch.set_num_threads(1)
     logging.getLogger("ludwig").setLevel(logging.ERROR)

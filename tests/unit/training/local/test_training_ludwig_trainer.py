@@ -307,11 +307,13 @@ def test_big_answers_big_jobs_and_big_logs(tmp_path, real, jobs):
     assert [len(result.facts["text"]) for result in results] == [2_000_007] * 3
 
 
-def test_the_process_computes_with_one_thread_and_fetches_nothing(tmp_path, bare, jobs):
-    names = ("OMP_NUM_THREADS", "HF_HUB_OFFLINE", "TQDM_DISABLE")
+def test_the_process_computes_with_one_thread_and_fetches_nothing(tmp_path, bare, jobs, monkeypatch):
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.setenv(name, "4")
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "HF_HUB_OFFLINE", "TQDM_DISABLE")
     run = Run(tmp_path, bare(f"facts.update({{name: os.environ[name] for name in {names}}})"))
     (result,) = run.results(jobs[:1])
-    assert [result.facts[name] for name in names] == ["1", "1", "1"]
+    assert [result.facts[name] for name in names] == ["1"] * 4
 
 
 # A parent that trains jobs whose fit never ends; its first argument is where the worker writes its pid.

@@ -1,0 +1,81 @@
+"""Whether an exported graph forecasts what Ludwig does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from mlops_cli.errors import TrainingError
+from mlops_cli.models.graph import LARGEST_LOG_RETURN
+
+Vector = npt.NDArray[np.float64]
+
+AGREEMENT = 1e-5  # largest difference of log returns
+ROUNDINGS = 8  # of float32, in which the two may differ over a price; measured: up to 1.2
+FLOAT32 = float(np.finfo(np.float32).eps)
+LOWER_RATE = "lower trainer.learning_rate"
+OTHER_ARCHITECTURE = "it cannot be served; use another encoder or combiner"
+
+
+@dataclass(frozen=True)
+class PriceScale:
+    """How large the prices are between which a graph with target `close` adds and subtracts.
+
+    Attributes:
+        closes: last close of each compared row, (rows,).
+        shift: the price that Ludwig's normalisation of the target maps to 0.
+    """
+
+    closes: Vector
+    shift: float
+
+
+def allowed_difference(ludwigs: Vector, prices: PriceScale | None) -> Vector:
+    """The largest difference of log returns that float32 explains, by row.
+
+    A graph with target `close` adds a price to a multiple of another in float32, and takes the logarithm of the sum.
+    The rounding error of a sum follows the size of its terms: a model that forecasts 3 dollars as 700,003 - 700,000 is
+    off by cents, and by other cents on another processor. An error e of a price P is an error e / P of its log return.
+
+    Args:
+        ludwigs: log returns that Ludwig forecasts, (rows,).
+        prices: for target `close`; None for target `log_return`, whose values are small.
+
+    Returns:
+        At least `AGREEMENT`, (rows,).
+    """
+    allowed = np.full(ludwigs.shape, AGREEMENT)
+    if prices is None:
+        return allowed
+    forecasts = prices.closes * np.exp(ludwigs)
+    terms = prices.closes + abs(prices.shift) + np.abs(forecasts - prices.shift)
+    explained: Vector = np.maximum(allowed, ROUNDINGS * FLOAT32 * terms / forecasts)
+    return explained
+
+
+def checked_difference(name: str, ours: Vector, ludwigs: Vector, prices: PriceScale | None = None) -> float:
+    """The largest difference between forecasts of the exported graph and of Ludwig.
+
+    Args:
+        name: of the model.
+        ours: log returns of the graph, (rows,).
+        ludwigs: log returns of Ludwig for the same rows, (rows,).
+        prices: for target `close`.
+
+    Raises:
+        TrainingError: they differ by more than float32 explains, or are beyond all sense.
+    """
+    largest = float(np.abs(ludwigs).max())
+    if not largest <= LARGEST_LOG_RETURN:
+        raise TrainingError(f"{name}: training diverged, it forecasts log returns of {largest:.2g}", LOWER_RATE)
+    differences, allowed = np.abs(ours - ludwigs), allowed_difference(ludwigs, prices)
+    worst = int(np.argmax(np.where(np.isnan(differences), np.inf, differences / allowed)))
+    if not differences[worst] <= allowed[worst]:
+        raise TrainingError(
+            f"{name}: the exported graph differs from Ludwig's predict by {differences[worst]:.2g} "
+            f"(allowed: {allowed[worst]:.2g})",
+            OTHER_ARCHITECTURE,
+        )
+    return float(differences.max())
