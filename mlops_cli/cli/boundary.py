@@ -6,8 +6,6 @@ import contextlib
 import errno
 import os
 import sys
-import threading
-import time
 from typing import Any, NoReturn
 
 import typer
@@ -16,7 +14,6 @@ from typer.core import TyperGroup
 from mlops_cli.config.run_environment import RUN_PID, STOP_NOTE
 from mlops_cli.errors import EXIT_INTERRUPTED, MlopsError
 
-PARENT_POLL_SECONDS = 0.5
 DVC_STAGE = "DVC_STAGE"  # DVC sets it for every cmd
 
 
@@ -79,24 +76,27 @@ def end_with_parent() -> None:
     """
     if DVC_STAGE in os.environ:
         run = os.environ.get(RUN_PID, "")
-        threading.Thread(target=_watch, args=(int(run) if run.isdigit() else None,), daemon=True).start()
+        _end_with(int(run) if run.isdigit() else None)
 
 
-def _watch(run: int | None) -> None:
+def _end_with(run: int | None) -> None:
     import psutil
+
+    from mlops_cli.system.lifetime import when_gone
 
     try:
         dvc = psutil.Process(os.getppid())
         if "-c" in dvc.cmdline():  # the shell that DVC starts a cmd with: dash stays between them, bash does not
             dvc = dvc.parent() or dvc
-        with contextlib.suppress(psutil.NoSuchProcess):
-            above = [dvc] if run is None else [dvc, psutil.Process(run)]
-            while all(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in above):
-                time.sleep(PARENT_POLL_SECONDS)
-        if run is not None:
-            dvc.terminate()
     except psutil.NoSuchProcess:
-        pass
+        os._exit(EXIT_INTERRUPTED)
     except psutil.AccessDenied:
-        return  # another user's: not to be watched
-    os._exit(EXIT_INTERRUPTED)
+        return  # another user's process: not to be watched
+
+    def end() -> None:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if run is not None:
+                dvc.terminate()
+        os._exit(EXIT_INTERRUPTED)
+
+    when_gone([dvc] if run is None else [dvc, run], end)

@@ -6,9 +6,7 @@ booleans, 1_000 and 12:30 for numbers, and 1e-3 for text.
 
 from __future__ import annotations
 
-import os
 import re
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -96,16 +94,3 @@ def read_yaml(path: Path) -> Any:
     except OSError as error:
         raise UnreadableYaml(f"cannot be read: {error.strerror}") from error
     return parse_yaml(text)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all: a killed process leaves the old one."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        # mkstemp makes files that only the owner may read
-        Path(temporary).chmod(path.stat().st_mode & 0o777 if path.exists() else 0o644)
-        Path(temporary).replace(path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mlops_cli.config.schemas.project import FeatureSpec, Target, TrainerKind
 from mlops_cli.errors import ModelError
+from mlops_cli.system.files import write_text
 
 MANIFEST = "manifest.json"
 GRAPH = "model.onnx"
@@ -88,12 +88,7 @@ class Manifest(BaseModel):
     def write(self, folder: Path) -> None:
         """Write `manifest.json` into `folder`, whole or not at all."""
         text = json.dumps(self.model_dump(mode="json"), indent=2, sort_keys=True)
-        part = folder / f".{MANIFEST}.part"
-        try:
-            part.write_text(text + "\n")
-            os.replace(part, folder / MANIFEST)
-        finally:
-            part.unlink(missing_ok=True)
+        write_text(folder / MANIFEST, text + "\n")
 
 
 def read_manifest(folder: Path) -> Manifest:

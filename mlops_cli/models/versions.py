@@ -18,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 
 from mlops_cli.errors import ModelError
 from mlops_cli.models.manifest import GRAPH, Manifest, file_hashes, read_manifest
+from mlops_cli.system.files import write_text
 
 ARCHIVE = ".versions"
 CHAMPION = "champion.json"
@@ -123,11 +124,8 @@ def answering(root: Path, branch: str, name: str) -> VersionFolder:
 def write_champion(root: Path, branch: str, name: str, record: Champion) -> None:
     """Record a champion, by rename: readers see the old record or the new one."""
     path = archive(root, branch, name) / CHAMPION
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{CHAMPION}.{uuid4().hex[:8]}")
     text = _Record(champion=record.version, pinned=record.pinned, history=record.history).model_dump_json(indent=2)
-    part.write_text(text + "\n")
-    os.replace(part, path)
+    write_text(path, text + "\n")
 
 
 def move_to_archive(destination: Path) -> bool:

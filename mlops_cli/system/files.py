@@ -1,27 +1,41 @@
-"""Files written whole or not at all."""
+"""Files that are written whole or not at all: readers and killed processes see the old file or the new one."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
+from uuid import uuid4
+
+PART = ".part"
+"""Ending of a file that is being written; a killed process leaves one behind."""
 
 
-def write_whole(path: Path, write: Callable[[Path], object]) -> Path:
+def write_whole(path: Path, write: Callable[[Path], object], mode: int | None = None) -> Path:
     """Let `write` fill a file beside `path`, then rename it to `path`.
 
     Args:
-        path: the file wanted; its folder is made if it is not there.
+        path: the file to write; its folder is made if it is not there.
         write: gets the path to write to; if it raises, `path` stays as it was and nothing is left beside it.
+        mode: permissions of a file that only some may read, set before it is filled; None: those of the old file, or
+            the usual ones.
 
     Returns:
         `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(f".{path.name}.{uuid4().hex[:8]}{PART}")
     try:
+        if mode is not None:
+            part.touch(mode)
         write(part)
+        if mode is None and path.exists():
+            part.chmod(path.stat().st_mode & 0o777)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
     return path
+
+
+def write_text(path: Path, text: str, mode: int | None = None) -> Path:
+    """Write a text file in UTF-8; see `write_whole`."""
+    return write_whole(path, lambda part: part.write_text(text, encoding="utf-8"), mode)

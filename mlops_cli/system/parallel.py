@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -13,6 +12,7 @@ from contextlib import contextmanager
 from functools import partial
 
 from mlops_cli.errors import EXIT_INTERRUPTED, MlopsError, ServiceError
+from mlops_cli.system.lifetime import when_gone
 
 ITEMS_PER_WORKER = 100
 """Items of the usual size that make up for a process that first imports pandas (0.4 s, without bytecode 1.5 s)."""
@@ -82,11 +82,7 @@ def _deaf_to_ctrl_c() -> Iterator[None]:
 
 def _end_with_parent() -> None:
     """Workers of a killed process would wait for work for ever."""
-    threading.Thread(target=_watch_parent, daemon=True).start()
-
-
-def _watch_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None  # of a worker
-    parent.join()
-    os._exit(EXIT_INTERRUPTED)
+    assert parent.pid is not None
+    when_gone([parent.pid], lambda: os._exit(EXIT_INTERRUPTED))  # not os.getppid(): it may have gone before

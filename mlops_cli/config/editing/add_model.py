@@ -18,8 +18,8 @@ from mlops_cli.config.paths import Project
 from mlops_cli.config.schemas.describe import words
 from mlops_cli.config.schemas.field_types import Slug, Ticker
 from mlops_cli.config.schemas.project import ModelFile
-from mlops_cli.config.yaml_files import write_text
 from mlops_cli.errors import ConfigError
+from mlops_cli.system.files import write_text
 
 DEFAULT_BRANCH = "main"
 

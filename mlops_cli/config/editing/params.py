@@ -12,8 +12,9 @@ from mlops_cli.config.load import check_params, load_scenario
 from mlops_cli.config.mistakes import Mistakes, was
 from mlops_cli.config.paths import Project
 from mlops_cli.config.schemas.project import Params
-from mlops_cli.config.yaml_files import UnreadableYaml, parse_yaml, write_text
+from mlops_cli.config.yaml_files import UnreadableYaml, parse_yaml
 from mlops_cli.errors import ConfigError
+from mlops_cli.system.files import write_text
 
 # dvc.yaml interpolates these: without them DVC cannot even read the pipeline
 SCENARIO = ("simulation", "scenario")

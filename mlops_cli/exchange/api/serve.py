@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import socket
 
 import uvicorn
 
-from mlops_cli.errors import ServiceError
 from mlops_cli.exchange.api.app import application
 from mlops_cli.exchange.book.engine import Exchange
+from mlops_cli.system import sockets
 
 STOP_SECONDS = 1  # for clients that a fault keeps waiting
 
@@ -20,18 +19,7 @@ def listen(host: str, port: int) -> socket.socket:
     Raises:
         ServiceError: the port is taken, or the host is not this machine's.
     """
-    try:
-        # not socket.create_server: it cannot say which family a host name belongs to
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        taken = socket.socket(family, socket.SOCK_STREAM)
-        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        taken.bind(address)
-        taken.listen(256)
-    except OSError as error:
-        elsewhere = isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL
-        hint = "give a --host of this machine" if elsewhere else "give another --port (0 for any free one)"
-        raise ServiceError(f"{host}:{port}: {error.strerror}", hint) from error
-    return taken
+    return sockets.listen(host, port, "give another --port (0 for any free one)")
 
 
 def server(exchange: Exchange) -> uvicorn.Server:

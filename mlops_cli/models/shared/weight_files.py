@@ -17,7 +17,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +24,7 @@ import pyarrow as pa
 from mlops_cli.errors import ModelError
 from mlops_cli.models.manifest import GRAPH
 from mlops_cli.models.shared.architectures import Architecture, Architectures, Weights, same_answers, split, whole
+from mlops_cli.system.files import write_whole
 
 _ALIGNED = 64
 _LENGTH = 8
@@ -84,8 +84,8 @@ class WeightFiles:
         if not self.architectures.path(parts.key).is_file() and not same_answers(graph, parts, columns):
             parts = whole(graph)
         if not self.architectures.path(parts.key).is_file():
-            self._write(self.architectures.path(parts.key), [parts.graph])
-        self._write(self._path(sha), _pack(parts.key, parts.weights))
+            _write(self.architectures.path(parts.key), parts.graph)
+        _write(self._path(sha), b"".join(_pack(parts.key, parts.weights)))
 
     def load(self, sha: str, live_only: bool = False) -> LoadedModel | None:
         """Map a model's weights.
@@ -148,15 +148,9 @@ class WeightFiles:
             raise ModelError(f"{model / GRAPH}: not as its manifest says", f"remove {model} and run: mlops train")
         return graph
 
-    def _write(self, path: Path, parts: list[bytes]) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)  # somebody may have removed it
-        part = path.with_name(f".{path.name}.{uuid4().hex[:8]}.part")
-        try:
-            part.write_bytes(b"".join(parts))
-            os.replace(part, path)
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                part.unlink()
+
+def _write(path: Path, content: bytes) -> None:
+    write_whole(path, lambda part: part.write_bytes(content))
 
 
 def open_weight_files(folder: Path) -> tuple[WeightFiles, TemporaryDirectory[str] | None]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import psutil
 
-from mlops_cli.pipeline.stages.stage import write_text
+from mlops_cli.system.files import write_text
 
 RWLOCK = Path(".dvc") / "tmp" / "rwlock"
 WRITTEN_WITHIN_SECONDS = 1.0  # DVC writes it in place: for a moment it may be half there

@@ -16,6 +16,7 @@ from mlops_cli.config.paths import Project
 from mlops_cli.config.run_environment import POOL, RUN_KEY, RUN_PID, STOP_NOTE
 from mlops_cli.errors import ConfigError, MlopsError, ServiceError, error_with
 from mlops_cli.pipeline.stages.stage import ItemFailure, failures_of, read_failures
+from mlops_cli.system.locks import held
 
 STAGES = ("ingest", "featurize", "train", "evaluate")
 
@@ -62,21 +63,11 @@ def _repro(project: Project, branches: Sequence[Branch], key: str, chosen_branch
 
 @contextmanager
 def _run_lock(project: Project) -> Iterator[None]:
-    from filelock import FileLock, Timeout
-
-    path = project.state / "run.lock"  # not among the branches' locks: a branch may be called run
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise ServiceError(
-            f"{project.root}: another mlops run is at work here", "wait until it has finished, then run again"
-        ) from None
-    try:
+    busy = ServiceError(
+        f"{project.root}: another mlops run is at work here", "wait until it has finished, then run again"
+    )
+    with held(project.state / "run.lock", busy):  # not among the branches' locks: a branch may be called run
         yield
-    finally:
-        lock.release()
 
 
 def all_failures(project: Project, branches: Sequence[Branch]) -> list[ItemFailure]:

@@ -13,8 +13,8 @@ import pandas as pd
 from mlops_cli.evaluation.frame import FORECAST_COLUMNS
 from mlops_cli.evaluation.summary import summarise
 from mlops_cli.evaluation.verdicts import MODELS
-from mlops_cli.pipeline.stages.stage import write_text
 from mlops_cli.pipeline.stages.tables import read_table, write_table
+from mlops_cli.system.files import write_text
 
 METRICS = "metrics.json"  # a few pooled figures, flat: `dvc metrics show` makes a column of each
 METRIC_KEYS = ("n_models", "n_days", "mae", "mae_raw", "mae_naive", "mae_drift", "skill", "direction_accuracy", "dm_p")

@@ -24,9 +24,9 @@ from mlops_cli.pipeline.stages.stage import (
     close_stage,
     failures_of,
     read_note,
-    write_text,
 )
 from mlops_cli.pipeline.stages.tables import read_table, write_table
+from mlops_cli.system.files import write_text
 from mlops_cli.system.parallel import each
 
 FEATURES_VERSION = 1  # raised when the same prices would give other features

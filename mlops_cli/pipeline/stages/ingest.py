@@ -23,11 +23,11 @@ from mlops_cli.pipeline.stages.stage import (
     chosen,
     close_stage,
     read_note,
-    write_text,
 )
 from mlops_cli.pipeline.stages.tables import read_table, write_table
 from mlops_cli.prices.sources.source import FetchRequest, PriceSource, RawBars, SourceFailure
 from mlops_cli.prices.table import Provenance, assemble
+from mlops_cli.system.files import write_text
 from mlops_cli.system.parallel import each
 
 BATCH = 5  # tickers at a time: a local source looks into its folder once for each batch

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -15,6 +14,8 @@ from mlops_cli.config.load import Branch
 from mlops_cli.config.paths import Project
 from mlops_cli.config.schemas.project import ModelSpec
 from mlops_cli.errors import ConfigError, MlopsError, ServiceError, bounded
+from mlops_cli.system.files import write_text
+from mlops_cli.system.locks import held
 
 FAILURES = "failures.json"
 LOCK_WAIT_SECONDS = 30
@@ -116,14 +117,6 @@ def read_note(path: Path) -> dict[str, Any] | None:
     return note if isinstance(note, dict) else None
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a small file whole: beside it first, then by rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text)
-    os.replace(temporary, path)
-
-
 def chosen(models: tuple[ModelSpec, ...], only: str | None) -> list[ModelSpec]:
     """The models whose name matches `only` (a name or a glob); all without it.
 
@@ -152,23 +145,10 @@ def branch_lock(project: Project, branch: str, progress: Progress) -> Iterator[N
     Raises:
         ServiceError: another process holds it and does not let go.
     """
-    from filelock import FileLock, Timeout
-
+    busy = ServiceError(
+        f"branch {branch}: another mlops has been working on it for over {LOCK_WAIT_SECONDS} s",
+        "wait until it has finished, then run again",
+    )
     path = project.state / "locks" / f"{branch}.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        progress.doing(f"waiting for another mlops on branch {branch}")
-        try:
-            lock.acquire(timeout=LOCK_WAIT_SECONDS)
-        except Timeout:
-            raise ServiceError(
-                f"branch {branch}: another mlops has been working on it for over {LOCK_WAIT_SECONDS} s",
-                "wait until it has finished, then run again",
-            ) from None
-    try:
+    with held(path, busy, LOCK_WAIT_SECONDS, lambda: progress.doing(f"waiting for another mlops on branch {branch}")):
         yield
-    finally:
-        lock.release()

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pandas as pd
 
 from mlops_cli.errors import DataError
+from mlops_cli.system.files import write_whole
 
 
 def write_table(folder: Path, name: str, table: pd.DataFrame) -> None:
-    """Write `<name>.parquet` beside its place, then rename."""
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".{name}.parquet.tmp"
-    table.to_parquet(temporary)
-    os.replace(temporary, folder / f"{name}.parquet")
+    """Write `<name>.parquet`, whole or not at all."""
+    write_whole(folder / f"{name}.parquet", table.to_parquet)
 
 
 def read_table(folder: Path, name: str) -> pd.DataFrame | None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -16,6 +15,7 @@ from urllib.parse import quote, unquote
 from mlops_cli.errors import MlopsError
 from mlops_cli.serving.contract.messages import DataPlane
 from mlops_cli.serving.http.counters import Counters
+from mlops_cli.system.files import write_text
 
 STEP_SECONDS = 0.5
 
@@ -44,9 +44,7 @@ class Notes:
     def publish(self, counters: Counters, plane: DataPlane) -> None:
         """Show this worker's counters and measures to the others."""
         text = json.dumps({"counters": counters.to_dict(), "measures": plane.measures()})
-        fresh = self._own.with_suffix(".new")
-        fresh.write_text(text)
-        os.replace(fresh, self._own)
+        write_text(self._own, text)
 
     def everyone(self) -> tuple[Counters, list[dict[str, float]]]:
         """Counters of all workers together, and the measures of each; as of half a second ago, other than its own."""

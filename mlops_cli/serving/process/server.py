@@ -28,6 +28,7 @@ from mlops_cli.serving.process.server_options import (
     greeting,
     ready_mark,
 )
+from mlops_cli.system.sockets import listen
 
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
@@ -46,29 +47,15 @@ def run_server(options: ServeOptions, say: Callable[[str], None]) -> None:
         ServiceError: the port is taken, or workers die as soon as they start.
         MlopsError: what kept the workers from starting, such as no model.
     """
-    with _listen(options.host, options.port) as listener, tempfile.TemporaryDirectory(prefix="mlops-serve-") as notes:
+    hint = "stop what listens there, or take another: mlops serve --port 8081"
+    listening = listen(options.host, options.port, hint, BACKLOG)
+    with listening as listener, tempfile.TemporaryDirectory(prefix="mlops-serve-") as notes:
         if options.workers == 1:
             from mlops_cli.serving.process.worker import alone
 
             alone(options, listener, Path(notes), say)
         else:
             _Crew(options, listener, Path(notes), say).run()
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(BACKLOG)
-    except (OSError, OverflowError) as error:
-        listener.close()
-        raise ServiceError(
-            f"cannot listen on {host}:{port}: {error}",
-            "stop what listens there, or take another: mlops serve --port 8081",
-        ) from None
-    return listener
 
 
 @dataclass

@@ -35,8 +35,8 @@ from mlops_cli.serving.process.server_options import (
     greeting,
     ready_mark,
 )
+from mlops_cli.system.lifetime import when_gone
 
-PARENT_POLL_SECONDS = 1.0
 KEEP_ALIVE_SECONDS = 75
 # libuv takes one connection from a socket in each turn of the event loop. In a flood a turn serves all who are in
 # already, so that the others may wait outside for seconds. Each copy of the descriptor takes one more
@@ -97,7 +97,7 @@ async def serve(plane: DataPlane, settings: Serving, token: str | None, place: P
         server = _server(build(service, token), place.ready)
         beside = [asyncio.create_task(keep_in_step(plane, service.counters, notes))]
         if place.parent is not None:
-            beside.append(asyncio.create_task(_end_with(place.parent, server)))
+            when_gone([place.parent], server.stop)
         doors = [place.listener.dup() for _ in range(ACCEPTS_AT_ONCE - 1)]
         await server.serve(sockets=[place.listener, *doors])
         for task in beside:
@@ -117,6 +117,10 @@ class _Server(uvicorn.Server):
         """Begin to accept."""
         await super().startup(sockets)
         self.ready()
+
+    def stop(self) -> None:
+        """Finish the requests that are being answered, then end; may be called from any thread."""
+        self.should_exit = True
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -146,12 +150,6 @@ def _server(app: App, ready: Callable[[], None]) -> _Server:
     server = _Server(config)
     server.ready = ready
     return server
-
-
-async def _end_with(parent: int, server: uvicorn.Server) -> None:
-    while os.getppid() == parent:
-        await asyncio.sleep(PARENT_POLL_SECONDS)
-    server.should_exit = True
 
 
 def _token(project: Project) -> str:

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mlops_cli.config.account_keys import KEY, SECRET, variable
-from mlops_cli.errors import ConfigError, DataError, MlopsError, ServiceError
+from mlops_cli.errors import ConfigError, DataError, ServiceError
+from mlops_cli.system.locks import held
 from mlops_cli.trading.ledger.ledger import Ledger
 from mlops_cli.trading.ledger.tables import SCHEMA_VERSION
 
@@ -43,7 +44,7 @@ def open_ledger(path: Path, team: str, wait: float = 0) -> Iterator[Ledger]:
             yield ledger
         return
     busy = ServiceError(f"team {team}: another paper-trade is at work", "nothing to do: wait until it has finished")
-    with _alone(path.with_suffix(".lock"), busy, wait), _opened(str(path), team) as ledger:
+    with held(path.with_suffix(".lock"), busy, wait), _opened(str(path), team) as ledger:
         yield ledger
 
 
@@ -65,7 +66,7 @@ def claim_account(folder: Path, account: str, team: str) -> Iterator[None]:
     hint = f"give it keys of an account of its own: {variable(KEY, team)} and {variable(SECRET, team)} in .env"
     lock = folder / f"account-{hashlib.sha256(account.encode()).hexdigest()[:16]}.lock"
     busy = ServiceError(f"team {team}: another pass is at work on its account", f"if it is another team's, {hint}")
-    with _alone(lock, busy):
+    with held(lock, busy):
         own = folder / f"{team}.db"
         # a ledger that is the account's already was looked at when it began; a damaged one of others stops it no more
         known = own.is_file() and _account_of(own) == account
@@ -73,22 +74,6 @@ def claim_account(folder: Path, account: str, team: str) -> Iterator[None]:
         if other is not None:
             raise ConfigError(f"team {team}: its account is the one that team {other} trades on", hint)
         yield
-
-
-@contextmanager
-def _alone(path: Path, busy: MlopsError, wait: float = 0) -> Iterator[None]:
-    from filelock import FileLock, Timeout
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=wait)
-    except Timeout:
-        raise busy from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @contextmanager

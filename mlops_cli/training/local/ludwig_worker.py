@@ -17,7 +17,6 @@ import secrets
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Connection, Listener
@@ -26,6 +25,8 @@ from typing import Any
 
 import psutil
 
+from mlops_cli.system.files import write_text
+from mlops_cli.system.lifetime import when_gone
 from mlops_cli.training.process_settings import settle_arithmetic
 from mlops_cli.training.tasks.job_json import result_to_json
 from mlops_cli.training.tasks.tasks import Task, task_from_json
@@ -34,7 +35,6 @@ from mlops_cli.training.trainer import Failed, Fitted
 Tick = Callable[[str], None]
 Fit = Callable[[Task, Tick], Iterator[Fitted | Failed]]
 HERE = "127.0.0.1"
-OWNER_POLL_SECONDS = 0.5
 
 
 def main() -> None:
@@ -56,7 +56,8 @@ def serve(load: Callable[[], Fit]) -> None:
     key = secrets.token_bytes(32)
     with Listener((HERE, 0), authkey=key) as listener:
         me = psutil.Process()
-        _leave(note, {"port": listener.address[1], "key": key.hex(), "pid": me.pid, "started": me.create_time()})
+        address = {"port": listener.address[1], "key": key.hex(), "pid": me.pid, "started": me.create_time()}
+        write_text(note, json.dumps(address), mode=0o600)
         _end_with(owner, note)
         while True:
             with contextlib.suppress(AuthenticationError, EOFError, ConnectionError), listener.accept() as connection:
@@ -91,33 +92,17 @@ def _send(connection: Connection[Any, Any], message: dict[str, Any]) -> None:
     connection.send_bytes(json.dumps(message).encode())
 
 
-def _leave(note: Path, content: dict[str, Any]) -> None:
-    """Write the note, readable by its owner alone, whole or not at all."""
-    part = note.with_name(f".{note.name}.part")
-    with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        json.dump(content, file)
-    os.replace(part, note)
-
-
 def _end_with(owner: int, note: Path | None) -> None:
     """End this process when the owner is gone, however it went, or when the note was taken away."""
 
-    def watch() -> None:
-        try:
-            process = psutil.Process(owner)
-            while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
-                if note is not None and not note.exists():
-                    break
-                time.sleep(OWNER_POLL_SECONDS)
-        except psutil.NoSuchProcess:
-            pass
+    def end() -> None:
         if note is not None:
             note.unlink(missing_ok=True)
             with contextlib.suppress(OSError):  # others wait there
                 note.parent.rmdir()
         os._exit(0)
 
-    threading.Thread(target=watch, daemon=True).start()
+    when_gone([owner], end, needed=lambda: note is None or note.exists())
 
 
 def load_ludwig(graphs: Path) -> Fit:

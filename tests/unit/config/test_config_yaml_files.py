@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-import stat
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlops_cli.config.yaml_files import UnreadableYaml, parse_yaml, read_yaml, write_text
+from mlops_cli.config.yaml_files import UnreadableYaml, parse_yaml, read_yaml
 
 
 @given(st.from_regex(r"[A-Z]{1,5}([.-][A-Z]{1,2})?", fullmatch=True))
@@ -99,23 +97,3 @@ def test_unreadable_files_say_why(tmp_path):
         read_yaml(tmp_path / "none.yaml")
     with pytest.raises(UnreadableYaml, match="cannot be read: Is a directory"):
         read_yaml(tmp_path)
-
-
-def test_a_written_file_is_whole_readable_and_leaves_nothing_beside_it(tmp_path):
-    path = tmp_path / "a.yaml"
-    write_text(path, "a: é\n")
-    assert path.read_text(encoding="utf-8") == "a: é\n"
-    assert stat.S_IMODE(path.stat().st_mode) == 0o644
-    path.chmod(0o600)
-    write_text(path, "b: 2\n")
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert [p.name for p in tmp_path.iterdir()] == ["a.yaml"]
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path: Path):
-    path = tmp_path / "a.yaml"
-    write_text(path, "old\n")
-    with pytest.raises(UnicodeEncodeError):
-        write_text(path, "new \ud800")
-    assert path.read_text() == "old\n"
-    assert [p.name for p in tmp_path.iterdir()] == ["a.yaml"]

@@ -14,9 +14,9 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import os
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from onnx import numpy_helper
 
 from mlops_cli.errors import TrainingError
 from mlops_cli.models.graph import INPUT, OPSET, OUTPUT, RAW_OUTPUT
+from mlops_cli.system.files import write_whole
 from mlops_cli.training.ludwig_config import TARGET, InputSlice
 
 # Marks start far above any constant an exporter writes (axes, epsilons, limits) and end where float32 stops being
@@ -169,10 +170,7 @@ class GraphTemplate:
         graph = _kept(path)
         if graph is None:
             graph = _export(_marked(forecaster), columns, self._end)
-            cache.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-            onnx.save(graph, temporary)
-            os.replace(temporary, path)
+            write_whole(path, partial(onnx.save, graph))
         self._graph = graph
         self._sources = _constants(self._graph)
 

@@ -1,0 +1,77 @@
+"""A process learns that another one has ended, however that happened."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+from mlops_cli.system.lifetime import when_gone
+
+SOON = 10.0  # seconds: watching is at most half a second late, and the machine may be busy
+
+
+@pytest.fixture
+def process() -> Iterator[subprocess.Popen[bytes]]:
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    yield child
+    child.kill()
+    child.wait()
+
+
+def test_a_killed_process_is_noticed_before_it_is_reaped(process: subprocess.Popen[bytes]):
+    gone = threading.Event()
+    when_gone([process.pid], gone.set)
+    assert not gone.wait(0.1)
+    process.kill()  # a zombie until `wait`
+    assert gone.wait(SOON)
+
+
+def test_any_of_several_is_enough(process: subprocess.Popen[bytes]):
+    gone = threading.Event()
+    when_gone([psutil.Process(), process.pid], gone.set)
+    assert not gone.wait(0.1)
+    process.kill()
+    assert gone.wait(SOON)
+
+
+def test_one_that_was_gone_before_is_noticed(process: subprocess.Popen[bytes]):
+    process.kill()
+    process.wait()
+    gone = threading.Event()
+    when_gone([process.pid], gone.set)
+    assert gone.wait(SOON)
+
+
+def test_no_longer_needed_is_as_good_as_gone():
+    needed, gone = threading.Event(), threading.Event()
+    needed.set()
+    when_gone([os.getpid()], gone.set, needed.is_set)
+    assert not gone.wait(0.1)
+    needed.clear()
+    assert gone.wait(SOON)
+
+
+def test_it_is_said_once(process: subprocess.Popen[bytes]):
+    calls: list[int] = []
+    gone = threading.Event()
+
+    def act() -> None:
+        calls.append(1)
+        gone.set()
+
+    when_gone([process.pid], act)
+    process.kill()
+    assert gone.wait(SOON)
+    assert not threading.Event().wait(0.6)
+    assert calls == [1]
+
+
+def test_watching_keeps_no_process_alive():
+    program = "import os; from mlops_cli.system.lifetime import when_gone; when_gone([os.getppid()], lambda: None)"
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=30)
