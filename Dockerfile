@@ -7,7 +7,7 @@ COPY requirements.lock pyproject.toml README.md ./
 # what `mlops serve`, `mlops export` and `mlops models` import, in the versions of the lock
 RUN uv pip install --system --no-cache --compile-bytecode --constraint requirements.lock \
     cachetools exchange-calendars fastapi filelock hatchling httptools numpy onnx onnxruntime orjson pandas \
-    prometheus-client psutil pyarrow pydantic python-dotenv pyyaml rich ruamel.yaml scipy statsmodels ta-lib typer \
+    prometheus-client psutil pyarrow pydantic pydantic-settings python-dotenv pyyaml rich ruamel.yaml scipy statsmodels ta-lib typer \
     uvicorn uvloop watchfiles
 COPY mlops_cli mlops_cli
 RUN uv pip install --system --no-cache --compile-bytecode --no-deps --no-build-isolation .

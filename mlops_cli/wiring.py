@@ -119,7 +119,7 @@ def broker(keys: AccountKeys, trading: Trading, settings: Settings) -> Broker:
             "true in params.yaml and MLOPS_LIVE_TRADING=yes in .env",
         )
     data = (settings.alpaca_data_url or "").removesuffix("/v2")
-    return AlpacaBroker(AlpacaAccess(keys.key, keys.secret, address, data))
+    return AlpacaBroker(AlpacaAccess(keys.key.get_secret_value(), keys.secret.get_secret_value(), address, data))
 
 
 def replay_broker(address: str, team: str) -> Broker:

@@ -1,1 +1,1 @@
-"""Schemas of the YAML files, loading them, and every path in the house."""
+"""Schemas of the YAML files, how they are loaded, and the paths of a project."""

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from mlops_cli.config.paths import Project
-from mlops_cli.config.settings import env_file
+from pydantic import SecretStr
+
+from mlops_cli.config.settings import KEY, SECRET, Settings
 from mlops_cli.errors import ConfigError
 
-KEY, SECRET = "ALPACA_API_KEY", "ALPACA_SECRET_KEY"
-WITHOUT_KEYS = """An Alpaca paper account is free, and each team needs one of its own: make its keys at
+_HINT = """An Alpaca paper account is free, and each team needs its own: create its keys at
 https://app.alpaca.markets and write them into .env:
 {blank}
 Or trade on the exchange that comes with mlops, on this machine; any two words open an account there:
@@ -22,61 +21,79 @@ Or trade on the exchange that comes with mlops, on this machine; any two words o
 Or trade the past, without any keys: mlops paper-trade --replay DATE"""
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class AccountKeys:
-    """A pair of keys; never shown."""
+    """The pair of keys of one account. Their text is never shown."""
+
+    key: SecretStr
+    secret: SecretStr
+
+
+@dataclass(frozen=True)
+class _Variables:
+    """The names of the two variables that hold the keys of one account."""
 
     key: str
     secret: str
 
 
-def account_keys(project: Project, teams: Sequence[str]) -> dict[str, AccountKeys]:
-    """The keys of each team; the plain pair serves where there is one team only.
+_PLAIN = _Variables(KEY, SECRET)
+
+
+def account_keys(settings: Settings, teams: Sequence[str]) -> dict[str, AccountKeys]:
+    """The keys of each team. A single team may use the plain pair, `ALPACA_API_KEY` and `ALPACA_SECRET_KEY`.
 
     Raises:
-        ConfigError: a pair is missing or half there, or two teams share one.
+        ConfigError: a team has no keys or only one of the two, or two teams have the same key.
     """
-    found = {**env_file(project), **os.environ}
-    pairs = {team: _of_team(found, team, alone=len(teams) == 1) for team in teams}
+    alone = len(teams) == 1
+    pairs = {team: _keys_of(team, settings.broker_keys, alone=alone) for team in teams}
     missing = [team for team, pair in pairs.items() if pair is None]
     if missing:
-        raise _without_keys(missing, alone=len(teams) == 1)
+        raise _without_keys(missing, alone=alone)
     keys = {team: pair for team, pair in pairs.items() if pair is not None}
-    owners: dict[str, str] = {}
+    _refuse_shared_accounts(keys)
+    return keys
+
+
+def _refuse_shared_accounts(keys: Mapping[str, AccountKeys]) -> None:
+    owners: dict[SecretStr, str] = {}
     for team, pair in keys.items():
         other = owners.setdefault(pair.key, team)
         if other != team:
             raise ConfigError(
                 f"teams {other} and {team} have the same key: they would trade each other's shares",
-                f"make a second paper account and set {variable(KEY, team)} and {variable(SECRET, team)} in .env",
+                f"create a second paper account and set {variable(KEY, team)} and {variable(SECRET, team)} in .env",
             )
-    return keys
 
 
-def _of_team(found: Mapping[str, str | None], team: str, *, alone: bool) -> AccountKeys | None:
-    own = variable(KEY, team), variable(SECRET, team)
-    for names in (own, (KEY, SECRET)) if alone else (own,):
-        key, secret = (found.get(name) or "" for name in names)
+def _keys_of(team: str, given: Mapping[str, SecretStr], *, alone: bool) -> AccountKeys | None:
+    own = _own_variables(team)
+    for names in (own, _PLAIN) if alone else (own,):
+        key, secret = given.get(names.key), given.get(names.secret)
         if key and secret:
             return AccountKeys(key, secret)
         if key or secret:
-            there, missing = names if key else (names[1], names[0])
-            raise ConfigError(f"{there} is set, {missing} is not", f"set {missing} in .env or in the environment")
+            present, absent = (names.key, names.secret) if key else (names.secret, names.key)
+            raise ConfigError(f"{present} is set, {absent} is not", f"set {absent} in .env or in the environment")
     return None
 
 
 def _without_keys(teams: Sequence[str], *, alone: bool) -> ConfigError:
-    names = {team: (KEY, SECRET) if alone else (variable(KEY, team), variable(SECRET, team)) for team in teams}
-    blank = "\n".join(f"  {key}=...\n  {secret}=..." for key, secret in names.values())
-    filled = "\n".join(f"  {key}={team}\n  {secret}=anything" for team, (key, secret) in names.items())
-    missing = ", ".join(" and ".join(pair) for pair in names.values())
-    return ConfigError(
-        f"paper trading needs an account: {missing} are not set", WITHOUT_KEYS.format(blank=blank, filled=filled)
-    )
+    names = {team: _PLAIN if alone else _own_variables(team) for team in teams}
+    blank = "\n".join(f"  {pair.key}=...\n  {pair.secret}=..." for pair in names.values())
+    filled = "\n".join(f"  {pair.key}={team}\n  {pair.secret}=anything" for team, pair in names.items())
+    missing = ", ".join(f"{pair.key} and {pair.secret}" for pair in names.values())
+    hint = _HINT.format(blank=blank, filled=filled)
+    return ConfigError(f"paper trading needs an account: {missing} are not set", hint)
+
+
+def _own_variables(team: str) -> _Variables:
+    return _Variables(variable(KEY, team), variable(SECRET, team))
 
 
 def variable(name: str, team: str) -> str:
-    """A team's own variable.
+    """The variable that holds a team's own key.
 
     >>> variable("ALPACA_API_KEY", "red-2")
     'ALPACA_API_KEY_RED_2'

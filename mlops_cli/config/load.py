@@ -1,19 +1,18 @@
-"""Loading params.yaml, scenarios and branches; all mistakes of all files at once."""
+"""Loads params.yaml, scenarios and branches. All mistakes of all files are reported at once."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from mlops_cli.config.collection import Collection
-from mlops_cli.config.mistakes import Mistakes, suggestion, was
+from mlops_cli.config.collection import ModelCollection
+from mlops_cli.config.mistakes import Mistakes, suggestion, value_in_words
 from mlops_cli.config.paths import Project
-from mlops_cli.config.schemas.describe import words
+from mlops_cli.config.schemas.descriptions import type_in_words
 from mlops_cli.config.schemas.project import (
     BranchSpec,
     ModelSpec,
@@ -32,17 +31,17 @@ _OVERRIDES: dict[str, type[BaseModel]] = {"source": Source, "period": Period, "t
 
 @dataclass(frozen=True)
 class Branch:
-    """One branch of params.yaml, resolved: its models and what holds for them.
+    """One branch of params.yaml, resolved: its models and their settings.
 
     Attributes:
         name: as in params.yaml.
-        models: in the order of the collection's files, and within a file as its tickers stand there; never empty.
+        models: in the order of the collection's files, and within a file in the order of its tickers; never empty.
         source: where prices come from.
         period: sessions to fetch.
         training: how models are trained.
-        seed: for everything random.
-        scenario: name of the scenario that holds the held-out time.
-        keep_versions: finished versions of a model that are kept, the newest included.
+        seed: of all random numbers.
+        scenario: name of the scenario that defines the held-out time.
+        keep_versions: how many finished versions of a model are kept, the newest included.
     """
 
     name: str
@@ -63,25 +62,25 @@ def load_params(project: Project) -> Params:
     """
     mistakes = Mistakes()
     params = check_params(mistakes.read(project.params, "params.yaml"), mistakes)
-    return mistakes.settle(params)
+    return mistakes.value_or_raise(params)
 
 
 def check_params(data: Any, mistakes: Mistakes) -> Params | None:
-    """Validate what params.yaml holds, each branch's overrides laid over the common settings."""
+    """Validate the content of params.yaml, with the overrides of each branch and team; None after a mistake."""
     if isinstance(data, dict):
-        # a key with nothing behind it is as good as none
+        # a key without a value counts as left out
         data = {key: value for key, value in data.items() if value is not None}
-    params = mistakes.check(Params, data if data is not None else {}, "params.yaml")
+    params = mistakes.validate(Params, data if data is not None else {}, "params.yaml")
     if params is None:
         return None
     for name, spec in params.branches.items():
         for key, model in _OVERRIDES.items():
-            mistakes.check(model, _laid_over(params, spec, key), "params.yaml", f"branches.{name}.{key}")
+            mistakes.validate(model, _with_overrides(params, spec, key), "params.yaml", f"branches.{name}.{key}")
         if "folder" in spec.source:
             text = "cannot differ by branch: dvc.yaml watches the folder of source.folder alone"
             mistakes.add("params.yaml", text, f"branches.{name}.source.folder")
     for team in params.trading.teams:
-        mistakes.check(Rules, params.trading.laid_over(team), "params.yaml", f"trading.teams.{team}")
+        mistakes.validate(Rules, params.trading.merged_rules(team), "params.yaml", f"trading.teams.{team}")
     return params
 
 
@@ -89,34 +88,34 @@ def load_scenario(project: Project, name: str) -> Scenario:
     """Load `simulation/<name>.yaml`.
 
     Raises:
-        ConfigError: there is none of that name, or every mistake in it.
+        ConfigError: there is no scenario of that name, or every mistake in its file.
     """
     path = project.scenario(name)
     file = str(path.relative_to(project.root))
     if not path.is_file():
-        known = suggestion(name, sorted(p.stem for p in path.parent.glob("*.yaml")))
-        raise ConfigError(f"{file}: no such scenario{known}", "choose one with: --set simulation.scenario=NAME")
+        similar = suggestion(name, sorted(p.stem for p in path.parent.glob("*.yaml")))
+        raise ConfigError(f"{file}: no such scenario{similar}", "choose one with: --set simulation.scenario=NAME")
     mistakes = Mistakes()
-    scenario = mistakes.check(Scenario, mistakes.read(path, file), file)
-    return mistakes.settle(scenario)
+    scenario = mistakes.validate(Scenario, mistakes.read(path, file), file)
+    return mistakes.value_or_raise(scenario)
 
 
 def check_retrain(text: str) -> Retrain:
-    """What `--retrain` says.
+    """The value of the option `--retrain`.
 
     Raises:
-        ConfigError: it says nothing that simulation.retrain takes.
+        ConfigError: it is not a value that simulation.retrain takes.
     """
     value = int(text) if text.isdecimal() else text
     try:
         return TypeAdapter[Retrain](Retrain).validate_python(value)
     except ValidationError:
-        text = f"--retrain: expected {words(Retrain)}, was {was(value)}"
-        raise ConfigError(text, "without it, params.yaml's simulation.retrain holds") from None
+        text = f"--retrain: expected {type_in_words(Retrain)}, was {value_in_words(value)}"
+        raise ConfigError(text, "without the option, simulation.retrain in params.yaml applies") from None
 
 
 def load_branch(project: Project, params: Params, name: str) -> Branch:
-    """Resolve one branch; reads the files of its own collection only.
+    """Resolve one branch. Only the files of its own collection are read.
 
     Raises:
         ConfigError: params.yaml has no such branch, or every mistake in its files.
@@ -127,8 +126,8 @@ def load_branch(project: Project, params: Params, name: str) -> Branch:
             "list them with: mlops branch list",
         )
     mistakes = Mistakes()
-    branch = _resolve(Collection(project, mistakes), params, name)
-    return mistakes.settle(branch)
+    branch = _resolve(ModelCollection(project, mistakes), params, name)
+    return mistakes.value_or_raise(branch)
 
 
 def load_branches(project: Project, params: Params) -> dict[str, Branch]:
@@ -138,105 +137,133 @@ def load_branches(project: Project, params: Params) -> dict[str, Branch]:
         ConfigError: every mistake in every file of every collection.
     """
     mistakes = Mistakes()
-    collection = Collection(project, mistakes)
-    branches = {name: _resolve(collection, params, name) for name in params.branches}
+    branches = _resolve_all(ModelCollection(project, mistakes), params)
     mistakes.raise_if_any()
-    return {name: branch for name, branch in branches.items() if branch is not None}
+    return branches
 
 
 def check_project(project: Project) -> dict[str, Branch]:
-    """Look at every config file of the project, whether a branch holds it or not, and resolve all branches.
+    """Check every config file of the project, in a branch or not, and resolve all branches.
 
     Raises:
         ConfigError: every mistake in params.yaml, under configs/ and in simulation/.
     """
     mistakes = Mistakes()
-    params = _noting(mistakes, load_params, project)
-    collection = Collection(project, mistakes)
-    branches = {name: _resolve(collection, params, name) for name in params.branches} if params else {}
+    params = _note_errors(mistakes, load_params, project)
+    collection = ModelCollection(project, mistakes)
+    branches = _resolve_all(collection, params) if params else {}
     for file in collection.all_files():
         collection.models(file)
     scenarios = {path.stem for path in project.scenario("x").parent.glob("*.yaml")}
     for name in sorted(scenarios | ({params.simulation.scenario} if params else set())):
-        _noting(mistakes, load_scenario, project, name)
-    if params and None not in branches.values():
-        _check_teams(params, branches, mistakes)
-    if params and not (project.root / params.source.folder).is_dir():
-        mistakes.add("params.yaml", f"there is no folder {params.source.folder}", "source.folder")
+        _note_errors(mistakes, load_scenario, project, name)
+    if params:
+        _check_params_against_project(project, params, branches, mistakes)
     mistakes.raise_if_any()
-    return {name: branch for name, branch in branches.items() if branch is not None}
+    return branches
 
 
-def _check_teams(params: Params, branches: Mapping[str, Branch | None], mistakes: Mistakes) -> None:
-    teams = {model.team for branch in branches.values() if branch for model in branch.models}
+def _check_params_against_project(
+    project: Project, params: Params, branches: Mapping[str, Branch], mistakes: Mistakes
+) -> None:
+    if len(branches) == len(params.branches):
+        _check_teams(params, branches, mistakes)
+    if not (project.root / params.source.folder).is_dir():
+        mistakes.add("params.yaml", f"there is no folder {params.source.folder}", "source.folder")
+
+
+def _check_teams(params: Params, branches: Mapping[str, Branch], mistakes: Mistakes) -> None:
+    teams = {model.team for branch in branches.values() for model in branch.models}
     for team in sorted(set(params.trading.teams) - teams):
-        mistakes.add(
-            "params.yaml", f"no model is of this team{suggestion(team, sorted(teams))}", f"trading.teams.{team}"
-        )
+        text = f"no model belongs to this team{suggestion(team, sorted(teams))}"
+        mistakes.add("params.yaml", text, f"trading.teams.{team}")
 
 
-def _noting(mistakes: Mistakes, load: Any, *arguments: Any) -> Any:
+def _note_errors[T, **P](mistakes: Mistakes, load: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
+    """What `load` returns, or None after its mistakes were noted."""
     try:
-        return load(*arguments)
+        return load(*args, **kwargs)
     except ConfigError as error:
         mistakes.lines.extend(error.message.splitlines())
         return None
 
 
-def _resolve(collection: Collection, params: Params, name: str) -> Branch | None:
+def _resolve_all(collection: ModelCollection, params: Params) -> dict[str, Branch]:
+    """The branches without mistakes, by name; the mistakes of the others are noted."""
+    branches = {name: _resolve(collection, params, name) for name in params.branches}
+    return {name: branch for name, branch in branches.items() if branch is not None}
+
+
+def _resolve(collection: ModelCollection, params: Params, name: str) -> Branch | None:
     spec = params.branches[name]
-    key = f"branches.{name}.collection"
-    files: dict[Path, None] = {}
-    found = [collection.files(entry, key) for entry in spec.collection]
-    for entry in found:
-        files.update(dict.fromkeys(entry))
-    of_files = [collection.models(file) for file in files]
-    if not all(found) or None in of_files:
-        return None
-    models = _choose([model for models in of_files if models for model in models], spec, name, collection.mistakes)
+    available = _models_of(collection, spec, name)
+    models = None if available is None else _choose(available, spec, name, collection.mistakes)
     if models is None:
         return None
     return Branch(
         name=name,
         models=models,
-        source=Source.model_validate(_laid_over(params, spec, "source")),
-        period=Period.model_validate(_laid_over(params, spec, "period")),
-        training=Training.model_validate(_laid_over(params, spec, "training")),
+        source=Source.model_validate(_with_overrides(params, spec, "source")),
+        period=Period.model_validate(_with_overrides(params, spec, "period")),
+        training=Training.model_validate(_with_overrides(params, spec, "training")),
         seed=params.seed if spec.seed is None else spec.seed,
         scenario=params.simulation.scenario,
         keep_versions=params.serving.keep_versions,
     )
 
 
-def _choose(models: list[ModelSpec], spec: BranchSpec, branch: str, mistakes: Mistakes) -> tuple[ModelSpec, ...] | None:
-    before = len(mistakes.lines)
-    for pattern in spec.only:
-        if not any(fnmatchcase(model.name, pattern) for model in models):
-            known = suggestion(pattern, [model.name for model in models])
-            mistakes.add("params.yaml", f"no model is called {pattern!r}{known}", f"branches.{branch}.only")
-    chosen = [
-        model for model in models if (not spec.only or _matches(model, spec.only)) and not _matches(model, spec.exclude)
-    ]
-    names = {model.name for model in chosen}
-    if not chosen and len(mistakes.lines) == before:
-        mistakes.add("params.yaml", "leaves no model, all are excluded", f"branches.{branch}.exclude")
-    seen: dict[str, str] = {}
-    for model in chosen:
-        if model.name in seen:
-            first = seen[model.name]
-            text = f"model {model.name} is in branch {branch} already, from {first}: give one of them a suffix"
-            mistakes.add(model.file, text)
-        seen.setdefault(model.name, model.file)
-    if len(mistakes.lines) > before:
+def _models_of(collection: ModelCollection, spec: BranchSpec, branch: str) -> list[ModelSpec] | None:
+    """The models of all files of a branch's collection; None after a mistake."""
+    entries = [collection.files(entry, f"branches.{branch}.collection") for entry in spec.collection]
+    files = dict.fromkeys(file for entry in entries for file in entry)
+    models_by_file = [collection.models(file) for file in files]
+    if not all(entries) or None in models_by_file:
         return None
+    return [model for models in models_by_file if models for model in models]
+
+
+def _choose(models: list[ModelSpec], spec: BranchSpec, branch: str, mistakes: Mistakes) -> tuple[ModelSpec, ...] | None:
+    """The models that `only` and `exclude` leave in the branch; None after a mistake."""
+    mistakes_before = len(mistakes.lines)
+    _check_only(models, spec, branch, mistakes)
+    chosen = [model for model in models if _is_chosen(model, spec)]
+    if not chosen and len(mistakes.lines) == mistakes_before:
+        mistakes.add("params.yaml", "leaves no model, all are excluded", f"branches.{branch}.exclude")
+    _check_names(chosen, branch, mistakes)
+    if len(mistakes.lines) > mistakes_before:
+        return None
+    names = {model.name for model in chosen}
     return tuple(m if m.small in names else m.model_copy(update={"small": None}) for m in chosen)
 
 
+def _check_only(models: list[ModelSpec], spec: BranchSpec, branch: str, mistakes: Mistakes) -> None:
+    names = [model.name for model in models]
+    for pattern in spec.only:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            text = f"no model is called {pattern!r}{suggestion(pattern, names)}"
+            mistakes.add("params.yaml", text, f"branches.{branch}.only")
+
+
+def _check_names(models: list[ModelSpec], branch: str, mistakes: Mistakes) -> None:
+    """Note every model whose name another model of the branch has already."""
+    first_files: dict[str, str] = {}
+    for model in models:
+        if model.name in first_files:
+            first = first_files[model.name]
+            text = f"model {model.name} is in branch {branch} already, from {first}: give one of them a suffix"
+            mistakes.add(model.file, text)
+        first_files.setdefault(model.name, model.file)
+
+
+def _is_chosen(model: ModelSpec, spec: BranchSpec) -> bool:
+    return (not spec.only or _matches(model, spec.only)) and not _matches(model, spec.exclude)
+
+
 def _matches(model: ModelSpec, patterns: tuple[str, ...]) -> bool:
-    """Whether a pattern fits the model, or the one that it is the small variant of."""
+    """Whether a pattern matches the model's name, or the name of the model whose small variant it is."""
     names = (model.name, model.small_of or model.name)
     return any(fnmatchcase(name, pattern) for pattern in patterns for name in names)
 
 
-def _laid_over(params: Params, spec: BranchSpec, key: str) -> dict[str, Any]:
+def _with_overrides(params: Params, spec: BranchSpec, key: str) -> dict[str, Any]:
     return {**getattr(params, key).model_dump(mode="json"), **getattr(spec, key)}

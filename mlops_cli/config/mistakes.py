@@ -1,4 +1,4 @@
-"""Collecting every mistake of every file before saying anything."""
+"""Collects the mistakes of all files, to report them together."""
 
 from __future__ import annotations
 
@@ -9,42 +9,42 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from mlops_cli.config.schemas.describe import Place, locate
+from mlops_cli.config.schemas.descriptions import ErrorPlace, locate_error
 from mlops_cli.config.yaml_files import UnreadableYaml, read_yaml
 from mlops_cli.errors import ConfigError
 
 BROKEN = object()
-"""What `Mistakes.read` gives for a file that is no YAML."""
+"""What `Mistakes.read` returns for a file that is not YAML."""
 
 _SHOWN = 50
 
 
 class Mistakes:
-    """A list of lines `file: key: what is wrong`, raised together."""
+    """A list of lines `file: key: what is wrong`, which are raised as one error."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
 
     def add(self, file: str, text: str, key: str = "") -> None:
-        """Note one mistake."""
+        """Note one mistake. The same line is noted only once."""
         line = f"{file}: {key}: {text}" if key else f"{file}: {text}"
         if line not in self.lines:
             self.lines.append(line)
 
     def read(self, path: Path, file: str) -> Any:
-        """Read a YAML file; note why it cannot be read and return `BROKEN`."""
+        """The content of a YAML file; if it cannot be read, the reason is noted and `BROKEN` returned."""
         try:
             return read_yaml(path)
         except UnreadableYaml as error:
             self.add(file, str(error))
             return BROKEN
 
-    def check[M: BaseModel](self, model: type[M], data: Any, file: str, under: str = "") -> M | None:
-        """Validate `data`; note what is wrong with it (keys prefixed with `under`) and return None."""
+    def validate[M: BaseModel](self, model: type[M], data: Any, file: str, under: str = "") -> M | None:
+        """`data` as a `model`; None after its mistakes were noted, with `under` as prefix of their keys."""
         if data is BROKEN:
             return None
         if not isinstance(data, dict):
-            self.add(file, f"expected a mapping (key: value), was {was(data)}", under)
+            self.add(file, f"expected a mapping (key: value), was {value_in_words(data)}", under)
             return None
         try:
             return model.model_validate(data)
@@ -53,8 +53,8 @@ class Mistakes:
                 self.add(file, text, ".".join(filter(None, (under, key))))
             return None
 
-    def settle[T](self, value: T | None) -> T:
-        """Return `value`, or raise what was noted.
+    def value_or_raise[T](self, value: T | None) -> T:
+        """Return `value`, or raise the mistakes that were noted.
 
         Raises:
             ConfigError: there is at least one mistake.
@@ -74,13 +74,13 @@ class Mistakes:
             return
         more = len(self.lines) - _SHOWN
         shown = self.lines[:_SHOWN] + ([f"and {more} more"] if more > 0 else [])
-        raise ConfigError("\n".join(shown), hint or "mend the lines above, then look with: mlops config check")
+        raise ConfigError("\n".join(shown), hint or "Fix the lines above, then run: mlops config check")
 
 
-def was(value: Any) -> str:
-    """A value as a message shows it: its kind where YAML may have read another one than was meant.
+def value_in_words(value: Any) -> str:
+    """A value as messages show it, with its type where YAML may have read another type than the user meant.
 
-    >>> was(1398), was(True), was("x"), was(None)
+    >>> value_in_words(1398), value_in_words(True), value_in_words("x"), value_in_words(None)
     ('the number 1398', 'the YAML word true', "'x'", 'empty')
     """
     match value:
@@ -98,7 +98,7 @@ def was(value: Any) -> str:
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
-    """What the user may have meant, as the end of a message.
+    """The end of a message about an unknown word: the known word most like it, or the known words.
 
     >>> suggestion("tickrs", ["team", "tickers"]), suggestion("zzz", ["team", "tickers"])
     (', did you mean tickers?', ' (known: team, tickers)')
@@ -112,32 +112,32 @@ def suggestion(word: str, known: Iterable[str]) -> str:
 
 
 def _explain(error: ValidationError, model: type[BaseModel]) -> list[tuple[str, str]]:
-    found = [(locate(model, e["loc"]), e) for e in error.errors(include_url=False)]
-    # a mapping where a name or a mapping may stand fails as a name too: only what lies deeper is of use
+    errors = [(locate_error(model, e["loc"]), e) for e in error.errors(include_url=False)]
+    # where a name or a mapping is accepted, a wrong mapping fails as a name too: report only the deeper errors
     useful = [
         (place, e)
-        for place, e in found
-        if e["loc"][-1:] == ("[key]",) or not any(_below(other.path, place.path) for other, _ in found)
+        for place, e in errors
+        if e["loc"][-1:] == ("[key]",) or not any(_below(other.path, place.path) for other, _ in errors)
     ]
-    # the members of a union fail one by one at one place
+    # each member of a union reports an error of its own at the same place
     first = {".".join(map(str, place.path)): (place, e) for place, e in reversed(useful)}
-    return [(key, _words(place, e)) for key, (place, e) in reversed(first.items())]
+    return [(key, _message(place, e)) for key, (place, e) in reversed(first.items())]
 
 
 def _below(path: tuple[str | int, ...], above: tuple[str | int, ...]) -> bool:
     return len(path) > len(above) and path[: len(above)] == above
 
 
-def _words(place: Place, error: Any) -> str:
+def _message(place: ErrorPlace, error: Any) -> str:
     kind, value = error["type"], error["input"]
     if kind == "value_error":
         return str(error["ctx"]["error"])
     if kind == "string_type" and isinstance(value, bool | int | float):
-        return f"expected {place.expected}, was {was(value)}: write it in quotes"
+        return f"expected {place.expected}, was {value_in_words(value)}: write it in quotes"
     texts = {
-        "extra_forbidden": f"unknown key{suggestion(str(place.path[-1]) if place.path else '', place.known)}",
+        "extra_forbidden": f"unknown key{suggestion(str(place.path[-1]) if place.path else '', place.siblings)}",
         "invalid_key": "expected text as key: write it in quotes",
         "missing": f"is missing, expected {place.expected}",
         "too_short": "expected at least one entry, was an empty list",
     }
-    return texts.get(kind, f"expected {place.expected}, was {was(value)}")
+    return texts.get(kind, f"expected {place.expected}, was {value_in_words(value)}")

@@ -1,4 +1,4 @@
-"""Every path in the house."""
+"""The paths of a project's files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mlops_cli.errors import ConfigError
 
 @dataclass(frozen=True)
 class Project:
-    """A project folder (absolute); all other paths hang off it."""
+    """A project folder (absolute path), and the paths of everything in it."""
 
     root: Path
 
@@ -19,19 +19,19 @@ class Project:
         """Open an existing project.
 
         Raises:
-            ConfigError: `folder` holds no params.yaml.
+            ConfigError: `folder` contains no params.yaml.
         """
         root = folder.resolve()
         if not (root / "params.yaml").is_file():
             raise ConfigError(
-                f"{root} is no mlops project: it has no params.yaml",
+                f"{root} is not an mlops project: it has no params.yaml",
                 "go to your project's folder, pass --project DIR, or start one with: mlops init DIR",
             )
         return cls(root)
 
     @property
     def params(self) -> Path:
-        """Which collection, which period."""
+        """The settings of the project."""
         return self.root / "params.yaml"
 
     @property
@@ -41,41 +41,41 @@ class Project:
 
     @property
     def lock(self) -> Path:
-        """What DVC made last."""
+        """The outputs that DVC produced last, with their hashes."""
         return self.root / "dvc.lock"
 
     @property
     def configs(self) -> Path:
-        """Model configs."""
+        """Folder of the model configs."""
         return self.root / "configs"
 
     @property
     def base(self) -> Path:
-        """Defaults shared by every model; may be absent."""
+        """Defaults of all models; the file may be absent."""
         return self.configs / "base.yaml"
 
     @property
     def env_file(self) -> Path:
-        """Secrets and endpoints; may be absent."""
+        """Secrets and endpoints; the file may be absent."""
         return self.root / ".env"
 
     @property
     def state(self) -> Path:
-        """Locks and other things that are no result; never in git."""
+        """Folder of locks, ledgers and other files that are not results; git ignores it."""
         return self.root / ".mlops"
 
     @property
     def ledgers(self) -> Path:
-        """Folder of `<team>.db`, what each team has traded; halts lie beside them. Never to be removed."""
+        """Folder of the ledgers `<team>.db` and of the halts. It must never be deleted."""
         return self.state / "ledger"
 
     def ledger(self, team: str) -> Path:
-        """A team's ledger."""
+        """The database of what a team has traded."""
         return self.ledgers / f"{team}.db"
 
     @property
     def tracking_database(self) -> Path:
-        """Where MLflow writes by default."""
+        """The database that MLflow writes to by default."""
         return self.root / "mlruns.db"
 
     def prices(self, branch: str) -> Path:
@@ -88,20 +88,20 @@ class Project:
 
     @property
     def model_root(self) -> Path:
-        """Folder of the branches' folders of model folders, and of their earlier versions."""
+        """Folder of `<branch>/<model>/` and of the earlier versions of the models."""
         return self.root / "models"
 
     def models(self, branch: str) -> Path:
-        """Folder of model folders."""
+        """Folder of a branch's model folders."""
         return self.model_root / branch
 
     def staging(self, branch: str) -> Path:
-        """Folder in which models are built: on the disk of the model folders, so that installing is a rename."""
+        """Folder in which models are built, on the same disk as `models`, so that a rename installs them."""
         return self.model_root / ".staging" / branch
 
     @property
     def walk_forward(self) -> Path:
-        """Folder of `<branch>/<model>/<date>/`: models that `simulate` trained as time went on; may be removed."""
+        """Folder of `<branch>/<model>/<date>/`: models retrained by `mlops simulate`. It may be deleted."""
         return self.state / "walk-forward"
 
     def evaluation(self, branch: str) -> Path:
@@ -109,7 +109,7 @@ class Project:
         return self.root / "simulation" / "evaluation" / branch
 
     def scenario(self, name: str) -> Path:
-        """A scenario's YAML."""
+        """The YAML file of a scenario."""
         return self.root / "simulation" / f"{name}.yaml"
 
     def report(self, scenario: str) -> Path:

@@ -1,15 +1,15 @@
-"""Names of the environment variables by which `mlops run` speaks to the stages it starts."""
+"""Names of the environment variables that `mlops run` sets for the stages it starts."""
 
 from __future__ import annotations
 
 RUN_KEY = "MLOPS_RUN_KEY"
-"""Ties together what the stages of one run tell the tracker."""
+"""Identifies the run in the tracker, so that all its stages are tracked together."""
 
 RUN_PID = "MLOPS_RUN_PID"
-"""The process of `mlops run`: when it is gone, its stages end too."""
+"""Process id of `mlops run`: when that process is gone, its stages end too."""
 
 STOP_NOTE = "MLOPS_STOP_NOTE"
-"""File in which a stage leaves its error: DVC hands on no exit codes."""
+"""File in which a stage writes its error, because DVC does not pass exit codes on."""
 
 POOL = "MLOPS_POOL"
-"""Folder in which training processes leave their addresses, so that one stage after another finds them."""
+"""Folder in which training processes write their addresses, so that later stages can use them again."""

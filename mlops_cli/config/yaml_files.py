@@ -1,7 +1,7 @@
-"""YAML files in and out.
+"""Reads and writes YAML files.
 
-Read by the rules of YAML 1.2, as DVC reads params.yaml: PyYAML's own 1.1 rules take the tickers ON, NO and Y for
-booleans, 1_000 and 12:30 for numbers, and 1e-3 for text.
+Scalars are read by the rules of YAML 1.2, as DVC reads params.yaml. PyYAML follows YAML 1.1, which reads the tickers
+ON, NO and Y as booleans, 1_000 and 12:30 as numbers, and 1e-3 as text.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from typing import Any
 
 import yaml
 
-# CSafeLoader parses in C; a PyYAML without libyaml lacks it.
+# CSafeLoader parses in C; a PyYAML without libyaml does not have it
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 _INT = re.compile(r"^(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)$")
 _FLOAT = re.compile(
     r"^(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
 )
-# the standard's TRUE, FALSE and NULL are left out: a word in capitals is a ticker
+# TRUE, FALSE and NULL, which the standard allows, are left out: a word in capitals is a ticker
 _BOOL = re.compile(r"^(?:true|True|false|False)$")
 _NULL = re.compile(r"^(?:~|null|Null|)$")
 
 
-class UnreadableYaml(ValueError):  # noqa: N818 - it is caught and reworded, never shown as an error of its own
-    """A file that is no YAML; the message says where in the file and why."""
+class UnreadableYaml(ValueError):  # noqa: N818 - always caught, and shown as part of a ConfigError
+    """A file that is not YAML; the message says where in the file and why."""
 
 
 class _Loader(_Base):  # type: ignore[misc]  # its base is chosen at run time
@@ -55,7 +55,7 @@ def _mapping(loader: Any, node: yaml.MappingNode) -> dict[Any, Any]:
         if not isinstance(key, str | int | float | bool | None):
             raise UnreadableYaml(f"line {line}: expected a plain key, was a {type(key).__name__}")
         if key in seen:
-            raise UnreadableYaml(f"line {line}: key {key} stands there twice (first in line {seen[key]})")
+            raise UnreadableYaml(f"line {line}: key {key} is repeated (first in line {seen[key]})")
         seen[key] = line
     loader.flatten_mapping(node)
     return {loader.construct_object(k, deep=True): loader.construct_object(v, deep=True) for k, v in node.value}
@@ -69,7 +69,7 @@ def parse_yaml(text: str) -> Any:
     """Parse one YAML document.
 
     Raises:
-        UnreadableYaml: it is none, or a mapping holds a key twice.
+        UnreadableYaml: it is not YAML, or a mapping repeats a key.
     """
     try:
         return yaml.load(text, Loader=_Loader)
@@ -85,7 +85,7 @@ def read_yaml(path: Path) -> Any:
     """Read one YAML file.
 
     Raises:
-        UnreadableYaml: it is not there, cannot be read, or is no YAML.
+        UnreadableYaml: the file does not exist, cannot be read, or is not YAML.
     """
     try:
         text = path.read_text(encoding="utf-8")

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from mlops_cli.config.editing.params import checked, open_params, save_params
-from mlops_cli.config.editing.yaml_document import styled
+from mlops_cli.config.editing.params import open_params, save_params, validated
+from mlops_cli.config.editing.yaml_document import ruamel_value
 from mlops_cli.config.load import Branch, load_branches, load_params
 from mlops_cli.config.mistakes import suggestion
 from mlops_cli.config.paths import Project
@@ -63,11 +63,11 @@ def create_branch(project: Project, selection: str) -> list[str]:
             if holder in cut.emptied:
                 del branches[holder]
             else:
-                branches[holder]["exclude"] = styled([*params.branches[holder].exclude, *cut.patterns])
-        branches[cut.name] = styled(cut.spec)
+                branches[holder]["exclude"] = ruamel_value([*params.branches[holder].exclude, *cut.patterns])
+        branches[cut.name] = ruamel_value(cut.spec)
 
     document.change("branches", edit)
-    load_branches(project, checked(document))
+    load_branches(project, validated(document))
     save_params(project, document)
     lines = [f"params.yaml: branches.{cut.name}: added, {_count(sum(map(len, cut.taken.values())))}"]
     for holder, names in cut.taken.items():

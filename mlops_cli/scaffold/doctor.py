@@ -15,10 +15,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
-from mlops_cli.config.account_keys import KEY, SECRET
 from mlops_cli.config.load import check_project, load_params
 from mlops_cli.config.paths import Project
-from mlops_cli.config.settings import env_file, load_settings
+from mlops_cli.config.settings import KEY, SECRET, load_settings
 from mlops_cli.errors import ConfigError, bounded
 from mlops_cli.models.versions import ARCHIVE
 
@@ -131,13 +130,12 @@ def _keys(project: Project) -> Check:
         settings = load_settings(project)
     except ConfigError as error:
         return Check("settings", "failed", error.message, error.hint)
-    given = {**env_file(project), **os.environ}
-    teams = {name.removeprefix(word) for name, value in given.items() for word in (KEY, SECRET)
-             if value and name.startswith(f"{word}_")}  # fmt: skip
-    plain = [""] if settings.alpaca_api_key or settings.alpaca_secret_key or not teams else []
+    given = settings.broker_keys
+    teams = {name.removeprefix(KEY).removeprefix(SECRET) for name in settings.team_keys}
+    plain = [""] if KEY in given or SECRET in given or not teams else []
     pairs = [(KEY + team, SECRET + team) for team in (*plain, *sorted(teams))]
-    found = ", ".join(f"{name} {'set' if given.get(name) else 'not set'}" for pair in pairs for name in pair)
-    half = any(bool(given.get(key)) != bool(given.get(secret)) for key, secret in pairs)
+    found = ", ".join(f"{name} {'set' if name in given else 'not set'}" for pair in pairs for name in pair)
+    half = any((key in given) != (secret in given) for key, secret in pairs)
     return Check("settings", "warning" if half else "ok", found, "Alpaca needs both keys" if half else "")
 
 

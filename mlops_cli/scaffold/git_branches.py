@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from mlops_cli.config.editing.params import checked, open_params
-from mlops_cli.config.editing.yaml_document import Document, styled
+from mlops_cli.config.editing.params import open_params, validated
+from mlops_cli.config.editing.yaml_document import YamlDocument, ruamel_value
 from mlops_cli.config.load import load_params
 from mlops_cli.config.paths import Project
 from mlops_cli.config.schemas.project import branch_slug
@@ -66,8 +66,8 @@ def create_git_branch(project: Project, selection: str) -> GitBranch:
     _needs_free_name(git, title)
     document = open_params(project)
     spec = document.get(["branches", name]) if name in params.branches else plan_cut(project, params, selection).spec
-    document.change("branches", lambda block: block.update(styled({"branches": {name: spec}})))
-    checked(document)
+    document.change("branches", lambda block: block.update(ruamel_value({"branches": {name: spec}})))
+    validated(document)
     inside = git("rev-parse", "--show-prefix")
     with git.tree("HEAD") as tree:
         tree.put(f"{inside}params.yaml", document.text)
@@ -157,19 +157,19 @@ def _merged_params(git: Git, ours: str, theirs: str, path: str) -> tuple[str, st
     """params.yaml merged line by line, with our `branches:` in all three versions; and why not, if not."""
     try:
         base = git("merge-base", ours, theirs)
-        own = Document(git.show(ours, path) or "", path)
+        own = YamlDocument(git.show(ours, path) or "", path)
         versions = [_with_branches(git.show(revision, path) or "", path, own) for revision in (ours, base, theirs)]
         text = _merge_file(git, versions)
         if text is None:
             return "", path
-        checked(Document(text, path))
+        validated(YamlDocument(text, path))
     except ConfigError as error:
         return "", error.message
     return text, ""
 
 
-def _with_branches(text: str, path: str, own: Document) -> str:
-    document = Document(text, path)
+def _with_branches(text: str, path: str, own: YamlDocument) -> str:
+    document = YamlDocument(text, path)
     document.replace("branches", own.block("branches"))
     return document.text
 
@@ -185,7 +185,7 @@ def _merge_file(git: Git, versions: list[str]) -> str | None:
 
 def _sole_branch(text: str | None) -> str | None:
     try:
-        branches = Document(text or "", "params.yaml").get(["branches"])
+        branches = YamlDocument(text or "", "params.yaml").get(["branches"])
     except ConfigError:
         return None
     return str(next(iter(branches))) if isinstance(branches, dict) and len(branches) == 1 else None
@@ -195,7 +195,7 @@ def _lock_of(text: str | None, branch: str) -> str | None:
     """dvc.lock with the stages of one branch alone; None if there are none."""
     if text is None:
         return None
-    document = Document(text, "dvc.lock")
+    document = YamlDocument(text, "dvc.lock")
     others = [stage for stage in document.get(["stages"]) or {} if not stage.endswith(f"@{branch}")]
     if len(others) == len(document.get(["stages"]) or {}):
         return None

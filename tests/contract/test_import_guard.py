@@ -40,7 +40,7 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
 
 def test_the_first_help_loads_no_schemas_either() -> None:
     # the help of one command does: Typer 0.29 itself looks at pydantic types when it builds options
-    assert "pydantic" not in loaded(["--help"])
+    assert loaded(["--help"]).isdisjoint({"pydantic", "pydantic_settings"})
 
 
 def test_the_guard_would_notice() -> None:

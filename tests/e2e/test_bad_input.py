@@ -101,10 +101,10 @@ MISTAKES = {
         ("there is none", "--set"),
     ),
     "no yaml": (lambda cli: cli.write(MODEL_FILE, "team: [base"), (f"{MODEL_FILE}: line 2, column 1:",)),
-    "no models": (without("configs/mine"), ("branches.main.collection", "holds no model file")),
+    "no models": (without("configs/mine"), ("branches.main.collection", "contains no model file")),
     "no dvc.yaml": (without("dvc.yaml"), ("dvc.yaml is missing", "mlops init")),
     "no .dvc": (without(".dvc"), (".dvc is missing", "dvc init")),
-    "no project": (without("params.yaml"), ("is no mlops project", "mlops init DIR")),
+    "no project": (without("params.yaml"), ("is not an mlops project", "mlops init DIR")),
 }
 
 

@@ -18,6 +18,7 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+from pydantic import SecretStr
 from typer.testing import CliRunner
 
 from mlops_cli import wiring
@@ -121,12 +122,13 @@ def test_two_teams_never_share_an_account(traded, server):
     ],
 )
 def test_real_money_needs_both_switches(live, switch, address):
-    settings = Settings(live_trading=bool(switch), alpaca_base_url=address or None)
+    settings = Settings(MLOPS_LIVE_TRADING=bool(switch), ALPACA_BASE_URL=address)
+    keys = AccountKeys(SecretStr("k"), SecretStr("s"))
     with pytest.raises(ConfigError, match="trades real money: refused"):
-        wiring.broker(AccountKeys("k", "s"), Trading(live=live), settings)
-    paper = wiring.broker(AccountKeys("k", "s"), Trading(), Settings())
+        wiring.broker(keys, Trading(live=live), settings)
+    paper = wiring.broker(keys, Trading(), Settings())
     assert paper.address == "https://paper-api.alpaca.markets"
-    both = wiring.broker(AccountKeys("k", "s"), Trading(live=True), Settings(live_trading=True))
+    both = wiring.broker(keys, Trading(live=True), Settings(MLOPS_LIVE_TRADING=True))
     assert both.address == "https://api.alpaca.markets"
 
 

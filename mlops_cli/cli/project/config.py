@@ -58,7 +58,7 @@ def schema(
     as_json: JsonFlag = False,
 ) -> None:
     """Show every key of the config files with its default; --json prints JSON Schemas."""
-    from mlops_cli.config.schemas.describe import keys
+    from mlops_cli.config.schemas.descriptions import schema_keys
 
     wanted = [file] if file else list(File)
     described = _schemas()
@@ -69,7 +69,7 @@ def schema(
     for kind in wanted:
         title, model = described[kind]
         typer.echo(title)
-        rows = [(key.path, key.takes, key.default, key.description) for key in keys(model)]
+        rows = [(key.path, key.takes, key.default, key.description) for key in schema_keys(model)]
         print_table(("key", "takes", "default", "what it says"), rows)
 
 

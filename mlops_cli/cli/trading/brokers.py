@@ -22,5 +22,6 @@ def brokers_of(project: Project, teams: Sequence[str]) -> Callable[[str], Broker
     from mlops_cli.config.load import load_params
     from mlops_cli.config.settings import load_settings
 
-    keys, trading, settings = account_keys(project, teams), load_params(project).trading, load_settings(project)
+    settings, trading = load_settings(project), load_params(project).trading
+    keys = account_keys(settings, teams)
     return lambda team: wiring.broker(keys[team], trading, settings)

@@ -1,1 +1,1 @@
-"""Changing YAML files on a user's behalf, with their comments kept."""
+"""Edits the user's YAML files without losing comments."""

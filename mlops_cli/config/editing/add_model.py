@@ -1,35 +1,51 @@
-"""Adding a stock: one word in a model file, and a branch that holds the file."""
+"""Adds tickers to a model file, and the file to a branch if no branch contains it."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from mlops_cli.config.collection import Collection
-from mlops_cli.config.editing.params import checked, open_document, open_params
-from mlops_cli.config.editing.yaml_document import Document, styled
-from mlops_cli.config.load import load_branch, load_branches, load_params
+from mlops_cli.config.collection import ModelCollection
+from mlops_cli.config.editing.params import open_document, open_params, validated
+from mlops_cli.config.editing.yaml_document import YamlDocument, ruamel_value
+from mlops_cli.config.load import Branch, load_branch, load_branches, load_params
 from mlops_cli.config.mistakes import Mistakes
 from mlops_cli.config.paths import Project
-from mlops_cli.config.schemas.describe import words
+from mlops_cli.config.schemas.descriptions import type_in_words
 from mlops_cli.config.schemas.field_types import Slug, Ticker
-from mlops_cli.config.schemas.project import ModelFile
+from mlops_cli.config.schemas.project import BranchSpec, ModelFile, ModelSpec
+from mlops_cli.config.yaml_files import write_text
 from mlops_cli.errors import ConfigError
 from mlops_cli.system.files import write_text
 
 DEFAULT_BRANCH = "main"
 
 
+@dataclass(frozen=True)
+class _NewText:
+    """A model file with tickers added.
+
+    Attributes:
+        text: of the whole file.
+        added: the tickers that the file did not contain before.
+    """
+
+    text: str
+    added: list[str]
+
+
 def add_model(project: Project, team: str, tickers: Sequence[str], folder: str = "") -> list[str]:
     """Add tickers to a team's model file.
 
-    That is `<folder>/<team>.yaml`, made if need be; without a folder the one file that the team has in the branches
-    of params.yaml, or else `configs/<team>/<team>.yaml`.
-    Where no branch of params.yaml holds the new models, the file is added to the branch `main`.
+    The file is `<folder>/<team>.yaml`, created if it does not exist. Without a folder it is the file in which the team
+    has all its models in the branches of params.yaml; if there is no such file, or several, it is
+    `configs/<team>/<team>.yaml`. If no branch of params.yaml contains the new models, the file is added to the branch
+    `main`.
 
     Args:
         project: the project folder.
@@ -41,88 +57,102 @@ def add_model(project: Project, team: str, tickers: Sequence[str], folder: str =
         One line per change, for the user.
 
     Raises:
-        ConfigError: a bad name, a file of another team, or mistakes anywhere in the configs; nothing is changed then.
+        ConfigError: a bad name, a file of another team, or mistakes anywhere in the configs. Nothing is changed then.
     """
-    team, tickers = _one(Slug, team, "team"), [_one(Ticker, ticker, "ticker").upper() for ticker in tickers]
-    # mistakes that stand there already are no fault of the new tickers
+    team = _validated_name(Slug, team, "team")
+    tickers = [_validated_name(Ticker, ticker, "ticker").upper() for ticker in tickers]
+    # report mistakes that were there before as such, not as the fault of the new tickers
     branches = load_branches(project, load_params(project)).values()
-    files = {model.file for branch in branches for model in branch.models if model.team == team}
-    file = (
-        files.pop()
-        if len(files) == 1 and not folder
-        else f"{os.path.normpath(folder or f'configs/{team}')}/{team}.yaml"
-    )
+    file = _file_of_team([model for branch in branches for model in branch.models], team, folder)
     path = project.root / file
     if not path.is_relative_to(project.configs):
-        raise ConfigError(f"{folder}: does not lie under configs/, the only folder of configs that DVC watches")
-    text, new = _with_tickers(path, file, team, tickers)
-    if not new:
+        raise ConfigError(f"{folder}: is not under configs/, the only folder of configs that DVC watches")
+    new = _with_tickers(path, file, team, tickers)
+    if not new.added:
         return [f"{file}: {', '.join(tickers)}: there already"]
-    before = path.read_text(encoding="utf-8") if path.exists() else None
+    text_before = path.read_text(encoding="utf-8") if path.exists() else None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, text)
-        return [f"{file}: {', '.join(new)} added", *_hold(project, file, new)]
+        write_text(path, new.text)
+        return [f"{file}: {', '.join(new.added)} added", *_add_to_branch(project, file, new.added)]
     except ConfigError:
-        write_text(path, before) if before is not None else path.unlink()
+        write_text(path, text_before) if text_before is not None else path.unlink()
         raise
 
 
-def _one(kind: Any, value: str, what: str) -> str:
+def _validated_name(kind: Any, value: str, what: str) -> str:
     try:
         return str(TypeAdapter(kind).validate_python(value))
     except ValidationError:
-        raise ConfigError(f"{what} {value!r}: expected {words(kind)}") from None
+        raise ConfigError(f"{what} {value!r}: expected {type_in_words(kind)}") from None
 
 
-def _with_tickers(path: Path, file: str, team: str, tickers: list[str]) -> tuple[str, list[str]]:
-    """The file's text with the tickers added, and which of them are new."""
+def _file_of_team(models: Sequence[ModelSpec], team: str, folder: str) -> str:
+    files = {model.file for model in models if model.team == team}
+    if len(files) == 1 and not folder:
+        return files.pop()
+    return f"{os.path.normpath(folder or f'configs/{team}')}/{team}.yaml"
+
+
+def _with_tickers(path: Path, file: str, team: str, tickers: list[str]) -> _NewText:
+    tickers = list(dict.fromkeys(tickers))
     if not path.exists():
-        document = Document("", file)
+        document = YamlDocument("", file)
         document.put(["team"], team)
-        document.put(["tickers"], list(dict.fromkeys(tickers)))
-        return document.text, list(dict.fromkeys(tickers))
+        document.put(["tickers"], tickers)
+        return _NewText(document.text, tickers)
     document = open_document(path, file)
     if document.get(["team"]) != team:
         raise ConfigError(f"{file}: team: expected {team}, was {document.get(['team'])}", "choose another --folder")
     mistakes = Mistakes()
-    there = mistakes.settle(mistakes.check(ModelFile, document.data, file)).all_tickers
-    new = [ticker for ticker in dict.fromkeys(tickers) if ticker not in there]
+    present = mistakes.value_or_raise(mistakes.validate(ModelFile, document.data, file)).all_tickers
+    added = [ticker for ticker in tickers if ticker not in present]
 
     def add(block: Any) -> None:
         if "ticker" in block:
-            block["tickers"] = styled([block.pop("ticker")])
-        block["tickers"].extend(new)
+            block["tickers"] = ruamel_value([block.pop("ticker")])
+        block["tickers"].extend(added)
 
-    if new:
+    if added:
         document.change("ticker" if "ticker" in document.data else "tickers", add)
-    return document.text, new
+    return _NewText(document.text, added)
 
 
-def _hold(project: Project, file: str, tickers: list[str]) -> list[str]:
-    """See to it that a branch holds the models of these tickers of `file`."""
+def _add_to_branch(project: Project, file: str, tickers: list[str]) -> list[str]:
+    """Add `file` to the branch `main`, unless the branches contain its models of these tickers already."""
     mistakes = Mistakes()
-    models = mistakes.settle(Collection(project, mistakes).models(project.root / file))
+    models = mistakes.value_or_raise(ModelCollection(project, mistakes).models(project.root / file))
     params = load_params(project)
     branches = load_branches(project, params)
-    held = {model.name for branch in branches.values() for model in branch.models}
-    missing = {model.name for model in models if model.ticker in tickers} - held
+    in_branches = {model.name for branch in branches.values() for model in branch.models}
+    missing = {model.name for model in models if model.ticker in tickers} - in_branches
     if not missing:
         return []
-    document, key = open_params(project), ["branches", DEFAULT_BRANCH]
-    spec = params.branches.get(DEFAULT_BRANCH)
-    document.put([*key, "collection"], list(dict.fromkeys([*(spec.collection if spec else ()), file])))
-    if spec and spec.only:
-        document.put([*key, "only"], [*spec.only, *sorted(missing)])
-    # the file's other models stay in the branches that hold them
-    elsewhere = {m.name for name, b in branches.items() if name != DEFAULT_BRANCH for m in b.models if m.file == file}
-    if elsewhere:
-        document.put([*key, "exclude"], sorted({*(spec.exclude if spec else ()), *elsewhere}))
-    params = checked(document)
+    document = _with_file_in_main(project, branches, params.branches.get(DEFAULT_BRANCH), file, missing)
+    params = validated(document)
     if not missing <= {model.name for model in load_branch(project, params, DEFAULT_BRANCH).models}:
         raise ConfigError(
-            f"params.yaml: branches.{DEFAULT_BRANCH}.exclude: keeps {', '.join(sorted(missing))} out",
-            "take the pattern out first",
+            f"params.yaml: branches.{DEFAULT_BRANCH}.exclude: excludes {', '.join(sorted(missing))}",
+            "remove the pattern first",
         )
     write_text(project.params, document.text)
     return [f"params.yaml: branches.{DEFAULT_BRANCH}.collection: {file} added"]
+
+
+def _with_file_in_main(
+    project: Project, branches: Mapping[str, Branch], main: BranchSpec | None, file: str, missing: set[str]
+) -> YamlDocument:
+    """params.yaml with the models `missing` of `file` in the branch `main`.
+
+    The file's other models stay in the branches that contain them.
+    """
+    main = main or BranchSpec(collection=(file,))
+    document, key = open_params(project), ["branches", DEFAULT_BRANCH]
+    document.put([*key, "collection"], list(dict.fromkeys([*main.collection, file])))
+    if main.only:
+        document.put([*key, "only"], [*main.only, *sorted(missing)])
+    others = [branch for name, branch in branches.items() if name != DEFAULT_BRANCH]
+    elsewhere = {model.name for branch in others for model in branch.models if model.file == file}
+    if elsewhere:
+        document.put([*key, "exclude"], sorted({*main.exclude, *elsewhere}))
+    return document

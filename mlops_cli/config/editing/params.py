@@ -1,4 +1,4 @@
-"""Writing params.yaml, comments kept; checked before it is written, whole or not at all."""
+"""Edits params.yaml: comments stay, and only a valid file is written."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
-from mlops_cli.config.editing.yaml_document import Document
+from mlops_cli.config.editing.yaml_document import YamlDocument
 from mlops_cli.config.load import check_params, load_scenario
-from mlops_cli.config.mistakes import Mistakes, was
+from mlops_cli.config.mistakes import Mistakes, value_in_words
 from mlops_cli.config.paths import Project
 from mlops_cli.config.schemas.project import Params
 from mlops_cli.config.yaml_files import UnreadableYaml, parse_yaml
@@ -27,31 +27,31 @@ def set_values(project: Project, assignments: Sequence[str]) -> list[str]:
 
     Args:
         project: the project folder.
-        assignments: dotted key, VALUE read as YAML; `branches.mine.collection=[configs/mine]` makes a new branch.
+        assignments: KEY is dotted, VALUE is YAML; `branches.mine.collection=[configs/mine]` creates a branch.
 
     Returns:
         One line per value that changed, for the user.
 
     Raises:
-        ConfigError: no assignment, an unknown key, a wrong value or a scenario that is not there; params.yaml is then
-            as it was.
+        ConfigError: an argument that is not an assignment, an unknown key, a wrong value or a scenario that does not
+            exist. params.yaml is not changed then.
     """
     document = open_params(project)
     before, lines = document.get(SCENARIO), []
     for assignment in assignments:
-        key, value = _split(assignment)
+        key, value = _parse_assignment(assignment)
         old = document.get(key)
         if old == value and type(old) is type(value):
             continue
         document.put(key, value)
         lines.append(f"params.yaml: {'.'.join(key)}: {shown(old)} -> {shown(value)}")
     if document.get(SCENARIO) != before:
-        load_scenario(project, checked(document).simulation.scenario)
-    return lines + _complete(project, document)
+        load_scenario(project, validated(document).simulation.scenario)
+    return lines + _write_complete(project, document)
 
 
 def ensure_complete(project: Project) -> list[str]:
-    """Add to params.yaml what DVC must find there, and put bare dates in quotes, which DVC cannot read otherwise.
+    """Add the keys that DVC needs to params.yaml, and put dates in quotes, because DVC cannot read them without.
 
     Returns:
         One line per change, for the user; usually none.
@@ -59,54 +59,54 @@ def ensure_complete(project: Project) -> list[str]:
     Raises:
         ConfigError: params.yaml has mistakes.
     """
-    return _complete(project, open_params(project))
+    return _write_complete(project, open_params(project))
 
 
-def open_params(project: Project) -> Document:
-    """The text of params.yaml, for an edit.
+def open_params(project: Project) -> YamlDocument:
+    """params.yaml, for editing.
 
     Raises:
-        ConfigError: it is no YAML.
+        ConfigError: it is not YAML.
     """
     return open_document(project.params, "params.yaml")
 
 
-def open_document(path: Path, name: str) -> Document:
-    """The text of a YAML file, for an edit.
+def open_document(path: Path, name: str) -> YamlDocument:
+    """A YAML file, for editing; `name` stands for it in messages.
 
     Raises:
-        ConfigError: it is no YAML.
+        ConfigError: it is not YAML.
     """
     try:
-        return Document(path.read_text(encoding="utf-8"), name)
+        return YamlDocument(path.read_text(encoding="utf-8"), name)
     except UnicodeDecodeError as error:
         raise ConfigError(f"{name}: expected UTF-8 text", "save it as UTF-8") from error
 
 
-def save_params(project: Project, document: Document) -> None:
-    """Check an edited params.yaml and write it.
+def save_params(project: Project, document: YamlDocument) -> None:
+    """Validate an edited params.yaml and write it.
 
     Raises:
-        ConfigError: every mistake in it; the file is then as it was.
+        ConfigError: every mistake in it. The file is not changed then.
     """
-    checked(document)
+    validated(document)
     write_text(project.params, document.text)
 
 
-def checked(document: Document) -> Params:
-    """What an edited params.yaml says.
+def validated(document: YamlDocument) -> Params:
+    """The content of an edited params.yaml.
 
     Raises:
         ConfigError: every mistake in it.
     """
     mistakes = Mistakes()
     params = check_params(parse_yaml(document.text), mistakes)
-    mistakes.raise_if_any("params.yaml is as it was; see its keys with: mlops config schema params")
-    return mistakes.settle(params)
+    mistakes.raise_if_any("params.yaml was not changed; list its keys with: mlops config schema params")
+    return mistakes.value_or_raise(params)
 
 
 def shown(value: Any) -> str:
-    """A value in one line.
+    """A value in one line, for a message.
 
     >>> shown(["configs/demo"]), shown(None), shown({"a": True})
     ('[configs/demo]', 'nothing', '{a: true}')
@@ -124,33 +124,36 @@ def shown(value: Any) -> str:
             return str(value)
 
 
-_USAGE = "write KEY=VALUE, e.g. --set source.kind=csv; see the keys with: mlops config schema params"
+_USAGE = "write KEY=VALUE, e.g. --set source.kind=csv; list the keys with: mlops config schema params"
 
 
-def _split(assignment: str) -> tuple[list[str], Any]:
+def _parse_assignment(assignment: str) -> tuple[list[str], Any]:
     dotted, equals, value = assignment.partition("=")
     key = dotted.strip().split(".")
     if not equals or not all(key):
-        raise ConfigError(f"--set {assignment}: expected KEY=VALUE, was {was(assignment)}", _USAGE)
+        raise ConfigError(f"--set {assignment}: expected KEY=VALUE, was {value_in_words(assignment)}", _USAGE)
     try:
         return key, parse_yaml(value)
     except UnreadableYaml as error:
         raise ConfigError(f"--set {assignment}: {error}", "put the value in quotes") from error
 
 
-def _complete(project: Project, document: Document) -> list[str]:
+def _write_complete(project: Project, document: YamlDocument) -> list[str]:
+    """Add what DVC needs, validate the document, and write it if its text is not that of the file."""
     before = project.params.read_text(encoding="utf-8")
     defaults = Params().model_dump(mode="json", exclude=_NOT_IN_THE_PIPELINE)
     lines = []
     for path in [*((key,) for key in defaults), *_NEEDED_BY_DVC]:
-        holder = document.get(path[:-1]) if path[1:] else document.data
-        if isinstance(holder, dict) and holder.get(path[-1]) is None:
+        parent = document.get(path[:-1]) if path[1:] else document.data
+        if isinstance(parent, dict) and parent.get(path[-1]) is None:
             value = reduce(dict.__getitem__, path, defaults)
             document.put(path, value)
             lines.append(f"params.yaml: {'.'.join(path)}: added, {shown(value)}")
-    lines += [f"params.yaml: {key}: date put in quotes, DVC reads no other" for key in document.quote_dates()]
+    lines += [
+        f"params.yaml: {key}: date put in quotes, because DVC cannot read it without" for key in document.quote_dates()
+    ]
     if document.text != before:
         save_params(project, document)
     else:
-        checked(document)
+        validated(document)
     return lines

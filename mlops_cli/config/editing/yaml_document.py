@@ -1,7 +1,7 @@
-"""A YAML file under edit: only the top-level block that changes is written anew, all else stays byte for byte.
+"""Edits YAML files: only the top-level block that changes is rewritten, all else stays byte for byte.
 
-ruamel keeps comments, but ties those between two keys to the end of the upper one, and loses them with it. So each
-block is cut out of the text first, edited alone, and put back.
+ruamel.yaml keeps comments, but attaches a comment between two keys to the upper key, and loses it when that key's value
+is replaced. So each block is cut out of the text, edited on its own, and put back.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from mlops_cli.errors import ConfigError
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
-class Document:
-    """The text of a YAML mapping, and edits of it.
+class YamlDocument:
+    """The text of a YAML mapping, with methods to edit it.
 
     Args:
         text: the file's text; may be empty.
         name: the file's name, for messages.
 
     Raises:
-        ConfigError: it is no YAML, or no mapping.
+        ConfigError: it is not YAML, or not a mapping.
     """
 
     def __init__(self, text: str, name: str) -> None:
@@ -42,32 +42,32 @@ class Document:
             raise self._refusal("expected a mapping (key: value)")
 
     def get(self, path: Sequence[str]) -> Any:
-        """The value at a path of keys; None if there is none."""
+        """The value at a path of keys; None if there is no value."""
         value: Any = self.data
         for key in path:
             value = value.get(key) if isinstance(value, dict) else None
         return value
 
     def put(self, path: Sequence[str], value: Any) -> None:
-        """Set the value at a path of keys; mappings on the way are made.
+        """Set the value at a path of keys; missing mappings on the path are created.
 
         Raises:
-            ConfigError: something on the way is no mapping.
+            ConfigError: a value on the path is not a mapping.
         """
 
         def change(block: Any) -> None:
             for depth, key in enumerate(path[:-1]):
                 block = block[key] if block.get(key) is not None else block.setdefault(key, _mapping())
                 if not isinstance(block, dict):
-                    raise self._refusal(f"{'.'.join(path[: depth + 1])} is no mapping, it takes no {path[depth + 1]}")
+                    raise self._refusal(f"{'.'.join(path[: depth + 1])} is not a mapping, it has no {path[depth + 1]}")
                 if not block:
                     block.fa.set_block_style()  # type: ignore[attr-defined]  # ruamel's own mapping
-            block[path[-1]] = styled(value)
+            block[path[-1]] = ruamel_value(value)
 
         self.change(path[0], change)
 
     def change(self, key: str, edit: Callable[[Any], None]) -> None:
-        """Let `edit` work on the mapping `{key: ...}` of one top-level key, comments and all; {} if it is new.
+        """Call `edit` with the mapping `{key: ...}` of one top-level key, comments included; with {} if the key is new.
 
         Raises:
             ConfigError: the block cannot be read or written on its own.
@@ -75,60 +75,60 @@ class Document:
         from ruamel.yaml.error import YAMLError
 
         if self.text.lstrip().startswith("{"):
-            raise self._refusal("to be edited it must be written as one key a line, not as {key: value}")
+            raise self._refusal("write it with one key per line, not as {key: value}; only then can it be edited")
         ruamel, out = _ruamel(), io.StringIO()
         try:
             block = ruamel.load(self.block(key)) or _mapping()
             edit(block)
             ruamel.dump(block, out)
-            # ruamel leaves a space where it breaks a list into lines
+            # ruamel leaves a space at the end of a line where it breaks a long list
             self.replace(key, re.sub(r" +$", "", out.getvalue(), flags=re.MULTILINE))
         except (YAMLError, UnreadableYaml) as error:
-            raise self._refusal(f"{key} cannot be changed on its own, change it by hand ({error})") from error
+            raise self._refusal(f"{key} cannot be edited automatically, edit it by hand ({error})") from error
 
     def block(self, key: str) -> str:
-        """The text of one top-level block; empty if there is none."""
+        """The text of one top-level block; empty if the key does not exist."""
         start, end = self._lines(key)
         return "".join(self._split()[start:end])
 
     def replace(self, key: str, block: str) -> None:
-        """Put another text in the place of one top-level block, or at the end if there is none."""
+        """Replace the text of one top-level block, or append the text if the key does not exist."""
         start, end = self._lines(key)
         lines = self._split()
         self.text = "".join([*lines[:start], block, *lines[end:]])
         self.data = parse_yaml(self.text)
 
     def quote_dates(self) -> list[str]:
-        """Put bare dates in quotes, which DVC cannot read otherwise; returns the dotted keys."""
+        """Put dates in quotes, because DVC cannot read them without; returns their dotted keys."""
         return [key for top in list(self.data) for key in self._quote_block(top)]
 
     def _quote_block(self, top: str) -> list[str]:
-        before, found = self.text, list[str]()
+        text_before, quoted_keys = self.text, list[str]()
         if _DATE.search(self.block(top)):
-            self.change(top, lambda block: found.extend(_quote(block, ())))
-        if not found:
-            self.text = before
-        return found
+            self.change(top, lambda block: quoted_keys.extend(_quote(block, ())))
+        if not quoted_keys:
+            self.text = text_before
+        return quoted_keys
 
     def _refusal(self, text: str) -> ConfigError:
-        return ConfigError(f"{self.name}: {text}", "mend it, then look with: mlops config check")
+        return ConfigError(f"{self.name}: {text}", "Fix it, then run: mlops config check")
 
     def _split(self) -> list[str]:
         return [line if line.endswith("\n") else f"{line}\n" for line in self.text.splitlines(keepends=True)]
 
     def _lines(self, key: str) -> tuple[int, int]:
-        """First line of a top-level block and the line after its last; the end of the file if there is none."""
+        """First line of a top-level block and the line after it; the end of the file if the key does not exist."""
         lines = self.text.splitlines()
         root = yaml.compose(self.text, yaml.SafeLoader)
         starts = [node.start_mark.line for node, _ in root.value] if root else []
-        found = next((i for i, (node, _) in enumerate(root.value) if node.value == key), None) if root else None
-        if found is None:
+        position = next((i for i, (node, _) in enumerate(root.value) if node.value == key), None) if root else None
+        if position is None:
             return len(lines), len(lines)
-        end = starts[found + 1] if found + 1 < len(starts) else len(lines)
-        # comments and blank lines before the next key belong to that
-        while end > starts[found] + 1 and not lines[end - 1].partition("#")[0].strip():
+        end = starts[position + 1] if position + 1 < len(starts) else len(lines)
+        # comments and blank lines before the next key belong to the next key
+        while end > starts[position] + 1 and not lines[end - 1].partition("#")[0].strip():
             end -= 1
-        return starts[found], end
+        return starts[position], end
 
 
 def _ruamel() -> Any:
@@ -150,17 +150,17 @@ def _mapping() -> Any:
     return CommentedMap()
 
 
-def styled(value: Any) -> Any:
-    """The value as ruamel writes it our way: mappings one key a line, lists of words in brackets."""
+def ruamel_value(value: Any) -> Any:
+    """The value as ruamel.yaml shall write it: mappings with one key per line, lists in brackets."""
     from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
     if isinstance(value, dict):
-        mapping = CommentedMap({key: styled(inner) for key, inner in value.items()})
+        mapping = CommentedMap({key: ruamel_value(inner) for key, inner in value.items()})
         if not mapping:
             mapping.fa.set_flow_style()
         return mapping
     if isinstance(value, list | tuple):
-        sequence = CommentedSeq(styled(inner) for inner in value)
+        sequence = CommentedSeq(ruamel_value(inner) for inner in value)
         sequence.fa.set_flow_style()
         return sequence
     return value
@@ -169,12 +169,12 @@ def styled(value: Any) -> Any:
 def _quote(block: Any, path: tuple[str, ...]) -> list[str]:
     from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
-    found: list[str] = []
+    quoted_keys: list[str] = []
     for key, value in list(block.items()) if isinstance(block, dict) else list(enumerate(block)):
         here = (*path, str(key))
         if isinstance(value, date):
             block[key] = DoubleQuotedScalarString(value.isoformat())
-            found.append(".".join(here))
+            quoted_keys.append(".".join(here))
         elif isinstance(value, dict | list):
-            found.extend(_quote(value, here))
-    return found
+            quoted_keys.extend(_quote(value, here))
+    return quoted_keys

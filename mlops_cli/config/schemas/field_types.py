@@ -1,4 +1,4 @@
-"""What the schemas are made of: names, tickers, and their common base."""
+"""The types that the schemas share: names, tickers, and their base class."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, StringConstraints
 
 @dataclass(frozen=True)
 class Expect:
-    """Put into a type's `Annotated`: what a message calls a value of this type ("expected `words`, was 7")."""
+    """Goes into a type's `Annotated`: how messages call a value of the type ("expected `words`, was 7")."""
 
     words: str
 
@@ -33,7 +33,7 @@ BranchName = Annotated[
 ]
 
 
-class Strict(BaseModel):
-    """Base of every schema here: frozen, unknown keys refused."""
+class StrictModel(BaseModel):
+    """Base class of all schemas: frozen, and unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -1,9 +1,9 @@
-"""What may stand in the YAML files, as frozen pydantic models; unknown keys are refused.
+"""The schemas of the YAML files, as frozen pydantic models; unknown keys are refused.
 
-Resolved forms (`ModelSpec`, `FeatureSpec`, `Scenario`, `Params`) are what the other rooms work with; `ModelFile` is
-one file of `configs/` before it is expanded into one `ModelSpec` per ticker.
+The rest of the program uses the resolved forms (`ModelSpec`, `FeatureSpec`, `Scenario`, `Params`). `ModelFile` is one
+file of `configs/`, before it is expanded into one `ModelSpec` per ticker.
 
-A field's description is what `mlops config schema` and docs/configuration.md say about it.
+The descriptions of the fields appear in `mlops config schema` and docs/configuration.md.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from mlops_cli.config.schemas.field_types import BranchName, Expect, Slug, Strict, Ticker
+from mlops_cli.config.schemas.field_types import BranchName, Expect, Slug, StrictModel, Ticker
 from mlops_cli.config.schemas.serving import Serving
 from mlops_cli.config.schemas.trading import Trading
 
@@ -23,7 +23,7 @@ Periods = tuple[Annotated[int, Field(ge=1, le=1000)], ...]
 
 
 def slug(text: str) -> str:
-    """Lower-case `text` and replace what is not safe in a folder name.
+    """`text` in lower case, with what is not safe in a folder name replaced by `-`.
 
     >>> slug("red/BRK.B")
     'red-brk.b'
@@ -32,7 +32,7 @@ def slug(text: str) -> str:
 
 
 def branch_slug(text: str) -> str:
-    """The name of the branch of params.yaml for `text`: a slug without dots.
+    """`text` as the name of a branch of params.yaml: a slug without dots.
 
     >>> branch_slug("red/BRK.B")
     'red-brk-b'
@@ -40,7 +40,7 @@ def branch_slug(text: str) -> str:
     return slug(text).replace(".", "-")
 
 
-class Macd(Strict):
+class Macd(StrictModel):
     """Spans of the moving average convergence/divergence, in sessions."""
 
     fast: int = Field(12, ge=2, description="span of the fast average")
@@ -54,21 +54,23 @@ class Macd(Strict):
         return self
 
 
-class FeatureSpec(Strict):
+class FeatureSpec(StrictModel):
     """A feature set: each list holds window lengths in sessions.
 
     `history: N` adds the last N one-day log returns (oldest first) for sequence encoders.
     """
 
     returns: Periods = Field((), description="log return of the close over the last N sessions")
-    ranges: bool = Field(False, description="the day's high/low, open/close, and where the close lies between them")
-    moving_averages: Periods = Field((), description="close over its simple moving average")
-    rsi: Periods = Field((), description="relative strength index")
+    ranges: bool = Field(
+        False, description="the day's high/low and close/open, and the place of the close between low and high"
+    )
+    moving_averages: Periods = Field((), description="close relative to its simple moving average over N sessions")
+    rsi: Periods = Field((), description="relative strength index over N sessions")
     macd: Macd | None = Field(None, description="moving average convergence/divergence; `macd: {}` for 12, 26, 9")
-    volatility: Periods = Field((), description="standard deviation of one-day log returns")
-    volume: Periods = Field((), description="volume over its mean")
+    volatility: Periods = Field((), description="standard deviation of the one-day log returns of N sessions")
+    volume: Periods = Field((), description="volume relative to its mean over the N sessions before")
     calendar: tuple[Literal["day_of_week", "month", "days_to_next_session"], ...] = Field(
-        (), description="facts of the date"
+        (), description="what the date says: weekday, month, days to the next session"
     )
     history: int = Field(0, ge=0, le=500, description="the last N one-day log returns, for sequence encoders")
 
@@ -81,7 +83,7 @@ class FeatureSpec(Strict):
 
 Target = Literal["log_return", "close"]
 TrainerKind = Literal["ludwig", "naive", "drift"]
-# strict: YAML's true is no number of sessions
+# strict: otherwise YAML's true would count as 1 session
 Retrain = Annotated[
     Literal["never", "monthly", "quarterly"] | Annotated[int, Field(strict=True, ge=1)],
     Expect("never, monthly, quarterly or a whole number of sessions of at least 1"),
@@ -89,29 +91,31 @@ Retrain = Annotated[
 Strategy = Literal["auto", "sequential", "fleet", "ddp", "fsdp"]
 
 
-class Defaults(Strict):
-    """What both `configs/base.yaml` and a model file may say; the model file wins."""
+class Defaults(StrictModel):
+    """Keys of both `configs/base.yaml` and a model file; the model file wins."""
 
     exchange: str = Field("XNYS", description="calendar code of the exchange (ISO 10383 MIC), e.g. XNYS, XETR")
-    trainer: TrainerKind = Field("ludwig", description="what learns; naive and drift are baselines")
+    trainer: TrainerKind = Field(
+        "ludwig", description="what makes the forecasts; naive and drift are baselines, which are not trained"
+    )
     features: Annotated[str, Expect("the name of a feature set")] | FeatureSpec = Field(
-        "standard", description="name of a feature set, or one written out here"
+        "standard", description="name of a feature set of configs/base.yaml, or the keys of one"
     )
-    target: Target = Field("log_return", description="what is learnt: the next session's log return, or its close")
-    ludwig: dict[str, Any] = Field(default_factory=dict, description="any part of a plain Ludwig config")
+    target: Target = Field("log_return", description="what is forecast: the next session's log return, or its close")
+    ludwig: dict[str, Any] = Field(default_factory=dict, description="any part of a Ludwig config")
 
 
-class Small(Strict):
-    """What differs in a model's small variant, which answers for it under load."""
+class SmallVariant(StrictModel):
+    """How a model's small variant, which replaces it under load, differs from the model."""
 
-    trainer: TrainerKind | None = Field(None, description="instead of the model's own")
+    trainer: TrainerKind | None = Field(None, description="trainer of the small variant, if another")
     features: Annotated[str, Expect("the name of a feature set")] | None = Field(
-        None, description="instead of the model's own: a set of columns that the model has too"
+        None, description="feature set of the small variant, if another; the model must have all its columns"
     )
-    ludwig: dict[str, Any] = Field(default_factory=dict, description="laid over the model's own Ludwig config")
+    ludwig: dict[str, Any] = Field(default_factory=dict, description="merged over the model's Ludwig config")
 
     @model_validator(mode="after")
-    def _differs(self) -> Small:
+    def _differs(self) -> SmallVariant:
         if not self.model_fields_set:
             raise ValueError("say what differs, e.g. small: {ludwig: {combiner: {output_size: 8}}}")
         return self
@@ -121,12 +125,14 @@ class ModelFile(Defaults):
     """One YAML file of a collection: one or many tickers of one team."""
 
     team: Slug = Field(description="first part of the models' names")
-    ticker: Ticker | None = Field(None, description="the one ticker; or give tickers")
-    tickers: tuple[Ticker, ...] = Field((), description="many tickers: one model for each")
-    pool: bool = Field(False, description="the tickers train one model together, with the ticker as an input of it")
-    suffix: Slug | None = Field(None, description="last part of the models' names, where a team has two on a ticker")
-    small: Small | None = Field(
-        None, description="what differs in a further model, MODEL-small, that answers under load"
+    ticker: Ticker | None = Field(None, description="the ticker, if there is only one; otherwise use tickers")
+    tickers: tuple[Ticker, ...] = Field((), description="the tickers; each gets a model")
+    pool: bool = Field(False, description="the tickers share one training, with the ticker as an input of the model")
+    suffix: Slug | None = Field(
+        None, description="last part of the models' names; needed if a team has two models of one ticker"
+    )
+    small: SmallVariant | None = Field(
+        None, description="adds a small variant MODEL-small, which answers under load, and says how it differs"
     )
 
     @model_validator(mode="after")
@@ -139,18 +145,18 @@ class ModelFile(Defaults):
 
     @property
     def all_tickers(self) -> tuple[str, ...]:
-        """The tickers as given, upper-case, in order, without repeats."""
+        """The tickers in upper case, in the order of the file, without repeats."""
         return tuple(dict.fromkeys(t.upper() for t in (self.tickers or (self.ticker,)) if t))
 
 
 class BaseFile(Defaults):
-    """`configs/base.yaml`: defaults shared by every model, and the named feature sets."""
+    """`configs/base.yaml`: defaults of all models, and the named feature sets."""
 
     feature_sets: dict[str, FeatureSpec] = Field(default_factory=dict, description="feature sets by name")
 
 
-class ModelSpec(Strict):
-    """One model, fully resolved."""
+class ModelSpec(StrictModel):
+    """One model with all its settings resolved."""
 
     name: Slug
     team: Slug
@@ -160,21 +166,23 @@ class ModelSpec(Strict):
     features: FeatureSpec
     target: Target
     ludwig: dict[str, Any] = Field(default_factory=dict)
-    pool: tuple[Ticker, ...] = Field((), description="tickers that train one model together with this one, itself too")
+    pool: tuple[Ticker, ...] = Field(
+        (), description="tickers that share one training, the model's own included; empty: not pooled"
+    )
     small: Slug | None = Field(None, description="name of its small variant")
-    small_of: Slug | None = Field(None, description="name of the model that this is the small variant of")
-    file: str = Field("", description="where it was written, for messages; no part of the fingerprint")
+    small_of: Slug | None = Field(None, description="name of the model whose small variant this is")
+    file: str = Field("", description="the file that defines it, for messages; not part of the fingerprint")
 
 
-class Source(Strict):
+class Source(StrictModel):
     """Where prices come from."""
 
-    kind: Literal["sample", "csv", "yfinance"] = Field("sample", description="which source")
-    folder: Path = Field(Path("data/incoming"), description="folder of the csv and parquet files of source csv")
+    kind: Literal["sample", "csv", "yfinance"] = Field("sample", description="the source of prices")
+    folder: Path = Field(Path("data/incoming"), description="folder with the csv and parquet files, for source csv")
 
 
-class Period(Strict):
-    """Sessions to fetch: first and last day, both included; empty means all there is."""
+class Period(StrictModel):
+    """Sessions to fetch: first and last day, both included; empty: all that exist."""
 
     start: date | None = Field(None, description="first day of prices, in quotes")
     end: date | None = Field(None, description="last day of prices, in quotes")
@@ -186,55 +194,63 @@ class Period(Strict):
         return self
 
 
-class Training(Strict):
-    """How models are trained. Rows counted in sessions."""
+class Training(StrictModel):
+    """How models are trained. Rows are counted in sessions."""
 
-    validation_sessions: int = Field(252, ge=20, description="sessions before the held-out time that validate")
-    min_sessions: int = Field(300, ge=60, description="train + validation rows a ticker needs")
+    validation_sessions: int = Field(
+        252, ge=20, description="number of sessions before the held-out time that are used for validation"
+    )
+    min_sessions: int = Field(300, ge=60, description="training and validation rows that a ticker needs at least")
     shrinkage: Literal["pooled"] | Annotated[float, Field(ge=0, le=1)] = Field(
-        "pooled", description="forecasts are multiplied by it: chosen on the validation sessions, or a number"
+        "pooled", description="factor that forecasts are multiplied by; pooled: chosen on the validation sessions"
     )
     strategy: Strategy = Field(
-        "auto", description="how Ludwig models train: together in fleets, one after another, or over several devices"
+        "auto",
+        description="how Ludwig models are trained: many at once (fleet), one by one, or each on several devices",
     )
-    device: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="auto: fleets and ddp use CUDA where there is any"
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: fleet and ddp use CUDA if there is a GPU")
+    bf16: bool = Field(False, description="on CUDA, fleets multiply in bfloat16, which is faster and less exact")
+    workers: int | None = Field(
+        None, ge=1, le=1024, description="number of training processes; empty: one per core or GPU"
     )
-    bf16: bool = Field(False, description="on CUDA, fleets multiply in bfloat16: faster, less exact")
-    workers: int | None = Field(None, ge=1, le=1024, description="training processes; empty: one per core or GPU")
     memory_gb: float | None = Field(
-        None, gt=0, description="no further training process starts beyond it; empty: what the machine has free"
+        None,
+        gt=0,
+        description="no more training processes are started above this; empty: the free memory of the machine",
     )
-    executor: Literal["local", "ray"] = Field("local", description="where training processes run")
+    executor: Literal["local", "ray"] = Field(
+        "local", description="where training processes run: on this machine or on a Ray cluster"
+    )
     ray_address: str | None = Field(
-        None, description="ray://HOST:PORT or HOST:PORT of a Ray cluster; empty: one on this machine for the run"
+        None, description="ray://HOST:PORT or HOST:PORT of a Ray cluster; empty: start one on this machine for the run"
     )
     median_stopping: int | None = Field(
         None,
         ge=1,
-        description="from this epoch on, models worse than the median of their fleet stop early; empty: never",
+        description="from this epoch on, models that are worse than the median of their fleet stop; empty: never",
     )
 
 
-class SimulationChoice(Strict):
-    """Which scenario of `simulation/` holds the time that no model may see."""
+class SimulationChoice(StrictModel):
+    """Which scenario of `simulation/` defines the held-out time, and whether models are retrained in it."""
 
-    scenario: Slug = Field("demo", description="name of a file of simulation/, without .yaml")
+    scenario: Slug = Field("demo", description="name of a file in simulation/, without .yaml")
     retrain: Retrain = Field(
-        "never", description="train anew while the scenario goes on, every month, quarter or N sessions, and compare"
+        "never",
+        description="retrain in the held-out time, every month, quarter or N sessions, and report the difference",
     )
 
 
-class BranchSpec(Strict):
-    """A named part of the collection with a pipeline of its own, and what it overrides."""
+class BranchSpec(StrictModel):
+    """A named part of the collection with its own pipeline, and the settings it overrides."""
 
     collection: tuple[str, ...] = Field(min_length=1, description="files, folders and globs under configs/")
-    only: tuple[str, ...] = Field((), description="globs over model names: take these alone")
-    exclude: tuple[str, ...] = Field((), description="globs over model names: leave these out")
-    source: dict[str, Any] = Field(default_factory=dict, description="what differs from source below")
-    period: dict[str, Any] = Field(default_factory=dict, description="what differs from period below")
-    training: dict[str, Any] = Field(default_factory=dict, description="what differs from training below")
-    seed: int | None = Field(None, ge=0, lt=2**31, description="instead of seed above")
+    only: tuple[str, ...] = Field((), description="globs over model names: only these models")
+    exclude: tuple[str, ...] = Field((), description="globs over model names: not these models")
+    source: dict[str, Any] = Field(default_factory=dict, description="keys of source that differ in this branch")
+    period: dict[str, Any] = Field(default_factory=dict, description="keys of period that differ in this branch")
+    training: dict[str, Any] = Field(default_factory=dict, description="keys of training that differ in this branch")
+    seed: int | None = Field(None, ge=0, lt=2**31, description="seed of this branch; empty: the common one")
 
     @field_validator("collection", "only", "exclude", mode="before")
     @classmethod
@@ -242,30 +258,30 @@ class BranchSpec(Strict):
         return (value,) if isinstance(value, str) else value
 
 
-class Params(Strict):
-    """`params.yaml`."""
+class Params(StrictModel):
+    """`params.yaml`: what is run, and how."""
 
-    seed: int = Field(7, ge=0, lt=2**31, description="start of everything random")
-    branches: dict[BranchName, BranchSpec] = Field(default_factory=dict, description="parts of the collection by name")
+    seed: int = Field(7, ge=0, lt=2**31, description="seed of all random numbers")
+    branches: dict[BranchName, BranchSpec] = Field(default_factory=dict, description="parts of the collection, by name")
     source: Source = Field(Source(), description="where prices come from")
-    period: Period = Field(Period(), description="sessions to fetch; empty means all there is")
+    period: Period = Field(Period(), description="sessions to fetch; empty: all that exist")
     training: Training = Field(Training(), description="how models are trained")
     simulation: SimulationChoice = Field(SimulationChoice(), description="the held-out time")
     serving: Serving = Field(Serving(), description="how models are served")
     trading: Trading = Field(Trading(), description="how the teams trade")
 
 
-class Scenario(Strict):
-    """`simulation/<name>.yaml`: held-out time, and which models to replay.
+class Scenario(StrictModel):
+    """`simulation/<name>.yaml`: the held-out time, and which models to replay.
 
-    Forecasts are judged on target sessions in [start, start + days); nothing from `start` on is ever trained on.
+    Forecasts are judged on target sessions in [start, start + days). No data from `start` on is used for training.
     """
 
     start: date = Field(description="first day that no model may see")
-    days: int = Field(180, ge=1, description="calendar days")
-    models: tuple[str, ...] = Field(("*",), description="globs over model names: which to replay")
+    days: int = Field(180, ge=1, description="length of the held-out time in calendar days")
+    models: tuple[str, ...] = Field(("*",), description="globs over model names: the models to replay")
 
     @property
     def end(self) -> date:
-        """The day after the last target session may fall on."""
+        """The first day after the held-out time."""
         return self.start + timedelta(days=self.days)

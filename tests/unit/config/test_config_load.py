@@ -195,7 +195,7 @@ def test_empty_keys_of_params_count_as_left_out(tmp_path):
 @pytest.mark.parametrize(
     ("files", "lines"),
     [
-        ({}, ["params.yaml: branches.main.collection: 'configs/mine' holds no model file (*.yaml)"]),
+        ({}, ["params.yaml: branches.main.collection: 'configs/mine' contains no model file (*.yaml)"]),
         (
             {"configs/mine/a.yaml": "team: red\nticker: A\n", "configs/mine/b.yaml": "team: red\ntickers: [B, A]\n"},
             [
@@ -249,7 +249,7 @@ def test_a_collection_lies_under_configs(tmp_path, entry):
     project = make_project(tmp_path, {}, f"branches: {{main: {{collection: [{entry}]}}}}\n")
     (line,) = mistakes_of(branch_of, project)
     assert line.startswith("params.yaml: branches.main.collection: ")
-    assert line.endswith("does not lie under configs/, the only folder of configs that DVC watches")
+    assert line.endswith("is not under configs/, the only folder of configs that DVC watches")
 
 
 def test_a_choice_that_leaves_nothing_is_a_mistake(tmp_path):
@@ -261,7 +261,7 @@ def test_a_choice_that_leaves_nothing_is_a_mistake(tmp_path):
     assert mistakes_of(load_branches, project, load_params(project)) == [
         "params.yaml: branches.a.only: no model is called 'red-appl', did you mean red-aapl?",
         "params.yaml: branches.b.exclude: leaves no model, all are excluded",
-        "params.yaml: branches.c.collection: 'configs/*/none*.yaml' holds no model file (*.yaml)",
+        "params.yaml: branches.c.collection: 'configs/*/none*.yaml' contains no model file (*.yaml)",
     ]
 
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from mlops_cli.config.mistakes import Mistakes, suggestion, was
-from mlops_cli.config.schemas.describe import keys, locate, words
+from mlops_cli.config.mistakes import Mistakes, suggestion, value_in_words
+from mlops_cli.config.schemas.descriptions import locate_error, schema_keys, type_in_words
 from mlops_cli.config.schemas.field_types import Slug, Ticker
 from mlops_cli.config.schemas.project import BaseFile, ModelFile, Params, Scenario
 from mlops_cli.config.yaml_files import parse_yaml
@@ -17,7 +17,7 @@ from mlops_cli.errors import ConfigError
 
 def said(model: type[BaseModel], text: str) -> list[str]:
     mistakes = Mistakes()
-    assert mistakes.check(model, parse_yaml(text), "f.yaml") is None
+    assert mistakes.validate(model, parse_yaml(text), "f.yaml") is None
     return mistakes.lines
 
 
@@ -127,7 +127,7 @@ def test_no_message_shows_pydantics_jargon(value):
     for model in (ModelFile, BaseFile, Params, Scenario):
         for name in model.model_fields:
             mistakes = Mistakes()
-            mistakes.check(model, {name: value}, "f.yaml")
+            mistakes.validate(model, {name: value}, "f.yaml")
             text = "\n".join(mistakes.lines)
             for jargon in ("pydantic", "https:", "Input should", "FeatureSpec", "literal[", "[type=", "input_value"):
                 assert jargon not in text
@@ -147,23 +147,23 @@ def test_mistakes_are_raised_together_once_each_and_bounded():
     assert "mlops config check" in raised.value.hint
 
 
-def test_settle_gives_the_value_or_raises():
-    assert Mistakes().settle(3) == 3
+def test_value_or_raise_gives_the_value_or_raises():
+    assert Mistakes().value_or_raise(3) == 3
     with pytest.raises(RuntimeError, match="no mistake was noted"):
-        Mistakes().settle(None)
+        Mistakes().value_or_raise(None)
 
 
 def test_a_broken_file_is_noted_and_checks_as_nothing(tmp_path):
     (tmp_path / "a.yaml").write_text("a: [")
     mistakes = Mistakes()
-    assert mistakes.check(Scenario, mistakes.read(tmp_path / "a.yaml", "a.yaml"), "a.yaml") is None
+    assert mistakes.validate(Scenario, mistakes.read(tmp_path / "a.yaml", "a.yaml"), "a.yaml") is None
     assert len(mistakes.lines) == 1
     assert mistakes.lines[0].startswith("a.yaml: line 2, column 1: ")
 
 
 def test_long_text_is_shortened():
-    assert len(was("x" * 500)) < 70
-    assert was({"a": 1}) == "a mapping"
+    assert len(value_in_words("x" * 500)) < 70
+    assert value_in_words({"a": 1}) == "a mapping"
 
 
 def test_suggestions():
@@ -173,26 +173,26 @@ def test_suggestions():
 
 
 def test_words_for_types():
-    assert words(Ticker) == "a ticker such as AAPL or BRK-B"
-    assert words(Slug) == "a name of lower-case letters, digits and . _ -"
-    assert words(float | None) == "a number or nothing"
+    assert type_in_words(Ticker) == "a ticker such as AAPL or BRK-B"
+    assert type_in_words(Slug) == "a name of lower-case letters, digits and . _ -"
+    assert type_in_words(float | None) == "a number or nothing"
 
 
 def test_every_key_of_every_schema_is_described():
     for model in (ModelFile, BaseFile, Params, Scenario):
-        for key in keys(model):
+        for key in schema_keys(model):
             assert key.description, f"{model.__name__}.{key.path} has no description"
             assert key.takes
             assert "function" not in key.default
 
 
 def test_nested_keys_are_listed_with_their_path():
-    paths = [key.path for key in keys(Params)]
+    paths = [key.path for key in schema_keys(Params)]
     assert {"branches.<name>.collection", "training.shrinkage", "simulation.scenario"} <= set(paths)
-    assert "features.macd.fast" in [key.path for key in keys(ModelFile)]
+    assert "features.macd.fast" in [key.path for key in schema_keys(ModelFile)]
 
 
 def test_locate_skips_what_pydantic_adds_to_a_path():
-    place = locate(ModelFile, ("features", "FeatureSpec", "macd", "fats"))
+    place = locate_error(ModelFile, ("features", "FeatureSpec", "macd", "fats"))
     assert place.path == ("features", "macd", "fats")
-    assert place.known == ("fast", "slow", "signal")
+    assert place.siblings == ("fast", "slow", "signal")

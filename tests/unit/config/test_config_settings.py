@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 
 from mlops_cli.config.settings import Settings, load_settings, variables
@@ -83,9 +80,3 @@ def test_the_example_names_every_variable_and_is_valid(project):
     assert load_settings(project) == Settings()
     named = {line.partition("=")[0] for line in example.splitlines() if "=" in line and not line.startswith("#")}
     assert named == set(variables().values())
-
-
-def test_reading_settings_is_cheap():
-    code = "import sys, mlops_cli.config.settings as s; s.load_settings(); print('pydantic_settings' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"

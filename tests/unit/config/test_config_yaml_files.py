@@ -70,8 +70,8 @@ def test_json_is_yaml(value):
     [
         ("a: [1", "line 2, column 1"),
         ("a: b: c", "line 1, column 5"),
-        ("a: 1\nb: 2\na: 3", "line 3: key a stands there twice (first in line 1)"),
-        ("a: {b: 1, b: 2}", "key b stands there twice"),
+        ("a: 1\nb: 2\na: 3", "line 3: key a is repeated (first in line 1)"),
+        ("a: {b: 1, b: 2}", "key b is repeated"),
         ("a: *x", "undefined alias"),
         ("a: !!python/object/apply:os.system [ls]", "could not determine a constructor"),
         ("? [1, 2]\n: 3", "line 1: expected a plain key, was a list"),

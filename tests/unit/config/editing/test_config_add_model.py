@@ -86,11 +86,11 @@ def test_what_is_there_already_changes_nothing(tmp_path):
     [
         (("Red", ["A"], ""), "team 'Red': expected a name of lower-case letters"),
         (("red", ["A B"], ""), "ticker 'A B': expected a ticker such as AAPL or BRK-B"),
-        (("red", ["A"], "elsewhere"), "does not lie under configs/"),
-        (("red", ["A"], "configs/../x"), "does not lie under configs/"),
+        (("red", ["A"], "elsewhere"), "is not under configs/"),
+        (("red", ["A"], "configs/../x"), "is not under configs/"),
         (("green", ["A"], "configs/other"), "configs/other/green.yaml: team: expected green, was red"),
         (("red", ["IBM"], "configs/clash"), "configs/clash/red.yaml: model red-ibm is in branch main already"),
-        (("held", ["NEW"], ""), "branches.main.exclude: keeps held-new out"),
+        (("held", ["NEW"], ""), "branches.main.exclude: excludes held-new"),
     ],
 )
 def test_a_refusal_leaves_everything_as_it_was(tmp_path, arguments, said):

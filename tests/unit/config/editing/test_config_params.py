@@ -66,7 +66,7 @@ def test_values_are_yaml(project):
         ("branches.a=1", "params.yaml: branches.a: expected a mapping, was the number 1"),
         ("branches.A.collection=x", "params.yaml: branches.A: expected a name of lower-case letters, digits and _ -"),
         ("branches.brk.b.collection=x", "params.yaml: branches.brk.b: unknown key"),
-        ("seed.x=1", "params.yaml: seed is no mapping, it takes no x"),
+        ("seed.x=1", "params.yaml: seed is not a mapping, it has no x"),
         ("seed", "--set seed: expected KEY=VALUE, was 'seed'"),
         ("=1", "--set =1: expected KEY=VALUE, was '=1'"),
         ("a..b=1", "--set a..b=1: expected KEY=VALUE"),
@@ -114,7 +114,9 @@ def test_what_dvc_needs_is_added(tmp_path):
 
 def test_bare_dates_are_quoted_because_dvc_cannot_read_them(tmp_path):
     project = make_project(tmp_path, params=DEMO.replace("start: null", "start: 2001-02-03  # long ago"))
-    assert ensure_complete(project) == ["params.yaml: period.start: date put in quotes, DVC reads no other"]
+    assert ensure_complete(project) == [
+        "params.yaml: period.start: date put in quotes, because DVC cannot read it without"
+    ]
     assert project.params.read_text() == DEMO.replace("start: null", 'start: "2001-02-03" # long ago')
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlops_cli.config.editing.yaml_document import Document, styled
+from mlops_cli.config.editing.yaml_document import YamlDocument, ruamel_value
 from mlops_cli.errors import ConfigError
 
 TEXT = """\
@@ -28,7 +28,7 @@ period: {start: null,   end: ~}
 
 
 def test_a_change_touches_its_own_block_alone():
-    document = Document(TEXT, "f")
+    document = YamlDocument(TEXT, "f")
     document.put(["branches", "third"], {"collection": ["a", "b"], "training": {"shrinkage": 1}})
     before, after = TEXT.splitlines(), document.text.splitlines()
     added = ["  third:", "    collection: [a, b]", "    training:", "      shrinkage: 1"]
@@ -37,14 +37,14 @@ def test_a_change_touches_its_own_block_alone():
 
 
 def test_removing_the_last_entry_of_a_block_keeps_what_follows():
-    document = Document(TEXT, "f")
+    document = YamlDocument(TEXT, "f")
     document.change("branches", lambda block: block["branches"].pop("other"))
     assert document.text.endswith("\n# about period\nperiod: {start: null,   end: ~}\n# the end\n")
     assert list(document.data["branches"]) == ["main"]
 
 
 def test_comments_on_changed_lines_stay():
-    document = Document(TEXT, "f")
+    document = YamlDocument(TEXT, "f")
     document.put(["seed"], 8)
     document.put(["branches", "main", "collection"], ["configs/other"])
     assert "seed: 8   # why\n" in document.text
@@ -53,36 +53,36 @@ def test_comments_on_changed_lines_stay():
 
 
 def test_new_keys_go_to_the_end():
-    document = Document("a: 1", "f")
+    document = YamlDocument("a: 1", "f")
     document.put(["b", "c", "d"], 2)
     document.put(["e"], {})
     assert document.text == "a: 1\nb:\n  c:\n    d: 2\ne: {}\n"
-    empty = Document("", "f")
+    empty = YamlDocument("", "f")
     empty.put(["a"], [1])
     assert empty.text == "a: [1]\n"
 
 
 def test_an_empty_mapping_in_braces_is_opened():
-    document = Document("branches: {}\nseed: 1\n", "f")
+    document = YamlDocument("branches: {}\nseed: 1\n", "f")
     document.put(["branches", "main", "collection"], ["x"])
     assert document.text == "branches:\n  main:\n    collection: [x]\nseed: 1\n"
 
 
 def test_values_that_yaml_would_misread_are_quoted():
-    document = Document("", "f")
+    document = YamlDocument("", "f")
     document.put(["a"], ["1398", "true", "2024-01-02", "ON", "1e5", ""])
     assert document.data == {"a": ["1398", "true", "2024-01-02", "ON", "1e5", ""]}
 
 
 def test_get():
-    document = Document(TEXT, "f")
+    document = YamlDocument(TEXT, "f")
     assert document.get(["branches", "main", "collection"]) == ["configs/demo"]
     assert document.get(["branches", "none", "collection"]) is None
     assert document.get(["seed", "x"]) is None
 
 
 def test_block_and_replace():
-    ours, theirs = Document(TEXT, "f"), Document("branches:\n  a: {collection: b}\n\n# tail\nz: 1\n", "g")
+    ours, theirs = YamlDocument(TEXT, "f"), YamlDocument("branches:\n  a: {collection: b}\n\n# tail\nz: 1\n", "g")
     theirs.replace("branches", ours.block("branches"))
     assert theirs.text == ours.block("branches") + "\n# tail\nz: 1\n"
     assert "# the first" in theirs.text
@@ -91,7 +91,7 @@ def test_block_and_replace():
 
 def test_bare_dates_are_put_in_quotes_and_nothing_else():
     text = 'a: {x: 2024-01-02, y: "2024-01-03"}\nb:   [1,   2]\nc:\n  - d: 2024-01-04  # why\n    e: [2024-01-05]\n'
-    document = Document(text, "f")
+    document = YamlDocument(text, "f")
     assert document.quote_dates() == ["a.x", "c.0.d", "c.0.e.0"]
     assert document.text == (
         'a: {x: "2024-01-02", y: "2024-01-03"}\nb:   [1,   2]\nc:\n  - d: "2024-01-04" # why\n    e: ["2024-01-05"]\n'
@@ -101,20 +101,20 @@ def test_bare_dates_are_put_in_quotes_and_nothing_else():
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("a: [", "f: line 2"), ("- a", "f: expected a mapping"), ("a: 1\na: 2", "f: line 2: key a stands there twice")],
+    [("a: [", "f: line 2"), ("- a", "f: expected a mapping"), ("a: 1\na: 2", "f: line 2: key a is repeated")],
 )
 def test_what_is_no_mapping_is_refused(text, said):
     with pytest.raises(ConfigError, match=said):
-        Document(text, "f")
+        YamlDocument(text, "f")
 
 
 def test_what_cannot_be_edited_is_refused():
-    with pytest.raises(ConfigError, match="one key a line"):
-        Document("{a: 1}", "f").put(["a"], 2)
-    with pytest.raises(ConfigError, match="a is no mapping, it takes no b"):
-        Document("a: 1", "f").put(["a", "b"], 2)
-    with pytest.raises(ConfigError, match="b cannot be changed on its own"):
-        Document("a: &x {c: 1}\nb: *x", "f").change("b", lambda block: block["b"].update(d=2))
+    with pytest.raises(ConfigError, match="one key per line"):
+        YamlDocument("{a: 1}", "f").put(["a"], 2)
+    with pytest.raises(ConfigError, match="a is not a mapping, it has no b"):
+        YamlDocument("a: 1", "f").put(["a", "b"], 2)
+    with pytest.raises(ConfigError, match="b cannot be edited automatically"):
+        YamlDocument("a: &x {c: 1}\nb: *x", "f").change("b", lambda block: block["b"].update(d=2))
 
 
 NAMES = st.from_regex(r"[a-z]{1,6}", fullmatch=True)
@@ -127,10 +127,10 @@ VALUES = st.recursive(
 
 @given(st.dictionaries(NAMES, VALUES, min_size=1, max_size=4), NAMES, VALUES)
 def test_what_is_put_is_read_back_and_the_rest_is_as_it_was(data, key, value):
-    document = Document("", "f")
+    document = YamlDocument("", "f")
     for name, inner in data.items():
         document.put([name], inner)
-    document = Document(f"# head\n{document.text}# tail\n", "f")
+    document = YamlDocument(f"# head\n{document.text}# tail\n", "f")
     blocks = {name: document.block(name) for name in data if name != key}
     document.put([key], value)
     assert document.data == {**data, key: value}
@@ -140,4 +140,4 @@ def test_what_is_put_is_read_back_and_the_rest_is_as_it_was(data, key, value):
 
 
 def test_styled_values_are_plain_values():
-    assert styled({"a": (1, 2), "b": {}}) == {"a": [1, 2], "b": {}}
+    assert ruamel_value({"a": (1, 2), "b": {}}) == {"a": [1, 2], "b": {}}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mlops_cli.config.schemas.describe import keys
+from mlops_cli.config.schemas.descriptions import schema_keys
 from mlops_cli.config.schemas.project import BaseFile, ModelFile, Params, Scenario
 from mlops_cli.config.settings import Settings
 from mlops_cli.config.yaml_files import parse_yaml
@@ -28,7 +28,7 @@ def rows(section: str) -> list[str]:
 
 @pytest.mark.parametrize("section", SECTIONS)
 def test_every_key_with_its_default(section):
-    described = list(keys(SECTIONS[section]))
+    described = list(schema_keys(SECTIONS[section]))
     if section == "configs/base.yaml":
         described = [key for key in described if not key.path.startswith(("feature_sets.", "features."))]
     assert rows(section) == [
@@ -38,7 +38,7 @@ def test_every_key_with_its_default(section):
 
 def test_every_variable():
     fields = Settings.model_fields.values()
-    assert rows(".env") == [f"| `{field.title}` | {field.description} |" for field in fields]
+    assert rows(".env") == [f"| `{field.validation_alias}` | {field.description} |" for field in fields]
 
 
 def test_the_yaml_of_the_guide_is_valid():

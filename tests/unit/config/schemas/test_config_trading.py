@@ -53,4 +53,4 @@ def test_mistakes(tmp_path, text, mistake):
 
 def test_a_team_without_models_is_a_mistake(tmp_path):
     (line,) = mistakes(tmp_path, "trading: {teams: {rde: {sizing: equal}}}\n", check_project)
-    assert line == "params.yaml: trading.teams.rde: no model is of this team, did you mean red?"
+    assert line == "params.yaml: trading.teams.rde: no model belongs to this team, did you mean red?"
