@@ -64,7 +64,8 @@ def exchange_prices(project: Project | None, folder: Path | None) -> tuple[Price
     from mlops_cli.prices.table import assemble
 
     fetched = [bars for bars in SampleSource().fetch(FetchRequest(TICKERS), _silent) if isinstance(bars, RawBars)]
-    return MemoryTables({raw.ticker: assemble(raw, None, "XNYS", None, None, "")[0] for raw in fetched}), "the sample"
+    samples = {raw.ticker: assemble(raw, None, "XNYS", None, None, "").frame for raw in fetched}
+    return MemoryTables(samples), "the sample"
 
 
 def _silent(_line: str) -> None:

@@ -1,1 +1,1 @@
-"""Prices in, feature table out: pure, vectorised, and blind to the future."""
+"""Turns prices into feature tables. The functions are pure and vectorised, and never use later prices."""

@@ -1,10 +1,10 @@
-"""The feature table: what a model sees on a session, and what the close did on the next one.
+"""The feature table: the inputs of a model for each session, and the close of the next session.
 
-Why log returns of `close`, not of `adj_close`: the forecast is of the close that will be quoted tomorrow, and errors
-are reported in it. `close` is split-adjusted, so a split is no return; it is not dividend-adjusted, so on an
-ex-dividend day the return holds the drop that the quote shows. `adj_close` is rewritten back to its first day by
-every later dividend, and its returns are not those of the price anybody sees. Features and target use the same
-series, so that a model's "yesterday" and its "tomorrow" are in the same units.
+Returns are log returns of `close`, not of `adj_close`, because the forecast is of the close that will be quoted
+tomorrow, and errors are measured in that close. `close` is split-adjusted, so a split is not a return. It is not
+dividend-adjusted, so the return of an ex-dividend day includes the drop of the quote. Every dividend changes all
+earlier values of `adj_close`, and its returns are not those of the quoted price. Features and target use the same
+series, so that their units are the same.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ __all__ = ["build_features", "history_columns", "input_columns", "sessions_neede
 
 
 def input_columns(spec: FeatureSpec, target: Target) -> tuple[str, ...]:
-    """Names of a feature set's input columns, in the order of the feature table; history stands last.
+    """Names of a feature set's input columns, in the order of the feature table; the history columns are last.
 
-    With target `close` there is a column `close`: a model cannot predict a price whose level it has not seen.
+    With target `close` there is a column `close`, because a model cannot forecast a price without its level.
 
     Raises:
-        ConfigError: a window of 1 where that means nothing.
+        ConfigError: a window of 1 where it has no meaning.
     """
     return tuple(input_features(spec, target))
 
 
 def sessions_needed(spec: FeatureSpec) -> int:
-    """Sessions of prices that give one row of features: the longest warm-up and the row itself.
+    """How many sessions of prices give one row of features: the longest warm-up plus the row itself.
 
-    The last row of that many sessions equals the last row of a longer history: to rounding for windows, to about
-    `columns.SETTLED` of their size for RSI and MACD, which never quite forget their start.
+    With that many sessions the last row equals the last row of a longer history. Windows are equal up to rounding; RSI
+    and MACD, whose averages never lose their start completely, are equal up to about `columns.SETTLED` of their size.
 
     Raises:
-        ConfigError: a window of 1 where that means nothing.
+        ConfigError: a window of 1 where it has no meaning.
     """
     return _longest(input_features(spec, "log_return"))[1] + 1
 
@@ -46,31 +46,32 @@ def sessions_needed(spec: FeatureSpec) -> int:
 def build_features(
     prices: pd.DataFrame, spec: FeatureSpec, target: Target, exchange_sessions: pd.DatetimeIndex, ticker: str
 ) -> pd.DataFrame:
-    """Compute features and target of one ticker.
+    """Compute the features and the target of one ticker.
 
-    Row t of the input columns depends on prices of sessions <= t, and on the exchange's calendar up to the session
-    after t; nothing else. Cutting off or changing later prices leaves it bit-identical.
+    Row t of the input columns depends only on prices of sessions <= t, and on the exchange's calendar up to the session
+    after t. If later prices are removed or changed, it stays bit-identical.
 
     Args:
         prices: the checked price table: index of tz-naive sessions, unique and rising; `open high low close volume`
             float64, finite, prices > 0, volume >= 0.
         spec: the feature set.
         target: `log_return` (log of next close over close) or `close` (the next close).
-        exchange_sessions: the exchange's sessions, rising, from the first price's day or earlier to at least one
+        exchange_sessions: the exchange's sessions, rising, from the day of the first price or earlier to at least one
             session after the last price's.
         ticker: for messages.
 
     Returns:
-        Index `session`: the prices' sessions less the warm-up at the start. Columns, in order: `input_columns`
-        (float64, finite, never NaN), `target` (float64), then for reports `last_close`, `next_close` (float64) and
-        `target_session` (datetime64 in the index's unit), the exchange's next session. Where the ticker has no price
-        on that next session (the last row, or the row before a halt) `target` and `next_close` are NaN: a forecast is
-        for the next session, and a return over a gap is none. The features stand, so that a forecast can be made.
+        Index `session`: the sessions of the prices without the warm-up at the start. Columns, in order:
+        `input_columns` (float64, finite, never NaN), `target` (float64), then for reports `last_close`, `next_close`
+        (float64) and `target_session` (datetime64 in the index's unit), the exchange's next session. If the ticker has
+        no price in that next session (in the last row, or in the row before a halt), `target` and `next_close` are
+        NaN, because a forecast is for the next session, not over a gap. The row has features, so that a forecast can
+        be made.
 
     Raises:
-        ConfigError: a window of 1 where that means nothing.
-        DataError: too few sessions for the longest warm-up, a calendar that does not cover the prices, or prices
-            that break the contract above, so that a feature is not finite.
+        ConfigError: a window of 1 where it has no meaning.
+        DataError: too few sessions for the longest warm-up, a calendar that does not cover the prices, or invalid
+            prices, so that a feature is not finite.
     """
     features = input_features(spec, target)
     warm_up = _warm_up(len(prices), features, ticker)
@@ -125,20 +126,20 @@ def _warm_up(sessions: int, features: dict[str, Feature], ticker: str) -> int:
 def _next_sessions(sessions: pd.DatetimeIndex, exchange_sessions: pd.DatetimeIndex, ticker: str) -> pd.DatetimeIndex:
     first, last = sessions[0], sessions[-1]
     if not (len(exchange_sessions) and exchange_sessions[0] <= first and last < exchange_sessions[-1]):
-        known = f"{exchange_sessions[0]:%F} to {exchange_sessions[-1]:%F}" if len(exchange_sessions) else "no session"
+        covered = f"{exchange_sessions[0]:%F} to {exchange_sessions[-1]:%F}" if len(exchange_sessions) else "no session"
         raise DataError(
-            f"{ticker}: prices from {first:%F} to {last:%F}, but the exchange's calendar has {known}",
-            "the calendar must start with the prices or before and end after them; check exchange: in the config",
+            f"{ticker}: prices from {first:%F} to {last:%F}, but the exchange's calendar has {covered}",
+            "the calendar must begin with the prices or earlier and end after them; check exchange: in the config",
         )
     following = exchange_sessions[exchange_sessions.searchsorted(sessions, side="right")]
     return following.as_unit(sessions.unit)
 
 
 def _all_finite(inputs: pd.DataFrame, ticker: str) -> None:
-    broken = np.argwhere(~np.isfinite(inputs.to_numpy()))
-    if len(broken):
-        cells = [f"{inputs.index[row]:%F} {inputs.columns[column]}" for row, column in broken]
+    not_finite = np.argwhere(~np.isfinite(inputs.to_numpy()))
+    if len(not_finite):
+        cells = [f"{inputs.index[row]:%F} {inputs.columns[column]}" for row, column in not_finite]
         raise DataError(
             f"{ticker}: {len(cells)} feature values are not finite: {bounded(cells)}",
-            "the prices break the price table's contract there; ingest them again: mlops ingest",
+            "the prices of those days are invalid; fetch them again: mlops ingest",
         )

@@ -1,4 +1,4 @@
-"""From a feature set to its input columns: names, order, formulas, and the sessions each needs before its first row."""
+"""The input columns of a feature set: names, order, formulas, and the sessions that each needs before its first row."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from mlops_cli.errors import ConfigError
 from mlops_cli.features import indicators as ind
 
 SETTLED = 1e-6
-"""The share of an exponential average's arbitrary starting value that may be left in the first row that is kept.
+"""The share of an exponential average's arbitrary starting value that may remain in the first row of the table.
 
-TA-Lib starts its exponential averages from the first bars it is given. 1e-6 costs some 200 rows at the start of the
-history, and makes the features the same, wherever the history starts, to a precision that no model can see.
+TA-Lib starts its exponential averages from the first bars that it gets. 1e-6 costs about 200 rows at the start of the
+history. In return, the start of the history changes the features by less than a model can notice.
 """
 
 
@@ -23,8 +23,8 @@ class Feature:
     """One input column.
 
     Attributes:
-        warm_up: bars before the first one whose value is defined and, for indicators with a memory, settled.
-        formula: bars to one value per bar; see `indicators`.
+        warm_up: number of bars before the first one whose value is defined and no longer depends on the start.
+        formula: computes one value per bar; see `indicators`.
     """
 
     warm_up: int
@@ -45,10 +45,10 @@ _MACD_LINES = ("macd", "macd_signal", "macd_histogram")
 
 
 def input_features(spec: FeatureSpec, target: Target) -> dict[str, Feature]:
-    """The input columns of a feature set, in order; a window given twice counts once.
+    """The input columns of a feature set, in order; a repeated window counts once.
 
     Raises:
-        ConfigError: a window of 1 where that means nothing (a mean or a deviation over one session).
+        ConfigError: a window of 1 where it has no meaning (a mean or a deviation over one session).
     """
     _check_windows(spec)
     return {
@@ -68,14 +68,14 @@ def input_features(spec: FeatureSpec, target: Target) -> dict[str, Feature]:
 def history_columns(spec: FeatureSpec) -> tuple[str, ...]:
     """Names of the last `spec.history` one-day log returns, oldest first; the last one is the row's own return.
 
-    Numbers are padded to one width (at least two digits), so that sorting the names keeps their order.
+    The numbers have leading zeros (at least two digits), so that sorting the names keeps their order.
     """
     width = max(2, len(str(spec.history - 1)))
     return tuple(f"history_{i:0{width}d}" for i in range(spec.history))
 
 
 def _macd(spans: Macd) -> dict[str, Feature]:
-    # TA-Lib's own look-back, then the slowest of the averages must forget where it started.
+    # TA-Lib's look-back, plus the time until the slowest average no longer depends on its start
     settling = _settling(2 / (max(spans.slow, spans.signal) + 1))
     warm_up = spans.slow + spans.signal - 2 + settling
     return {name: Feature(warm_up, partial(ind.macd, spans=spans, line=line)) for line, name in enumerate(_MACD_LINES)}
@@ -90,14 +90,14 @@ def _history(spec: FeatureSpec) -> dict[str, Feature]:
 
 
 def _settling(alpha: float) -> int:
-    """Bars until an exponential average with this alpha holds only `SETTLED` of its starting value."""
+    """Number of bars until only `SETTLED` of the starting value remains in an exponential average with this alpha."""
     return math.ceil(math.log(SETTLED) / math.log1p(-alpha))
 
 
 def _check_windows(spec: FeatureSpec) -> None:
-    bad = [key for key in ("moving_averages", "rsi", "volatility") if 1 in getattr(spec, key)]
-    if bad:
+    with_one = [key for key in ("moving_averages", "rsi", "volatility") if 1 in getattr(spec, key)]
+    if with_one:
         raise ConfigError(
-            "; ".join(f"features.{key}: expected windows of 2 sessions or more, was 1" for key in bad),
-            "take the 1 out; for the one-day return write returns: [1]",
+            "; ".join(f"features.{key}: expected windows of 2 sessions or more, was 1" for key in with_one),
+            "remove the 1; for the one-day return write returns: [1]",
         )

@@ -1,15 +1,15 @@
-"""The formulas: one function per kind of input column, over the bars of one ticker.
+"""The formulas of the input columns: one function per kind of column, over the bars of one ticker.
 
-Every function returns a float64 array with one value per bar; value t uses bars <= t only, and is NaN where the window
-reaches back before the first bar. Windows count bars, that is, sessions on which the stock traded: after a halt they
-reach back further in calendar time, as they would have for anybody watching the tape.
+Every function returns a float64 array with one value per bar. Value t uses only bars <= t, and is NaN if the window
+begins before the first bar. Windows count bars, that is, sessions in which the stock traded; so after a halt they reach
+back further in calendar time.
 
-Every column is a pure number (a ratio, a log ratio, a count) that does not change when all prices are multiplied by
-a constant, so a later split leaves the past as it was. `close_price` is the one exception.
+Every column is a pure number (a ratio, a log ratio, a count) that does not change when all prices are multiplied by a
+constant, so a later split does not change past values. `close_price` is the only exception.
 
-Indicators with a memory (RSI, MACD) come from TA-Lib, plain windows from pandas, whose compensated rolling sums forget
-what has left the window even where a price fell by many orders of magnitude. The rest is arithmetic on arrays:
-through pandas' indexed columns five hundred tickers took four times as long.
+Recursive indicators (RSI, MACD) come from TA-Lib. Windows come from pandas, whose compensated rolling sums stay exact
+even after a price fell by many orders of magnitude. The rest is arithmetic on arrays, because with pandas' indexed
+columns five hundred tickers took four times as long.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Bars:
 
 
 def lagged(values: Values, bars: int) -> Values:
-    """Each value moved `bars` places later; NaN where there is none so early."""
+    """The values moved `bars` places later; the first places are NaN."""
     return np.concatenate((np.full(bars, np.nan), values))[: len(values)]
 
 
@@ -74,35 +74,35 @@ def past_return(bars: Bars, age: int) -> Values:
 
 
 def range_high_low(bars: Bars) -> Values:
-    """Log of high over low: the width of the day."""
+    """Log of high over low: the width of the day's range."""
     return np.log(bars.high / bars.low)
 
 
 def range_open_close(bars: Bars) -> Values:
-    """Log of close over open: the part of the day's move that happened during the session."""
+    """Log of close over open: the move during the session."""
     return np.log(bars.close / bars.open)
 
 
 def close_position(bars: Bars) -> Values:
-    """Where in the day's range the close lies: 0 at the low, 1 at the high.
+    """Place of the close in the day's range: 0 at the low, 1 at the high.
 
-    A day without a range (high = low) has no position; it gets 0.5, the value that favours neither end.
+    A day without a range (high = low) gets 0.5.
     """
     width = bars.high - bars.low
     return np.divide(bars.close - bars.low, width, out=np.full_like(width, 0.5), where=width > 0)
 
 
 def sma_ratio(bars: Bars, sessions: int) -> Values:
-    """Close over its simple moving average of the last `sessions` bars (own bar included), minus 1."""
+    """Close over its simple moving average of the last `sessions` bars (this bar included), minus 1."""
     return bars.close / _rolling_mean(bars.close, sessions) - 1
 
 
 def rsi(bars: Bars, sessions: int) -> Values:
-    """Relative strength index with Wilder's smoothing (Wilder 1978), 0 to 100; 50 while the price has never moved.
+    """Relative strength index with Wilder's smoothing (Wilder 1978), 0 to 100; 50 as long as the price has never moved.
 
     Computed as 50 + CMO / 2. TA-Lib's Chande momentum oscillator is 100 (up - down) / (up + down) over the same
-    Wilder averages as its RSI, 100 up / (up + down), so the two are equal wherever the price has moved. Where it has
-    not, both fall back to 0, which for CMO means "neither up nor down" but for RSI "nothing but losses".
+    Wilder averages as its RSI, 100 up / (up + down), so the two are equal once the price has moved. Before that, both
+    are 0, which means "neither up nor down" for CMO, but "only losses" for RSI.
     """
     oscillator: Values = talib.CMO(bars.close, timeperiod=sessions)
     return 50 + oscillator / 2
@@ -123,8 +123,8 @@ def macd(bars: Bars, spans: Macd, line: int) -> Values:
 def volatility(bars: Bars, sessions: int) -> Values:
     """Sample standard deviation (n - 1) of the last `sessions` one-day log returns, per day, not annualised.
 
-    After a twentyfold jump has left the window, rounding of up to 1e-7 stays behind (an ordinary stock has 1e-2), so a
-    window in which nothing moved need not be exactly 0.
+    After a twentyfold jump has left the window, a rounding error of up to 1e-7 remains (an ordinary stock has 1e-2), so
+    the value of a window without any move may differ from 0.
     """
     return pd.Series(bars.returns).rolling(sessions).std().to_numpy()
 
@@ -132,8 +132,8 @@ def volatility(bars: Bars, sessions: int) -> Values:
 def volume_ratio(bars: Bars, sessions: int) -> Values:
     """Log of the bar's volume over the mean volume of the `sessions` bars before it.
 
-    One share is added to both, so that days and windows without any trade stay finite (0 over 0 gives 0). For real
-    volumes, thousands of shares and more, it changes nothing that matters.
+    One share is added to both, so that days and windows without any trade are finite (0 over 0 gives 0). Real volumes
+    are so large that this hardly changes them.
     """
     usual = lagged(_rolling_mean(bars.volume, sessions), 1)
     return np.log((1 + bars.volume) / (1 + usual))
@@ -152,8 +152,8 @@ def month(bars: Bars) -> Values:
 def days_to_next_session(bars: Bars) -> Values:
     """Calendar days to the exchange's next session: 1 on an ordinary day, 3 before an ordinary weekend.
 
-    Exchanges publish their sessions years ahead, so this is no look-ahead. The exception is a closure nobody could
-    foresee (2001-09-11): on the day before it, the calendar, which knows it in hindsight, shows the longer gap.
+    Exchanges publish their sessions years ahead, so this uses no knowledge of the future. The exception is an
+    unforeseen closure (2001-09-11): the calendar includes it in hindsight, so the day before shows the longer gap.
     """
     return (bars.next_sessions - bars.sessions).days.to_numpy(np.float64)
 

@@ -1,1 +1,1 @@
-"""Price sources, cleaning rules and the checked price table."""
+"""Price sources, cleaning rules, and the checked price table."""

@@ -1,4 +1,4 @@
-"""The checked price table of one ticker, how it is put together, and where it came from."""
+"""The checked price table of one ticker: how it is assembled, and its provenance."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import date
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -22,17 +22,17 @@ COLUMNS = PRICE_COLUMNS
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a price table came from and what cleaning did to it.
+    """Where a price table came from, and what cleaning repaired.
 
     Attributes:
-        ticker: as asked for.
+        ticker: as requested.
         origin: file, service or package.
         exchange: calendar code of its sessions.
-        fetched_at: ISO time, as given by whoever fetched.
+        fetched_at: ISO time of the fetch.
         first: ISO date of the first session.
         last: ISO date of the last session.
         sessions: number of rows.
-        repairs: what the cleaning rules found from the period's start on.
+        repairs: what the cleaning rules repaired or noted from the period's start on.
         sha256: `content_hash` of the table.
     """
 
@@ -47,14 +47,14 @@ class Provenance:
     sha256: str
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain JSON values; `from_dict` reads them back."""
+        """The provenance as JSON values; `from_dict` is the inverse."""
         return {**asdict(self), "repairs": [{**asdict(r), "examples": list(r.examples)} for r in self.repairs]}
 
     def carrying(self, earlier: Provenance) -> Provenance:
-        """With the repairs of the table that new sessions were appended to; for answers that do not replace it.
+        """This provenance plus the repairs of `earlier`, for a table that new sessions were appended to.
 
-        Cleaning sees the stored part already repaired, so what was done to it then is known to `earlier` only. Missing
-        sessions are found again in the whole table and are not added up.
+        The stored sessions were repaired earlier, so only `earlier` lists their repairs. Missing sessions are counted
+        in the whole table each time, so their counts are not added up.
         """
         merged = {repair.rule: repair for repair in earlier.repairs if repair.rule != "missing_sessions"}
         for new in self.repairs:
@@ -67,7 +67,7 @@ class Provenance:
         """The inverse of `to_dict`.
 
         Raises:
-            DataError: keys are missing or unknown.
+            DataError: a key is missing or unknown.
         """
         try:
             repairs = tuple(Repair(r["rule"], int(r["count"]), tuple(r["examples"])) for r in values["repairs"])
@@ -79,9 +79,9 @@ class Provenance:
 
 
 def content_hash(frame: pd.DataFrame) -> str:
-    """Hash of index, column names and values, stable over runs, machines and file formats.
+    """Hash of index, column names and values; the same in every run, on every machine and after any file format.
 
-    Equal are: any time unit of the same dates, 0.0 and -0.0, any NaN. Names of index and columns axes do not count.
+    The hash does not depend on the time unit of dates, the sign of 0.0, the kind of NaN, or the names of the axes.
 
     Returns:
         64 hex digits (SHA-256).
@@ -98,18 +98,18 @@ def _as_bytes(values: pd.Series) -> bytes:
     if pd.api.types.is_datetime64_any_dtype(values.dtype):
         return pd.DatetimeIndex(values).as_unit("ns").asi8.astype("<i8").tobytes()
     if pd.api.types.is_numeric_dtype(values.dtype):
-        numbers = values.to_numpy(dtype="<f8", na_value=np.nan) + 0.0  # turns -0.0 into 0.0
+        numbers = values.to_numpy(dtype="<f8", na_value=np.nan) + 0.0  # -0.0 + 0.0 is 0.0
         numbers[np.isnan(numbers)] = np.nan
         return bytes(numbers.tobytes())
     return "\x00".join(f"{len(text)}:{text}" for text in values.astype(str)).encode()
 
 
 def check_table(frame: pd.DataFrame, ticker: str) -> None:
-    """Check the contract of a price table.
+    """Check that a frame is a valid price table.
 
     Raises:
-        DataError: the index is no unique rising tz-naive DatetimeIndex named `session`, the columns are not exactly
-            `COLUMNS` in float64, or a price is not finite and > 0, or a volume not finite and >= 0.
+        DataError: the index is not a unique, rising, tz-naive DatetimeIndex named `session`, the columns are not
+            exactly `COLUMNS` in float64, a price is not finite and > 0, or a volume is not finite and >= 0.
     """
     faults = [*_index_faults(frame.index)]
     if tuple(frame.columns) != COLUMNS or any(str(kind) != "float64" for kind in frame.dtypes):
@@ -118,7 +118,7 @@ def check_table(frame: pd.DataFrame, ticker: str) -> None:
         values = frame.to_numpy()
         bad = ~np.isfinite(values) | np.column_stack([values[:, :5] <= 0, values[:, 5:] < 0])
         days = [str(day)[:10] for day in frame.index[bad.any(axis=1)]]
-        faults += [f"{len(days)} rows hold impossible values: {bounded(days)}"] if days else []
+        faults += [f"{len(days)} rows contain impossible values: {bounded(days)}"] if days else []
     if faults:
         raise DataError(f"{ticker}: not a price table: {'; '.join(faults)}", "fetch the prices again: mlops ingest")
 
@@ -131,6 +131,18 @@ def _index_faults(index: pd.Index) -> list[str]:
     return []
 
 
+class PriceTable(NamedTuple):
+    """A checked table and its provenance.
+
+    Attributes:
+        frame: as `check_table` demands.
+        provenance: where the prices came from and what was repaired.
+    """
+
+    frame: pd.DataFrame
+    provenance: Provenance
+
+
 def assemble(
     raw: RawBars,
     stored: pd.DataFrame | None,
@@ -138,45 +150,56 @@ def assemble(
     start: date | None,
     end: date | None,
     fetched_at: str,
-) -> tuple[pd.DataFrame, Provenance]:
-    """Clean what a source gave, append it to what is stored, cut out the period and check the result.
+) -> PriceTable:
+    """Append the bars of a source to the stored ones, clean them, cut out the period and check the result.
 
-    Rows before `start` are cut off first, so that faults in them do no harm; rows after `end` are cut off last, because
-    a split in them may have to be taken out of the prices before.
+    Rows before `start` are removed before cleaning, so that faults in them do no harm. Rows after `end` are removed
+    after cleaning, because the prices before a split may have to be divided by it.
 
     Args:
-        raw: from a `PriceSource`. Where it does not replace everything, its rows are appended to `stored` and win over
-            stored rows of the same sessions; the whole is cleaned, so that the seam is checked too.
-        stored: the price table on disk, if any.
+        raw: from a `PriceSource`. Unless it replaces everything, its rows are appended to `stored` and replace stored
+            rows of the same sessions. Everything is cleaned, so that the seam is checked too.
+        stored: the price table on disk, if there is one.
         exchange: calendar code.
-        start: first day wanted, None for all.
-        end: last day wanted (included), None for all.
+        start: first day of the period; None for all.
+        end: last day of the period (included); None for all.
         fetched_at: ISO time for the provenance.
 
-    Returns:
-        The price table (see `check_table`) and its provenance.
-
     Raises:
-        DataError: the data is refused, or holds no session of the period.
+        DataError: the data is refused, or contains no session of the period.
         ConfigError: the exchange does not exist.
     """
-    ticker, frame = raw.ticker, raw.frame
-    if not raw.replaces_all and stored is not None and not stored.empty:
-        kept = stored if frame.empty else stored[stored.index < pd.DatetimeIndex(frame.index).min()]
-        frame = pd.concat([kept, frame]) if not frame.empty else kept
+    ticker, frame = raw.ticker, _appended(raw, stored)
     if frame.empty:
-        raise DataError(f"{ticker}: {raw.origin} holds no rows", "check the ticker and the source")
+        raise DataError(f"{ticker}: {raw.origin} contains no rows", "check the ticker and the source")
     days = pd.DatetimeIndex(frame.index).tz_localize(None).normalize()
-    used = frame[days >= pd.Timestamp(start)] if start else frame
-    table, repairs = clean(used, ticker, sessions(exchange, days.min(), days.max()))
-    wanted = table.loc[: pd.Timestamp(end)] if end else table
-    if wanted.empty:
-        raise _nothing_left(raw, days, start, end, repairs)
-    table = wanted.rename_axis("session")
+    from_start = frame[days >= pd.Timestamp(start)] if start else frame
+    cleaned = clean(from_start, ticker, sessions(exchange, days.min(), days.max()))
+    table = (cleaned.bars.loc[: pd.Timestamp(end)] if end else cleaned.bars).rename_axis("session")
+    if table.empty:
+        raise _nothing_left(raw, days, start, end, cleaned.repairs)
     check_table(table, ticker)
-    first, last = (str(day.date()) for day in (table.index[0], table.index[-1]))
-    digest = content_hash(table)
-    return table, Provenance(ticker, raw.origin, exchange, fetched_at, first, last, len(table), repairs, digest)
+    provenance = Provenance(
+        ticker=ticker,
+        origin=raw.origin,
+        exchange=exchange,
+        fetched_at=fetched_at,
+        first=str(table.index[0].date()),
+        last=str(table.index[-1].date()),
+        sessions=len(table),
+        repairs=cleaned.repairs,
+        sha256=content_hash(table),
+    )
+    return PriceTable(table, provenance)
+
+
+def _appended(raw: RawBars, stored: pd.DataFrame | None) -> pd.DataFrame:
+    """The bars of the source, after those stored bars that they do not replace."""
+    if raw.replaces_all or stored is None or stored.empty:
+        return raw.frame
+    if raw.frame.empty:
+        return stored
+    return pd.concat([stored[stored.index < pd.DatetimeIndex(raw.frame.index).min()], raw.frame])
 
 
 def _nothing_left(
@@ -184,8 +207,8 @@ def _nothing_left(
 ) -> DataError:
     period = f"between {start or 'the beginning'} and {end or 'the end'}"
     dropped = "".join(f"; {repair.count} rows dropped: {repair.rule}" for repair in repairs)
-    held = f"{days.min().date()} to {days.max().date()}"
+    available = f"{days.min().date()} to {days.max().date()}"
     return DataError(
-        f"{raw.ticker}: no usable session {period}: {raw.origin} holds {held}{dropped}",
-        "widen period: in params.yaml, or give other data",
+        f"{raw.ticker}: no usable session {period}: {raw.origin} contains {available}{dropped}",
+        "widen period: in params.yaml, or use other data",
     )

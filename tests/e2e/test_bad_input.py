@@ -138,7 +138,7 @@ def test_each_bad_ticker_is_named_and_the_good_ones_are_kept(fresh: Cli, tmp_pat
     assert "EMPTY.csv: the file is empty" in reasons["base-empty"]
     assert "HTML.csv: row 1: this is a web page" in reasons["base-html"]
     day = lines[3].partition(",")[0]
-    assert f"WORD.csv:{day}: volume 'many' is no number" in reasons["base-word"]
+    assert f"WORD.csv:{day}: volume 'many' is not a number" in reasons["base-word"]
     assert "TWICE.csv and twice.CSV" in reasons["base-twice"]
     assert {failure["exit_code"] for failure in report["failures"]} == {4}
     assert sorted(path.name for path in (cli.root / "data/prices/main").glob("*.parquet")) == ["AAA.parquet"]
@@ -150,7 +150,7 @@ def test_a_period_without_sessions_leaves_the_prices_as_they_were(trained: Cli, 
     cli = trained.copy(tmp_path / "p")
     before = cli.contents()
     done = cli.mlops("ingest", "--set", "period.start=2017-01-07", "--set", 'period.end="2017-01-08"')
-    refused(cli, done, 4, "AAA: no usable session between 2017-01-07 and 2017-01-08", "AAA.csv holds 2015-01-02 to")
+    refused(cli, done, 4, "AAA: no usable session between 2017-01-07 and 2017-01-08", "AAA.csv contains 2015-01-02 to")
     after = cli.contents()
     assert after.pop("data/prices/main/failures.json")
     assert after == before

@@ -1,1 +1,1 @@
-"""The cleaning rules: each repairs, drops or refuses rows, and says so."""
+"""The cleaning rules. Each repairs, drops or refuses rows, and reports it."""

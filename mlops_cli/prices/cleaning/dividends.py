@@ -1,8 +1,8 @@
-"""Cleaning rule `dividend_adjustment`: adjusted closes that do not hold a dividend the data itself lists.
+"""Cleaning rule `dividend_adjustment`: adjusted closes that do not include a dividend that the data lists.
 
 The step of the adjusted close on an ex-day is a definition, not an observation: prices before it are multiplied by
-1 - D/P with D the dividend and P the close before (CRSP and Yahoo). So a missing step is provable wherever the dividend
-itself is believable. Open, high, low and close are never touched.
+1 - D/P, where D is the dividend and P the close before (CRSP and Yahoo). So a missing step is proved if the dividend
+itself is believable. Open, high, low and close are never changed.
 """
 
 from __future__ import annotations
@@ -10,29 +10,29 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from mlops_cli.prices.cleaning.repair import Repair, noted
+from mlops_cli.prices.cleaning.repair import Cleaned, noted
 
 NOISE = 1e-3
 """Steps of the log factor below this (0.1 %) are rounding."""
 LARGE = 0.10
-"""Dividends above this share of the price must be seen in the price, else the dividend is taken as misquoted..."""
+"""A dividend above this share of the price is believed only if the price fell; otherwise it may be misquoted..."""
 SEEN = 0.5
-"""...and seen means: the close fell by at least half of it."""
+"""...and the price fell if the close fell by at least this share of the dividend."""
 UNDER, OVER = 0.5, 1.5
-"""The factor holds a dividend when its step lies between these shares of the right one."""
+"""The adjusted close includes a dividend if its step is between these multiples of the right step."""
 STRANGE = 1e-2
 """An unlisted step of the factor above 1 % is noted."""
 
 
-def adjust_dividends(bars: pd.DataFrame, _ticker: str) -> tuple[pd.DataFrame, tuple[Repair, ...]]:
-    """Put listed dividends into the adjusted close where they are missing from it, and note steps nothing explains.
+def adjust_dividends(bars: pd.DataFrame, _ticker: str) -> Cleaned:
+    """Adjust the adjusted close for listed dividends that it does not include, and note unexplained steps.
 
-    Repaired is only a step that is too small by half; one that is too large may mean a misquoted dividend (another
-    currency, cents for dollars) and is only noted. Bars without a `dividends` column are left alone.
+    Only a step of less than half the right size is repaired. A step that is too large may come from a misquoted
+    dividend (another currency, cents for dollars) and is only noted. Bars without dividends are not changed.
     """
     dividends = bars["dividends"].to_numpy()[1:]
     if not (dividends >= 0).any():
-        return bars, ()
+        return Cleaned(bars)
     closes = bars["close"].to_numpy()
     step = np.diff(np.log(bars["adj_close"].to_numpy()) - np.log(closes))
     share = np.where(dividends > 0, dividends, 0.0) / closes[:-1]
@@ -41,10 +41,10 @@ def adjust_dividends(bars: pd.DataFrame, _ticker: str) -> tuple[pd.DataFrame, tu
     believable = (share > 0) & (share < 1) & ((share <= LARGE) | fell)
     missing = believable & (step < UNDER * due) & (due - step > NOISE)
     strange = ~missing & (dividends >= 0) & (np.abs(step) > STRANGE) & ((step < UNDER * due) | (step > OVER * due))
-    found = noted("dividend_adjustment", bars.index[1:][missing])
-    found += noted("adj_close_unclear", bars.index[1:][strange])
+    repairs = noted("dividend_adjustment", bars.index[1:][missing])
+    repairs += noted("adj_close_unclear", bars.index[1:][strange])
     if not missing.any():
-        return bars, found
-    owed = np.where(missing, due - step, 0.0)
-    later = np.append(np.cumsum(owed[::-1])[::-1], 0.0)
-    return bars.assign(adj_close=bars["adj_close"] * np.exp(-later)), found
+        return Cleaned(bars, repairs)
+    corrections = np.where(missing, due - step, 0.0)
+    correction_after = np.append(np.cumsum(corrections[::-1])[::-1], 0.0)
+    return Cleaned(bars.assign(adj_close=bars["adj_close"] * np.exp(-correction_after)), repairs)

@@ -1,27 +1,28 @@
-"""What a cleaning rule did or saw, for the provenance, and the columns the rules work on."""
+"""The results of cleaning rules, and the columns that the rules use."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import pandas as pd
 
 OHLC = ["open", "high", "low", "close"]
 PRICE_COLUMNS = ("open", "high", "low", "close", "adj_close", "volume")
 ACTION_COLUMNS = ("stock_splits", "dividends")
-"""Columns a source may add: the split ratio on the day (2 for 2:1, else 0) and the dividend per share on the ex-day."""
+"""Columns that a source may add: split ratio on the day (2 for 2:1, else 0), and dividend per share on the ex-day."""
 
 MOST_EXAMPLES = 5
 
 
 @dataclass(frozen=True)
 class Repair:
-    """One cleaning rule that found something in one ticker's bars.
+    """What one cleaning rule repaired or noted in the bars of a ticker.
 
     Attributes:
         rule: the rule's name (see `mlops_cli.prices.cleaning.rules`).
-        count: rows, or events, that it repaired, dropped or noted.
+        count: number of rows, or events, that it repaired, dropped or noted.
         examples: at most 5 of them, in words (`2005-02-28 2:1`).
     """
 
@@ -30,8 +31,20 @@ class Repair:
     examples: tuple[str, ...] = ()
 
 
+class Cleaned(NamedTuple):
+    """The result of a cleaning rule, or of all of them.
+
+    Attributes:
+        bars: the bars after cleaning.
+        repairs: one `Repair` per rule that repaired or noted something.
+    """
+
+    bars: pd.DataFrame
+    repairs: tuple[Repair, ...] = ()
+
+
 def noted(rule: str, days: Iterable[Hashable]) -> tuple[Repair, ...]:
-    """A `Repair` for these days (timestamps, or ready words), or nothing where there are none.
+    """One `Repair` for these days (timestamps, or texts); nothing if there are none.
 
     >>> noted("nulls", pd.to_datetime(["2024-03-12"]))
     (Repair(rule='nulls', count=1, examples=('2024-03-12',)),)

@@ -1,24 +1,25 @@
-"""Cleaning rule `unadjusted_split`: prices before a split that were not divided by it.
+"""Cleaning rule `unadjusted_split`: prices before a split that were not divided by its ratio.
 
-A split q (new shares per old: 2 for 2:1, 0.1 for 1:10) happens overnight and changes nothing but the unit, so before it
-the close stands q times too high. Three things can tell it from a real move:
+A split q (new shares per old: 2 for 2:1, 0.1 for 1:10) happens overnight and changes only the unit, so the closes
+before it are q times too high. Three things can distinguish it from a real move:
 
 - **Proof by the adjusted close.** The factor adj_close/close steps by exactly a split ratio (p:q up to 10, or n:1 up to
   100, at least 5:4; tolerance 0.02 % plus the rounding of the adjusted close), and the close moved by that ratio too,
-  to within 15 % (overnight or over the day). A special dividend makes the same picture only if it is an exact simple
-  fraction of the price; one that the data lists as such is not taken for a split.
+  to within 15 % (overnight or over the day). A special dividend looks the same only if it is an exact simple
+  fraction of the price; a dividend that the data lists is not mistaken for a split.
 - **Proof by the split column.** `stock_splits` holds q (at least 6:5), and within 3 rows of it the close moved
-  overnight by q to within 15 %. Data that is adjusted already shows no such move, and nothing happens.
-- **Suspicion without proof** is refused: the factor steps by a common ratio plus up to 2 % (split and dividend on one
-  day, or a huge special dividend?); or the adjusted close says nothing and the move is all of: overnight within 4 % of
-  a common ratio (3:2, 2:1, 5:2, 3:1 ...); the rest of the day's return within 3 standard deviations of the 60 days
-  before; the jump itself beyond 4 of them; the day's range within 3 medians of those days; the volume within 3 medians
-  (times q) of the 20 days before. Real crashes fail this: AAPL fell 52 % on 2000-09-29, but the gap was 5 % off 1:2 and
-  the volume 22-fold; of 324 moves beyond 28 % in 500 stocks over 14 years none is refused (without adjusted
-  closes: one, a merger paid half in cash). Of splits planted into those stocks at random days, 97 % are repaired with
-  adjusted closes and 97 % refused without; none is repaired wrongly.
+  overnight by q to within 15 %. Data that is adjusted already has no such move and is not changed.
+- **Suspicion without proof** is refused. Either the factor steps by a common ratio plus up to 2 % (split and dividend
+  on one day, or a huge special dividend). Or the adjusted close shows no step, and all of these are true: the
+  overnight move is within 4 % of a common ratio (3:2, 2:1, 5:2, 3:1 ...); the rest of the day's return is within 3
+  standard deviations of the 60 days before; the jump is beyond 4 of them; the day's range is within 3 medians of
+  those days; the volume is within 3 medians (times q) of the 20 days before. Real crashes do not meet these
+  conditions: AAPL fell 52 % on 2000-09-29, but the gap was 5 % off 1:2 and the volume 22-fold. Of 324 moves beyond 28
+  % in 500 stocks over 14 years none is refused (without adjusted closes: one, a merger paid half in cash). Of splits
+  planted into those stocks on random days, 97 % are repaired with adjusted closes and 97 % are refused without; none
+  is repaired wrongly.
 
-A row whose `stock_splits` is exactly 1 is the user's word that the move on it is real.
+With `stock_splits` of exactly 1 in a row the user confirms that the move is real.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mlops_cli.errors import DataError
-from mlops_cli.prices.cleaning.repair import OHLC, Repair, noted
+from mlops_cli.prices.cleaning.repair import OHLC, Cleaned, noted
 
 Floats = NDArray[np.float64]
 
@@ -44,7 +45,7 @@ SUSPICIOUS_GAP = 0.04
 SIGMAS_REST, SIGMAS_JUMP = 3.0, 4.0
 ORDINARY_RANGE = ORDINARY_VOLUME = 3.0
 FLOOR_SIGMA, FLOOR_RANGE = 0.01, 0.02
-"""Smallest standard deviation and range taken as ordinary, for quotes that hardly move."""
+"""Smallest standard deviation and range that count as ordinary, for quotes that hardly move."""
 
 
 def _both_ways(ratios: set[Fraction]) -> dict[float, Fraction]:
@@ -60,7 +61,7 @@ COMMON = _both_ways({Fraction(3, 2), Fraction(5, 2)} | {Fraction(n) for n in (2,
 
 @dataclass(frozen=True)
 class _Moves:
-    """Logs per row against the row before (0 on the first): positive where the price fell."""
+    """Log ratios of each row to the row before (0 in the first row); positive if the price fell."""
 
     day: Floats
     """close before / close."""
@@ -69,7 +70,7 @@ class _Moves:
     factor: Floats
     """step of adj_close / close."""
     dividend: Floats
-    """the step of the factor that the listed dividend explains, 0 where none is listed."""
+    """the step of the factor that the listed dividend explains; 0 if none is listed."""
 
     @classmethod
     def of(cls, bars: pd.DataFrame) -> _Moves:
@@ -85,30 +86,30 @@ class _Moves:
         )
 
 
-def adjust_splits(bars: pd.DataFrame, ticker: str) -> tuple[pd.DataFrame, tuple[Repair, ...]]:
-    """Divide the prices before every proved split by its ratio, and multiply the volumes by it."""
+def adjust_splits(bars: pd.DataFrame, ticker: str) -> Cleaned:
+    """Divide the prices before every proved split by its ratio, and multiply the volumes by the ratio."""
     if len(bars) < 2:
-        return bars, ()
+        return Cleaned(bars)
     moves = _Moves.of(bars)
     by_factor = _proved_by_factor(bars, moves)
     by_column = _proved_by_column(bars, moves, by_factor)
     splits = {**by_factor, **by_column}
     if not splits:
-        return bars, ()
+        return Cleaned(bars)
     words = [f"{bars.index[row].date()} {_ratio(q)}" for row, q in sorted(splits.items())]
     restated = {row: q for row, q in by_column.items() if _adjusted_too_high(moves, row, q)}
-    return _divided(bars, splits, restated), noted("unadjusted_split", words)
+    return Cleaned(_divided(bars, splits, restated), noted("unadjusted_split", words))
 
 
 def _nearest(logs: Floats, ratios: dict[float, Fraction]) -> Floats:
-    """For each value the log of the nearest ratio."""
+    """The log of the ratio that is nearest to each value."""
     table = np.array(sorted(ratios))
     right = np.clip(np.searchsorted(table, logs), 1, len(table) - 1)
     return np.where(logs - table[right - 1] < table[right] - logs, table[right - 1], table[right])
 
 
 def _rounding(values: Floats) -> float:
-    """Half a unit of the last decimal that the values are written with (2 to 6 decimals)."""
+    """Half a unit of the last decimal place of the values (2 to 6 places)."""
     for decimals in range(2, 6):
         if np.allclose(values, np.round(values, decimals), rtol=0, atol=1e-9):
             return 0.5 * 10.0**-decimals
@@ -134,21 +135,21 @@ def _proved_by_factor(bars: pd.DataFrame, moves: _Moves) -> dict[int, Fraction]:
     return {int(row): PROVABLE[float(ratio[row])] for row in np.flatnonzero(proved)}
 
 
-def _proved_by_column(bars: pd.DataFrame, moves: _Moves, known: dict[int, Fraction]) -> dict[int, Fraction]:
+def _proved_by_column(bars: pd.DataFrame, moves: _Moves, by_factor: dict[int, Fraction]) -> dict[int, Fraction]:
     declared = bars["stock_splits"].to_numpy()
-    found: dict[int, Fraction] = {}
+    splits: dict[int, Fraction] = {}
     for row in np.flatnonzero((declared > 0) & (declared != 1)).tolist():
         ratio = float(np.log(declared[row]))
         near = np.arange(max(1, row - NEAR_ROWS), min(len(bars), row + NEAR_ROWS + 1))
         off = np.abs(moves.gap[near] - ratio) + np.where(np.abs(moves.day[near] - ratio) <= abs(ratio) / 2, 0.0, np.inf)
         best = int(near[off.argmin()])
-        if abs(ratio) >= SMALLEST_DECLARED and off.min() <= MOVED and not known.keys() & set(near.tolist()):
-            found[best] = Fraction(float(declared[row])).limit_denominator(10_000)
-    return found
+        if abs(ratio) >= SMALLEST_DECLARED and off.min() <= MOVED and not by_factor.keys() & set(near.tolist()):
+            splits[best] = Fraction(float(declared[row])).limit_denominator(10_000)
+    return splits
 
 
 def _adjusted_too_high(moves: _Moves, row: int, ratio: Fraction) -> bool:
-    """Whether the adjusted close misses the split as well: dividing it leaves the smaller move."""
+    """Whether the adjusted close was not divided by the split either: dividing it makes the move smaller."""
     move = moves.day[row] - moves.factor[row]
     return bool(abs(move - np.log(float(ratio))) < abs(move))
 
@@ -158,7 +159,7 @@ def _ratio(ratio: Fraction) -> str:
 
 
 def _divided(bars: pd.DataFrame, splits: dict[int, Fraction], restated: dict[int, Fraction]) -> pd.DataFrame:
-    """`restated` are the splits that the adjusted close misses too."""
+    """The bars divided by `splits`, with the adjusted closes divided by `restated` only."""
     scale = _scale(len(bars), splits)
     changed = (
         bars[OHLC]
@@ -176,10 +177,10 @@ def _scale(rows: int, splits: dict[int, Fraction]) -> Floats:
 
 
 def refuse_unproved_splits(bars: pd.DataFrame, ticker: str) -> None:
-    """Refuse jumps that look like an unadjusted split without proof.
+    """Refuse jumps that look like an unadjusted split but are not proved to be one.
 
     Raises:
-        DataError: with the day.
+        DataError: the message names the day.
     """
     moves = _Moves.of(bars)
     common = _nearest(moves.gap, COMMON)
@@ -195,14 +196,14 @@ def refuse_unproved_splits(bars: pd.DataFrame, ticker: str) -> None:
             words = _ratio(COMMON[float(ratio)])
             raise DataError(
                 f"{ticker}:{bars.index[row].date()}: the close goes {closes[row - 1]:g} -> {closes[row]:g}, as in a "
-                f"{words} split that the prices before were not adjusted for; nothing in the data proves it",
-                f"write {float(COMMON[float(ratio)]):g} in a column `Stock Splits` on that day to have it adjusted, or "
-                "1 if the move is real; or start the period after it",
+                f"{words} split for which the earlier prices were not adjusted; nothing in the data proves it",
+                f"write {float(COMMON[float(ratio)]):g} in a column `Stock Splits` on that day to adjust for it, or "
+                "1 if the move is real; or start the period after that day",
             )
 
 
 def _ordinary_day(bars: pd.DataFrame, moves: _Moves, row: int, ratio: float) -> bool:
-    """Whether nothing but the jump is unusual, against the days before (in the units after the jump)."""
+    """Whether only the jump is unusual, compared with the days before (in the units after the jump)."""
     month, quarter = slice(max(1, row - 20), row), slice(max(1, row - 60), row)
     sigma = max(float(np.std(moves.day[quarter])) if row > 2 else 0.0, FLOOR_SIGMA)
     ranges = np.log(bars["high"].to_numpy() / bars["low"].to_numpy())

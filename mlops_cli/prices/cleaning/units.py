@@ -1,4 +1,4 @@
-"""Cleaning rule `unit_100x`: prices quoted in cents (pence) on some rows and in whole money on others."""
+"""Cleaning rule `unit_100x`: prices quoted in cents (pence) in some rows and in whole money in others."""
 
 from __future__ import annotations
 
@@ -8,38 +8,38 @@ from numpy.typing import NDArray
 
 from mlops_cli.errors import DataError, bounded
 from mlops_cli.prices.cleaning.levels import leaps
-from mlops_cli.prices.cleaning.repair import OHLC, Repair, noted
+from mlops_cli.prices.cleaning.repair import OHLC, Cleaned, noted
 
 LOG_UNIT = float(np.log(100))
 TOLERANCE = float(np.log(1.6))
-"""How far a step may lie from exactly 100: the ordinary move that happened at the same time."""
+"""How far a step may differ from exactly x100, because the price also moved normally."""
 MINORITY_INSIDE, MINORITY_AT_END = 0.25, 0.10
-"""Share of the traded prices up to which the rarer unit is taken as the error: where the prices come back to the more
-common one, and where they begin or end in the rarer one (which may be a lasting change of quotation)."""
+"""Share of the traded prices up to which the rarer unit counts as the error: if the prices return to the more common
+unit, and if they begin or end in the rarer one (which may be a lasting change of quotation)."""
 
 
-def fix_units(bars: pd.DataFrame, ticker: str) -> tuple[pd.DataFrame, tuple[Repair, ...]]:
-    """Bring every price to one unit.
+def fix_units(bars: pd.DataFrame, ticker: str) -> Cleaned:
+    """Convert all prices to one unit.
 
-    The prices are followed in time (open, high, low, close, next open ...); each step of about x100 or /100 is a change
-    of unit. The right unit is that of the rows that traded (volume > 0): a row without volume repeats an old quote and
-    proves nothing. Where both units traded, the rarer one is the error if it is rare enough. Returns are the same
-    whichever unit is chosen; only the level is at stake, so a balance is refused rather than guessed. A step that the
-    data declares as a split (x50 to x200) is left to the split rule, and closes that leap by other factors too are left
-    to `refuse_leaps`: where two instruments are mixed a ratio near 100 means nothing.
+    In the sequence of prices (open, high, low, close, next open ...), each step of about x100 or /100 is a change of
+    unit. The right unit is that of the rows with volume, because a row without volume repeats an old quote and proves
+    nothing. If rows with volume use both units, the rarer unit is the error, provided that it is rare enough. The
+    choice of the unit does not change returns, only the level; so if both units are common, the data is refused. A
+    step that the data lists as a split (x50 to x200) is left to the split rule. Closes that also leap by other factors
+    are left to `refuse_leaps`, because in a mix of two instruments a ratio near 100 means nothing.
 
     Raises:
-        DataError: both units are common, or more than two levels.
+        DataError: both units are common, or there are more than two levels.
     """
     declared = np.abs(np.log(bars["stock_splits"].where(bars["stock_splits"] > 0)))
     prices = np.log(bars[OHLC].to_numpy())
     unit = _levels(prices.ravel()).reshape(prices.shape)
     adjusted = np.log(bars["adj_close"].to_numpy()) - prices[:, 3]
     if (np.abs(declared - LOG_UNIT) < np.log(2)).any() or not (unit.any() or _levels(adjusted).any()):
-        return bars, ()
+        return Cleaned(bars)
     closes = np.diff(prices[:, 3])
     if (leaps(closes) & (np.abs(np.abs(closes) - LOG_UNIT) > TOLERANCE)).any():
-        return bars, ()
+        return Cleaned(bars)
     traded = bars["volume"].to_numpy() > 0
     shift = _majority(bars, unit, traded if traded.any() else np.ones(len(bars), dtype=bool), ticker) - unit
     fixed = prices + shift * LOG_UNIT
@@ -52,11 +52,11 @@ def fix_units(bars: pd.DataFrame, ticker: str) -> tuple[pd.DataFrame, tuple[Repa
     for column, name in enumerate(OHLC):
         out[name] = bars[name] * 100.0 ** shift[:, column]
     new_adj = bars["adj_close"] * 100.0 ** np.rint((factor + fixed[:, 3] - np.log(bars["adj_close"])) / LOG_UNIT)
-    return out.assign(adj_close=new_adj), noted("unit_100x", bars.index[changed])
+    return Cleaned(out.assign(adj_close=new_adj), noted("unit_100x", bars.index[changed]))
 
 
 def _levels(logs: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Unit of each value relative to the first: +1 per step of x100, -1 per step of /100."""
+    """The unit of each value relative to the first value: +1 per step of x100, -1 per step of /100."""
     steps = np.diff(logs, prepend=logs[:1])
     jumps = np.where(np.abs(np.abs(steps) - LOG_UNIT) <= TOLERANCE, np.sign(steps), 0.0)
     return np.cumsum(jumps).astype(np.int64)
@@ -75,7 +75,7 @@ def _majority(bars: pd.DataFrame, unit: NDArray[np.int64], judges: NDArray[np.bo
         changes = bars.index[1:][np.diff(unit[:, 3]) != 0]
         raise DataError(
             f"{ticker}: prices change by a factor of 100 on {bounded([str(day.date()) for day in changes])}, "
-            f"and {minority:.0%} of the traded prices are in the rarer unit: which one is right cannot be seen",
+            f"and {minority:.0%} of the traded prices are in the rarer unit: it is unclear which unit is right",
             "multiply the rows in the wrong unit by 100 (or 0.01) in the source file",
         )
     return right

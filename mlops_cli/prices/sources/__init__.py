@@ -1,1 +1,1 @@
-"""The port `PriceSource` and its adapters."""
+"""The port `PriceSource` and its adapters: csv files, sample prices and Yahoo."""

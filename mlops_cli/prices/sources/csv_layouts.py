@@ -1,9 +1,9 @@
-"""Reading one price file, whatever layout it came in, into columns named as in the price table.
+"""Reads a price file of any known layout into columns named as in the price table.
 
-Understood are the Yahoo layout (`Date,Open,High,Low,Close,Adj Close,Volume`, with or without `Dividends` and `Stock
+Known are the Yahoo layout (`Date,Open,High,Low,Close,Adj Close,Volume`, with or without `Dividends` and `Stock
 Splits`), the Nasdaq export (`Close/Last`, $ signs, thousands separators, newest first), the two or three header rows
 of a saved `yfinance.download`, the separators `,` `;` and tab, dates with time of day and time zone, and parquet with
-any of these columns. Nothing is repaired here: nulls become NaN, rows stay in the order of the file.
+any of these columns. This module repairs nothing: nulls become NaN, rows keep the order of the file.
 """
 
 from __future__ import annotations
@@ -40,20 +40,20 @@ def read_bars(path: Path, ticker: str, timezone: Callable[[], str]) -> pd.DataFr
 
     Args:
         path: the file.
-        ticker: whose bars are wanted; a file that says it holds another ticker is refused.
-        timezone: gives the exchange's time zone; asked only where time stamps carry an offset and a time of day.
+        ticker: the ticker to read; a file that names only other tickers is refused.
+        timezone: returns the exchange's time zone; called only if time stamps have an offset and a time of day.
 
     Returns:
-        index of tz-naive dates in the order of the file, repeats possible; float64 columns
-        `open high low close adj_close volume` (`adj_close` all NaN where the file has none), and `dividends` and
-        `stock_splits` where the file has them. NaN where a value is missing.
+        Index: tz-naive dates in the order of the file, repeats possible. Columns, in float64:
+        `open high low close adj_close volume` (`adj_close` is all NaN if the file has none), and `dividends` and
+        `stock_splits` if the file has them. Missing values are NaN.
 
     Raises:
-        DataError: not a price file, with file and row.
+        DataError: it is not a price file; the message names file and row.
     """
     cells = _parquet(path) if path.suffix.lower() == ".parquet" else _text(path)
-    cells = _one_ticker(cells, path, ticker)
-    named = _known_columns(cells, path)
+    cells = _columns_of(ticker, cells, path)
+    named = _named_columns(cells, path)
     days = _dates(named.pop("date"), path, timezone)
     columns = {name: _numbers(values, name, days, path) for name, values in named.items()}
     if "adj_close" not in columns:
@@ -98,43 +98,59 @@ def _text(path: Path) -> pd.DataFrame:
 
 def _under_header(rows: pd.DataFrame, path: Path) -> pd.DataFrame:
     """Turn the rows above the first date into column labels: (name,), or (name, ticker) in yfinance's layout."""
-    dated = rows[0].str.contains(r"\d")
-    top = int(dated.to_numpy().argmax()) if dated.any() else len(rows)
-    if top == 0:
+    header_rows = _header_length(rows)
+    if header_rows == 0:
         raise DataError(f"{path}: row 1: no header line", "begin with Date,Open,High,Low,Close,Adj Close,Volume")
-    header, body = rows.iloc[:top], rows.iloc[top:]
-    names = max(header.index, key=lambda row: sum(_canonical(cell) in _NAMES for cell in header.loc[row]))
-    labels = [str(cell) for cell in header.loc[names]]
+    header, body = rows.iloc[:header_rows], rows.iloc[header_rows:]
+    name_row = max(header.index, key=lambda row: sum(map(_is_price, header.loc[row])))
+    labels = [str(cell) for cell in header.loc[name_row]]
+    first_label = labels[0].strip().lower()
     if not any(_canonical(label) in _DATES for label in labels):
         labels[0] = "Date"
     if body.empty:
         raise DataError(f"{path}: no rows under the header {', '.join(labels)}", "download it again")
-    body = body[body[0].str.strip().str.lower() != str(header.loc[names, 0]).strip().lower()]
-    tickers = [row for row in header.index if row != names and header.loc[row].iloc[1:].str.strip().ne("").all()]
-    if tickers:
-        seconds = ["", *header.loc[tickers[0]].iloc[1:].str.strip()]
-        return body.set_axis(pd.MultiIndex.from_arrays([labels, seconds]), axis=1)
-    return body.set_axis(pd.Index(labels), axis=1)
+    body = body[body[0].str.strip().str.lower() != first_label]  # the header may be repeated
+    tickers = _ticker_row(header.drop(index=name_row))
+    if tickers is None:
+        return body.set_axis(pd.Index(labels), axis=1)
+    return body.set_axis(pd.MultiIndex.from_arrays([labels, tickers]), axis=1)
 
 
-def _one_ticker(cells: pd.DataFrame, path: Path, ticker: str) -> pd.DataFrame:
-    """Of labels (name, ticker) keep the ticker's columns; either level may hold the names."""
+def _header_length(rows: pd.DataFrame) -> int:
+    """How many rows stand above the first row with a date."""
+    dated = rows[0].str.contains(r"\d")
+    return int(dated.to_numpy().argmax()) if dated.any() else len(rows)
+
+
+def _ticker_row(header: pd.DataFrame) -> list[str] | None:
+    """The first header row without an empty cell, apart from its first cell; None if there is none."""
+    for _, cells in header.iterrows():
+        tickers = cells.iloc[1:].str.strip()
+        if tickers.ne("").all():
+            return ["", *tickers]
+    return None
+
+
+def _columns_of(ticker: str, cells: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Of columns labelled (name, ticker), the dates and those of `ticker`; either level may contain the names."""
     if cells.columns.nlevels == 1:
         return cells
-    levels = [cells.columns.get_level_values(level).astype(str) for level in (0, 1)]
-    names, owners = levels if sum(map(_is_price, levels[0])) >= sum(map(_is_price, levels[1])) else levels[::-1]
-    wanted = [_plain(owner) == _plain(ticker) for owner in owners]
-    if not any(wanted):
-        held = sorted({owner for owner, name in zip(owners, names, strict=True) if _is_price(name)})
-        raise DataError(f"{path}: holds prices of {bounded(held)}, not of {ticker}", "rename or replace the file")
-    is_date = [_canonical(label) in _DATES for label in (*levels[0],)]
-    keep = [own or date for own, date in zip(wanted, is_date, strict=True)]
-    return cells.loc[:, keep].set_axis(
-        pd.Index([a if d else n for a, n, d in zip(levels[0], names, is_date, strict=True)])[keep], axis=1
-    )
+    first, second = (cells.columns.get_level_values(level).astype(str) for level in (0, 1))
+    names_first = sum(map(_is_price, first)) >= sum(map(_is_price, second))
+    names, tickers = (first, second) if names_first else (second, first)
+    if _plain(ticker) not in map(_plain, tickers):
+        others = sorted(set(tickers[[_is_price(name) for name in names]]))
+        raise DataError(f"{path}: contains prices of {bounded(others)}, not of {ticker}", "rename or replace the file")
+    labels: dict[int, str] = {}
+    for position, (label, name, other) in enumerate(zip(first, names, tickers, strict=True)):
+        if _canonical(label) in _DATES:
+            labels[position] = label
+        elif _plain(other) == _plain(ticker):
+            labels[position] = name
+    return cells.iloc[:, list(labels)].set_axis(pd.Index(list(labels.values())), axis=1)
 
 
-def _is_price(label: str) -> bool:
+def _is_price(label: object) -> bool:
     return _canonical(label) in _NAMES
 
 
@@ -146,22 +162,22 @@ def _canonical(label: object) -> str:
     return re.sub(r"[^a-z0-9]+", "_", str(label).strip().lower()).strip("_")
 
 
-def _known_columns(cells: pd.DataFrame, path: Path) -> dict[str, pd.Series]:
-    found: dict[str, pd.Series] = {}
+def _named_columns(cells: pd.DataFrame, path: Path) -> dict[str, pd.Series]:
+    columns: dict[str, pd.Series] = {}
     for position, label in enumerate(cells.columns):
         plain = _canonical(label)
         name = "date" if plain in _DATES else _NAMES.get(plain)
-        if name in found:
-            raise DataError(f"{path}: two columns hold {name} ({label!r} is the second)", "remove one of them")
+        if name in columns:
+            raise DataError(f"{path}: two columns contain {name} ({label!r} is the second)", "remove one of them")
         if name:
-            found[name] = cells.iloc[:, position]
-    missing = [name for name in ("date", *PRICE_COLUMNS) if name not in found and name != "adj_close"]
+            columns[name] = cells.iloc[:, position]
+    missing = [name for name in ("date", *PRICE_COLUMNS) if name not in columns and name != "adj_close"]
     if missing:
-        have = ", ".join(str(label) for label in cells.columns)[:200]
+        labels = ", ".join(str(label) for label in cells.columns)[:200]
         raise DataError(
-            f"{path}: no column for {', '.join(missing)} (found: {have})", "rename the columns as Yahoo does"
+            f"{path}: no column for {', '.join(missing)} (columns: {labels})", "name the columns as Yahoo does"
         )
-    return found
+    return columns
 
 
 def _numbers(cells: pd.Series, name: str, days: pd.DatetimeIndex, path: Path) -> np.ndarray:
@@ -170,14 +186,14 @@ def _numbers(cells: pd.Series, name: str, days: pd.DatetimeIndex, path: Path) ->
     text = cells.astype(str).str.strip()
     null = text.str.lower().isin(_NULLS).to_numpy()
     values = np.array(pd.to_numeric(text.mask(null), errors="coerce"), dtype="float64")
-    odd = np.isnan(values) & ~null
-    if odd.any():
-        bare = text[odd].str.replace(r"^[$€£¥]\s*", "", regex=True)
+    unread = np.isnan(values) & ~null
+    if unread.any():
+        bare = text[unread].str.replace(r"^[$€£¥]\s*", "", regex=True)
         wrong = ~bare.str.fullmatch(_THOUSANDS)
         if wrong.any():
-            day, cell = days[odd][wrong.to_numpy()][0], bare[wrong].iloc[0]
-            raise DataError(f"{path}:{day.date()}: {name} {cell!r} is no number", "write 1234.5 or 1,234.5")
-        values[odd] = bare.str.replace(",", "").astype("float64")
+            day, cell = days[unread][wrong.to_numpy()][0], bare[wrong].iloc[0]
+            raise DataError(f"{path}:{day.date()}: {name} {cell!r} is not a number", "write 1234.5 or 1,234.5")
+        values[unread] = bare.str.replace(",", "").astype("float64")
     return values
 
 
@@ -191,17 +207,17 @@ def _dates(cells: pd.Series, path: Path, timezone: Callable[[], str]) -> pd.Date
     else:
         text = cells.astype(str).str.strip()
         parts = text.str.extract(_ISO)
-        iso = bool(parts["year"].notna().any())  # one odd row must not hide the layout of the others
+        iso = bool(parts["year"].notna().any())  # one malformed row must not change how the others are read
         days = _iso_dates(text, parts, timezone) if iso else _other_dates(text, path)
         cells = text
     if days.hasnans:
         row = int(np.flatnonzero(days.isna())[0])
-        raise DataError(f"{path}: data row {row + 1}: {cells.iloc[row]!r} is no date", "write dates as 2024-03-31")
+        raise DataError(f"{path}: data row {row + 1}: {cells.iloc[row]!r} is not a date", "write dates as 2024-03-31")
     return days.as_unit("ns").rename(None)
 
 
 def _iso_dates(text: pd.Series, parts: pd.DataFrame, timezone: Callable[[], str]) -> pd.DatetimeIndex:
-    """A midnight with an offset is a label of that day; any other moment with an offset is told in exchange time."""
+    """Midnight with an offset stands for that day; any other time with an offset is converted to exchange time."""
     written = parts["year"] + parts["month"] + parts["day"]
     days = pd.to_datetime(written, format="%Y%m%d", errors="coerce")
     moment = parts["zone"].notna() & parts["time"].notna() & ~parts["time"].fillna("").str.fullmatch(r"[0:.]+")
@@ -212,7 +228,7 @@ def _iso_dates(text: pd.Series, parts: pd.DataFrame, timezone: Callable[[], str]
 
 
 def _other_dates(text: pd.Series, path: Path) -> pd.DatetimeIndex:
-    """03/31/2024, 31.03.2024 or Mar 31, 2024: whichever fits every row; a tie between the first two is refused."""
+    """03/31/2024, 31.03.2024 or Mar 31, 2024: the layout that fits every row; if both of the first do, refuse."""
     plain = text.str.replace(r"[ T]\d{1,2}:\d{2}.*$", "", regex=True).str.replace(r"(?<=\d)[.-](?=\d)", "/", regex=True)
     forms = ("%m/%d/%Y", "%d/%m/%Y", "%b %d, %Y")
     readings = [pd.DatetimeIndex(pd.to_datetime(plain, format=form, errors="coerce")) for form in forms]

@@ -16,10 +16,10 @@ _SUFFIXES = {".csv", ".parquet"}
 
 
 class CsvSource:
-    """A folder of price files; always the whole history, never the network.
+    """Reads a folder of price files. Each answer is the whole history; the network is not used.
 
     Args:
-        folder: holds one file per ticker; upper and lower case do not matter.
+        folder: contains one file per ticker; case does not matter.
     """
 
     name = "csv"
@@ -29,7 +29,7 @@ class CsvSource:
         self._folder = folder
 
     def fetch(self, request: FetchRequest, progress: Callable[[str], None]) -> Iterator[RawBars | SourceFailure]:
-        """Read one file per ticker, in order; the period is not cut here.
+        """Read one file per ticker, in order. The period is not applied here.
 
         Raises:
             ConfigError: the folder does not exist.
@@ -49,7 +49,7 @@ class CsvSource:
     def _files(self) -> dict[str, list[Path]]:
         if not self._folder.is_dir():
             raise ConfigError(
-                f"source.folder: {self._folder} is no folder",
+                f"source.folder: {self._folder} is not a folder",
                 "put <TICKER>.csv files there, or set source.folder in params.yaml",
             )
         files: dict[str, list[Path]] = {}
@@ -62,12 +62,12 @@ class CsvSource:
         paths = files.get(ticker.upper(), [])
         if len(paths) > 1:
             names = " and ".join(path.name for path in paths)
-            raise DataError(f"{ticker}: {self._folder} holds {names}", "remove all but one of them")
+            raise DataError(f"{ticker}: {self._folder} contains {names}", "remove all but one of them")
         if not paths:
-            near = difflib.get_close_matches(ticker.upper(), files, n=3) or list(files)
-            held = f"it holds {len(files)} tickers: {bounded(near)}" if files else "it holds no price files"
+            similar = difflib.get_close_matches(ticker.upper(), files, n=3) or list(files)
+            content = f"it has {len(files)} tickers: {bounded(similar)}" if files else "it has no price files"
             raise DataError(
-                f"{ticker}: no {ticker}.csv or {ticker}.parquet in {self._folder} ({held})",
+                f"{ticker}: no {ticker}.csv or {ticker}.parquet in {self._folder} ({content})",
                 "check the spelling, or put the file there",
             )
         return paths[0]

@@ -1,8 +1,8 @@
-"""Prices that ship inside the package `bokeh_sampledata`: public domain, no network.
+"""Prices from the package `bokeh_sampledata`: public domain, no network.
 
 AAPL, FB, GOOG, IBM, MSFT from the Quandl WIKI set, at most 2000-03-01 to 2013-03-01. Open, high, low, close and volume
-come unadjusted, the adjusted close holds splits and dividends: the splits of AAPL (2000-06-21, 2005-02-28) and MSFT
-(2003-02-18) are put right by the cleaning rule `unadjusted_split`, which can prove them.
+are unadjusted; the adjusted close includes splits and dividends. So the cleaning rule `unadjusted_split` can prove the
+splits of AAPL (2000-06-21, 2005-02-28) and MSFT (2003-02-18), and repairs them.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ TICKERS = ("AAPL", "FB", "GOOG", "IBM", "MSFT")
 
 
 class SampleSource:
-    """The five sample tickers; always their whole history."""
+    """The five sample tickers. Each answer is the whole history."""
 
     name = "sample"
     local = True
 
     def fetch(self, request: FetchRequest, progress: Callable[[str], None]) -> Iterator[RawBars | SourceFailure]:
-        """Give the sample bars per ticker, in order; the period is not cut here."""
+        """Yield the bars of each ticker, in order. The period is not applied here."""
         origin = f"bokeh_sampledata {version('bokeh_sampledata')}"
         for ticker in request.tickers:
             progress(f"sample: {ticker}")

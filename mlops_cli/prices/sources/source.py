@@ -1,4 +1,4 @@
-"""Port `PriceSource`: raw daily bars by ticker, and what became of each ticker."""
+"""Port `PriceSource`: fetches raw daily bars of tickers, and reports those that failed."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RawBars:
-    """Bars as a source gave them, with columns named as in the price table but nothing repaired or checked.
+    """Bars as a source gave them: columns are named as in the price table, but nothing is repaired or checked.
 
     Attributes:
-        ticker: as asked for.
-        frame: index of dates (any order, repeats possible); columns `open high low close adj_close volume`, and
-            where the source reports them `stock_splits` (ratio on the day, else 0; 1 says that a leap is real) and
-            `dividends` (price units on the ex-day, else 0). Prices as the source reports them; nulls as NaN.
-        origin: where it came from, for the provenance (a file, "yahoo chart", "bokeh_sampledata 2026.1").
-        replaces_all: the frame is the ticker's whole history (a first fetch or a restated history), not new
-            sessions to append to what is stored.
+        ticker: as requested.
+        frame: index of dates (any order, repeats possible); columns `open high low close adj_close volume` and, if the
+            source has them, `stock_splits` (ratio on the day, else 0; 1 confirms that a large move is real) and
+            `dividends` (price units on the ex-day, else 0). Prices as the source gives them; nulls are NaN.
+        origin: where the bars came from, for the provenance (a file, "yahoo chart", "bokeh_sampledata 2026.1").
+        replaces_all: True if the frame is the ticker's whole history (a first fetch or a restated history), False if
+            it contains new sessions to append to the stored ones.
     """
 
     ticker: str
@@ -33,7 +33,7 @@ class RawBars:
 
 @dataclass(frozen=True)
 class SourceFailure:
-    """A ticker that could not be fetched, and why, in words for the user."""
+    """A ticker that could not be fetched, with the reason as the user reads it and the exit code that fits it."""
 
     ticker: str
     reason: str
@@ -46,10 +46,10 @@ class FetchRequest:
 
     Attributes:
         tickers: in order.
-        start: first day wanted, None for all there is.
-        end: last day wanted (included), None for up to the last finished session.
-        stored: per ticker, the raw bars already on disk (for incremental sources; others ignore it).
-        exchanges: per ticker, the exchange calendar code (`XNYS`).
+        start: first day; None for the whole history.
+        end: last day (included); None for the last finished session.
+        stored: by ticker, the price table on disk; only incremental sources use it.
+        exchanges: by ticker, the exchange calendar code (`XNYS`).
     """
 
     tickers: Sequence[str]
@@ -62,17 +62,17 @@ class FetchRequest:
 class PriceSource(Protocol):
     """Yields exactly one `RawBars` or `SourceFailure` per requested ticker, as they arrive.
 
-    One failing ticker never raises; only what stops every ticker does (`ServiceError`, `ConfigError`).
+    A ticker that fails does not raise. Only a fault that stops every ticker raises (`ServiceError`, `ConfigError`).
 
     Attributes:
         name: for messages.
-        local: the prices lie on this machine, and asking for a few tickers at a time, in several processes, gives the
-            same; the source can be pickled.
+        local: True if the prices are on this machine, the source can be pickled, and several processes may fetch a few
+            tickers each.
     """
 
     name: str
     local: bool
 
     def fetch(self, request: FetchRequest, progress: Callable[[str], None]) -> Iterator[RawBars | SourceFailure]:
-        """Fetch all tickers; call `progress` with a short line about what is being done."""
+        """Fetch all tickers, and call `progress` with a short line about each step."""
         ...

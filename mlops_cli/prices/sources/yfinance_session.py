@@ -1,7 +1,7 @@
-"""The HTTP session under yfinance: polite, patient, and pointable at another server.
+"""The HTTP session that yfinance uses: it limits the rate, retries, and can redirect requests to another server.
 
-yfinance sends every request through one session and has no pace of its own; so the pace, the retries and the address
-are set here, below it, and yfinance keeps doing the rest.
+yfinance sends every request through one session and limits no rate itself. So the rate, the retries and the address are
+set in the session, and yfinance does the rest.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ _LONGEST_WAIT_S = 120.0
 
 
 class PoliteSession(Session[Response]):
-    """A curl_cffi session that keeps a rate and asks again after 429, 5xx, timeouts and broken connections.
+    """A curl_cffi session with a rate limit, which retries after 429, 5xx, timeouts and broken connections.
 
-    Only price requests are asked again: Yahoo's cookie and crumb are optional for them.
+    Only price requests are retried; the requests for Yahoo's cookie and crumb are optional.
 
     Args:
-        rate_per_s: requests per second at most, over all threads.
-        retries: how often a price request is asked again.
-        backoff_s: wait before the first repeat; doubles each time, with jitter; a longer `Retry-After` counts.
-        base_url: sends what is meant for any host of Yahoo there instead, empty for Yahoo itself.
-        notify: told in a short line what is waited for.
+        rate_per_s: most requests per second, of all threads together.
+        retries: how often a price request is retried.
+        backoff_s: wait before the first retry; it doubles each time, with jitter. A longer `Retry-After` is obeyed.
+        base_url: server that gets all requests to hosts of Yahoo; empty for Yahoo itself.
+        notify: called with a short line before each wait.
     """
 
     def __init__(
@@ -48,16 +48,16 @@ class PoliteSession(Session[Response]):
         self._lock = threading.Lock()
 
     def request(self, method: Any, url: str, *args: Any, **kwargs: Any) -> Response:
-        """Send one request, and again where that helps.
+        """Send a request, with retries if it is a price request.
 
         Raises:
-            RequestException: no answer to the last try either (timeout, no connection); as `HTTPError` with its
-                `response` where that was 429 or 5xx.
+            RequestException: the last try got no answer (timeout, no connection), or as `HTTPError` with its `response`
+                429 or 5xx.
         """
         target = self._redirected(url)
         if CHART_PATH not in url:
             return self._send(method, target, *args, **kwargs)
-        asked = tenacity.Retrying(
+        retrying = tenacity.Retrying(
             stop=tenacity.stop_after_attempt(self._retries + 1),
             wait=self._wait,
             retry=tenacity.retry_if_exception_type((Timeout, CurlConnectionError))
@@ -65,8 +65,8 @@ class PoliteSession(Session[Response]):
             before_sleep=self._tell,
             retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
         )
-        answer: Response = asked(self._send, method, target, *args, **kwargs)
-        if answer.status_code in _RETRIED:  # else yfinance would start all over with other cookies
+        answer: Response = retrying(self._send, method, target, *args, **kwargs)
+        if answer.status_code in _RETRIED:  # otherwise yfinance would repeat everything with other cookies
             raise HTTPError(f"HTTP {answer.status_code}", response=answer)
         return answer
 
@@ -86,16 +86,14 @@ class PoliteSession(Session[Response]):
         return urlunsplit((base.scheme, base.netloc, base.path.rstrip("/") + parts.path, parts.query, parts.fragment))
 
     def _wait(self, state: tenacity.RetryCallState) -> float:
-        wanted = self._backoff(state)
+        wait = self._backoff(state)
         if state.outcome and not state.outcome.failed:
             after = state.outcome.result().headers.get("Retry-After") or ""
-            wanted = max(wanted, float(after)) if after.isdigit() else wanted
-        return min(wanted, _LONGEST_WAIT_S)
+            wait = max(wait, float(after)) if after.isdigit() else wait
+        return min(wait, _LONGEST_WAIT_S)
 
     def _tell(self, state: tenacity.RetryCallState) -> None:
         outcome, action = state.outcome, state.next_action
         if outcome and action:
             what = type(outcome.exception()).__name__ if outcome.failed else f"HTTP {outcome.result().status_code}"
-            self._notify(
-                f"yahoo: {what}, asking again in {action.sleep:.0f} s ({state.attempt_number}/{self._retries})"
-            )
+            self._notify(f"yahoo: {what}, retrying in {action.sleep:.0f} s ({state.attempt_number}/{self._retries})")

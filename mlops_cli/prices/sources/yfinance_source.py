@@ -1,8 +1,8 @@
 """Prices from Yahoo, fetched by yfinance.
 
-Each ticker is one `yfinance.Ticker.history` call; a few run at once over one polite session. `yfinance.download` is the
-same loop, but it throws the reasons of failures away (it only logs them) and merges all tickers into one frame in which
-a null of Yahoo and a day without trade look alike; so the loop is here.
+Each ticker is one call of `yfinance.Ticker.history`; a few run at once over one session. `yfinance.download` has the
+same loop, but it only logs why a ticker failed, and it merges all tickers into one frame, in which a null from Yahoo
+looks like a day without trade.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -32,43 +33,59 @@ from mlops_cli.prices.sources.yfinance_session import PoliteSession
 
 ORIGIN = "yahoo chart"
 OVERLAP = 5
-"""Stored sessions fetched again, to see whether history was restated."""
+"""How many stored sessions are fetched again, to see whether Yahoo restated the history."""
 RESTATED = 1e-4
-"""Relative change of close or adjusted close that is no rounding: a dividend of 0.01 % already is more."""
+"""Relative change of close or adjusted close above which it is not rounding; a dividend of 0.01 % is above it."""
 WORKERS = 4
 GIVE_UP_AFTER = 3
-"""Tickers in a row that Yahoo did not answer at all: the others are not asked any more."""
+"""After so many tickers in a row without any answer, the remaining tickers are not requested."""
 
-_MALFORMED = (ValueError, KeyError, TypeError, IndexError, AttributeError)  # what yfinance raises on odd answers
+_MALFORMED = (ValueError, KeyError, TypeError, IndexError, AttributeError)  # what yfinance raises on malformed answers
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """What one ticker needs: the sessions wanted from start to end, and what is stored of them."""
+    """What to fetch for one ticker.
+
+    Attributes:
+        ticker: as requested.
+        exchange: calendar code.
+        start: first day of the period.
+        end: last day of the period, at most the last finished session.
+        sessions: the exchange's sessions from start to end.
+        stored: the price table on disk, if there is one.
+    """
 
     ticker: str
     exchange: str
     start: pd.Timestamp
     end: pd.Timestamp
-    wanted: pd.DatetimeIndex
+    sessions: pd.DatetimeIndex
     stored: pd.DataFrame | None
+
+
+class _History(NamedTuple):
+    """The bars that Yahoo returned, and the day of the ticker's first trade as far as Yahoo knows."""
+
+    bars: pd.DataFrame
+    first_trade: pd.Timestamp
 
 
 class YfinanceSource:
     """Yahoo's daily bars: split-adjusted prices, adjusted close, dividends and splits.
 
-    Incremental: where bars are stored, only the sessions after them are asked for, plus `OVERLAP` stored ones. If those
-    differ from what is stored (a split or dividend restated the past), the whole history is fetched again. Sessions
-    before the stored ones are fetched only if Yahoo says that the ticker traded then. A session that has not closed yet
-    is never asked for.
+    It is incremental: if bars are stored, only the sessions after them are fetched, plus the last `OVERLAP` stored
+    ones. If those differ from the stored ones (a split or dividend restated the past), the whole history is fetched
+    again. Sessions before the stored ones are fetched only if Yahoo says that the ticker traded then. A session that
+    has not closed yet is never fetched.
 
     Args:
-        rate_per_s: requests per second at most.
-        retries: how often a request is asked again after 429, 5xx, timeouts and broken connections.
-        backoff_s: wait before the first repeat; doubles each time.
+        rate_per_s: most requests per second.
+        retries: how often a request is retried after 429, 5xx, timeouts and broken connections.
+        backoff_s: wait before the first retry; it doubles each time.
         timeout_s: for one answer.
-        base_url: another server instead of Yahoo's.
-        clock: gives the current time; the system's if none.
+        base_url: a server to use instead of Yahoo's.
+        clock: returns the current time; None for the system clock.
     """
 
     name = "yfinance"
@@ -87,17 +104,17 @@ class YfinanceSource:
         self._session_of = partial(PoliteSession, rate_per_s, retries, backoff_s, base_url or "")
         self._timeout_s = timeout_s
         self._clock = clock or partial(pd.Timestamp.now, "UTC")
-        self._silent = 0
+        self._unanswered_in_row = 0
 
     def fetch(self, request: FetchRequest, progress: Callable[[str], None]) -> Iterator[RawBars | SourceFailure]:
         """Fetch all tickers, a few at a time, and yield them as they arrive.
 
         Raises:
-            ServiceError: Yahoo answered for no ticker at all.
+            ServiceError: Yahoo answered for none of the tickers.
             ConfigError: an exchange's calendar does not exist.
         """
         _set_up_yfinance()
-        self._silent = 0
+        self._unanswered_in_row = 0
         unanswered: list[SourceFailure] = []
         tasks = [self._plan(request, ticker) for ticker in request.tickers]
         with self._session_of(progress) as session, ThreadPoolExecutor(WORKERS) as pool:
@@ -121,13 +138,14 @@ class YfinanceSource:
 
     def _fetch_one(self, session: PoliteSession, plan: _Plan) -> RawBars | SourceFailure:
         ticker = plan.ticker
-        if self._silent >= GIVE_UP_AFTER:
-            return _unanswered(ticker, f"not asked: Yahoo did not answer for {self._silent} tickers before it")
+        if self._unanswered_in_row >= GIVE_UP_AFTER:
+            count = self._unanswered_in_row
+            return _unanswered(ticker, f"not requested, because Yahoo did not answer for {count} tickers before it")
         answer: RawBars | SourceFailure
         try:
             answer = self._bars(session, plan)
         except RequestException as error:
-            self._silent += 1
+            self._unanswered_in_row += 1
             refused = error.response is not None and error.response.status_code == 429
             why = "Yahoo refuses more requests for now (HTTP 429)" if refused else f"Yahoo does not answer: {error}"
             return _unanswered(ticker, why.split(". See http", maxsplit=1)[0])
@@ -141,7 +159,7 @@ class YfinanceSource:
             )
         except _MALFORMED as error:
             answer = _unanswered(ticker, f"Yahoo's answer is malformed ({error!r})")
-        self._silent = 0
+        self._unanswered_in_row = 0
         return answer
 
     def _plan(self, request: FetchRequest, ticker: str) -> _Plan:
@@ -152,31 +170,32 @@ class YfinanceSource:
         return _Plan(ticker, exchange, start, end, sessions(exchange, start, end), request.stored.get(ticker))
 
     def _bars(self, session: PoliteSession, plan: _Plan) -> RawBars:
-        ticker, wanted, stored = plan.ticker, plan.wanted, plan.stored
-        if wanted.empty:
+        ticker, stored = plan.ticker, plan.stored
+        if plan.sessions.empty:
             raise DataError(
                 f"{ticker}: {plan.exchange} has no finished session from {plan.start.date()} to {plan.end.date()}",
                 "widen period: in params.yaml",
             )
+        first, last = plan.sessions[0], plan.sessions[-1]
         if stored is None or stored.empty:
-            return RawBars(ticker, self._history(session, plan, wanted[0], wanted[-1])[0], ORIGIN)
-        older = bool(wanted[0] < stored.index[0])
-        newer = bool(wanted[-1] > stored.index[-1])
+            return self._whole_history(session, plan, first, last)
+        older = bool(first < stored.index[0])
+        newer = bool(last > stored.index[-1])
         if not newer and not older:
             return RawBars(ticker, stored.iloc[:0], ORIGIN, replaces_all=False)
         overlap = stored.iloc[-OVERLAP:]
-        last = max(wanted[-1], stored.index[-1])
-        frame, first_trade = self._history(session, plan, overlap.index[0], last)
-        if _restated(overlap, frame) or (older and first_trade < stored.index[0]):
-            return RawBars(ticker, self._history(session, plan, min(wanted[0], stored.index[0]), last)[0], ORIGIN)
-        return RawBars(ticker, frame[frame.index > stored.index[-1]], ORIGIN, replaces_all=False)
+        last = max(last, stored.index[-1])
+        recent = self._history(session, plan, overlap.index[0], last)
+        if _restated(overlap, recent.bars) or (older and recent.first_trade < stored.index[0]):
+            return self._whole_history(session, plan, min(first, stored.index[0]), last)
+        return RawBars(ticker, recent.bars[recent.bars.index > stored.index[-1]], ORIGIN, replaces_all=False)
 
-    def _history(
-        self, session: PoliteSession, plan: _Plan, first: pd.Timestamp, last: pd.Timestamp
-    ) -> tuple[pd.DataFrame, pd.Timestamp]:
-        """The bars from first to last day, and the day of the first trade Yahoo knows of."""
+    def _whole_history(self, session: PoliteSession, plan: _Plan, first: pd.Timestamp, last: pd.Timestamp) -> RawBars:
+        return RawBars(plan.ticker, self._history(session, plan, first, last).bars, ORIGIN)
+
+    def _history(self, session: PoliteSession, plan: _Plan, first: pd.Timestamp, last: pd.Timestamp) -> _History:
         ticker = yfinance.Ticker(plan.ticker, session=session)
-        ticker._tz = exchange_timezone(plan.exchange)  # else yfinance spends a request per ticker on asking for it
+        ticker._tz = exchange_timezone(plan.exchange)  # otherwise yfinance sends a request per ticker to learn it
         frame = ticker.history(
             start=first.date(),
             end=last.date() + timedelta(days=1),
@@ -189,22 +208,22 @@ class YfinanceSource:
             raise YFException(f"no bars from {first.date()} to {last.date()}")
         frame = frame.rename(columns=lambda name: str(name).lower().replace(" ", "_"))
         frame.index = frame.index.tz_localize(None).normalize().as_unit("ns")
-        known = ticker.history_metadata.get("firstTradeDate")  # a local time stamp, or None
-        first_trade = frame.index[0] if known is None else known.tz_localize(None).normalize()
-        return frame[[*PRICE_COLUMNS, *ACTION_COLUMNS]].astype("float64"), first_trade
+        stamp = ticker.history_metadata.get("firstTradeDate")  # in local time, or None
+        first_trade = frame.index[0] if stamp is None else stamp.tz_localize(None).normalize()
+        return _History(frame[[*PRICE_COLUMNS, *ACTION_COLUMNS]].astype("float64"), first_trade)
 
 
 def _set_up_yfinance() -> None:
-    """Make yfinance raise instead of log, remember nothing between fetches and write no files.
+    """Make yfinance raise errors instead of logging them, forget earlier answers, and write no files.
 
-    Its caches (cookies, time zones) are SQLite files in the user's home, which may be read-only; a folder that cannot
-    exist makes yfinance go on without them.
+    Its caches (cookies, time zones) are SQLite files in the user's home, which may be read-only. With a cache folder
+    that cannot exist, yfinance works without them.
     """
     yfinance.config.debug.hide_exceptions = False
     yfinance.set_tz_cache_location(os.path.join(os.devnull, "yfinance"))
     YfData.cache_get.cache_clear()
     logging.getLogger("yfinance").setLevel(logging.CRITICAL)
-    warnings.filterwarnings("ignore", category=Pandas4Warning, module="yfinance")  # its affair, and it shows them all
+    warnings.filterwarnings("ignore", category=Pandas4Warning, module="yfinance")  # only yfinance can fix them
 
 
 def _unanswered(ticker: str, reason: str) -> SourceFailure:
@@ -212,7 +231,7 @@ def _unanswered(ticker: str, reason: str) -> SourceFailure:
 
 
 def _restated(stored: pd.DataFrame, fetched: pd.DataFrame) -> bool:
-    """Whether any of the stored sessions comes back missing or with another close or adjusted close."""
+    """Whether one of the stored sessions is missing now, or has another close or adjusted close."""
     again = fetched[~fetched.index.duplicated(keep="last")].reindex(stored.index)[["close", "adj_close"]]
     change = (again / stored[["close", "adj_close"]] - 1).abs().to_numpy()
     return not bool(np.all(change <= RESTATED))

@@ -82,7 +82,7 @@ def test_rows_that_are_all_unusable_say_why():
 
 
 def test_no_rows_at_all():
-    with pytest.raises(DataError, match="a test holds no rows"):
+    with pytest.raises(DataError, match="a test contains no rows"):
         assembled(bars(0, 0))
 
 
@@ -278,5 +278,5 @@ def test_a_table_that_breaks_the_contract_is_refused(damage):
 def test_the_check_names_at_most_five_days():
     with pytest.raises(DataError) as caught:
         check_table(break_volume(bars()), "T")
-    assert "100 rows hold impossible values: 2020-01-02" in caught.value.message
+    assert "100 rows contain impossible values: 2020-01-02" in caught.value.message
     assert "and 95 more" in caught.value.message

@@ -101,7 +101,7 @@ def test_saved_yfinance_downloads(tmp_path, text):
 
 
 def test_a_file_of_another_ticker_is_refused(tmp_path):
-    assert "holds prices of BBB, not of AAA" in refusal(tmp_path, YFINANCE_THREE_ROWS.replace("AAA", "BBB"))
+    assert "contains prices of BBB, not of AAA" in refusal(tmp_path, YFINANCE_THREE_ROWS.replace("AAA", "BBB"))
 
 
 def test_punctuation_in_tickers_does_not_matter(tmp_path):
@@ -189,14 +189,14 @@ def test_day_or_month_first_is_not_guessed(tmp_path):
         ("<!DOCTYPE html><html><body>Sign in</body></html>", "row 1: this is a web page, not prices"),
         ("\n  <HTML>\n", "a web page"),
         (f"2024-03-11,{ROW}\n", "no header line"),
-        ("Date,Open,High\n2024-03-11,1,2\n", "no column for low, close, volume (found: Date, Open, High)"),
+        ("Date,Open,High\n2024-03-11,1,2\n", "no column for low, close, volume (columns: Date, Open, High)"),
         ("When,Open,High,Low,Volume\n2024-03-11,1,2,1,5\n", "no column for close"),
-        (YAHOO.strip() + ",Close/Last\n2024-03-11," + ROW + ",10\n", "two columns hold close ('Close/Last'"),
-        (YAHOO + f"2024-03-11,{ROW}\n2024-13-45,{ROW}\n", "data row 2: '2024-13-45' is no date"),
-        (YAHOO + f"2024-03-11,{ROW}\n99 bottles,{ROW}\n", "data row 2: '99 bottles' is no date"),
-        (YAHOO + "2024-03-11,10,11,9,ten,10,1000\n", ":2024-03-11: close 'ten' is no number"),
-        (YAHOO + "2024-03-11,10,11,9,10,10,1.5M\n", ":2024-03-11: volume '1.5M' is no number"),
-        (YAHOO.replace(",", ";") + "2024-03-11;10,5;11;9;10;10;1000\n", ":2024-03-11: open '10,5' is no number"),
+        (YAHOO.strip() + ",Close/Last\n2024-03-11," + ROW + ",10\n", "two columns contain close ('Close/Last'"),
+        (YAHOO + f"2024-03-11,{ROW}\n2024-13-45,{ROW}\n", "data row 2: '2024-13-45' is not a date"),
+        (YAHOO + f"2024-03-11,{ROW}\n99 bottles,{ROW}\n", "data row 2: '99 bottles' is not a date"),
+        (YAHOO + "2024-03-11,10,11,9,ten,10,1000\n", ":2024-03-11: close 'ten' is not a number"),
+        (YAHOO + "2024-03-11,10,11,9,10,10,1.5M\n", ":2024-03-11: volume '1.5M' is not a number"),
+        (YAHOO.replace(",", ";") + "2024-03-11;10,5;11;9;10;10;1000\n", ":2024-03-11: open '10,5' is not a number"),
         (YAHOO + f"2024-03-11,{ROW},7,8,9\n", "not a table"),
         (b"\x50\x4b\x03\x04\xff\xfe\x00", "not a readable text file"),
     ],
@@ -281,7 +281,7 @@ def test_unknown_ticker_names_near_ones(tmp_path):
 
 
 def test_unknown_ticker_in_an_empty_folder(tmp_path):
-    assert "it holds no price files" in fetch(tmp_path).reason
+    assert "it has no price files" in fetch(tmp_path).reason
 
 
 def test_two_files_for_one_ticker_are_refused(tmp_path):

@@ -83,7 +83,7 @@ def test_weekly_bars_under_three_header_rows_are_refused_as_weekly(shared_data, 
     path = shared_data / "dirty" / "three-header-rows.csv"
     with pytest.raises(DataError, match="5 sessions apart"):
         load(path, tmp_path, "IBM")
-    with pytest.raises(DataError, match="holds prices of IBM, not of MSFT"):
+    with pytest.raises(DataError, match="contains prices of IBM, not of MSFT"):
         load(path, tmp_path, "MSFT")
 
 

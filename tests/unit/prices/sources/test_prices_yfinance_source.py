@@ -198,14 +198,14 @@ def test_refusals_are_asked_again(yahoo, troubles):
     asking = Asking(yahoo)
     assert len(asking.bars("AAA").frame) == len(SESSIONS)
     assert [request.status for request in yahoo.asked("AAA")] == [*troubles, 200]
-    assert sum(f"HTTP {troubles[0]}, asking again" in line for line in asking.lines) >= 1
+    assert sum(f"HTTP {troubles[0]}, retrying" in line for line in asking.lines) >= 1
 
 
 def test_silence_is_asked_again(yahoo):
     yahoo.trouble("AAA", "hang")
     asking = Asking(yahoo, timeout_s=1.0)
     assert len(asking.bars("AAA").frame) == len(SESSIONS)
-    assert any("Timeout, asking again" in line for line in asking.lines)
+    assert any("Timeout, retrying" in line for line in asking.lines)
 
 
 def test_after_the_last_try_a_refused_ticker_fails_alone(yahoo):
