@@ -97,13 +97,13 @@ def value_in_words(value: Any) -> str:
     return shown
 
 
-def suggestion(word: str, known: Iterable[str]) -> str:
+def suggestion(word: str, words: Iterable[str]) -> str:
     """The end of a message about an unknown word: the known word most like it, or the known words.
 
     >>> suggestion("tickrs", ["team", "tickers"]), suggestion("zzz", ["team", "tickers"])
     (', did you mean tickers?', ' (known: team, tickers)')
     """
-    names = list(known)
+    names = list(words)
     close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
     if close:
         return f", did you mean {close[0]}?"
