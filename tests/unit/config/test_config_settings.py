@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
+import os
 
-from mlops_cli.config.settings import Settings, load_settings, variables
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from mlops_cli.config.settings import KEY, SECRET, Settings, load_settings, variables
 from mlops_cli.errors import ConfigError
 from mlops_cli.scaffold.init import Template, template_files
 from tests.fakes.config_projects import make_project
@@ -80,3 +85,103 @@ def test_the_example_names_every_variable_and_is_valid(project):
     assert load_settings(project) == Settings()
     named = {line.partition("=")[0] for line in example.splitlines() if "=" in line and not line.startswith("#")}
     assert named == set(variables().values())
+
+
+def test_an_empty_variable_of_the_environment_hides_the_one_of_the_file(project, monkeypatch):
+    project.env_file.write_text("MLOPS_API_TOKEN=from-file\nMLOPS_TRACKING=off\n")
+    assert load_settings(project).api_token is not None
+    monkeypatch.setenv("MLOPS_API_TOKEN", "")
+    monkeypatch.setenv("MLOPS_TRACKING", "")
+    assert load_settings(project).api_token is None
+    assert load_settings(project).tracking is True
+
+
+def test_without_a_project_only_the_environment_is_read(project, monkeypatch):
+    project.env_file.write_text("MLOPS_API_TOKEN=from-file\n")
+    monkeypatch.chdir(project.root)
+    assert load_settings().api_token is None
+    monkeypatch.setenv("MLOPS_API_TOKEN", "from-environment")
+    for loaded in (load_settings(), load_settings(project)):
+        assert loaded.api_token is not None
+        assert loaded.api_token.get_secret_value() == "from-environment"
+
+
+@pytest.mark.parametrize("secret", ["a${HOME}b", "$HOME", "a#b", "tab\there", "ünï"])
+def test_secrets_with_special_characters_are_not_interpreted(project, secret):
+    project.env_file.write_text(f"MLOPS_API_TOKEN='{secret}'\n", encoding="utf-8")
+    token = load_settings(project).api_token
+    assert token is not None
+    assert token.get_secret_value() == secret
+
+
+@pytest.mark.parametrize(
+    ("text", "on"), [("yes", True), ("on", True), ("1", True), ("TRUE", True), ("no", False), ("0", False)]
+)
+def test_switches_take_the_usual_words(project, text, on):
+    project.env_file.write_text(f"MLOPS_LIVE_TRADING={text}\nMLOPS_TRACKING={text}\n")
+    assert load_settings(project).live_trading is on
+    assert load_settings(project).tracking is on
+
+
+@pytest.mark.parametrize("text", ["perhaps", "2", "yes please"])
+def test_real_money_is_off_until_a_word_says_so_clearly(project, text):
+    project.env_file.write_text(f"MLOPS_LIVE_TRADING={text}\n")
+    with pytest.raises(ConfigError, match=r"^MLOPS_LIVE_TRADING: expected on or off"):
+        load_settings(project)
+
+
+@pytest.mark.parametrize(
+    "name", ["mlops_tracking", "tracking", "api_token", "team_keys", "MLOPS_TOKEN", "alpaca_api_key"]
+)
+def test_other_names_are_ignored(project, monkeypatch, name):
+    project.env_file.write_text(f"{name}=nonsense\n")
+    monkeypatch.setenv(name, "nonsense")
+    assert load_settings(project) == load_settings()
+    assert load_settings(project).model_dump() == Settings().model_dump()
+
+
+def test_a_line_without_a_value_counts_as_not_set(project):
+    project.env_file.write_text("MLOPS_API_TOKEN\nMLOPS_TRACKING=\n# ALPACA_API_KEY=x\n")
+    assert load_settings(project) == Settings()
+
+
+def test_team_keys_are_found_by_their_names(project):
+    lines = [f"{KEY}_RED=r", f"{SECRET}_RED_2=s", f"{KEY}_=x", f"{KEY}S=x", f"MY_{KEY}_RED=x", f"{SECRET}_BLUE="]
+    project.env_file.write_text("\n".join(lines))
+    assert set(load_settings(project).team_keys) == {f"{KEY}_RED", f"{SECRET}_RED_2"}
+
+
+@given(
+    in_file=st.dictionaries(st.sampled_from(sorted(variables().values())), st.sampled_from(["", "on", "http://file"])),
+    in_environment=st.dictionaries(
+        st.sampled_from(sorted(variables().values())), st.sampled_from(["", "off", "http://environment"])
+    ),
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+def test_reading_is_merging_the_file_under_the_environment(project, monkeypatch, in_file, in_environment):
+    project.env_file.write_text("".join(f"{name}={value}\n" for name, value in in_file.items()))
+    with monkeypatch.context() as patch:
+        for name, value in in_environment.items():
+            patch.setenv(name, value)
+        separately = outcome(project)
+    project.env_file.unlink()
+    with monkeypatch.context() as patch:
+        for name, value in {**in_file, **in_environment}.items():
+            patch.setenv(name, value)
+        assert outcome(project) == separately
+
+
+def outcome(project) -> Settings | str:
+    try:
+        return load_settings(project)
+    except ConfigError as error:
+        return error.message
+
+
+def test_settings_are_frozen_and_leave_the_environment_alone(project):
+    before = dict(os.environ)
+    project.env_file.write_text("MLOPS_TRACKING=off\n")
+    loaded = load_settings(project)
+    with pytest.raises(ValidationError, match="frozen"):
+        loaded.tracking = True
+    assert dict(os.environ) == before

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from mlops_cli.config.editing.add_model import add_model
 from mlops_cli.config.load import load_branches, load_params
@@ -118,3 +120,78 @@ def test_mistakes_that_stand_there_already_are_told_first(tmp_path):
     with pytest.raises(ConfigError, match="teem: unknown key"):
         add_model(project, "blue", ["A"])
     assert not (project.configs / "blue").exists()
+
+
+PLAIN = "branches:\n  main: {collection: configs/mine}\nsimulation: {scenario: mine}\n"
+
+
+def test_of_two_files_of_a_team_neither_is_chosen(tmp_path):
+    files = {"configs/mine/a.yaml": "team: red\nticker: A\n", "configs/mine/b.yaml": "team: red\nticker: B\n"}
+    project = make_project(tmp_path, files, PLAIN)
+    assert add_model(project, "red", ["C"])[0] == "configs/red/red.yaml: C added"
+    assert names(project) == {"main": ["red-a", "red-b", "red-c"]}
+
+
+def test_a_file_in_no_branch_is_extended_and_put_into_main_without_its_other_models_elsewhere(tmp_path):
+    params = "branches:\n  old: {collection: configs/red, only: red-a}\nsimulation: {scenario: mine}\n"
+    project = make_project(tmp_path, {"configs/red/red.yaml": "team: red\nticker: A\n"}, params)
+    assert add_model(project, "red", ["B"]) == [
+        "configs/red/red.yaml: B added",
+        "params.yaml: branches.main.collection: configs/red/red.yaml added",
+    ]
+    assert names(project) == {"old": ["red-a"], "main": ["red-b"]}
+
+
+def test_a_pool_grows(tmp_path):
+    text = "team: red\ntickers: [A, B]\npool: true\n"
+    project = make_project(tmp_path, {"configs/mine/red.yaml": text}, PLAIN)
+    add_model(project, "red", ["C"])
+    models = load_branches(project, load_params(project))["main"].models
+    assert {model.pool for model in models} == {("A", "B", "C")}
+
+
+def test_small_variants_come_with_new_tickers(tmp_path):
+    text = "team: red\ntickers: [A]\nsmall: {trainer: naive}\n"
+    project = make_project(tmp_path, {"configs/mine/red.yaml": text}, PLAIN)
+    add_model(project, "red", ["B"])
+    assert names(project)["main"] == ["red-a", "red-a-small", "red-b", "red-b-small"]
+
+
+def test_a_new_file_of_a_folder_that_a_branch_contains_needs_no_change_of_params(tmp_path):
+    project = make_project(tmp_path, {"configs/mine/red.yaml": "team: red\nticker: A\n"}, PLAIN)
+    before = project.params.read_bytes()
+    assert add_model(project, "blue", ["A"], "configs/mine/deep") == ["configs/mine/deep/blue.yaml: A added"]
+    assert project.params.read_bytes() == before
+
+
+def test_a_refused_new_file_is_removed_again(tmp_path):
+    params = "branches:\n  main: {collection: configs/mine, exclude: '*'}\n  b: {collection: configs/b}\n"
+    files = {"configs/mine/red.yaml": "team: red\nticker: A\n", "configs/b/b.yaml": "team: b\nticker: A\n"}
+    project = make_project(tmp_path, files, params)
+    with pytest.raises(ConfigError):
+        add_model(project, "green", ["A"])
+    assert not (project.configs / "green" / "green.yaml").exists()
+
+
+@pytest.mark.parametrize("text", ["team: [", "- red\n", "{team: red, ticker: A}\n"])
+def test_a_file_that_cannot_be_edited_is_left_alone(tmp_path, text):
+    project = make_project(tmp_path, {"configs/other/red.yaml": text}, "branches: {}\n")
+    with pytest.raises(ConfigError, match=r"configs/other/red\.yaml"):
+        add_model(project, "red", ["B"], "configs/other")
+    assert (project.configs / "other" / "red.yaml").read_text() == text
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.lists(st.sampled_from(["a", "A", "brk.b", "NO", "1398"]), min_size=1, max_size=3), min_size=1, max_size=3
+    )
+)
+def test_any_additions_in_any_order_give_each_ticker_one_model(tmp_path_factory, additions):
+    project = make_project(tmp_path_factory.mktemp("any"), {}, "# mine\nbranches: {}\n")
+    for tickers in additions:
+        add_model(project, "red", tickers)
+        assert add_model(project, "red", tickers)[0].endswith("there already")
+    expected = dict.fromkeys(f"red-{ticker.lower()}" for tickers in additions for ticker in tickers)
+    assert names(project) == {"main": list(expected)}
+    assert project.params.read_text().startswith("# mine\n")
