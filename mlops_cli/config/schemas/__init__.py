@@ -1,1 +1,1 @@
-"""What may stand in the YAML files, as frozen pydantic models."""
+"""The schemas of the YAML files, as frozen pydantic models."""
