@@ -120,11 +120,14 @@ def load_settings(project: Project | None = None) -> Settings:
         ConfigError: every variable with a wrong value. The values are not shown, because they may be secrets.
     """
     written = _env_file(project)
-    team_keys = {name: value for name, value in {**written, **os.environ}.items() if value and _is_team_key(name)}
+    fields = {alias: name for name, alias in _aliases().items()}
+    given: dict[str, Any] = {name: value for name, value in written.items() if value and name in fields}
+    given[_aliases()["team_keys"]] = {
+        name: value for name, value in {**written, **os.environ}.items() if value and _TEAM_VARIABLE.fullmatch(name)
+    }
     try:
-        return Settings(**{**written, _aliases()["team_keys"]: team_keys})
+        return Settings(**given)
     except ValidationError as error:
-        fields = {alias: name for name, alias in _aliases().items()}
         wrong = dict.fromkeys(str(e["loc"][0]) for e in error.errors(include_input=False, include_url=False))
         lines = [f"{alias}: expected {_expected(fields[alias])}" for alias in wrong]
         raise ConfigError("\n".join(lines), "set it in .env or in the environment; .env.example shows how") from None
@@ -134,11 +137,7 @@ def _aliases() -> dict[str, str]:
     return {name: str(field.validation_alias) for name, field in Settings.model_fields.items()}
 
 
-def _is_team_key(variable: str) -> bool:
-    return _TEAM_VARIABLE.fullmatch(variable) is not None
-
-
-def _env_file(project: Project | None) -> dict[str, Any]:
+def _env_file(project: Project | None) -> dict[str, str | None]:
     """The variables of the project's `.env`, as they are written there."""
     if project is None or not project.env_file.is_file():
         return {}

@@ -131,7 +131,17 @@ def test_real_money_is_off_until_a_word_says_so_clearly(project, text):
 
 
 @pytest.mark.parametrize(
-    "name", ["mlops_tracking", "tracking", "api_token", "team_keys", "MLOPS_TOKEN", "alpaca_api_key"]
+    "name",
+    [
+        "mlops_tracking",
+        "tracking",
+        "api_token",
+        "team_keys",
+        "MLOPS_TOKEN",
+        "alpaca_api_key",
+        "_env_file",
+        "_cli_parse_args",
+    ],
 )
 def test_other_names_are_ignored(project, monkeypatch, name):
     project.env_file.write_text(f"{name}=nonsense\n")
@@ -141,7 +151,7 @@ def test_other_names_are_ignored(project, monkeypatch, name):
 
 
 def test_a_line_without_a_value_counts_as_not_set(project):
-    project.env_file.write_text("MLOPS_API_TOKEN\nMLOPS_TRACKING=\n# ALPACA_API_KEY=x\n")
+    project.env_file.write_text("MLOPS_API_TOKEN\nMLOPS_LIVE_TRADING\nMLOPS_TRACKING=\n# ALPACA_API_KEY=x\n")
     assert load_settings(project) == Settings()
 
 
