@@ -19,7 +19,6 @@ from mlops_cli.config.paths import Project
 from mlops_cli.config.schemas.descriptions import type_in_words
 from mlops_cli.config.schemas.field_types import Slug, Ticker
 from mlops_cli.config.schemas.project import BranchSpec, ModelFile, ModelSpec
-from mlops_cli.config.yaml_files import write_text
 from mlops_cli.errors import ConfigError
 from mlops_cli.system.files import write_text
 
