@@ -1,4 +1,4 @@
-# Every target works from a bare clone: it sets up what it needs, once.
+# Every target works in a fresh clone: it first installs what it needs, once.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -8,10 +8,10 @@ UV := .tools/bin/uv
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup run test test-soak lint format bench bench-train bench-serve bench-trade check lock clean
+.PHONY: help setup run test test-soak test-package lint format bench bench-train bench-serve bench-trade check lock clean
 
-help:  ## show this
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 20
+help:  ## show this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 24
 
 setup: $(READY)  ## make .venv with Python 3.12 and the locked dependencies
 
@@ -21,8 +21,11 @@ run: $(READY)  ## run the main job on the default collection and show its result
 test: $(READY)  ## every test that needs neither a GPU nor the internet
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
-test-soak: $(READY)  ## the tests that load the program for minutes: overload of the server, a thousand kills of the trader
+test-soak: $(READY)  ## the tests that run for minutes: an overloaded server, a thousand killed trading passes
 	@MLOPS_TEST_SOAK=1 $(BIN)/python -m pytest -q -m soak
+
+test-package: $(READY)  ## build the wheel; use it, and each of its extras, in clean environments (needs the package index)
+	@UV="$(CURDIR)/$(UV)" tests/packaging/check_wheel.sh
 
 lint: $(READY)  ## formatting, style, types, import contracts
 	@$(BIN)/ruff format --check .
@@ -30,7 +33,7 @@ lint: $(READY)  ## formatting, style, types, import contracts
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-format: $(READY)  ## bring the code into its format
+format: $(READY)  ## format the code and fix what ruff can fix
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
@@ -43,16 +46,16 @@ bench-serve: $(READY)  ## measure serving alone, beside MLServer and ludwig serv
 bench-trade: $(READY)  ## measure paper trading alone: a replay, the decision, orders per second (some 3 minutes)
 	@$(BIN)/python tests/bench/bench_pipeline.py --only trade
 
-bench: $(READY)  ## measure; prints a table and writes JSON (minutes)
+bench: $(READY)  ## measure everything and print tables (some 35 minutes)
 	@$(BIN)/python tests/bench/bench_pipeline.py
 
-check: lint test  ## what CI runs
+check: lint test  ## what to run before a commit; CI adds `make run` and `make test-package`
 
-lock: $(UV)  ## resolve the dependencies of pyproject.toml anew
+lock: $(UV)  ## resolve the dependencies of pyproject.toml to their newest versions
 	@$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.12 \
 		--group dev --upgrade pyproject.toml -o requirements.lock
 
-clean:  ## remove the environments; results and data stay
+clean:  ## remove the environments; keep results and data
 	@rm -rf .venv .tools
 
 $(UV):
@@ -61,7 +64,7 @@ $(UV):
 
 $(READY): $(UV) requirements.lock pyproject.toml
 	@$(UV) venv --quiet --allow-existing --python 3.12 .venv
-	@# bytecode once and for all: without it importing Ludwig takes 22 s of processor time instead of 12, pandas 1.5 instead of 0.4
+	@# Compiled bytecode: without it the import of Ludwig takes 22 s of processor time instead of 12, and pandas 1.5 instead of 0.4.
 	@$(UV) pip sync --quiet --compile-bytecode --require-hashes requirements.lock
 	@$(UV) pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
