@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from mlops_cli.training.local.worker_link import SETTINGS
+from mlops_cli.training.process_settings import PROCESS_SETTINGS
 from tests.bench.bench_processes import BenchError, Measured
 from tests.bench.bench_projects import BRANCH, ROOT, SCENARIO, BenchProject, Workplace, ludwig_train, make_project
 from tests.bench.bench_report import Row, Section
@@ -44,7 +44,7 @@ def compare(place: Workplace, numbers: tuple[int, ...], sessions: int) -> Sectio
     out = place.folder / "inside.json"
     inside = place.run(
         "python", "-m", "tests.bench.fleet_inside", project.root, out, *map(str, numbers), seconds=3000, memory=True,
-        **SETTINGS,
+        **PROCESS_SETTINGS,
     )  # fmt: skip
     found = json.loads(out.read_text())
     alone += [_ludwig_train(place, inputs, project.names[run]) for run in range(1, LUDWIG_RUNS)]

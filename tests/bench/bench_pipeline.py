@@ -1,4 +1,4 @@
-"""Measures the pipeline; prints a table, and writes JSON and docs/benchmarks.md if asked. Run by `make bench`.
+"""Measures the program; prints tables, and on request writes JSON and docs/benchmarks.md. `make bench` runs it.
 
 Every figure comes from real processes of this environment, in a temporary folder that is removed at the end.
 """
@@ -10,6 +10,7 @@ import json
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,14 +38,14 @@ class Size:
     """How much is measured.
 
     Attributes:
-        training: how many models are trained both ways, rising, each with the pipeline's variants.
-        sessions: of each price file of that comparison.
-        models: of the project of many models.
-        repeats: of the no-op comparison.
-        helps: of `mlops --help`.
-        fleets: how many models are trained in every way, rising.
-        serve: what the servers are asked.
-        trade: what the traders are.
+        training: numbers of models that are trained both ways, ascending, each with the variants of the pipeline.
+        sessions: per price file of that comparison.
+        models: in the project with many models.
+        repeats: of the comparison with nothing to do.
+        helps: runs of `mlops --help`.
+        fleets: numbers of models that are trained in every way, ascending.
+        serve: load on the servers.
+        trade: load on paper trading.
     """
 
     training: tuple[tuple[int, tuple[Variant, ...]], ...]
@@ -108,36 +109,40 @@ SECTIONS: dict[str, Callable[[Workplace, Size], Section]] = {
 
 
 def main() -> int:
-    """Measure what the arguments ask for; a section that fails does not lose the others' figures."""
+    """Measure the sections that the arguments name; a section that fails does not stop the others."""
     options = _options()
     signal.signal(signal.SIGTERM, _stop)
     facts = machine()
     if facts["load_before"] > BUSY * facts["cores"]:
         print(f"note: load average {facts['load_before']}: other work makes every figure larger", file=sys.stderr)
-    found, failed = [], False
+    sections: list[Section] = []
+    failed = False
     for name in options.only or SECTIONS:
         try:
             with tempfile.TemporaryDirectory(prefix="mlops-bench-", ignore_cleanup_errors=True) as folder:
-                found.append(SECTIONS[name](Workplace(Path(folder)), QUICK if options.quick else FULL))
+                begun = time.monotonic()
+                section = SECTIONS[name](Workplace(Path(folder)), QUICK if options.quick else FULL)
+                section.seconds = time.monotonic() - begun
+                sections.append(section)
         except BenchError as error:
             print(f"error: {name}: {error}", file=sys.stderr)
             failed = True
         except KeyboardInterrupt:
             print("\nstopped; its processes are ended, its temporary folder is removed", file=sys.stderr)
             return 130
-    print_table(found, facts)
+    print_table(sections, facts)
     if options.json:
-        options.json.write_text(json.dumps(as_json(found, facts, options.quick), indent=2) + "\n")
+        options.json.write_text(json.dumps(as_json(sections, facts, options.quick), indent=2) + "\n")
     if options.write:
-        write_docs(DOCS, found, facts)
+        write_docs(DOCS, sections, facts)
     return 1 if failed else 0
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Measure the pipeline on generated prices.")
-    parser.add_argument("--quick", action="store_true", help="so little that it only shows that this script works")
-    parser.add_argument("--only", choices=SECTIONS, action="append", help="this section alone; repeatable")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write every run's figures there")
+    parser.add_argument("--quick", action="store_true", help="measure very little, only to show that this script works")
+    parser.add_argument("--only", choices=SECTIONS, action="append", help="only this section; repeatable")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures of every run into FILE")
     parser.add_argument("--write", action="store_true", help="write the tables into docs/benchmarks.md")
     options = parser.parse_args()
     if options.write and options.quick:

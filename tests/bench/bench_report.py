@@ -26,10 +26,10 @@ class Row:
 
     Attributes:
         what: was measured.
-        value: in `unit`; NaN where it could not be measured, and `what` says why.
-        unit: s, MB, ... or nothing for a plain number.
-        expected: what was asked for or reckoned before measuring.
-        met: whether it came so; None where nothing was asked.
+        value: in `unit`; NaN if it could not be measured, and then `what` gives the reason.
+        unit: s, MB, ... or empty for a plain number.
+        expected: the target, or the estimate made before measuring.
+        met: whether the target was met; None without a target.
         ratio: of two figures of the same run.
         ratio_of: which two.
     """
@@ -43,7 +43,7 @@ class Row:
     ratio_of: str = ""
 
     def cells(self) -> tuple[str, str, str, str]:
-        """Its texts, in the order of `COLUMNS`."""
+        """Texts of its cells, in the order of `COLUMNS`."""
         verdict = "" if self.met is None else ": met" if self.met else ": missed"
         ratio = "" if self.ratio is None else f"{_three_digits(self.ratio)} x {self.ratio_of}".rstrip()
         value = "-" if math.isnan(self.value) else f"{_three_digits(self.value)} {self.unit}".rstrip()
@@ -52,21 +52,23 @@ class Row:
 
 @dataclass
 class Section:
-    """What one part of the benchmark found.
+    """The figures of one part of the benchmark.
 
     Attributes:
-        name: of the part.
-        rows: for the table.
+        name: as in `--only`.
+        rows: of the table.
         raw: every single run, for the JSON.
+        seconds: wall clock that measuring took; 0 where it is not known.
     """
 
     name: str
     rows: list[Row] = field(default_factory=list)
     raw: dict[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
 
 
 def machine() -> dict[str, Any]:
-    """On what and with what was measured; holds no name or path of the machine."""
+    """The hardware and the versions that were measured; without names or paths of the machine."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="minutes"),
         "cpu": _cpu(),
@@ -100,7 +102,7 @@ def print_table(sections: Sequence[Section], facts: dict[str, Any]) -> None:
     if not console.is_terminal:
         console = Console(highlight=False, width=160)
     for section in sections:
-        table = Table(*COLUMNS, title=section.name, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+        table = Table(*COLUMNS, title=_title(section), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
         for row in section.rows:
             table.add_row(*row.cells())
         console.print(table)
@@ -109,8 +111,11 @@ def print_table(sections: Sequence[Section], facts: dict[str, Any]) -> None:
 
 def as_json(sections: Sequence[Section], facts: dict[str, Any], quick: bool) -> dict[str, Any]:
     """Everything that was measured."""
-    found = {part.name: {"rows": [asdict(row) for row in part.rows], "runs": part.raw} for part in sections}
-    return {"quick": quick, "machine": facts, "sections": found}
+    figures = {
+        part.name: {"rows": [asdict(row) for row in part.rows], "runs": part.raw, "seconds": part.seconds}
+        for part in sections
+    }
+    return {"quick": quick, "machine": facts, "sections": figures}
 
 
 def write_docs(path: Path, sections: Sequence[Section], facts: dict[str, Any]) -> None:
@@ -123,12 +128,17 @@ def write_docs(path: Path, sections: Sequence[Section], facts: dict[str, Any]) -
     for section in sections:
         begin, end = f"<!-- bench:{section.name} -->", f"<!-- /bench:{section.name} -->"
         pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
-        block = "\n".join([begin, "", *_markdown(section), "", caption(facts), "", end])
-        found = pattern.findall(text)
-        if len(found) != 1:
-            raise ValueError(f"{path}: expected {begin} ... {end} once, was there {len(found)} times")
-        text = text.replace(found[0], block)
+        took = f" Measuring took {section.seconds:.0f} s." if section.seconds else ""
+        block = "\n".join([begin, "", *_markdown(section), "", caption(facts) + took, "", end])
+        blocks = pattern.findall(text)
+        if len(blocks) != 1:
+            raise ValueError(f"{path}: expected {begin} ... {end} once, was there {len(blocks)} times")
+        text = text.replace(blocks[0], block)
     path.write_text(text, encoding="utf-8")
+
+
+def _title(section: Section) -> str:
+    return f"{section.name}: measured in {section.seconds:.0f} s" if section.seconds else section.name
 
 
 def _markdown(section: Section) -> list[str]:
@@ -139,7 +149,7 @@ def _markdown(section: Section) -> list[str]:
 
 
 def _three_digits(value: float) -> str:
-    """Three significant digits without an exponent where that can be read.
+    """Three significant digits, with an exponent only for very small numbers.
 
     >>> [_three_digits(v) for v in (0, 0.01234, 3.14159, 27.96, 1234.5, 1.2e-8)]
     ['0', '0.0123', '3.14', '28.0', '1234', '1.2e-08']
@@ -152,14 +162,14 @@ def _three_digits(value: float) -> str:
 
 def _cpu() -> str:
     try:
-        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+        model = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     except OSError:
-        found = None
-    return " ".join(found.group(1).split()) if found else platform.processor() or "unknown processor"
+        model = None
+    return " ".join(model.group(1).split()) if model else platform.processor() or "unknown processor"
 
 
 def _commit() -> str:
-    """The commit that was measured, with + where files differ from it."""
+    """The commit that was measured, with + if files of the package differ from it."""
     here = Path(__file__).parent
 
     def git(*arguments: str) -> str:
