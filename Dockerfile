@@ -1,18 +1,18 @@
-# The server alone, some 0.6 GB: no torch, no Ludwig, no DVC. Trained models come from a project's folder, see compose.yaml.
+# Only the server, about 0.6 GB: no torch, no Ludwig, no DVC. It serves the models of a mounted project, see compose.yaml.
 FROM python:3.12-slim
 
 RUN pip install --no-cache-dir --disable-pip-version-check uv==0.13.8
 WORKDIR /build
 COPY requirements.lock pyproject.toml README.md ./
-# what `mlops serve`, `mlops export` and `mlops models` import, in the versions of the lock
+# The packages that `mlops serve`, `mlops export` and `mlops models` import, in the locked versions.
 RUN uv pip install --system --no-cache --compile-bytecode --constraint requirements.lock \
     cachetools exchange-calendars fastapi filelock hatchling httptools numpy onnx onnxruntime orjson pandas \
-    prometheus-client psutil pyarrow pydantic pydantic-settings python-dotenv pyyaml rich ruamel.yaml scipy statsmodels ta-lib typer \
-    uvicorn uvloop watchfiles
+    prometheus-client psutil pyarrow pydantic pydantic-settings python-dotenv pyyaml rich ruamel.yaml scipy statsmodels \
+    ta-lib typer uvicorn uvloop watchfiles
 COPY mlops_cli mlops_cli
 RUN uv pip install --system --no-cache --compile-bytecode --no-deps --no-build-isolation .
 
-# not root; the server's own files are all that it may write
+# The server does not run as root and may write only its own files.
 RUN useradd --uid 10001 --create-home mlops && mkdir -p /project/.mlops && chown -R mlops /project
 USER mlops
 WORKDIR /project
