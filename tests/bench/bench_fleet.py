@@ -1,4 +1,4 @@
-"""How fast many models are trained: one `ludwig train` process each, one after another, as fleets, and the floor."""
+"""Time to train many models: with one `ludwig train` process each, one after another, as fleets, and at the floor."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def compare(place: Workplace, numbers: tuple[int, ...], sessions: int) -> Sectio
     """Measure every way of training; see docs/benchmarks.md.
 
     Args:
-        place: for everything.
-        numbers: of models, rising; the largest goes through the whole pipeline.
-        sessions: of each generated price file, where there are no real ones.
+        place: folder for all files.
+        numbers: of models, ascending; the largest also goes through the whole pipeline.
+        sessions: per generated price file, if there are no real prices.
     """
     section = Section(NAME)
     project = _project(place, numbers[-1], sessions)
@@ -46,15 +46,15 @@ def compare(place: Workplace, numbers: tuple[int, ...], sessions: int) -> Sectio
         "python", "-m", "tests.bench.fleet_inside", project.root, out, *map(str, numbers), seconds=3000, memory=True,
         **PROCESS_SETTINGS,
     )  # fmt: skip
-    found = json.loads(out.read_text())
+    figures = json.loads(out.read_text())
     alone += [_ludwig_train(place, inputs, project.names[run]) for run in range(1, LUDWIG_RUNS)]
     walls = [run.wall for run in alone]
-    section.rows += _rows(numbers, sum(walls) / len(walls), found)
+    section.rows += _rows(numbers, sum(walls) / len(walls), figures)
     section.rows += [
         Row("peak memory of a `ludwig train` process tree", max(run.tree_bytes for run in alone) / MEGABYTE, "MB"),
         Row("peak memory of the measuring process and its training processes", inside.tree_bytes / MEGABYTE, "MB"),
     ]
-    section.raw = {"ludwig_train": walls, "inside": found}
+    section.raw = {"ludwig_train": walls, "inside": figures}
     return section
 
 
@@ -86,16 +86,16 @@ def _pipeline(place: Workplace, project: BenchProject) -> list[Row]:
     ]
 
 
-def _rows(numbers: tuple[int, ...], alone: float, found: dict[str, Any]) -> list[Row]:
+def _rows(numbers: tuple[int, ...], alone: float, figures: dict[str, Any]) -> list[Row]:
     rows = [Row("(a) one `ludwig train` process per model: per model", alone, "s")]
-    processes = found["pool"]["processes"]
-    limit = found["flops_per_model"] / found["flops_per_second"]
+    processes = figures["pool"]["processes"]
+    limit = figures["flops_per_model"] / figures["flops_per_second"]
     for number in numbers:
-        one, pool = found["numbers"][str(number)], found["pool"][str(number)]
+        times, pool = figures["numbers"][str(number)], figures["pool"][str(number)]
         last = number >= 500
-        over = one["fleet_loop"] / one["bare"]
+        over = times["fleet_loop"] / times["bare"]
         rows += [
-            Row(f"(b) N = {number}: one after another in one process: per model", one["sequential"], "s"),
+            Row(f"(b) N = {number}: one after another in one process: per model", times["sequential"], "s"),
             Row(
                 f"(c) N = {number}: fleet, {processes} processes that are up: read, train, export, check: per model",
                 pool,
@@ -107,14 +107,14 @@ def _rows(numbers: tuple[int, ...], alone: float, found: dict[str, Any]) -> list
             ),
             Row(
                 f"(c) N = {number}: the same in one process: per model",
-                one["fleet"],
+                times["fleet"],
                 "s",
-                ratio=one["sequential"] / one["fleet"],
+                ratio=times["sequential"] / times["fleet"],
                 ratio_of="faster than (b)",
             ),
             Row(
                 f"(c) N = {number}: of it training, one process: per model",
-                one["fleet_loop"],
+                times["fleet_loop"],
                 "s",
                 f"<= {OVER_BARE:g} x (d)",
                 met=over <= OVER_BARE,
@@ -123,15 +123,15 @@ def _rows(numbers: tuple[int, ...], alone: float, found: dict[str, Any]) -> list
             ),
             Row(
                 f"(d) N = {number}: bare PyTorch loop over stacked tensors, one process: per model",
-                one["bare"],
+                times["bare"],
                 "s",
-                ratio=one["bare"] / limit,
+                ratio=times["bare"] / limit,
                 ratio_of="the arithmetic limit",
             ),
         ]
-    speed = found["flops_per_second"] / 1e9
+    speed = figures["flops_per_second"] / 1e9
     rows.append(Row(f"arithmetic limit of one core at {speed:.0f} Gflop/s: per model", limit, "s"))
-    if found["device"] == "cpu":
+    if figures["device"] == "cpu":
         rows.append(Row("(c), (d) and ddp on a GPU: none at hand, not measured", float("nan"), ""))
     return rows
 
@@ -142,10 +142,10 @@ def _ludwig_train(place: Workplace, inputs: Path, name: str) -> Measured:
 
 
 def _project(place: Workplace, number: int, sessions: int) -> BenchProject:
-    """A project over real prices where there are some beside the repository, else over generated ones."""
+    """A project with real prices if there are some beside the repository, otherwise with generated ones."""
     files = sorted(UNIVERSE.glob("*.parquet"))[:number] if UNIVERSE.is_dir() else []
     if len(files) < number:
-        project = make_project(place, "fleets", [f"T{one:03d}" for one in range(number)], sessions, EPOCHS)
+        project = make_project(place, "fleets", [f"T{index:03d}" for index in range(number)], sessions, EPOCHS)
     else:
         project = make_project(place, "fleets", [path.stem for path in files], 400, EPOCHS)
         incoming = project.root / "data" / "incoming"

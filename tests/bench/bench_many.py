@@ -13,7 +13,7 @@ from tests.bench.bench_report import Row, Section
 from tests.bench.bench_training import MEGABYTE, figures
 
 NAME = "many"
-EPOCHS = 2  # enough for real models; what 10 epochs cost is what section train measures
+EPOCHS = 2  # enough for real models; section `train` measures the cost of 10 epochs
 SESSIONS = 1000
 STAGES = ("ingest", "featurize", "train", "evaluate")
 UP_TO_DATE = "Data and pipelines are up to date."
@@ -25,9 +25,9 @@ def many_models(place: Workplace, number: int, repeats: int) -> Section:
     """Run the stages over many models, then measure what a second run and a simulation cost.
 
     Args:
-        place: for everything.
+        place: folder for all files.
         number: of models.
-        repeats: of each of the two commands of the no-op comparison.
+        repeats: of each of the two commands that find nothing to do.
     """
     section = Section(NAME)
     tickers = [f"T{index:03d}" for index in range(number)]

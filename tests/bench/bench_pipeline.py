@@ -18,7 +18,7 @@ from statistics import median
 from types import FrameType
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))  # this file is started by its path, the imports below start at the repository's root
+sys.path.insert(0, str(ROOT))  # this file is started by its path, and the imports below are relative to the repository
 
 from tests.bench import bench_fleet, bench_many, bench_serve, bench_trade, bench_training  # noqa: E402
 from tests.bench.bench_processes import BenchError  # noqa: E402

@@ -1,4 +1,4 @@
-"""Child processes: bounded in time, measured in seconds and memory, and never left behind."""
+"""Run child processes with a time limit, measure their time and memory, and end them with all their children."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ class BenchError(Exception):
 
 @dataclass(frozen=True)
 class Measured:
-    """What one child process took.
+    """Time and memory of one child process.
 
     Attributes:
         wall: seconds from start to end.
-        cpu: user and system seconds of it and of the children it waited for.
-        tree_bytes: largest sum of resident memory over its process tree, sampled; shared pages count once for each
-            process that holds them. 0 where memory was not asked for.
-        largest_bytes: largest resident memory of any single process of the tree, sampled alike. Not the kernel's
-            `ru_maxrss`: a child inherits there the size of the process that started it.
-        output: what it printed, stdout and stderr together.
+        cpu: user and system seconds of the process and of the children it waited for.
+        tree_bytes: largest sampled sum of resident memory over its process tree; a shared page counts once for each
+            process that maps it. 0 if memory was not measured.
+        largest_bytes: largest sampled resident memory of a single process of the tree. This is not the kernel's
+            `ru_maxrss`, in which a child inherits the size of its parent.
+        output: its stdout and stderr together.
     """
 
     wall: float
@@ -45,16 +45,18 @@ class Measured:
 
 
 def clean_environment(binaries: Path, **changes: str) -> dict[str, str]:
-    """This process's environment without settings of the tools under test; the same for every side of a comparison.
+    """The environment of this process without settings of the measured tools; equal for all sides of a comparison.
 
     Args:
-        binaries: folder that comes first on the PATH.
-        changes: variables laid over the rest.
+        binaries: folder to put first on the PATH.
+        changes: variables to add or replace.
     """
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLOPS_", "MLFLOW_", "ALPACA_"))}
+    inherited = {
+        name: value for name, value in os.environ.items() if not name.startswith(("MLOPS_", "MLFLOW_", "ALPACA_"))
+    }
     identity = {f"GIT_{who}_{what}": "bench" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
     return {
-        **kept,
+        **inherited,
         **identity,
         "PATH": os.pathsep.join([str(binaries), os.environ.get("PATH", "")]),
         "OMP_NUM_THREADS": "1",
@@ -77,15 +79,15 @@ def measure(
     """Run a command to its end.
 
     Args:
-        command: what to run.
-        cwd: where.
+        command: program and arguments.
+        cwd: working folder.
         log: file for its output; replaced.
         environment: all of its environment variables.
-        seconds: after so long it is killed with all its children.
-        memory: sample its tree; costs a few milliseconds ten times a second, so not for short commands.
+        seconds: time limit, after which it is killed with all its children.
+        memory: sample its tree. This costs a few milliseconds ten times a second, so do not use it for short commands.
 
     Raises:
-        BenchError: it ended with another code than 0, or took too long.
+        BenchError: it ended with a code other than 0, or took too long.
     """
     killed: list[psutil.Process] = []
     began = time.perf_counter()
@@ -97,7 +99,7 @@ def measure(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # a group of its own, so that all of it can be ended
+            start_new_session=True,  # its own process group, so that the whole group can be ended
         )
     sampler = _Sampler(process.pid) if memory else None
 
@@ -113,7 +115,7 @@ def measure(
         wall = time.perf_counter() - began
     except BaseException:
         end_tree(process.pid)
-        process.wait()  # reaped already; Popen wants to know
+        process.wait()  # already reaped by psutil; Popen must learn the exit code
         raise
     finally:
         killer.cancel()
@@ -134,7 +136,7 @@ def _check(command: Sequence[str | Path], code: int, late_after: float | None, l
 
 
 class _Sampler:
-    """Looks at a process tree's resident memory until told to stop."""
+    """Samples the resident memory of a process tree until it is stopped."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
@@ -144,7 +146,7 @@ class _Sampler:
         self._thread.start()
 
     def stop(self) -> tuple[int, int]:
-        """Stop; returns the largest sum and the largest single process seen, in bytes."""
+        """Stop. Returns the largest sum and the largest single process, in bytes."""
         self._over.set()
         self._thread.join()
         return self._tree, self._largest
@@ -176,7 +178,7 @@ def _signal_group(pid: int, number: int) -> None:
 
 
 def end_tree(pid: int) -> None:
-    """Ask the tree to end, then make it: nothing may run on when the benchmark is stopped."""
+    """Terminate the process tree, then kill what is left: nothing may go on running when the benchmark is stopped."""
     tree = _tree(pid)
     _signal_group(pid, signal.SIGTERM)
     _, alive = psutil.wait_procs(tree, timeout=GRACE_SECONDS)

@@ -1,4 +1,4 @@
-"""Projects on generated prices, and the commands that work on them."""
+"""Projects with generated prices, and the commands that work on them."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ CSV_COLUMNS = ["Open", "High", "Low", "Close", "Adj Close", "Volume"]
 
 
 class Workplace:
-    """A temporary folder, and how commands are run from it.
+    """A temporary folder, and a method to run commands in it.
 
     Args:
-        folder: made if need be; takes the projects and every command's output.
+        folder: created if it does not exist; holds the projects and the output of every command.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -48,24 +48,24 @@ class Workplace:
 
 @dataclass(frozen=True)
 class BenchProject:
-    """A project folder with one branch, its models one team's."""
+    """A project folder with one branch and one team."""
 
     root: Path
     tickers: tuple[str, ...]
 
     @property
     def names(self) -> list[str]:
-        """Its models' names, in the order of the tickers."""
+        """Names of its models, in the order of the tickers."""
         return [f"{TEAM}-{ticker.lower()}" for ticker in self.tickers]
 
     @property
     def models(self) -> Path:
-        """Where its models lie."""
+        """Folder of its models."""
         return self.root / "models" / BRANCH
 
 
 def ludwig_part(epochs: int) -> dict[str, Any]:
-    """Two layers of 64, no early stop: both sides of the comparison train every epoch."""
+    """Two layers of 64 without early stopping, so that both sides of the comparison train every epoch."""
     return {
         "combiner": {"type": "concat", "num_fc_layers": 2, "output_size": 64, "dropout": 0.0},
         "trainer": {
@@ -82,10 +82,10 @@ def make_project(place: Workplace, name: str, tickers: Sequence[str], sessions: 
     """Start a project with `mlops init`, and give it prices, one config for all tickers, and a scenario.
 
     Args:
-        place: where.
-        name: of the folder.
-        tickers: one model each; a ticker's prices depend on its place alone.
-        sessions: rows of each price file, the last `HELD_OUT` of them after the scenario's start.
+        place: folder for the project.
+        name: of the project folder.
+        tickers: one model each; the prices of a ticker depend only on its position.
+        sessions: rows per price file; the last `HELD_OUT` of them lie after the scenario's start.
         epochs: of the training.
     """
     root = place.folder / name
@@ -121,7 +121,7 @@ def _write(path: Path, content: dict[str, Any]) -> None:
 
 
 def ludwig_train(place: Workplace, inputs: Path, name: str) -> tuple[Measured, Path]:
-    """Train one model with `ludwig train`, from the files of ludwig_inputs.py; what it took, and its folder."""
+    """Train one model with `ludwig train`, from the files of ludwig_inputs.py; its measurement and result folder."""
     out = place.folder / "ludwig-results" / name
     options = (
         "--config",

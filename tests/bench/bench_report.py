@@ -83,7 +83,7 @@ def machine() -> dict[str, Any]:
 
 
 def caption(facts: dict[str, Any]) -> str:
-    """One sentence about the machine."""
+    """The measured machine and versions as a sentence."""
     versions = ", ".join(f"{name} {number}" for name, number in facts["versions"].items())
     return (
         f"Measured {facts['date']} at commit {facts['commit']} on {facts['cores']} core(s) of {facts['cpu']}, "
@@ -93,7 +93,7 @@ def caption(facts: dict[str, Any]) -> str:
 
 
 def print_table(sections: Sequence[Section], facts: dict[str, Any]) -> None:
-    """Print every section's rows, with the machine below."""
+    """Print the rows of every section, and the machine below."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -110,7 +110,7 @@ def print_table(sections: Sequence[Section], facts: dict[str, Any]) -> None:
 
 
 def as_json(sections: Sequence[Section], facts: dict[str, Any], quick: bool) -> dict[str, Any]:
-    """Everything that was measured."""
+    """All figures as a JSON document."""
     figures = {
         part.name: {"rows": [asdict(row) for row in part.rows], "runs": part.raw, "seconds": part.seconds}
         for part in sections

@@ -11,7 +11,7 @@ from typing import Any
 from tests.bench.bench_processes import BenchError
 from tests.bench.bench_projects import Workplace
 from tests.bench.bench_report import Row, Section
-from tests.bench.serve_compare import Cell, Found, compare_servers, measure_ludwig, say
+from tests.bench.serve_compare import Cell, ServerFigures, compare_servers, measure_ludwig, say
 from tests.bench.serve_models import Collection, Seed, make_collection, train_seed
 from tests.bench.serve_peers import Peer, floor, install_forms, install_mlserver, ludwig_serve, mlserver, ours
 from tests.bench.serve_single import all_forecasts, cold_loads, cycle
@@ -35,10 +35,10 @@ class ServeSize:
     """How much is measured.
 
     Attributes:
-        numbers: of models that all servers are compared over, rising; the last one in every way.
-        cycled: models that `mlops serve` goes through in little memory.
-        rounds: of each load; the median counts.
-        seconds: of each load.
+        numbers: of models with which all servers are compared, ascending; the last one with every load.
+        cycled: models that `mlops serve` is asked for in turn with little memory.
+        rounds: per load; the median is reported.
+        seconds: per load.
     """
 
     numbers: tuple[int, ...]
@@ -48,37 +48,37 @@ class ServeSize:
 
 
 def compare(place: Workplace, size: ServeSize) -> Section:
-    """Measure everything; what fails gets a row that says why, and the rest goes on.
+    """Measure everything. A part that fails gets a row with the reason, and the others are still measured.
 
     Args:
-        place: for everything.
-        size: how much.
+        place: folder for all files.
+        size: how much to measure.
     """
     section = Section(NAME)
     say("training the model that all others are copies of")
     seed = train_seed(place)
     peers, additions = _peers(place, section)
-    found: dict[int, dict[str, Found]] = {}
+    measured: dict[int, dict[str, ServerFigures]] = {}
     collections = {n: make_collection(place.folder / f"models-{n}", seed, n) for n in size.numbers}
     for number, collection in collections.items():
         whole = number == size.numbers[-1]
         cells = _cells() if whole else [("uniform", 8)]
         folder = place.folder / f"compare-{number}"
         servers, failed = compare_servers(peers, collection, cells, size.rounds, size.seconds, folder)
-        found[number] = servers
+        measured[number] = servers
         for name, why in failed.items():
             _missing(section, f"{number:,} models, {name}", BenchError(why))
     largest = collections[size.numbers[-1]]
     ludwig = _ludwig(place, section, (seed, largest, size), additions)
-    section.rows += target_rows(found[size.numbers[-1]], ludwig, size.numbers[-1])
+    section.rows += target_rows(measured[size.numbers[-1]], ludwig, size.numbers[-1])
     _alone(place, section, seed, largest, size.cycled)
-    section.rows += start_rows(found, ludwig) + load_rows(found, ludwig)
-    section.raw |= raw_figures(found, ludwig)
+    section.rows += start_rows(measured, ludwig) + load_rows(measured, ludwig)
+    section.raw |= raw_figures(measured, ludwig)
     return section
 
 
 def _peers(place: Workplace, section: Section) -> tuple[list[Peer], Any]:
-    """What can be compared here, and where the additions for `ludwig serve` are."""
+    """The servers that can be installed here, and the folder with the packages that `ludwig serve` lacks."""
     peers = [floor("asgi"), ours(), floor("fastapi")]
     additions = None
     try:
@@ -98,7 +98,7 @@ def _cells() -> list[Cell]:
 
 def _ludwig(
     place: Workplace, section: Section, what: tuple[Seed, Collection, ServeSize], additions: Any
-) -> Found | None:
+) -> ServerFigures | None:
     if additions is None:
         return None
     seed, collection, size = what
@@ -112,7 +112,7 @@ def _ludwig(
 
 
 def _alone(place: Workplace, section: Section, seed: Seed, largest: Collection, cycled: int) -> None:
-    """What only `mlops serve` is asked."""
+    """Measurements of `mlops serve` alone."""
     number = len(largest.names)
     say("models asked for the first time")
     _try(section, "cold loads", lambda: cold_rows(cold_loads(largest, place.folder / "cold")))
@@ -142,6 +142,6 @@ def _try(section: Section, what: str, measure: Callable[[], tuple[list[Row], Any
 
 
 def _missing(section: Section, what: str, error: BenchError) -> None:
-    """A row that says why there is no figure; all of it goes to stderr."""
+    """A row with the reason why there is no figure; the whole message goes to stderr."""
     print(f"serve: {what}: {error}", file=sys.stderr, flush=True)
     section.rows.append(Row(f"{what}: not measured: {str(error).splitlines()[-1][:120]}", math.nan, ""))

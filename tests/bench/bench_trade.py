@@ -38,12 +38,12 @@ class TradeSize:
     """How much is measured.
 
     Attributes:
-        tickers: each with a model of either team.
-        sessions: of each price file; the last 125 are traded.
-        decided: tickers of the decision.
-        orders: sent to the exchange, over each number of connections.
-        connections: at the same time.
-        repeats: of the orders; the median counts.
+        tickers: each has one model per team.
+        sessions: per price file; the last 125 are traded.
+        decided: tickers in the decision.
+        orders: sent to the exchange for each number of connections.
+        connections: numbers of simultaneous connections.
+        repeats: of sending the orders; the median is reported.
     """
 
     tickers: int
@@ -55,7 +55,7 @@ class TradeSize:
 
 
 def trading(place: Workplace, size: TradeSize) -> Section:
-    """Measure all three."""
+    """Measure the replay, the decision and the orders."""
     section = Section(NAME)
     project = _project(place, size)
     for stage in ("ingest", "featurize", "train", "evaluate"):
@@ -69,7 +69,7 @@ def trading(place: Workplace, size: TradeSize) -> Section:
 
 
 def _project(place: Workplace, size: TradeSize) -> BenchProject:
-    """Two teams on the same stocks; nothing shrinks or costs, so that they do trade on random walks."""
+    """Two teams with the same stocks. Without shrinkage and costs they trade, although prices are random walks."""
     tickers = [f"T{index:03d}" for index in range(size.tickers)]
     project = make_project(place, "trade", tickers, size.sessions, epochs=1)
     configs = project.root / "configs" / "bench"
@@ -92,8 +92,8 @@ def _replay(place: Workplace, project: BenchProject, size: TradeSize, section: S
     (report,) = (project.root / "simulation" / "reports").glob("competition-*")
     fills = max(0, len((report / "fills.csv").read_text().splitlines()) - 1)
     what = f"replay: {HELD_OUT} sessions x 2 teams x {size.tickers} stocks over HTTP, {fills} fills"
-    wanted = f"<= {REPLAY_SECONDS:g} s"
-    section.rows.append(Row(f"{what}: wall clock", done.wall, "s", wanted, met=done.wall <= REPLAY_SECONDS))
+    target = f"<= {REPLAY_SECONDS:g} s"
+    section.rows.append(Row(f"{what}: wall clock", done.wall, "s", target, met=done.wall <= REPLAY_SECONDS))
     section.rows.append(Row(f"{what}: user + system CPU", done.cpu, "s"))
     section.raw["replay"] = {"wall": done.wall, "cpu": done.cpu, "fills": fills}
 
@@ -110,7 +110,7 @@ def _decide(size: TradeSize, section: Section) -> None:
             zip(random.uniform(5, 500, size.decided), random.normal(0, 0.01, size.decided), strict=True)
         )
     ]
-    prices = {one.ticker: one.last_close for one in forecasts}
+    prices = {forecast.ticker: forecast.last_close for forecast in forecasts}
     money = Decimal(1_000_000)
     account = AccountState(money, money, money, money)
     rules = Rules(lot_fraction=0.001, max_weight=0.01)
@@ -126,7 +126,7 @@ def _decide(size: TradeSize, section: Section) -> None:
 
 
 def _orders(project: BenchProject, size: TradeSize, section: Section, *, memory: bool) -> None:
-    """Limit orders far from the market: each is checked, reserves buying power, is kept and answered."""
+    """Limit orders far from the market: each is checked, reserves buying power, is stored and answered."""
     _say(f"orders, {'in memory' if memory else 'kept on disk'}")
     prices = project.root / "data" / "prices" / "main"
     database = ":memory:" if memory else str(project.root / "exchange.db")
@@ -145,8 +145,8 @@ def _orders(project: BenchProject, size: TradeSize, section: Section, *, memory:
             for connections in size.connections:
                 rates = [_rate(port, size.orders, connections) for _ in range(size.repeats)]
                 name = f"orders over HTTP, {'in memory' if memory else 'SQLite'}, {connections} connections"
-                rate, wanted = median(rates), f">= {ORDERS_PER_SECOND:,.0f}/s"
-                row = Row(f"{name} (median of {size.repeats})", rate, "/s", wanted, met=rate >= ORDERS_PER_SECOND)
+                rate, target = median(rates), f">= {ORDERS_PER_SECOND:,.0f}/s"
+                row = Row(f"{name} (median of {size.repeats})", rate, "/s", target, met=rate >= ORDERS_PER_SECOND)
                 section.rows.append(row)
                 section.raw[name] = rates
         finally:
@@ -157,7 +157,7 @@ _accounts = count()
 
 
 def _rate(port: int, orders: int, connections: int) -> float:
-    """Orders taken per second, each connection with an account of its own."""
+    """Accepted orders per second; each connection has its own account."""
     barrier = threading.Barrier(connections + 1)
     failures: list[str] = []
     threads = [

@@ -1,4 +1,4 @@
-"""The same work both ways: one `ludwig train` process per stock, against one `mlops train` for all of them."""
+"""The same work done twice: by one `ludwig train` process per stock, and by one `mlops train` for all stocks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.bench.bench_report import Row, Section
 NAME = "train"
 EPOCHS = 10
 TARGET_RATIO, TARGET_COUNT = 10, 10
-SAME_LOSS = 1e-3  # relative; both read the same float32 numbers, one of them from text
+SAME_LOSS = 1e-3  # relative; both sides read the same float32 numbers, but one reads them from text
 MEGABYTE = 1e6
 
 
@@ -28,8 +28,8 @@ class Variant:
 
     Attributes:
         words: for the table.
-        cold: no architecture exported before, as in a new project.
-        tracking: MLflow on, its database made anew.
+        cold: no architecture has been exported before, as in a new project.
+        tracking: MLflow is on and creates its database.
     """
 
     words: str
@@ -44,19 +44,19 @@ TRACKED = Variant("first run, tracked in MLflow", cold=True, tracking=True)
 
 @dataclass(frozen=True)
 class LudwigRun:
-    """One `ludwig train` process and what it reached."""
+    """One `ludwig train` process and its validation losses."""
 
     measured: Measured
     losses: list[float]
 
 
 def compare(place: Workplace, plan: Sequence[tuple[int, Sequence[Variant]]], sessions: int) -> Section:
-    """Train the same models both ways, in turns.
+    """Train the same models both ways, alternating.
 
     Args:
-        place: for everything.
-        plan: how many models, rising, and the ways of running the pipeline over so many.
-        sessions: of each price file.
+        place: folder for all files.
+        plan: numbers of models, ascending, each with the variants of `mlops train` to measure.
+        sessions: per price file.
     """
     section = Section(NAME)
     tickers = [f"T{number:03d}" for number in range(plan[-1][0])]
@@ -64,7 +64,7 @@ def compare(place: Workplace, plan: Sequence[tuple[int, Sequence[Variant]]], ses
     inputs = place.folder / "ludwig-inputs"
     inputs.mkdir()
     largest = projects[plan[-1][0]]
-    # also reads Ludwig from the disk once before anything is timed
+    # this also reads Ludwig from the disk before anything is timed
     place.run("python", "-m", "tests.bench.ludwig_inputs", largest.root, inputs)
     ludwig: dict[str, LudwigRun] = {}
     pipeline: dict[tuple[int, Variant], Measured] = {}
@@ -117,22 +117,22 @@ def _mlops_train(place: Workplace, project: BenchProject, variant: Variant) -> M
 
 
 def _differences(project: BenchProject, ludwig: dict[str, LudwigRun]) -> list[float]:
-    """Relative differences of the validation losses, of every epoch of every model.
+    """Relative differences of the validation losses, for every epoch of every model.
 
     Raises:
         BenchError: the sides trained different numbers of epochs, or a loss is not a number.
     """
-    found = []
+    differences = []
     for name in project.names:
         epochs = json.loads((project.models / name / "manifest.json").read_text())["epochs"]
         theirs = ludwig[name].losses
         if not len(epochs) == len(theirs) == EPOCHS:
             raise BenchError(f"{name}: mlops trained {len(epochs)} epochs, ludwig {len(theirs)}, asked were {EPOCHS}")
         pairs = zip(epochs, theirs, strict=True)
-        found += [abs(epoch["validation_loss"] - loss) / abs(loss) for epoch, loss in pairs]
-    if not all(math.isfinite(value) for value in found):
-        raise BenchError(f"{project.root.name}: a validation loss is not a number: {found}")
-    return found
+        differences += [abs(epoch["validation_loss"] - loss) / abs(loss) for epoch, loss in pairs]
+    if not all(math.isfinite(value) for value in differences):
+        raise BenchError(f"{project.root.name}: a validation loss is not a number: {differences}")
+    return differences
 
 
 def _rows(walls: list[float], pipeline: dict[Variant, Measured]) -> list[Row]:
@@ -190,7 +190,7 @@ def _raw(ludwig: dict[str, LudwigRun], pipeline: dict[tuple[int, Variant], Measu
 
 
 def figures(measured: Measured) -> dict[str, float]:
-    """A run's numbers for the JSON."""
+    """The figures of a run for the JSON document."""
     return {
         "seconds": round(measured.wall, 3),
         "cpu_seconds": round(measured.cpu, 3),

@@ -1,9 +1,9 @@
-"""The parts of the comparison of trainings that happen inside training processes.
+"""The part of the training benchmark that runs inside a training process.
 
-`python -m tests.bench.fleet_inside PROJECT OUT NUMBERS` trains models of the branch main of a featurized project, in
-turns: one after another with Ludwig's trainer, together as a fleet, and in a bare PyTorch loop over stacked tensors of
-the same shapes; then fleets in training processes that are up already. OUT gets the figures as JSON. It imports
-Ludwig: hence a process of its own, started with the same environment as a training process.
+`python -m tests.bench.fleet_inside PROJECT OUT NUMBERS` trains models of the branch main of a featurized project: one
+after another with Ludwig's trainer, together as a fleet, and in a bare PyTorch loop over stacked tensors of the same
+shapes; then fleets in training processes that have already started. It writes the figures to OUT as JSON. Because it
+imports Ludwig, it is a process of its own, with the environment of a training process.
 """
 
 from __future__ import annotations
@@ -36,26 +36,26 @@ from mlops_cli.training.tasks.tasks import FleetSettings
 from mlops_cli.training.trainer import Failed, TrainJob
 
 ALONE = 5  # models trained one after another: the time per model does not depend on their number
-PROBE = 512  # size of the matrices whose product shows what a core can do
+PROBE = 512  # size of the matrices whose product shows the speed of a core
 
 
 def main(root: Path, out: Path, numbers: Sequence[int]) -> None:
-    """Measure for each number of models."""
+    """Measure each number of models."""
     prepare_process()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with tempfile.TemporaryDirectory() as scratch:
         jobs = _jobs(root, Path(scratch), max(numbers))
         inside = _Inside(jobs, Path(scratch), device)
-        found: dict[str, Any] = {"device": str(device), "flops_per_second": _flops_per_second(device)}
-        found["flops_per_model"] = inside.flops()
-        found["numbers"] = {str(number): inside.measure(number) for number in numbers}
-        found["pool"] = _pool(jobs, Path(scratch), numbers)
-        found["peak_bytes"] = _peak()
-    out.write_text(json.dumps(found))
+        figures: dict[str, Any] = {"device": str(device), "flops_per_second": _flops_per_second(device)}
+        figures["flops_per_model"] = inside.flops()
+        figures["numbers"] = {str(number): inside.measure(number) for number in numbers}
+        figures["pool"] = _pool(jobs, Path(scratch), numbers)
+        figures["peak_bytes"] = _peak()
+    out.write_text(json.dumps(figures))
 
 
 class _Inside:
-    """Everything that this process measures by itself."""
+    """The measurements that this process makes itself."""
 
     def __init__(self, jobs: Sequence[TrainJob], scratch: Path, device: torch.device) -> None:
         self._jobs = list(jobs)
@@ -63,21 +63,21 @@ class _Inside:
         self._options = FleetOptions(seed=jobs[0].seed, device=device)
         rows = training_rows(jobs[0])
         self._template = Template(jobs[0], self._fitter.config(jobs[0]), rows, self._fitter)
-        self._fitter.fit(jobs[0])  # exports the architecture: a matter of once
+        self._fitter.fit(jobs[0])  # exports the architecture, which happens once
         _clear(jobs[:1])
         self._prepared = [self._template.prepare(job, training_rows(job)) for job in jobs]
 
     def measure(self, number: int) -> dict[str, float]:
-        """Seconds per model of each way, for so many models."""
+        """Seconds per model of each way of training `number` models."""
         prepared = self._prepared[:number]
-        found = {"fleet_loop": _timed(lambda: self._fleet(prepared)) / number}
-        found["bare"] = _timed(lambda: self._bare(prepared)) / number
+        figures = {"fleet_loop": _timed(lambda: self._fleet(prepared)) / number}
+        figures["bare"] = _timed(lambda: self._bare(prepared)) / number
         few = self._jobs[: min(number, ALONE)]
-        found["sequential"] = _timed(lambda: [self._fitter.fit(job) for job in few]) / len(few)
+        figures["sequential"] = _timed(lambda: [self._fitter.fit(job) for job in few]) / len(few)
         _clear(few)
-        found["fleet"] = _timed(lambda: self._whole(self._jobs[:number])) / number
+        figures["fleet"] = _timed(lambda: self._whole(self._jobs[:number])) / number
         _clear(self._jobs[:number])
-        return found
+        return figures
 
     def flops(self) -> float:
         """Multiplications and additions of one model's training: forward and backward on the training rows, and the
@@ -89,7 +89,7 @@ class _Inside:
 
     def _fleet(self, prepared: Sequence[Prepared]) -> None:
         for chunk in self._chunks(prepared):
-            members = [one.member for one in chunk]
+            members = [item.member for item in chunk]
             train_fleet(self._template.stack, self._template.terms, members, self._options, lambda: None)
 
     def _whole(self, jobs: Sequence[TrainJob]) -> None:
@@ -103,10 +103,10 @@ class _Inside:
 
     def _chunks(self, prepared: Sequence[Prepared]) -> list[list[Prepared]]:
         batch = self._template.terms.trainer.batch_size
-        ordered = sorted(prepared, key=lambda one: one.member.train_rows)
+        ordered = sorted(prepared, key=lambda item: item.member.train_rows)
         buckets: dict[tuple[int, int], list[Prepared]] = {}
-        for one in ordered:
-            buckets.setdefault(padded_rows(one.member, batch), []).append(one)
+        for item in ordered:
+            buckets.setdefault(padded_rows(item.member, batch), []).append(item)
         chunks = []
         for bucket in buckets.values():
             size = chunk_size(bucket, self._template, self._options.device)
@@ -115,7 +115,7 @@ class _Inside:
 
 
 def _bare_loop(chunk: Sequence[Prepared], template: Template, options: FleetOptions) -> None:
-    """The same layers, rows, steps and evaluations with nothing around them: no Ludwig, no streams, no clipping."""
+    """The same layers, rows, steps and evaluations without Ludwig, random streams per model, and clipping."""
     linear = [name for name in template.stack.weights if name.endswith("weight")]
     layers = [name for name in linear if "combiner" in name] + [name for name in linear if "combiner" not in name]
     weights = {
@@ -124,7 +124,7 @@ def _bare_loop(chunk: Sequence[Prepared], template: Template, options: FleetOpti
     }
     rates = [rate for rate, _ in template.stack.dropouts.values()]
     rate = rates[0] if rates else 0.0
-    batches = Batches([one.member for one in chunk], template.terms, options.seed, options.device)
+    batches = Batches([item.member for item in chunk], template.terms, options.seed, options.device)
     optimizer = torch.optim.Adam(list(weights.values()), lr=template.terms.trainer.learning_rate, fused=True)
     delta = template.terms.delta
 
@@ -153,21 +153,21 @@ def _bare_loop(chunk: Sequence[Prepared], template: Template, options: FleetOpti
 
 
 def _pool(jobs: Sequence[TrainJob], scratch: Path, numbers: Sequence[int]) -> dict[str, Any]:
-    """Fleets in training processes that have imported Ludwig already, as the second branch of a run meets them."""
+    """Fleets in training processes that have already imported Ludwig, as for the second branch of a run."""
     logs, home = scratch / "logs", scratch / "home"
     settings = PoolSettings(scratch / "graphs", logs, limit=psutil.cpu_count(logical=False) or 1, home=home)
     trainer = LudwigTrainer(settings, FleetSettings())
-    found: dict[str, Any] = {}
-    # two tasks at least, or one process would do
+    figures: dict[str, Any] = {}
+    # at least two tasks, otherwise one process would do all the work
     warm = [replace(job, seed=seed) for seed, job in enumerate(jobs[: settings.limit or 1])]
     _run(trainer, warm)
     for number in numbers:
         chosen = list(jobs[:number])
-        found[str(number)] = _timed(lambda chosen=chosen: _run(trainer, chosen)) / number
+        figures[str(number)] = _timed(lambda chosen=chosen: _run(trainer, chosen)) / number
         _clear(chosen)
-    found["processes"] = len(list(home.glob("*.json")))
+    figures["processes"] = len(list(home.glob("*.json")))
     shutil.rmtree(home)
-    return found
+    return figures
 
 
 def _run(trainer: LudwigTrainer, jobs: Sequence[TrainJob]) -> None:
@@ -207,7 +207,7 @@ def _timed(work: Callable[[], Any]) -> float:
 
 
 def _flops_per_second(device: torch.device) -> float:
-    """Best of some products of square matrices."""
+    """Speed of the fastest of some products of square matrices."""
     left, right = (torch.randn(PROBE, PROBE, device=device) for _ in range(2))
     left @ right
     return 2.0 * PROBE**3 / min(_timed(lambda: left @ right) for _ in range(20))

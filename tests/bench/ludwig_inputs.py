@@ -1,7 +1,7 @@
-"""For the other side of the training comparison: what the pipeline hands to Ludwig, as files for `ludwig train`.
+"""Write the inputs that the pipeline gives to Ludwig as files for `ludwig train`.
 
-`python -m tests.bench.ludwig_inputs PROJECT OUT [NUMBER]` writes `<model>.csv` and `<model>.yaml` for every model
-of the branch main, or so many. It uses the pipeline's own functions, which import Ludwig: hence a process of its own.
+`python -m tests.bench.ludwig_inputs PROJECT OUT [NUMBER]` writes `<model>.csv` and `<model>.yaml` for every model of
+the branch main, or for the first NUMBER. It is a process of its own because the pipeline's functions import Ludwig.
 """
 
 from __future__ import annotations

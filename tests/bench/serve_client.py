@@ -1,7 +1,8 @@
-"""A load generator in plain asyncio: many connections, each asking again as soon as it was answered.
+"""A load generator in asyncio: many connections, each of which sends its next request as soon as it has an answer.
 
-`python tests/bench/serve_client.py ADDRESS FOLDER CONNECTIONS SECONDS` prints the line that serve_load.lua prints.
-It is slower than wrk, so that it understates a server, but it knows every answer: the reliability tests use `ask_for`.
+`python tests/bench/serve_client.py ADDRESS FOLDER CONNECTIONS SECONDS` prints the same line as serve_load.lua.
+It is slower than wrk and therefore understates a fast server, but it records every answer: the reliability tests use
+`ask_for`.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ class Requests:
     """Whole HTTP requests, as bytes, in the order in which they are sent.
 
     Attributes:
-        heads: one for each request of the order; gone through again and again.
-        bodies: drawn at random.
+        heads: sent in this order, again and again.
+        bodies: one is drawn at random for each request.
     """
 
     heads: Sequence[bytes]
@@ -37,7 +38,7 @@ class Requests:
         self._next = itertools.cycle(self.heads)
 
     def draw(self) -> bytes:
-        """The next one."""
+        """The next request."""
         return next(self._next) + random.choice(self.bodies)
 
 
@@ -47,10 +48,10 @@ def post(path: str, length: int, kind: str = "application/json") -> bytes:
 
 
 async def ask_for(address: str, requests: Requests, connections: int, seconds: float) -> list[Answer]:
-    """Ask over so many connections for so long; a connection that breaks is opened again.
+    """Send requests over several connections for some time. A connection that breaks is opened again.
 
     Returns:
-        Every answer, and every break, in the order of their ends.
+        Every answer and every broken connection, in the order of time.
     """
     end = time.perf_counter() + seconds
     answers: list[Answer] = []
@@ -94,7 +95,7 @@ def _read(folder: Path) -> Requests:
 
 
 def main(address: str, folder: Path, connections: int, seconds: float) -> None:
-    """Ask, and print the figures."""
+    """Send requests and print the figures."""
     answers = asyncio.run(ask_for(address, _read(folder), connections, seconds))
     took = sorted(1e3 * time for status, time, _ in answers if status) or [0.0]
     figures = {

@@ -1,4 +1,4 @@
-"""All servers over one collection, asked in turns."""
+"""Compare all servers on one collection of models, asked in turn."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from tests.bench.serve_single import connected, metrics
 JSON, FORM = "application/json", "application/x-www-form-urlencoded"
 WARM_SECONDS = 2
 
-Cell = tuple[str, int]  # which models are asked, and over how many connections
+Cell = tuple[str, int]  # which models are asked, and the number of connections
 
 
 @dataclass
-class Found:
-    """What one server showed over one collection.
+class ServerFigures:
+    """The measurements of one server with one collection.
 
     Attributes:
-        start_seconds: until it was ready.
+        start_seconds: time until it was ready.
         bytes: memory after every model was asked once.
         runs: by cell, one for each round.
-        rungs: how many answers each step of the degradation gave, where the server says it.
+        rungs: number of answers by degradation step, if the server reports it.
     """
 
     start_seconds: int
@@ -53,31 +53,31 @@ class Found:
         return median(run.p99_ms for run in self.runs[cell])
 
     def lost(self, cell: Cell) -> int:
-        """Requests that were refused or never answered, of all rounds."""
+        """Requests of all rounds that were refused or never answered."""
         return sum(run.refused + run.broken for run in self.runs[cell])
 
 
 def compare_servers(
     peers: Sequence[Peer], collection: Collection, cells: Sequence[Cell], rounds: int, seconds: int, folder: Path
-) -> tuple[dict[str, Found], dict[str, str]]:
-    """Start all, then measure every cell in turns, so that a change of the machine's mood meets all alike.
+) -> tuple[dict[str, ServerFigures], dict[str, str]]:
+    """Start all servers, then measure every cell in turn, so that other work on the machine affects all servers alike.
 
     Args:
-        peers: what is compared.
-        collection: what each serves.
-        cells: what is asked.
-        rounds: of each cell.
-        seconds: of each load.
-        folder: for everything; made for it.
+        peers: servers to compare.
+        collection: models that each server serves.
+        cells: loads.
+        rounds: per cell.
+        seconds: per load.
+        folder: for all files; created.
 
     Returns:
-        What was found, and why the others were not measured; both by the peer's name.
+        The measurements, and the reasons why other servers were not measured, both by name of the server.
     """
     paths = [f"/v2/models/{name}/infer" for name in collection.names]
     bodies = infer_bodies(collection.rows)
     asked = {"each": np.arange(len(paths)), **orders(len(paths))}
     loads = {kind: write_load(folder / kind.lower(), paths, order, bodies, JSON) for kind, order in asked.items()}
-    found: dict[str, Found] = {}
+    measured: dict[str, ServerFigures] = {}
     failed: dict[str, str] = {}
     with ExitStack() as stack:
         servers: dict[str, Server] = {}
@@ -90,35 +90,35 @@ def compare_servers(
                 failed[peer.name] = str(error)
             else:
                 servers[peer.name] = server
-                found[peer.name] = Found(server.start_seconds, server.memory)
+                measured[peer.name] = ServerFigures(server.start_seconds, server.memory)
         for name, cell, figures in _take_turns(servers, loads, cells, rounds, seconds):
             if isinstance(figures, BenchError):
                 failed[name] = str(figures)
             else:
-                found[name].runs.setdefault(cell, []).append(figures)
+                measured[name].runs.setdefault(cell, []).append(figures)
         if ours().name in servers:
-            found[ours().name].rungs = _rungs(servers[ours().name])
-    return {name: server for name, server in found.items() if name not in failed}, failed
+            measured[ours().name].rungs = _rungs(servers[ours().name])
+    return {name: server for name, server in measured.items() if name not in failed}, failed
 
 
-def measure_ludwig(peer: Peer, seed: Seed, collection: Collection, seconds: int, folder: Path) -> Found:
-    """`ludwig serve`, which has one model, on the same rows."""
+def measure_ludwig(peer: Peer, seed: Seed, collection: Collection, seconds: int, folder: Path) -> ServerFigures:
+    """Measure `ludwig serve`, which serves one model, with the same rows."""
     say(f"starting {peer.name}")
     columns = read_manifest(seed.folder).inputs
     bodies = form_bodies(collection.rows, columns)
     what = write_load(folder / "form", ["/predict"], np.zeros(1, dtype=int), bodies, FORM)
     with running(peer, collection, folder / "server") as server:
         load(server.address, what, 1, WARM_SECONDS)
-        found = Found(server.start_seconds, server.memory)
+        measured = ServerFigures(server.start_seconds, server.memory)
         for connections in (1, 8, 64):
-            found.runs["one", connections] = [load(server.address, what, connections, seconds)]
-    return found
+            measured.runs["one", connections] = [load(server.address, what, connections, seconds)]
+    return measured
 
 
 def _take_turns(
     servers: Mapping[str, Server], loads: Mapping[str, Path], cells: Sequence[Cell], rounds: int, seconds: int
 ) -> Iterator[tuple[str, Cell, Figures | BenchError]]:
-    """What every load found, by the server's name and the cell; a server that failed is left out from then on."""
+    """Figures by server and cell. A server that fails is left out from then on."""
     left = dict(servers)
     for cell in cells:
         say(f"{cell[0]}, {cell[1]} connections")
@@ -137,5 +137,5 @@ def _rungs(server: Server) -> dict[str, int]:
 
 
 def say(text: str) -> None:
-    """Tell whoever waits."""
+    """Print progress to stderr."""
     print(f"serve: {text}", file=sys.stderr, flush=True)

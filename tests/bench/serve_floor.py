@@ -1,4 +1,4 @@
-"""The floor of the serving benchmark: as little as a server can be, over a dictionary of ONNX Runtime sessions.
+"""The floor of the serving benchmark: a minimal server over a dictionary of ONNX Runtime sessions.
 
 `python tests/bench/serve_floor.py asgi|fastapi MODELS PORT` answers `POST /v2/models/NAME/infer` as the Open Inference
 Protocol says, and checks nothing: no shape, no size, no token, no version. All models are loaded before it listens.
@@ -24,7 +24,7 @@ JSON = (b"content-type", b"application/json")
 
 
 class Floor:
-    """The sessions, and one answer."""
+    """The sessions, and how a request is answered."""
 
     def __init__(self, folder: Path) -> None:
         options = onnxruntime.SessionOptions()
@@ -37,7 +37,7 @@ class Floor:
         }
 
     def answer(self, name: str, body: bytes) -> bytes:
-        """Body in, body out."""
+        """The body of the response to a request body."""
         given = orjson.loads(body)["inputs"][0]
         rows = np.array(given["data"], dtype=np.float32).reshape(given["shape"])
         shrunk, raw = self.sessions[name].run(["log_return", "raw_log_return"], {"features": rows})
@@ -69,7 +69,7 @@ def bare(floor: Floor) -> Any:
 
 
 def fast(floor: Floor) -> Any:
-    """The same in FastAPI, the quickest way that measured: raw request, raw response."""
+    """The same in FastAPI, in the fastest way that was measured: raw request, raw response."""
     from fastapi import FastAPI, Request, Response
 
     app = FastAPI()
@@ -80,7 +80,7 @@ def fast(floor: Floor) -> Any:
     async def infer(name: str, request: Request) -> Response:
         return Response(floor.answer(name, await request.body()), media_type="application/json")
 
-    # the types are given by hand: as text, FastAPI could not find what is imported in here
+    # types are set by hand, because FastAPI could not resolve their names: they are imported in this function
     infer.__annotations__ |= {"name": str, "request": Request, "return": Response}
     ready.__annotations__ |= {"return": Response}
     app.get("/v2/health/ready")(ready)
@@ -89,7 +89,7 @@ def fast(floor: Floor) -> Any:
 
 
 def main(stack: str, folder: Path, port: int) -> None:
-    """Load, then serve until told to end."""
+    """Load all models, then serve until terminated."""
     app = {"asgi": bare, "fastapi": fast}[stack](Floor(folder))
     gc.collect()
     gc.freeze()

@@ -1,4 +1,4 @@
-"""Load from a process of its own: wrk where the machine has it, a client in Python elsewhere. Both in closed loops."""
+"""Load from a separate process (wrk, or a client in Python) that waits for an answer before it sends again."""
 
 from __future__ import annotations
 
@@ -18,21 +18,23 @@ from tests.bench.bench_projects import BINARIES
 
 LUA = Path(__file__).with_name("serve_load.lua")
 CLIENT = Path(__file__).with_name("serve_client.py")
-ORDER = 50_000  # requests after which the order of the models repeats; the rows are drawn anew for each request
-BODIES = 20_000  # twice what the answer cache holds: it cannot answer for the models, even if one alone is asked
+ORDER = 50_000  # requests after which the order of the models repeats; the row of each request is random
+BODIES = (
+    20_000  # twice the size of the answer cache, which therefore cannot answer for the models, even for a single one
+)
 ZIPF = 1.1  # exponent: of 1,000 models, the first gets 18 % of the requests, the first ten 46 %
 
 
 @dataclass(frozen=True)
 class Figures:
-    """What one load of some seconds found.
+    """The figures of one load.
 
     Attributes:
         requests: answered in `seconds`.
         p50_ms: median time of an answer.
-        p99_ms: what one answer of a hundred took at least.
-        refused: answers with another status than 2xx or 3xx.
-        broken: connections that failed, and requests that were never answered.
+        p99_ms: 99th percentile of the time of an answer.
+        refused: answers with a status other than 2xx or 3xx.
+        broken: failed connections, and requests that were never answered.
     """
 
     requests: int
@@ -49,14 +51,14 @@ class Figures:
 
 
 def write_load(folder: Path, paths: Sequence[str], order: np.ndarray, bodies: Sequence[str], kind: str) -> Path:
-    """Write what a generator sends.
+    """Write the requests that a load generator sends.
 
     Args:
-        folder: made for it.
-        paths: that are posted to.
+        folder: created for the files.
+        paths: to which requests are posted.
         order: positions in `paths`, one for each request.
-        bodies: of the requests, ASCII, one line each; padded to one length.
-        kind: their content type.
+        bodies: of the requests, ASCII, one line each; padded to equal length.
+        kind: content type of the bodies.
     """
     folder.mkdir(parents=True)
     longest = max(map(len, bodies))
@@ -67,7 +69,7 @@ def write_load(folder: Path, paths: Sequence[str], order: np.ndarray, bodies: Se
 
 
 def orders(number: int) -> dict[str, np.ndarray]:
-    """Which of `number` models each request asks: one alone, all alike, or few often and many rarely (Zipf)."""
+    """The model (of `number`) that each request asks: always the same, all equally often, or by Zipf's law."""
     random = np.random.default_rng(7)
     weights = 1 / np.arange(1, number + 1) ** ZIPF
     return {
@@ -78,7 +80,7 @@ def orders(number: int) -> dict[str, np.ndarray]:
 
 
 def infer_bodies(rows: np.ndarray) -> list[str]:
-    """Bodies of the Open Inference Protocol, one row each, drawn from `rows` with a little noise."""
+    """Bodies of the Open Inference Protocol with one row each, drawn from `rows` with a little noise."""
     return [
         json.dumps(
             {"inputs": [{"name": "features", "shape": [1, len(row)], "datatype": "FP32", "data": row}]},
@@ -89,20 +91,20 @@ def infer_bodies(rows: np.ndarray) -> list[str]:
 
 
 def form_bodies(rows: np.ndarray, columns: Sequence[str]) -> list[str]:
-    """The same rows as `ludwig serve` takes them: a form with a field for each column; all of one length."""
+    """The same rows in the format of `ludwig serve`: a form with a field for each column; all of equal length."""
     return [
         urlencode({name: f"{value:012.7f}" for name, value in zip(columns, row, strict=True)}) for row in _drawn(rows)
     ]
 
 
 def load(address: str, what: Path, connections: int, seconds: int) -> Figures:
-    """Ask over so many connections, each as soon as it was answered.
+    """Send requests over several connections, each as soon as the last one is answered.
 
     Args:
         address: `http://host:port`.
-        what: folder of `write_load`.
-        connections: open at a time.
-        seconds: how long; wrk takes whole ones.
+        what: folder written by `write_load`.
+        connections: number of simultaneous connections.
+        seconds: duration; wrk accepts whole seconds only.
 
     Raises:
         BenchError: the generator failed, or nothing was answered.
@@ -125,10 +127,10 @@ def load(address: str, what: Path, connections: int, seconds: int) -> Figures:
     environment = clean_environment(BINARIES)
     log = what / "log"
     output = measure(command, cwd=what, log=log, environment=environment, seconds=seconds + 30).output
-    found = re.search(r"FIGURES (\{.*\})", output)
-    if found is None:
+    line = re.search(r"FIGURES (\{.*\})", output)
+    if line is None:
         raise BenchError(f"the load generator gave no figures:\n{output[-2000:]}")
-    figures = Figures(**json.loads(found.group(1)))
+    figures = Figures(**json.loads(line.group(1)))
     if not figures.requests:
         raise BenchError(f"{address}: no request was answered: {asdict(figures)}")
     return figures

@@ -1,4 +1,4 @@
-"""What MLServer runs in its own environment: a model of ONNX Runtime, as its documentation says to write one."""
+"""A model for MLServer with ONNX Runtime, written as its documentation says. It runs in MLServer's environment."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class OnnxModel(MLModel):
     """One session for each model."""
 
     async def load(self) -> bool:
-        """Open the graph that the settings name."""
+        """Open the graph named in the settings."""
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         path = await get_model_uri(self._settings)
@@ -24,6 +24,6 @@ class OnnxModel(MLModel):
         """Answer one request."""
         rows = NumpyCodec.decode_input(payload.inputs[0]).astype("float32", copy=False)
         names = ("log_return", "raw_log_return")
-        found = self._session.run(names, {"features": rows})
-        outputs = [NumpyCodec.encode_output(name, values) for name, values in zip(names, found, strict=True)]
+        results = self._session.run(names, {"features": rows})
+        outputs = [NumpyCodec.encode_output(name, values) for name, values in zip(names, results, strict=True)]
         return InferenceResponse(model_name=self.name, outputs=outputs)

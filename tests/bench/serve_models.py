@@ -1,4 +1,4 @@
-"""Collections of any size for the serving benchmark: one real model, trained here, and copies with other weights."""
+"""Collections of any size for the serving benchmark: one model that is trained here, and copies with other weights."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from mlops_cli.models.graph import SHRINKAGE
 from mlops_cli.models.manifest import GRAPH, Manifest, file_hashes, read_manifest
 from tests.bench.bench_projects import BRANCH, BenchProject, Workplace, make_project
 
-EPOCHS = 2  # what the weights are does not matter for the time a forecast takes
+EPOCHS = 2  # the values of the weights do not change the time of a forecast
 SESSIONS = 1000
 SPREAD = 0.01  # relative change of a copy's weights
 
 
 @dataclass(frozen=True)
 class Collection:
-    """A project of `names`, whose models have one architecture and weights of their own.
+    """A project whose models have the same architecture and different weights.
 
     Attributes:
         root: of the project.
         names: of its models.
-        rows: real feature rows, float32 (sessions, columns); NaN-free.
+        rows: real feature rows, float32 (sessions, columns), without NaN.
     """
 
     root: Path
@@ -38,29 +38,29 @@ class Collection:
 
     @property
     def models(self) -> Path:
-        """Where its models lie."""
+        """Folder of its models."""
         return self.root / "models" / BRANCH
 
 
 @dataclass(frozen=True)
 class Seed:
-    """The model that was trained, as Ludwig made it, with its project."""
+    """The trained model and its project."""
 
     project: BenchProject
 
     @property
     def folder(self) -> Path:
-        """Of the model."""
+        """Folder of a model."""
         return self.project.models / self.project.names[0]
 
     @property
     def table(self) -> Path:
-        """Its feature table."""
+        """Feature table of a model."""
         return self.project.root / "data" / "features" / BRANCH / f"{self.project.names[0]}.parquet"
 
 
 def train_seed(place: Workplace) -> Seed:
-    """Train the one real model: 20 inputs, two layers of 64, by the pipeline."""
+    """Train the original model with the pipeline: 20 inputs, two layers of 64."""
     project = make_project(place, "seed", ["SEED"], SESSIONS, EPOCHS)
     for stage in ("ingest", "featurize", "train"):
         place.run("mlops", stage, cwd=project.root)
@@ -68,11 +68,11 @@ def train_seed(place: Workplace) -> Seed:
 
 
 def make_collection(folder: Path, seed: Seed, number: int, serving: dict[str, Any] | None = None) -> Collection:
-    """A project with `number` copies of the seed, each with weights, a manifest and a feature table of its own.
+    """A project with `number` copies of the seed. Each has its own weights, manifest and feature table.
 
     Args:
-        folder: of the project, not there yet.
-        seed: what is copied.
+        folder: of the project; must not exist.
+        seed: the model to copy.
         number: of models.
         serving: the part `serving:` of params.yaml.
     """
@@ -88,7 +88,7 @@ def make_collection(folder: Path, seed: Seed, number: int, serving: dict[str, An
 
 
 def write_models(models: Path, names: Sequence[str], seed: Seed, first: int) -> None:
-    """Write a model folder for each name; its weights depend on the seed, its place and `first` alone."""
+    """Write a model folder for each name. Its weights depend only on the seed, its position and `first`."""
     graph, manifest = onnx.load(seed.folder / GRAPH), read_manifest(seed.folder)
     for index, name in enumerate(names):
         staged = models / f".{name}"
@@ -101,7 +101,7 @@ def write_models(models: Path, names: Sequence[str], seed: Seed, first: int) -> 
 
 
 def _reweighted(graph: onnx.ModelProto, seed: int) -> onnx.ModelProto:
-    """The graph with every matrix changed a little."""
+    """The graph with slightly different matrices."""
     random = np.random.default_rng(seed)
     copy = onnx.ModelProto()
     copy.CopyFrom(graph)

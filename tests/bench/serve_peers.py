@@ -1,4 +1,4 @@
-"""The servers that are compared: how each is installed, given its models, started, measured and ended."""
+"""The servers that are compared: how to install, configure, start, measure and end each."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.bench.serve_models import Collection, Seed
 FLOOR = Path(__file__).with_name("serve_floor.py")
 RUNTIME = Path(__file__).with_name("serve_mlserver.py")
 UV = ROOT / ".tools" / "bin" / "uv"
-# uvloop: with 0.23, what a fresh environment gets, MLServer's inference workers do not start
+# uvloop: with 0.23, which a new environment gets, MLServer does not start its inference workers
 MLSERVER = ("mlserver==1.7.1", "uvloop==0.21.*", "onnxruntime", "numpy")
 INSTALL_SECONDS = 240
 START_SECONDS = 120
@@ -34,12 +34,12 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "mlops-
 
 @dataclass(frozen=True)
 class Server:
-    """A server that runs.
+    """A running server.
 
     Attributes:
         address: `http://127.0.0.1:port`.
-        process: its first one.
-        start_seconds: from its start to its first answer that it is ready.
+        process: its parent process.
+        start_seconds: from its start until it answers that it is ready.
     """
 
     address: str
@@ -63,8 +63,8 @@ class Peer:
 
     Attributes:
         name: for the tables.
-        command: of a collection, a port and a scratch folder.
-        ready: path that is answered with 200 once all is up.
+        command: from a collection, a port and a temporary folder to the command line.
+        ready: path that answers 200 when the server is ready.
     """
 
     name: str
@@ -73,7 +73,7 @@ class Peer:
 
 
 def ours(*options: str) -> Peer:
-    """`mlops serve`, with more options if need be."""
+    """`mlops serve`, with optional further options."""
 
     def command(collection: Collection, port: int, folder: Path) -> Sequence[str | Path]:
         return [BINARIES / "mlops", "serve", "--port", str(port), *options]
@@ -82,7 +82,7 @@ def ours(*options: str) -> Peer:
 
 
 def floor(stack: str) -> Peer:
-    """One of the stacks of serve_floor.py, in this environment."""
+    """A variant of serve_floor.py, in this environment."""
 
     def command(collection: Collection, port: int, folder: Path) -> Sequence[str | Path]:
         return [BINARIES / "python", FLOOR, stack, collection.models, str(port)]
@@ -101,7 +101,7 @@ def ludwig_serve(seed: Seed, additions: Path) -> Peer:
 
 
 def mlserver(environment: Path) -> Peer:
-    """MLServer without inference workers, its fastest way here: all in one process."""
+    """MLServer without inference workers: one process, which is its fastest setting here."""
 
     def command(collection: Collection, port: int, folder: Path) -> Sequence[str | Path]:
         served = _mlserver_folder(collection, port, folder)
@@ -111,7 +111,7 @@ def mlserver(environment: Path) -> Peer:
 
 
 def install_mlserver(log: Path) -> Path:
-    """An environment with MLServer. Raises BenchError where it cannot be installed."""
+    """An environment with MLServer. Raises BenchError if it cannot be installed."""
     folder = CACHE / "mlserver-1.7.1"
     make = ["venv", "--quiet", "--python", sys.executable, folder]
     fill = ["pip", "install", "--quiet", "--compile-bytecode", "--python", folder / "bin" / "python", *MLSERVER]
@@ -119,20 +119,20 @@ def install_mlserver(log: Path) -> Path:
 
 
 def install_forms(log: Path) -> Path:
-    """A folder with what `ludwig serve` needs and Ludwig does not bring. Raises BenchError like `install_mlserver`."""
+    """A folder with the package that `ludwig serve` needs and Ludwig does not install. Raises BenchError."""
     folder = CACHE / "ludwig-serve"
     return _install(folder, log, ["pip", "install", "--quiet", "--target", folder, "python-multipart"])
 
 
 def _install(folder: Path, log: Path, *commands: Sequence[str | Path]) -> Path:
-    """Made once and kept in the user's cache."""
+    """Install once into the user's cache folder."""
     if (folder / ".ready").is_file():
         return folder
     if not UV.is_file():
         raise BenchError("no .tools/bin/uv: run make setup")
     shutil.rmtree(folder, ignore_errors=True)
     CACHE.mkdir(parents=True, exist_ok=True)
-    for command in commands:  # with the user's settings of package indexes
+    for command in commands:  # with the user's package index settings
         measure([UV, *command], cwd=CACHE, log=log, environment=os.environ, seconds=INSTALL_SECONDS)
     (folder / ".ready").touch()
     return folder
@@ -140,12 +140,12 @@ def _install(folder: Path, log: Path, *commands: Sequence[str | Path]) -> Path:
 
 @contextlib.contextmanager
 def running(peer: Peer, collection: Collection, folder: Path) -> Iterator[Server]:
-    """Start a server, and end all of it at the end.
+    """Start a server, and end all its processes afterwards.
 
     Args:
-        peer: what to start.
-        collection: what it serves.
-        folder: for its log and its settings, not there yet.
+        peer: the server.
+        collection: models to serve.
+        folder: for its log and its settings; must not exist.
 
     Raises:
         BenchError: it ended, or was not ready in time.
@@ -173,7 +173,7 @@ def running(peer: Peer, collection: Collection, folder: Path) -> Iterator[Server
 
 
 def free_port() -> int:
-    """A port of the loopback that nobody listens on just now."""
+    """A free port of the loopback interface."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -197,7 +197,7 @@ def _tail(log: Path) -> str:
 
 
 def _mlserver_folder(collection: Collection, port: int, folder: Path) -> Path:
-    """Settings for the server and for each model, beside the code that runs them."""
+    """Write settings for the server and for each model, and the code that runs the models."""
     served = folder / "served"
     served.mkdir()
     shutil.copyfile(RUNTIME, served / RUNTIME.name)

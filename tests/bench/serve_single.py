@@ -1,4 +1,4 @@
-"""What is measured of `mlops serve` alone: models asked for the first time, many in little memory, all at once."""
+"""Measurements of `mlops serve` alone: first requests, many models in little memory, and all forecasts at once."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from tests.bench.serve_models import Collection
 from tests.bench.serve_peers import Server, ours, running
 
 HEADERS = {"Content-Type": "application/json"}
-ASKED = 20  # times that all forecasts are asked for
+ASKED = 20  # number of requests for all forecasts
 
 
 @dataclass(frozen=True)
 class Cold:
-    """First requests to every model of a collection, one after another.
+    """Times of the first request to every model of a collection, sent one after another.
 
     Attributes:
-        starts: seconds until the server was ready, never started before and after a restart.
-        first: milliseconds of each request where no model was ever served before.
-        again: milliseconds of each after a restart.
+        starts: seconds until the server was ready, at its first start and after a restart.
+        first: milliseconds of each request at the first start.
+        again: milliseconds of each request after a restart.
     """
 
     starts: list[float]
@@ -40,11 +40,11 @@ class Cold:
 
 @dataclass(frozen=True)
 class Cycled:
-    """A collection gone through again and again.
+    """Measurements of asking all models of a collection in turn, several times.
 
     Attributes:
         start_bytes: memory before the first request.
-        bytes: largest memory seen, looked at after every round.
+        bytes: largest memory, measured after every round.
         resident: models in memory at the end.
         milliseconds: of each request after the first round.
     """
@@ -56,19 +56,19 @@ class Cycled:
 
 
 def cold_loads(collection: Collection, folder: Path) -> Cold:
-    """Ask every model once, in a server that just started; then once more in the next one."""
+    """Ask every model once in a server that has just started, then again after a restart."""
     shutil.rmtree(collection.root / ".mlops", ignore_errors=True)
     bodies = infer_bodies(collection.rows)
-    starts, found = [], []
+    starts, milliseconds = [], []
     for turn in ("first", "again"):
         with running(ours(), collection, folder / turn) as server, connected(server) as client:
             starts.append(server.start_seconds)
-            found.append(_ask_each(client, collection, bodies))
-    return Cold(starts, *found)
+            milliseconds.append(_ask_each(client, collection, bodies))
+    return Cold(starts, *milliseconds)
 
 
 def cycle(collection: Collection, rounds: int, folder: Path) -> Cycled:
-    """Ask every model in turn, so many rounds: what was asked for last is what is needed last."""
+    """Ask all models in turn for several rounds: the worst order for a least-recently-used cache."""
     bodies = infer_bodies(collection.rows)
     with running(ours(), collection, folder) as server, connected(server) as client:
         start = most = server.memory
@@ -82,27 +82,27 @@ def cycle(collection: Collection, rounds: int, folder: Path) -> Cycled:
 
 
 def all_forecasts(collection: Collection, folder: Path) -> list[float]:
-    """Milliseconds of `GET /forecasts`; the first one loads every model and reads every feature table."""
-    found = []
+    """Milliseconds of `GET /forecasts`. The first request loads every model and reads every feature table."""
+    milliseconds = []
     with running(ours(), collection, folder) as server, connected(server) as client:
         for _ in range(ASKED):
             began = time.perf_counter()
             answer = json.loads(_ask(client, "GET", "/forecasts"))
-            found.append(1e3 * (time.perf_counter() - began))
+            milliseconds.append(1e3 * (time.perf_counter() - began))
             if len(answer["forecasts"]) != len(collection.names):
                 raise BenchError(f"{len(answer['forecasts'])} forecasts of {len(collection.names)} models")
-    return found
+    return milliseconds
 
 
 def metrics(client: http.client.HTTPConnection) -> dict[str, float]:
-    """Every value of `/metrics`, summed over what its labels tell apart but for the rung."""
-    found: dict[str, float] = {}
+    """All values of `/metrics`, summed over all labels except the rung."""
+    totals: dict[str, float] = {}
     for line in _ask(client, "GET", "/metrics").decode().splitlines():
         if not line.startswith("#"):
             name, value = line.rsplit(" ", 1)
             key = name if "rung=" in name else name.split("{")[0]
-            found[key] = found.get(key, 0.0) + float(value)
-    return found
+            totals[key] = totals.get(key, 0.0) + float(value)
+    return totals
 
 
 @contextmanager
@@ -116,12 +116,12 @@ def connected(server: Server) -> Iterator[http.client.HTTPConnection]:
 
 def _ask_each(client: http.client.HTTPConnection, collection: Collection, bodies: Sequence[str]) -> list[float]:
     """Milliseconds of one request to every model."""
-    found = []
+    milliseconds = []
     for index, name in enumerate(collection.names):
         began = time.perf_counter()
         _ask(client, "POST", f"/v2/models/{name}/infer", bodies[index % len(bodies)])
-        found.append(1e3 * (time.perf_counter() - began))
-    return found
+        milliseconds.append(1e3 * (time.perf_counter() - began))
+    return milliseconds
 
 
 def _ask(client: http.client.HTTPConnection, method: str, path: str, body: str | None = None) -> bytes:

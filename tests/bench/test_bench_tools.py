@@ -1,4 +1,4 @@
-"""The tools of the benchmark: children are measured, bounded, never left behind; the document keeps its own words."""
+"""The tools of the benchmark: child processes are measured, limited and ended; hand-written parts of the page stay."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ def test_a_child_is_measured(python: Run) -> None:
 def test_memory_is_that_of_the_whole_tree(python: Run) -> None:
     holder = "held = bytearray(b'x') * 100_000_000; sum(range(3 * 10**7))"
     twice = f"import subprocess, sys; two = [subprocess.Popen([sys.executable, '-c', {holder!r}]) for _ in range(2)];"
-    found = python(twice + "[one.wait() for one in two]", memory=True)
-    assert found.tree_bytes > 200_000_000
-    assert found.largest_bytes < 200_000_000
+    measured = python(twice + "[one.wait() for one in two]", memory=True)
+    assert measured.tree_bytes > 200_000_000
+    assert measured.largest_bytes < 200_000_000
 
 
 def test_a_failing_child_is_reported_with_its_last_lines(python: Run) -> None:
@@ -86,11 +86,11 @@ def test_an_interrupt_ends_the_child_and_its_children(python: Run, tmp_path: Pat
 def test_settings_of_the_shell_do_not_reach_the_children(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLOPS_TRACKING", "on")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://elsewhere")
-    found = clean_environment(Path("/b"), OMP_NUM_THREADS="2")
-    assert found["MLOPS_TRACKING"] == "off"
-    assert "MLFLOW_TRACKING_URI" not in found
-    assert found["OMP_NUM_THREADS"] == "2"
-    assert found["PATH"].startswith("/b:")
+    measured = clean_environment(Path("/b"), OMP_NUM_THREADS="2")
+    assert measured["MLOPS_TRACKING"] == "off"
+    assert "MLFLOW_TRACKING_URI" not in measured
+    assert measured["OMP_NUM_THREADS"] == "2"
+    assert measured["PATH"].startswith("/b:")
 
 
 @pytest.mark.parametrize(

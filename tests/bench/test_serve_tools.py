@@ -1,4 +1,4 @@
-"""The tools of the serving benchmark: both load generators against the real floor, and nothing left behind."""
+"""The tools of the serving benchmark: both load generators with the real floor server; no process is left behind."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from tests.bench.bench_processes import BenchError
-from tests.bench.serve_compare import Found
+from tests.bench.serve_compare import ServerFigures
 from tests.bench.serve_load import Figures, infer_bodies, load, orders, write_load
 from tests.bench.serve_models import Collection
 from tests.bench.serve_peers import Peer, Server, floor, running
@@ -31,8 +31,8 @@ def collection(tmp_path_factory: pytest.TempPathFactory) -> Collection:
 
 @pytest.fixture(scope="module")
 def server(collection: Collection, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running(floor("asgi"), collection, tmp_path_factory.mktemp("floor") / "run") as found:
-        yield found
+    with running(floor("asgi"), collection, tmp_path_factory.mktemp("floor") / "run") as figures:
+        yield figures
 
 
 @pytest.mark.parametrize("generator", ["wrk", "client"])
@@ -45,10 +45,10 @@ def test_both_generators_get_every_answer(
         pytest.skip("no wrk on this machine")
     paths = [f"/v2/models/{name}/infer" for name in NAMES]
     what = write_load(tmp_path / "load", paths, orders(2)["uniform"], infer_bodies(ROWS), "application/json")
-    found = load(server.address, what, 4, 1)
-    assert found.requests > 50
-    assert (found.refused, found.broken) == (0, 0)
-    assert 0 < found.p50_ms <= found.p99_ms
+    figures = load(server.address, what, 4, 1)
+    assert figures.requests > 50
+    assert (figures.refused, figures.broken) == (0, 0)
+    assert 0 < figures.p50_ms <= figures.p99_ms
     assert server.memory > 10e6
 
 
@@ -76,10 +76,12 @@ def test_uniform_and_zipf_ask_as_they_say() -> None:
 def test_tables_say_who_met_what() -> None:
     cells = {("uniform", 8): 10.0, ("uniform", 64): 50.0}
 
-    def found(rate: int) -> Found:
-        return Found(1.0, 300_000_000, {cell: [Figures(rate, 1.0, 1.0, p99, 0, 0)] for cell, p99 in cells.items()})
+    def figures(rate: int) -> ServerFigures:
+        return ServerFigures(
+            1.0, 300_000_000, {cell: [Figures(rate, 1.0, 1.0, p99, 0, 0)] for cell, p99 in cells.items()}
+        )
 
-    servers = {"mlops serve": found(900), "floor, bare ASGI": found(1000), "MLServer 1.7.1": found(400)}
+    servers = {"mlops serve": figures(900), "floor, bare ASGI": figures(1000), "MLServer 1.7.1": figures(400)}
     rows = [row.cells() for row in target_rows(servers, None, 1000)]
     assert [row[2] for row in rows] == [
         ">= 0.8 x: met",
