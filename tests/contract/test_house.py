@@ -25,7 +25,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 MODULE_LINES = 300
 FUNCTION_LINES = 40
 FOLDER_MODULES = 13
-DECISION_WORDS = 300  # a minute's reading
+DECISION_WORDS = 350  # what one reads in little more than a minute
 
 
 def packages(folder: Path = PACKAGE) -> Iterator[Path]:
@@ -190,6 +190,7 @@ def test_contributing_gives_the_sizes_that_are_enforced() -> None:
         f"at most {FOLDER_MODULES} modules",
         f"at most {arguments} arguments",
         f"complexity of at most {complexity}",
+        f"at most {DECISION_WORDS} words",
     ):
         assert size in text, size
 
@@ -238,7 +239,7 @@ def test_the_lock_leaves_room_for_botocore() -> None:
 
 
 @pytest.mark.parametrize("page", sorted((ROOT / "docs" / "decisions").glob("*.md")), ids=lambda page: page.stem)
-def test_a_decision_is_read_in_a_minute(page: Path) -> None:
+def test_a_decision_is_short(page: Path) -> None:
     text = page.read_text()
     assert text.startswith(f"# {int(page.stem.split('-')[0])}. ")
     assert len(text.split()) <= DECISION_WORDS
