@@ -1,4 +1,4 @@
-"""The composition root: a word in the config becomes an adapter, here and nowhere else."""
+"""The composition root: the only place that chooses an adapter for a word in the config."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mlops_cli.config.schemas.trading import Trading
     from mlops_cli.exchange.market.market import PriceTables
     from mlops_cli.prices.sources.source import PriceSource
-    from mlops_cli.tracking.tracker import RunContext, Tracker
+    from mlops_cli.tracking.tracker import RunContext, Tracker, Tracking
     from mlops_cli.trading.contract.broker import Broker
     from mlops_cli.training.trainer import Trainer
 
@@ -43,10 +43,13 @@ def price_source(project: Project, branch: Branch, settings: Settings) -> PriceS
 
 
 def exchange_prices(project: Project | None, folder: Path | None) -> tuple[PriceTables, str]:
-    """Prices of the local exchange, and where they come from: this folder's, else the project's, else the sample's.
+    """Prices of the local exchange, from the first of: `folder`, the project's price tables, the sample.
+
+    Returns:
+        The prices, and in words where they come from.
 
     Raises:
-        DataError: the folder holds no price tables.
+        DataError: `folder` holds no price tables.
     """
     from mlops_cli.exchange.market.price_tables import MemoryTables, ParquetTables
 
@@ -69,11 +72,11 @@ def exchange_prices(project: Project | None, folder: Path | None) -> tuple[Price
 
 
 def _silent(_line: str) -> None:
-    """Progress that nobody waits for."""
+    """Show no progress: the sample is read at once."""
 
 
 def trainer(project: Project, branch: Branch, kind: TrainerKind) -> Trainer:
-    """The trainer of a model config, set as the branch wants it."""
+    """The trainer of a kind, with the branch's training settings."""
     match kind:
         case "ludwig":
             return _ludwig_trainer(project, branch.training)
@@ -103,10 +106,10 @@ def _ludwig_trainer(project: Project, training: Training) -> Trainer:
 
 
 def broker(keys: AccountKeys, trading: Trading, settings: Settings) -> Broker:
-    """A team's account: Alpaca's paper account, or what ALPACA_BASE_URL names.
+    """A team's account at Alpaca: the paper account, or the address in ALPACA_BASE_URL.
 
     Raises:
-        ConfigError: it would be real money, and not both switches say so.
+        ConfigError: the account trades real money, and not both of trading.live and MLOPS_LIVE_TRADING allow it.
     """
     from mlops_cli.trading.alpaca.alpaca_broker import AlpacaBroker
     from mlops_cli.trading.alpaca.alpaca_client import LIVE, PAPER, AlpacaAccess, is_real_money
@@ -124,7 +127,7 @@ def broker(keys: AccountKeys, trading: Trading, settings: Settings) -> Broker:
 
 
 def replay_broker(address: str, team: str) -> Broker:
-    """A team's account at the exchange of a replay, which opens one for any key."""
+    """A team's account at the exchange of a replay, which opens an account for any key."""
     from mlops_cli.trading.alpaca.alpaca_broker import AlpacaBroker
     from mlops_cli.trading.alpaca.alpaca_client import AlpacaAccess
 
@@ -132,7 +135,7 @@ def replay_broker(address: str, team: str) -> Broker:
 
 
 def tracker(project: Project, settings: Settings) -> Tracker:
-    """MLflow, or nothing where tracking is off."""
+    """MLflow, or a tracker that records nothing where tracking is off."""
     if not settings.tracking:
         from mlops_cli.tracking.tracker import NullTracker
 
@@ -143,8 +146,15 @@ def tracker(project: Project, settings: Settings) -> Tracker:
     return MlflowTracker(uri, project.root / "mlruns")
 
 
+def tracking(project: Project, branch: str, settings: Settings) -> Tracking:
+    """The tracker, with the context of a branch's stage."""
+    from mlops_cli.tracking.tracker import Tracking
+
+    return Tracking(tracker(project, settings), run_context(project, branch))
+
+
 def run_context(project: Project, branch: str) -> RunContext:
-    """Which run, code and data a stage works with."""
+    """The run that a branch's stage belongs to, and the code and data that it uses."""
     from mlops_cli.tracking.provenance import data_hash, git_commit
     from mlops_cli.tracking.tracker import RunContext
 

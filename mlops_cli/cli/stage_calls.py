@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mlops_cli.config.load import Branch
     from mlops_cli.config.schemas.project import Retrain
     from mlops_cli.pipeline.stages.stage import ItemFailure, StageReport
-    from mlops_cli.pipeline.walk.retrain import Retraining
+    from mlops_cli.pipeline.walk.retrain import RetrainTools
 
 KeepGoing = Annotated[
     bool, typer.Option("--keep-going", help="Exit 0 even if some models failed, as a DVC stage must, for the others.")
@@ -52,8 +52,7 @@ def train(project: Project, branch: Branch, progress: ConsoleProgress, only: str
 
     tools = TrainTools(
         trainer=lambda kind: wiring.trainer(project, branch, kind),
-        tracker=wiring.tracker(project, load_settings(project)),
-        context=wiring.run_context(project, branch.name),
+        tracking=wiring.tracking(project, branch.name, load_settings(project)),
     )
     report = work(project, branch, load_scenario(project, branch.scenario), tools, progress, only)
     for note in report.notes:
@@ -68,16 +67,16 @@ def evaluate(project: Project, branch: Branch, progress: ConsoleProgress, only: 
     from mlops_cli.config.settings import load_settings
     from mlops_cli.pipeline.judge.judge import evaluate as work
 
-    tracking = (wiring.tracker(project, load_settings(project)), wiring.run_context(project, branch.name))
+    tracking = wiring.tracking(project, branch.name, load_settings(project))
     return work(project, branch, load_scenario(project, branch.scenario), tracking, progress, only)
 
 
-def retraining(project: Project, every: Retrain) -> Retraining:
+def retraining(project: Project, every: Retrain) -> RetrainTools:
     """How `simulate` trains models anew."""
     from mlops_cli import wiring
-    from mlops_cli.pipeline.walk.retrain import Retraining
+    from mlops_cli.pipeline.walk.retrain import RetrainTools
 
-    return Retraining(every, lambda branch, kind: wiring.trainer(project, branch, kind))
+    return RetrainTools(every, lambda branch, kind: wiring.trainer(project, branch, kind))
 
 
 ALL_STAGES: tuple[Stage, ...] = (ingest, featurize, train, evaluate)

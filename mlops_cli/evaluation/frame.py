@@ -1,4 +1,4 @@
-"""The long frame of forecasts: the one contract between whatever forecasts and whatever judges."""
+"""The frame of forecasts: the format in which replays hand forecasts to the code that judges them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ FORECAST_COLUMNS = (*TEXT_COLUMNS, *TIME_COLUMNS, *PRICE_COLUMNS)
 
 
 def check_forecasts(forecasts: pd.DataFrame) -> pd.DataFrame:
-    """Check a frame of forecasts and bring it into its one order.
+    """Check a frame of forecasts and sort it.
 
     One row is one forecast: made by `model` (of `team`, for `ticker`) after the close of `session`, for the close of
     `target_session`. Prices are in the ticker's currency: `last_close` (close of `session`, the naive forecast),
-    `predicted_close` (what the model says, after shrinkage), `raw_predicted_close` (before shrinkage), `actual_close`
+    `predicted_close` (the model's forecast after shrinkage), `raw_predicted_close` (before shrinkage), `actual_close`
     (close of `target_session`), `drift_predicted_close` (last close grown by the mean log return of the past).
 
     Args:
@@ -52,11 +52,14 @@ def _check_columns(forecasts: pd.DataFrame) -> None:
     unknown = [str(name) for name in forecasts.columns if name not in FORECAST_COLUMNS]
     if missing or unknown:
         raise _fault(f"columns missing: {bounded(missing) or 'none'}; unknown: {bounded(unknown) or 'none'}")
-    wrong = [
-        *(name for name in TEXT_COLUMNS if not pd.api.types.is_string_dtype(forecasts[name])),
-        *(name for name in TIME_COLUMNS if not pd.api.types.is_datetime64_dtype(forecasts[name])),
-        *(name for name in PRICE_COLUMNS if not pd.api.types.is_numeric_dtype(forecasts[name])),
-    ]
+    _check_types(forecasts)
+
+
+def _check_types(forecasts: pd.DataFrame) -> None:
+    types = pd.api.types
+    checks = {TEXT_COLUMNS: types.is_string_dtype, TIME_COLUMNS: types.is_datetime64_dtype}
+    checks[PRICE_COLUMNS] = types.is_numeric_dtype
+    wrong = [name for names, is_right in checks.items() for name in names if not is_right(forecasts[name])]
     if wrong:
         raise _fault("wrong types: " + bounded([f"{name} is {forecasts[name].dtype}" for name in wrong]))
 

@@ -1,1 +1,1 @@
-"""What was trained, from which code and data, and how good it was: kept outside this program, never needed by it."""
+"""A record, outside of this program, of what was trained, from which code and data, and how good it was."""

@@ -1,10 +1,10 @@
-"""Tracking with MLflow: a parent run per `mlops run`, a child run per training, a version per model."""
+"""Tracking with MLflow: a parent run for each `mlops run`, a child run and a model version for each training."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import batched
 from pathlib import Path
@@ -27,17 +27,17 @@ DONE = "FINISHED"
 
 
 class MlflowTracker:
-    """Tracks with MLflow. Making one costs nothing: mlflow is imported by `prepare`, or with the first thing to record.
+    """Tracks with MLflow, which is imported by `prepare` or when the first thing is recorded.
 
-    A child run is `KILLED` until all of it is written, then `FINISHED`: a process that dies leaves none `RUNNING`,
-    and the next call with the same fingerprint completes it.
+    A child run has the status `KILLED` until all of it is written, then `FINISHED`. So a process that dies leaves no
+    run `RUNNING`, and the next call with the same fingerprint completes the run.
 
     Args:
         uri: `sqlite:///mlruns.db`, another database, or `http(s)://` of a server.
         artifact_root: folder for the files of runs; not used with a server, which has its own.
         experiment: MLflow experiment.
-        log_models: keep the ONNX models and register them. On sqlite a model takes 0.09 s with and 0.055 s without;
-            with some thousands of models you may want to do without.
+        log_models: store the ONNX models and register them. On sqlite, recording a model takes 0.09 s with this and
+            0.055 s without.
     """
 
     name = "mlflow"
@@ -52,46 +52,39 @@ class MlflowTracker:
         self._preparing: Thread | None = None
 
     def prepare(self) -> None:
-        """See `Tracker`. Importing mlflow and making its database takes 3 s, and far longer without bytecode."""
+        """See `Tracker`. Importing mlflow and creating its database takes 3 s, and far longer without bytecode."""
         if self._connection is None and self._preparing is None:
-            self._preparing = Thread(target=self._prepare)  # no daemon: a half-made database is beyond repair
+            self._preparing = Thread(target=self._prepare)  # no daemon: it creates a database
             self._preparing.start()
 
     def _prepare(self) -> None:
         try:
             mlflow_connection.connect(self._uri, self._artifact_root, self._experiment)
         except mlflow_connection.outages() as error:
-            logger.debug(
-                "%s", mlflow_connection.reason(error)
-            )  # met again, and told, when there is something to record
+            # the call that records something meets the same error, and warns
+            logger.debug("%s", mlflow_connection.reason(error))
         else:
             if self._log_models:
                 mlflow_registry.model_format()
 
     def trained(self, models: Sequence[TrainedModel], context: RunContext) -> None:
-        """See `Tracker`. Models whose fingerprint is recorded already cost one question per hundred."""
+        """See `Tracker`. Models that are recorded already cost one search per hundred fingerprints."""
         if self._log_models:
-            _demand_onnx(models)
+            _require_onnx(models)
         if not models or self._down:
             return
         with self._warning_when_down():
-            client, experiment = self._connected()
-            known = self._children([model.key for model in models])
-            new = [m for m in {m.key: m for m in models}.values() if m.key not in known or not _done(known[m.key])]
-            if not new:
-                return
-            parent = _parent(client, experiment, context)
-            for model in new:
-                self._record(model, parent, context, known.get(model.key))
-            client.set_terminated(parent)  # once more: its end is the end of its last stage
+            runs = self._children({model.key for model in models})
+            finished = {key for key, run in runs.items() if _done(run)}
+            self._record_all({model.key: model for model in models if model.key not in finished}, runs, context)
 
     def tested(self, metrics: Mapping[ModelKey, Mapping[str, float]], context: RunContext) -> None:
-        """See `Tracker`. The metrics go onto the child runs as `test/<name>`, those that changed only."""
+        """See `Tracker`. Metrics that changed are written to the child runs, as `test/<name>`."""
         if not metrics or self._down:
             return
         with self._warning_when_down():
             client, _ = self._connected()
-            children = self._children(list(metrics))
+            children = self._children(metrics.keys())
             now = time.time_ns() // 1_000_000
             for key, child in children.items():
                 fresh = mlflow_entities.grouped_metrics("test", metrics[key], now)
@@ -105,20 +98,32 @@ class MlflowTracker:
 
     def trials(self, models: Sequence[str]) -> int:
         """See `Tracker`."""
-        found: set[ModelKey] = set()
+        keys: set[ModelKey] = set()
         if models and not self._down:
             with self._warning_when_down():
                 client, experiment = self._connected()
-                for some in batched(sorted(set(models)), FINGERPRINTS_PER_SEARCH):
+                for names in batched(sorted(set(models)), FINGERPRINTS_PER_SEARCH):
                     token = None
                     while token != "":
-                        page = client.search_runs([experiment], mlflow_entities.with_models(some), page_token=token)
-                        found |= {_key(run) for run in page}
+                        page = client.search_runs([experiment], mlflow_entities.with_models(names), page_token=token)
+                        keys |= {_key(run) for run in page}
                         token = page.token or ""
-        return len(found)
+        return len(keys)
+
+    def _record_all(
+        self, models: Mapping[ModelKey, TrainedModel], runs: Mapping[ModelKey, Run], context: RunContext
+    ) -> None:
+        """Record these models; `runs` are child runs that an earlier call began."""
+        if not models:
+            return
+        client, experiment = self._connected()
+        parent = _parent(client, experiment, context)
+        for key, model in models.items():
+            self._record(model, parent, context, runs.get(key))
+        client.set_terminated(parent)  # again, so that its end is that of its last stage
 
     def _record(self, model: TrainedModel, parent: str, context: RunContext, begun: Run | None) -> None:
-        """Write one training, or finish writing it: every step may find its work done already."""
+        """Record one training, or complete a child run that was begun; anything may be written already."""
         from mlflow.entities import RunTag
 
         client, experiment = self._connected()
@@ -153,34 +158,35 @@ class MlflowTracker:
         try:
             yield
         except mlflow_connection.outages() as error:
-            self._down = True  # a locked database would cost its time-out again with every model
+            self._down = True  # else every model would wait for a locked database again
             address = mlflow_connection.without_password(self._uri)
             logger.warning(
-                "MLflow at %s is out of order, going on without it: %s", address, mlflow_connection.reason(error)
+                "MLflow at %s cannot be used, going on without it: %s", address, mlflow_connection.reason(error)
             )
 
-    def _children(self, keys: Sequence[ModelKey]) -> dict[ModelKey, Run]:
-        """The child runs of these trainings, as far as there are any; finished ones before others."""
+    def _children(self, keys: Collection[ModelKey]) -> dict[ModelKey, Run]:
+        """The child runs of these trainings; if a training has several, a finished one is preferred."""
         client, experiment = self._connected()
-        wanted = set(keys)
-        found: dict[ModelKey, Run] = {}
-        for some in batched(sorted({fingerprint for _, fingerprint in keys}), FINGERPRINTS_PER_SEARCH):
-            for run in client.search_runs([experiment], mlflow_entities.with_fingerprints(some), max_results=10_000):
+        fingerprints = sorted({fingerprint for _, fingerprint in keys})
+        runs: dict[ModelKey, Run] = {}
+        for batch in batched(fingerprints, FINGERPRINTS_PER_SEARCH):
+            for run in client.search_runs([experiment], mlflow_entities.with_fingerprints(batch), max_results=10_000):
                 key = _key(run)
-                if key in wanted and (key not in found or _done(run)):
-                    found[key] = run
-        return found
+                if key in keys and (key not in runs or _done(run)):
+                    runs[key] = run
+        return runs
 
 
 def _parent(client: MlflowClient, experiment: str, context: RunContext) -> str:
-    """Id of the run that stands for the `mlops run` of this key; made when there is none yet.
+    """Id of the parent run of this `mlops run`, which is created if it is missing.
 
-    It is finished from the start: stages are processes of their own, and none knows whether it is the last.
+    It has the status `FINISHED` from the start, because stages are separate processes and none knows whether it is the
+    last one.
     """
     if context.key:
-        found = client.search_runs([experiment], f"tags.`{mlflow_entities.RUN_KEY}` = '{context.key}'", max_results=1)
-        if found:
-            return str(found[0].info.run_id)
+        runs = client.search_runs([experiment], f"tags.`{mlflow_entities.RUN_KEY}` = '{context.key}'", max_results=1)
+        if runs:
+            return str(runs[0].info.run_id)
     tags = mlflow_entities.source_tags(context) | {mlflow_entities.RUN_KEY: context.key}
     name = f"mlops run {context.key}" if context.key else context.command or "mlops"
     run_id = str(client.create_run(experiment, run_name=name, tags=tags).info.run_id)
@@ -197,7 +203,7 @@ def _done(run: Run) -> bool:
     return bool(run.info.status == DONE)
 
 
-def _demand_onnx(models: Sequence[TrainedModel]) -> None:
+def _require_onnx(models: Sequence[TrainedModel]) -> None:
     missing = [str(model.folder) for model in models if not (model.folder / "model.onnx").is_file()]
     if missing:
         raise ModelError(f"no model.onnx to track in {bounded(missing)}", "train again: mlops train")

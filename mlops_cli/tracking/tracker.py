@@ -1,4 +1,4 @@
-"""Port `Tracker`: told what was trained and tested; whatever it does, it never stops a run."""
+"""Port `Tracker`: records what was trained and tested. A tracker that cannot record never stops a run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 ModelKey = tuple[str, str]
-"""A model's name and the fingerprint of the training it came from."""
+"""A model's name, and the fingerprint of its training."""
 
 
 @dataclass(frozen=True)
@@ -16,14 +16,14 @@ class TrainedModel:
     """One trained model, as tracked.
 
     Attributes:
-        name: the model's name; the registered model is called so too.
-        team: who owns it.
-        ticker: what it forecasts.
-        branch: the part of the collection it belongs to.
-        fingerprint: hex hash of all that went into the training; same fingerprint = same training.
-        params: what was asked for; may be nested (`{"ludwig": {"trainer": {"epochs": 10}}}`).
+        name: the model's name, also that of the registered model.
+        team: the team that owns it.
+        ticker: the stock that it forecasts.
+        branch: the branch of the collection that it belongs to.
+        fingerprint: hex hash of everything that decides the training; the same fingerprint means the same training.
+        params: settings of the training; may be nested (`{"ludwig": {"trainer": {"epochs": 10}}}`).
         epochs: losses per epoch, first epoch first; empty for models that have none.
-        validation: metrics on the validation period; `mae_ratio` (lower is better) decides who is champion.
+        validation: metrics on the validation period; `mae_ratio` (lower is better) decides which model is champion.
         folder: holds `model.onnx` and, optionally, `manifest.json`.
     """
 
@@ -45,14 +45,14 @@ class TrainedModel:
 
 @dataclass(frozen=True)
 class RunContext:
-    """Which `mlops run` a stage belongs to, and which code and data it works with.
+    """Which `mlops run` a stage belongs to, and which code and data it uses.
 
     Attributes:
         key: the same in every stage of one `mlops run` (letters, digits, `.`, `:`, `_`, `-`); empty: a run of its own.
-        branch: the part of the collection at work.
+        branch: the branch of the collection that the stage works on.
         git_commit: see `provenance.git_commit`; may be empty.
         data_hash: see `provenance.data_hash`; may be empty.
-        command: what was typed, e.g. `mlops train --branch red-aapl`.
+        command: the command line, for example `mlops train --branch red-aapl`.
     """
 
     key: str = ""
@@ -65,48 +65,56 @@ class RunContext:
 class Tracker(Protocol):
     """Keeps a record of trainings and tests.
 
-    `trained` and `tested` may be repeated with the same content (a stage that starts again after a crash tells all it
-    knows): the record does not grow. Nothing here raises when the place that keeps the record is out of reach: it warns
-    once (logger `mlops.tracking`) and the calls after that do nothing.
+    `trained` and `tested` may be called again with the same content, as a stage does that starts again after a crash:
+    nothing is recorded twice. When the record cannot be reached, no method raises: the first call logs one warning
+    (logger `mlops.tracking`), and later calls do nothing.
     """
 
     name: str
 
     def prepare(self) -> None:
-        """Say that something will be recorded soon; returns at once, and what takes seconds is done meanwhile."""
+        """Start, in the background, what takes seconds before the first thing can be recorded; returns at once."""
         ...
 
     def trained(self, models: Sequence[TrainedModel], context: RunContext) -> None:
         """Record models that were just trained.
 
         Raises:
-            ModelError: a model's folder holds no `model.onnx`, though the tracker keeps it.
+            ModelError: the tracker stores models, and a model's folder holds no `model.onnx`.
         """
         ...
 
     def tested(self, metrics: Mapping[ModelKey, Mapping[str, float]], context: RunContext) -> None:
-        """Record metrics on held-out time, each set beside the training it belongs to."""
+        """Record metrics on held-out time, by the training they belong to."""
         ...
 
     def trials(self, models: Sequence[str]) -> int:
-        """How many different trainings of these models are on record; 0 where there is no record, or none in reach."""
+        """How many different trainings of these models are recorded; 0 where the record cannot be reached."""
         ...
 
 
+@dataclass(frozen=True)
+class Tracking:
+    """A tracker, and the context of what it is told."""
+
+    tracker: Tracker
+    context: RunContext
+
+
 class NullTracker:
-    """Tracking is off."""
+    """The tracker where tracking is off: it records nothing."""
 
     name = "none"
 
     def prepare(self) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
     def trained(self, models: Sequence[TrainedModel], context: RunContext) -> None:
-        """Keep nothing."""
+        """Record nothing."""
 
     def tested(self, metrics: Mapping[ModelKey, Mapping[str, float]], context: RunContext) -> None:
-        """Keep nothing."""
+        """Record nothing."""
 
     def trials(self, models: Sequence[str]) -> int:
-        """Nothing was kept."""
+        """Return 0, as nothing is recorded."""
         return 0

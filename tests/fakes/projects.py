@@ -16,9 +16,9 @@ from mlops_cli.pipeline.stages.featurize import featurize
 from mlops_cli.pipeline.stages.ingest import ingest
 from mlops_cli.pipeline.stages.stage import StageReport
 from mlops_cli.pipeline.stages.train import TrainTools, train
-from mlops_cli.pipeline.walk.retrain import Retraining
+from mlops_cli.pipeline.walk.retrain import RetrainTools
 from mlops_cli.prices.sources.csv_source import CsvSource
-from mlops_cli.tracking.tracker import NullTracker, RunContext
+from mlops_cli.tracking.tracker import NullTracker, RunContext, Tracking
 from mlops_cli.training.baseline_trainer import BaselineTrainer
 from mlops_cli.training.trainer import Trainer
 from tests.fakes.price_tables import random_prices
@@ -68,13 +68,13 @@ class SmallProject:
     def run(self, trainer: Trainer | None = None, only: str | None = None) -> list[StageReport]:
         """Ingest to evaluate; `trainer` stands for Ludwig."""
         scenario = load_scenario(self.project, self.branch.scenario)
-        tools = TrainTools(lambda kind: self.trainer(kind, trainer), NullTracker(), RunContext())
+        tools = TrainTools(lambda kind: self.trainer(kind, trainer), Tracking(NullTracker(), RunContext()))
         source = CsvSource(self.root / "data" / "incoming")
         return [
             ingest(self.project, self.branch, source, Silent(), only),
             featurize(self.project, self.branch, Silent(), only),
             train(self.project, self.branch, scenario, tools, Silent(), only),
-            evaluate(self.project, self.branch, scenario, (NullTracker(), RunContext()), Silent(), only),
+            evaluate(self.project, self.branch, scenario, tools.tracking, Silent(), only),
         ]
 
     def simulate(
@@ -89,7 +89,7 @@ class SmallProject:
             name,
             load_scenario(self.project, name),
             only,
-            retraining=Retraining(retrain, lambda _, kind: self.trainer(kind, trainer)),
+            retraining=RetrainTools(retrain, lambda _, kind: self.trainer(kind, trainer)),
         )
         return simulate(self.project, [self.branch], wanted, Silent())
 

@@ -506,7 +506,7 @@ class TestOutOfOrder:
             thread = threading.Thread(target=server.serve_forever)
             thread.start()
             try:
-                assert "out of order" in self.expect(f"http://127.0.0.1:{server.server_port}", model, caplog)
+                assert "cannot be used" in self.expect(f"http://127.0.0.1:{server.server_port}", model, caplog)
             finally:
                 server.shutdown()
                 thread.join()

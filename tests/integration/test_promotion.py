@@ -25,7 +25,7 @@ from mlops_cli.pipeline.trade.competition_forecasts import replay_book
 from mlops_cli.pipeline.trade.paper_trade import Newest
 from mlops_cli.pipeline.versions.challenge import promote_by_skill
 from mlops_cli.prices.sources.csv_source import CsvSource
-from mlops_cli.tracking.tracker import NullTracker, RunContext
+from mlops_cli.tracking.tracker import NullTracker, RunContext, Tracking
 from mlops_cli.trading.passes.paper_pass import SessionForecasts
 from tests.fakes.known_closes import know_the_closes
 from tests.fakes.linear_trainer import LinearTrainer, linear_graph
@@ -62,7 +62,7 @@ def judged(small: SmallProject) -> list[dict]:
 
 def evaluate(small: SmallProject, only: str | None = None) -> None:
     scenario = load_scenario(small.project, small.branch.scenario)
-    judge.evaluate(small.project, small.branch, scenario, (NullTracker(), RunContext()), Silent(), only)
+    judge.evaluate(small.project, small.branch, scenario, Tracking(NullTracker(), RunContext()), Silent(), only)
 
 
 class TestTraining:
@@ -139,7 +139,7 @@ class TestTrading:
             return {(one.version, one.verdict) for some in source.values() for one in some.forecasts}
 
         def by_replay() -> set[tuple[str, str | None]]:
-            book = replay_book(small.project, [small.branch], {"red": Rules()}, period, Silent())
+            book = replay_book(small.project, [small.branch], {"red": Rules()}, *period, Silent())
             return traded(dict(book.forecasts))
 
         def by_pass() -> set[tuple[str, str | None]]:

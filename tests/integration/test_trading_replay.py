@@ -21,7 +21,7 @@ from mlops_cli.errors import ConfigError, ModelError
 from mlops_cli.exchange.market.market import Market
 from mlops_cli.exchange.market.price_tables import ParquetTables
 from mlops_cli.market.hours import us_hours
-from mlops_cli.pipeline.trade.competition import HINDSIGHT, WITHOUT_SKILL, Replay, competition
+from mlops_cli.pipeline.trade.competition import HINDSIGHT, WITHOUT_SKILL, Replay, ReplayTools, competition
 from mlops_cli.pipeline.trade.replay_exchange import replay_exchange
 from mlops_cli.pipeline.trade.slippage import slippage_report
 from mlops_cli.tracking.tracker import NullTracker
@@ -50,7 +50,7 @@ class CountingTracker(NullTracker):
 def run(made: SmallProject, replay: Replay = REPLAY) -> tuple[dict, Path]:
     trading = load_params(made.project).trading
     summary, folder, report = competition(
-        made.project, [made.branch], trading, replay, (replay_broker, CountingTracker()), Silent()
+        made.project, [made.branch], trading, replay, ReplayTools(replay_broker, CountingTracker()), Silent()
     )
     assert report.failures == []
     return summary, folder
@@ -205,7 +205,12 @@ def test_the_market_of_a_replay_is_as_dear_as_the_cost_model(made: SmallProject)
     trading = load_params(made.project).trading
     dear = trading.model_copy(update={"costs": Costs(half_spread_bps=3, slippage_bps=4)})
     summary, _, _ = competition(
-        made.project, [made.branch], dear, replace(REPLAY, days=12), (replay_broker, CountingTracker()), Silent()
+        made.project,
+        [made.branch],
+        dear,
+        replace(REPLAY, days=12),
+        ReplayTools(replay_broker, CountingTracker()),
+        Silent(),
     )
     rows = {row["name"]: row for row in summary["rows"]}
     assert rows["red"]["cost_bps"] == pytest.approx(7.0, abs=0.1)

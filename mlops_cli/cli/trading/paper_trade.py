@@ -162,11 +162,11 @@ def _replay(
     from mlops_cli.cli.stage_calls import chosen_branches, print_failures
     from mlops_cli.config.load import load_params
     from mlops_cli.config.settings import load_settings
-    from mlops_cli.pipeline.trade.competition import Replay, competition
+    from mlops_cli.pipeline.trade.competition import Replay, ReplayTools, competition
 
     (start, days), (teams, branch), (without_skill, as_json, verbose) = period, chosen, flags
     replay = Replay(_day(start), days, tuple(teams), without_skill)
-    tools = wiring.replay_broker, wiring.tracker(project, load_settings(project))
+    tools = ReplayTools(wiring.replay_broker, wiring.tracker(project, load_settings(project)))
     try:
         with ConsoleProgress(verbose) as progress:
             summary, folder, report = competition(

@@ -1,4 +1,4 @@
-"""DVC's own note of who works on which path, freed of processes that are gone."""
+"""DVC's lock file, from which processes that no longer run are removed."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ import psutil
 from mlops_cli.system.files import write_text
 
 RWLOCK = Path(".dvc") / "tmp" / "rwlock"
-WRITTEN_WITHIN_SECONDS = 1.0  # DVC writes it in place: for a moment it may be half there
+WRITTEN_WITHIN_SECONDS = 1.0  # DVC writes the file in place, so that a reader may see half of it
 
 
 def release_dead_holders(root: Path) -> None:
-    """Take killed processes out of DVC's lock file, as DVC itself does for numbers that no process has.
+    """Remove killed processes from DVC's lock file.
 
-    It goes by the number alone: a killed process that nobody has asked for its exit code yet (in a container without an
-    init process nobody ever does), or another one that has its number by now, would block every run.
+    DVC itself removes process ids that do not exist. A zombie (in a container without an init process zombies stay) and
+    another program that has the id by now would block every run.
 
-    A file that a process was killed over while it wrote is removed: DVC would refuse every run over it.
+    A half-written file, left by a process that was killed while it wrote, is removed: DVC would refuse every run.
 
     Args:
         root: of the project.
@@ -29,17 +29,17 @@ def release_dead_holders(root: Path) -> None:
     path = root / RWLOCK
     _remove_half_written(path)
     try:
-        noted: dict[str, dict[str, Any]] = json.loads(path.read_text())
-        writers = {one: holder for one, holder in noted.get("write", {}).items() if _is_dvc(holder["pid"])}
+        before: dict[str, dict[str, Any]] = json.loads(path.read_text())
+        writers = {locked: holder for locked, holder in before.get("write", {}).items() if _is_dvc(holder["pid"])}
         readers = {
-            one: [holder for holder in holders if _is_dvc(holder["pid"])]
-            for one, holders in noted.get("read", {}).items()
+            locked: [holder for holder in holders if _is_dvc(holder["pid"])]
+            for locked, holders in before.get("read", {}).items()
         }
     except (FileNotFoundError, ValueError, LookupError, TypeError, AttributeError):
-        return  # there is none, or DVC is to say what is wrong with it
-    kept = {"write": writers, "read": {one: holders for one, holders in readers.items() if holders}}
-    if kept != noted:
-        write_text(path, json.dumps(kept))
+        return  # there is no file, or it has another format, which DVC will complain about
+    after = {"write": writers, "read": {locked: holders for locked, holders in readers.items() if holders}}
+    if after != before:
+        write_text(path, json.dumps(after))
 
 
 def _remove_half_written(path: Path) -> None:

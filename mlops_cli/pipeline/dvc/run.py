@@ -1,4 +1,4 @@
-"""The whole pipeline through DVC: what must be tried again is forced, the rest is DVC's own judgement."""
+"""`mlops run`: the pipeline through DVC, which decides what has to run; stages with failures are forced to."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ STAGES = ("ingest", "featurize", "train", "evaluate")
 
 
 def new_run_key() -> str:
-    """A key that ties together what the stages of one run tell the tracker."""
+    """A key by which the tracker groups what the stages of one run record."""
     return uuid4().hex
 
 
 def repro(project: Project, branches: Sequence[Branch], key: str, chosen_branch: str | None = None) -> None:
-    """Run `dvc repro`, after forcing the stages whose failures must be tried again.
+    """Run `dvc repro`, after forcing the stages that noted failures.
 
     Args:
-        project: where.
-        branches: of the whole collection.
-        key: of this run.
-        chosen_branch: only this branch's stages, up to its evaluation; all of them and `simulate` without it.
+        project: the project.
+        branches: all branches of the project.
+        key: key of this run.
+        chosen_branch: run only this branch's stages, up to its evaluation; None: all branches, and `simulate`.
 
     Raises:
-        MlopsError: a stage stopped; carries the stage's own exit code.
-        ServiceError: DVC itself could not work, or another run is at work.
+        MlopsError: a stage stopped; it has the stage's own exit code.
+        ServiceError: DVC itself failed, or another run is at work.
     """
     with _run_lock(project):
         _repro(project, branches, key, chosen_branch)
@@ -46,15 +46,13 @@ def repro(project: Project, branches: Sequence[Branch], key: str, chosen_branch:
 def _repro(project: Project, branches: Sequence[Branch], key: str, chosen_branch: str | None) -> None:
     from mlops_cli.pipeline.dvc.locks import release_dead_holders
 
-    wanted = [branch for branch in branches if chosen_branch in (None, branch.name)]
-    _check_ready(project, wanted)
+    to_run = [branch for branch in branches if chosen_branch in (None, branch.name)]
+    _check_ready(project, to_run)
     release_dead_holders(project.root)
     _stop_note(project, key).parent.mkdir(parents=True, exist_ok=True)
-    again = [f"{stage}@{branch.name}" for branch in wanted for stage in _to_force(project, branch)]
-    if chosen_branch is None and any(read_failures(folder) for folder in _reports(project, wanted)):
-        again.append("simulate")
-    if again:
-        _dvc(project, key, ["repro", "--force", "--single-item", "--keep-going", *again])
+    forced = forced_stages(project, to_run, with_simulate=chosen_branch is None)
+    if forced:
+        _dvc(project, key, ["repro", "--force", "--single-item", "--keep-going", *forced])
     targets = [f"evaluate@{chosen_branch}"] if chosen_branch else []
     code = _dvc(project, key, ["repro", "--keep-going", *targets])
     if code:
@@ -71,22 +69,38 @@ def _run_lock(project: Project) -> Iterator[None]:
 
 
 def all_failures(project: Project, branches: Sequence[Branch]) -> list[ItemFailure]:
-    """What the last run could not finish, each model of a branch once, with its first cause."""
-    found: dict[tuple[str, str], ItemFailure] = {}
+    """The failures of the last run: each model of a branch once, with its first cause."""
+    failures: dict[tuple[str, str], ItemFailure] = {}
     for branch in branches:
         for failure in _first_causes(project, branch):
-            found.setdefault((branch.name, failure.model), failure)
+            failures.setdefault((branch.name, failure.model), failure)
     retrained = [failure for folder in _reports(project, branches) for failure in read_failures(folder)]
-    return [*found.values(), *retrained]
+    return [*failures.values(), *retrained]
+
+
+def forced_stages(project: Project, branches: Sequence[Branch], *, with_simulate: bool) -> list[str]:
+    """The DVC stages that must run even if DVC takes them for up to date.
+
+    These are the stages that noted failures, and `ingest` from a service whose prices go on day by day.
+
+    Args:
+        project: the project.
+        branches: the branches to run.
+        with_simulate: whether `simulate` is run as well.
+    """
+    stages = [f"{stage}@{branch.name}" for branch in branches for stage in _to_force(project, branch)]
+    if with_simulate and any(read_failures(folder) for folder in _reports(project, branches)):
+        stages.append("simulate")
+    return stages
 
 
 def _reports(project: Project, branches: Sequence[Branch]) -> list[Path]:
-    """Where `simulate` notes which models of which branch it could not retrain."""
+    """Folders in which `simulate` notes the models that it could not retrain."""
     return [project.report(scenario) for scenario in sorted({branch.scenario for branch in branches})]
 
 
 def _first_causes(project: Project, branch: Branch) -> list[ItemFailure]:
-    """Failures where they happened: those that a later stage carried on may be older than what DVC had in its cache."""
+    """Failures noted by the stage in which they happened; a later stage's copy may be restored from DVC's cache."""
     return [
         failure
         for stage, folder in _outs(project, branch).items()
@@ -106,7 +120,7 @@ def _outs(project: Project, branch: Branch) -> dict[str, Path]:
 
 def _to_force(project: Project, branch: Branch) -> list[str]:
     stages = {failure.stage for failure in _first_causes(project, branch)}
-    # a network source goes on day by day, which DVC cannot see; what is there already is not fetched again
+    # DVC cannot see that there are newer prices; ingest does not fetch again what is there
     if branch.source.kind == "yfinance" and branch.period.end is None and project.prices(branch.name).is_dir():
         stages.add("ingest")
     return [stage for stage in STAGES if stage in stages]
@@ -126,7 +140,7 @@ def _check_ready(project: Project, branches: Sequence[Branch]) -> None:
 def _dvc(project: Project, key: str, arguments: list[str]) -> int:
     environment = {
         **os.environ,
-        # the stages call `mlops`: the one that belongs to this Python, activated or not
+        # the stages call `mlops`: it must be the one of this Python, even if its environment is not activated
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
         RUN_KEY: key,
         RUN_PID: str(os.getpid()),
@@ -151,9 +165,11 @@ def _stop_note(project: Project, key: str) -> Path:
 def _stopped(project: Project, key: str) -> MlopsError:
     note = _stop_note(project, key)
     if not note.is_file():
-        return ServiceError("dvc repro failed; its own words stand above", "see also: dvc repro --verbose")
+        return ServiceError("dvc repro failed; its output is above", "see also: dvc repro --verbose")
     stop = json.loads(note.read_text())
     note.unlink()
     return error_with(
-        stop["exit_code"], f"a stage stopped: {stop['message']}", "what was finished is kept; mend it and run again"
+        stop["exit_code"],
+        f"a stage stopped: {stop['message']}",
+        "finished results are kept; solve the problem and run again",
     )

@@ -1,4 +1,4 @@
-"""What stage `evaluate` writes of a branch: forecasts, a row for each version that was judged, pooled figures."""
+"""The files of stage `evaluate`: forecasts, a row for each version that was judged, and pooled figures."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ PINNED = "pinned"
 
 
 @dataclass(frozen=True)
-class Version:
-    """A version of a model with its shrinkage (lambda) and its forecasts, under the model's name."""
+class JudgedVersion:
+    """A version of a model, its shrinkage (lambda), and its forecasts under the model's name."""
 
     version: str
     shrinkage: float
@@ -32,50 +32,61 @@ class Version:
 
 
 @dataclass(frozen=True)
-class Standing:
-    """What an earlier evaluation found: newest versions by model, and the rows of pinned ones."""
+class Evaluation:
+    """An earlier evaluation: the newest versions by model, and the rows of pinned versions."""
 
-    newest: Mapping[str, Version]
+    newest: Mapping[str, JudgedVersion]
     pinned: list[dict[str, Any]]
 
 
-def standing(folder: Path, models: Collection[str]) -> Standing:
-    """What is written of these models; nothing where there was no evaluation."""
+def read_evaluation(folder: Path, models: Collection[str]) -> Evaluation:
+    """Read what an earlier evaluation wrote about these models; empty where there was none.
+
+    Raises:
+        DataError: the table of forecasts is damaged.
+    """
     table = read_table(folder, FORECASTS)
-    try:
-        rows = [row for row in json.loads((folder / MODELS).read_bytes()) if row["model"] in models]
-    except (FileNotFoundError, ValueError):
-        rows = []
+    rows = _read_rows(folder, models)
     if table is None or not rows:
-        return Standing({}, [])
+        return Evaluation({}, [])
     frames = {str(name): frame for name, frame in table.groupby("model", observed=True)}
     newest = {
-        row["model"]: Version(row.get("version", ""), row["shrinkage"], frames[row["model"]])
+        row["model"]: JudgedVersion(row.get("version", ""), row["shrinkage"], frames[row["model"]])
         for row in rows
         if PINNED not in row and row["model"] in frames
     }
-    return Standing(newest, [row for row in rows if PINNED in row])
+    return Evaluation(newest, [row for row in rows if PINNED in row])
+
+
+def _read_rows(folder: Path, models: Collection[str]) -> list[dict[str, Any]]:
+    try:
+        return [row for row in json.loads((folder / MODELS).read_bytes()) if row["model"] in models]
+    except (FileNotFoundError, ValueError):
+        return []
 
 
 def write_evaluation(
-    folder: Path, newest: Mapping[str, Version], pinned: Mapping[str, Version], kept: list[dict[str, Any]]
+    folder: Path,
+    newest: Mapping[str, JudgedVersion],
+    pinned: Mapping[str, JudgedVersion],
+    earlier: list[dict[str, Any]],
 ) -> dict[str, Any]:
-    """Write it all.
+    """Write the files of an evaluation.
 
-    A pinned version answers in its model's place; it is judged in the company of the others that answer, so that
-    false-discovery control is over as many as there are.
+    A pinned version answers requests instead of the newest one. It is judged together with the versions of the other
+    models that answer, so that false-discovery control counts each model once.
 
     Args:
         folder: of the branch's evaluation.
-        newest: by model.
-        pinned: by model, where another version than the newest answers.
-        kept: rows of pinned versions that were not judged now.
+        newest: the newest versions, by model.
+        pinned: by model, the pinned version where it is not the newest.
+        earlier: rows of pinned versions that were not judged now.
 
     Returns:
         The figures of the newest versions, by model.
     """
     if not newest:
-        # DVC asks for a stage's files even where no model of the branch came this far
+        # DVC expects a stage's files even where no model of the branch came this far
         write_table(folder, FORECASTS, pd.DataFrame(columns=list(FORECAST_COLUMNS)))
         write_text(folder / MODELS, "[]\n")
         write_metrics(folder, {})
@@ -84,10 +95,9 @@ def write_evaluation(
     rows = _rows(summary, newest)
     if pinned:
         answering = {**newest, **pinned}
-        found = _rows(_summary(answering), answering)
-        rows += [{**row, PINNED: True} for row in found if row["model"] in pinned]
+        rows += [{**row, PINNED: True} for row in _rows(_summary(answering), answering) if row["model"] in pinned]
     write_table(folder, FORECASTS, _frame(newest))
-    write_text(folder / MODELS, json.dumps([*rows, *kept], indent=2) + "\n")
+    write_text(folder / MODELS, json.dumps([*rows, *earlier], indent=2) + "\n")
     write_metrics(folder, summary["pooled"])
     return {row["model"]: row for row in summary["models"]}
 
@@ -97,13 +107,13 @@ def write_metrics(folder: Path, pooled: Mapping[str, Any]) -> None:
     write_text(folder / METRICS, json.dumps({key: pooled.get(key) for key in METRIC_KEYS}, indent=2) + "\n")
 
 
-def _frame(versions: Mapping[str, Version]) -> pd.DataFrame:
-    return pd.concat([one.forecasts for one in versions.values()], ignore_index=True)
+def _frame(versions: Mapping[str, JudgedVersion]) -> pd.DataFrame:
+    return pd.concat([version.forecasts for version in versions.values()], ignore_index=True)
 
 
-def _summary(versions: Mapping[str, Version]) -> dict[str, Any]:
-    return summarise(_frame(versions), {name: one.shrinkage for name, one in versions.items()})
+def _summary(versions: Mapping[str, JudgedVersion]) -> dict[str, Any]:
+    return summarise(_frame(versions), {name: version.shrinkage for name, version in versions.items()})
 
 
-def _rows(summary: Mapping[str, Any], versions: Mapping[str, Version]) -> list[dict[str, Any]]:
+def _rows(summary: Mapping[str, Any], versions: Mapping[str, JudgedVersion]) -> list[dict[str, Any]]:
     return [{"model": row["model"], "version": versions[row["model"]].version, **row} for row in summary["models"]]

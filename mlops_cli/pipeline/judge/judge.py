@@ -12,13 +12,18 @@ import pandas as pd
 
 from mlops_cli.config.load import Branch
 from mlops_cli.config.paths import Project
-from mlops_cli.config.schemas.project import Scenario
+from mlops_cli.config.schemas.project import ModelSpec, Scenario
 from mlops_cli.errors import MlopsError, ModelError, bounded, error_with
 from mlops_cli.evaluation.summary import summarise
 from mlops_cli.models.predict import Model
 from mlops_cli.models.versions import answering, champion
-from mlops_cli.pipeline.judge.evaluation_files import Version, standing, write_evaluation, write_metrics
-from mlops_cli.pipeline.judge.replays import Judged, replay_all
+from mlops_cli.pipeline.judge.evaluation_files import (
+    JudgedVersion,
+    read_evaluation,
+    write_evaluation,
+    write_metrics,
+)
+from mlops_cli.pipeline.judge.replays import ReportModel, replay_all
 from mlops_cli.pipeline.stages.stage import (
     Progress,
     StageReport,
@@ -28,10 +33,10 @@ from mlops_cli.pipeline.stages.stage import (
     failures_of,
     write_failures,
 )
-from mlops_cli.pipeline.walk.retrain import Retraining, remove_others
-from mlops_cli.pipeline.walk.walk_forward import KEY, Frozen, WalkForward, walk_forward
+from mlops_cli.pipeline.walk.retrain import RetrainTools, remove_unused
+from mlops_cli.pipeline.walk.walk_forward import KEY, FrozenModel, WalkForward, walk_forward
 from mlops_cli.simulation.report import write_report
-from mlops_cli.tracking.tracker import RunContext, Tracker
+from mlops_cli.tracking.tracker import Tracking
 
 
 @dataclass(frozen=True)
@@ -39,72 +44,72 @@ class Simulation:
     """What to simulate.
 
     Attributes:
-        name: of the scenario.
-        scenario: what it says.
-        only: models of this name or glob alone; the report is then left as it is, as it is about all of them.
+        name: name of the scenario.
+        scenario: its settings.
+        only: a name or glob: only these models are replayed, and the report on disk, which is about all models, is
+            not written.
         write: whether the report is written at all.
-        retraining: whether and how models are trained anew while the scenario goes on.
+        retraining: how models are retrained while the scenario goes on; None: they are not.
     """
 
     name: str
     scenario: Scenario
     only: str | None = None
     write: bool = True
-    retraining: Retraining | None = None
+    retraining: RetrainTools | None = None
+
+    def includes(self, model: str) -> bool:
+        """Whether a model is to be replayed: the scenario names it, and so does `only`."""
+        named = any(fnmatchcase(model, pattern) for pattern in self.scenario.models)
+        return named and (self.only is None or fnmatchcase(model, self.only))
 
 
 def evaluate(
     project: Project,
     branch: Branch,
     scenario: Scenario,
-    tracking: tuple[Tracker, RunContext],
+    tracking: Tracking,
     progress: Progress,
     only: str | None = None,
 ) -> StageReport:
     """Judge a branch's models on everything from the scenario's start to the end of the data.
 
-    Where a version is pinned it is judged beside the newest. With `only`, the other models stay as they were judged.
+    A pinned version is judged too, beside the newest one. With `only`, the figures of the other models stay unchanged.
     """
     folder = project.evaluation(branch.name)
     report = StageReport("evaluate", branch.name)
     models = chosen(branch.models, only)
     with branch_lock(project, branch.name, progress):
         progress.start(f"evaluate {branch.name}", len(models))
-        opened = []
-        upstream = failures_of(project.models(branch.name), models)
-        for spec in models:
-            try:
-                model = Model.open(project.models(branch.name) / spec.name)
-                opened.append(Judged(model, branch.name, spec.name))
-            except ModelError as error:
-                report.fail(spec.name, error)
-                progress.done()
-        period = scenario.start, None
-        judged = list(replay_all(project, opened, period, (report, progress)))
-        aside = StageReport("evaluate", branch.name)
-        pinned = list(replay_all(project, _pinned(project, opened, aside), period, (aside, progress)))
-        report.notes += [f"{one.model}: its pinned version cannot be judged: {one.reason}" for one in aside.failures]
-        others = {spec.name for spec in branch.models} - {spec.name for spec in models}
-        before = standing(folder, others)
+        opened = _open_branch(project, branch, models, report, progress)
+        judged = list(replay_all(project, opened, scenario.start, None, report, progress))
+        pinned_report = StageReport("evaluate", branch.name)
+        to_pin = _pinned(project, opened, pinned_report)
+        pinned = list(replay_all(project, to_pin, scenario.start, None, pinned_report, progress))
+        report.notes += [
+            f"{failure.model}: its pinned version cannot be judged: {failure.reason}"
+            for failure in pinned_report.failures
+        ]
+        before = read_evaluation(folder, {spec.name for spec in branch.models} - {spec.name for spec in models})
         newest = {**before.newest, **_versions(judged)}
         in_order = {spec.name: newest[spec.name] for spec in branch.models if spec.name in newest}
         figures = write_evaluation(folder, in_order, _versions(pinned), before.pinned)
         if judged:
-            _track([one for one, _ in judged], figures, tracking)
-        report.carry(upstream)
+            _track([model for model, _ in judged], figures, tracking)
+        report.carry(failures_of(project.models(branch.name), models))
         close_stage(folder, report, branch, only)
     return report
 
 
 def simulate(
-    project: Project, branches: Sequence[Branch], wanted: Simulation, progress: Progress
+    project: Project, branches: Sequence[Branch], simulation: Simulation, progress: Progress
 ) -> tuple[dict[str, Any], StageReport]:
     """Replay a scenario over every finished model of these branches, and write its report.
 
     Args:
-        project: where.
+        project: the project.
         branches: whose models.
-        wanted: the scenario, which models, and whether they are retrained.
+        simulation: the scenario, which models, and whether they are retrained.
         progress: shows what is done.
 
     Returns:
@@ -114,107 +119,115 @@ def simulate(
         ModelError: there is no finished model at all, or none that the scenario names.
         DataError: no model has a session in the scenario's period.
     """
-    report = StageReport("simulate", wanted.name)
-    judged = _open_all(project, branches, (wanted.scenario, wanted.only), report)
-    progress.start(f"simulate {wanted.name}", len(judged))
-    period = wanted.scenario.start, wanted.scenario.end
+    report = StageReport("simulate", simulation.name)
+    scenario = simulation.scenario
+    models = _open_all(project, branches, simulation, report)
+    progress.start(f"simulate {simulation.name}", len(models))
     frozen = [
-        Frozen(one.branch, one.model.manifest.name, one.label, _shrinkage(one.model), forecasts)
-        for one, forecasts in replay_all(project, judged, period, (report, progress))
+        FrozenModel(model.branch, model.manifest.name, model.label, model.shrinkage, forecasts)
+        for model, forecasts in replay_all(project, models, scenario.start, scenario.end, report, progress)
     ]
     if not frozen:
         raise _nothing_replayed(report)
-    forecasts = pd.concat([one.forecasts for one in frozen], ignore_index=True)
+    forecasts = pd.concat([model.forecasts for model in frozen], ignore_index=True)
     progress.doing("tests of significance")
-    summary = summarise(forecasts, {one.label: one.shrinkage for one in frozen})
-    summary["scenario"] = {"name": wanted.name, **wanted.scenario.model_dump(mode="json")}
-    walked = None
-    if wanted.retraining is not None and wanted.retraining.every != "never":
-        walked = walk_forward(project, branches, wanted.scenario, frozen, wanted.retraining, progress)
-        summary[KEY] = walked.summary
-        reasons = [*summary["alarm"]["reasons"], *walked.alarm]
+    summary = summarise(forecasts, {model.label: model.shrinkage for model in frozen})
+    summary["scenario"] = {"name": simulation.name, **scenario.model_dump(mode="json")}
+    walk = None
+    if simulation.retraining is not None and simulation.retraining.every != "never":
+        walk = walk_forward(project, branches, scenario, frozen, simulation.retraining, progress)
+        summary[KEY] = walk.summary
+        reasons = [*summary["alarm"]["reasons"], *walk.alarm]
         summary["alarm"] = {"sounded": bool(reasons), "reasons": reasons}
-    if wanted.write and wanted.only is None:
+    if simulation.write and simulation.only is None:
         progress.doing("plots")
-        _write_simulation(project, wanted.name, (forecasts, summary), walked)
-    if walked is not None:
-        report.failures += walked.failures
+        _write_simulation(project, simulation.name, forecasts, summary, walk)
+    if walk is not None:
+        report.failures += walk.failures
     return summary, report
 
 
 def _write_simulation(
-    project: Project, scenario: str, frozen: tuple[pd.DataFrame, dict[str, Any]], walked: WalkForward | None
+    project: Project, scenario: str, forecasts: pd.DataFrame, summary: dict[str, Any], walk: WalkForward | None
 ) -> None:
-    folder, (forecasts, summary) = project.report(scenario), frozen
-    write_failures(folder, walked.failures if walked else [])  # what the next mlops run tries again
-    write_report(folder, forecasts, summary, walked.forecasts if walked else None)
+    folder = project.report(scenario)
+    write_failures(folder, walk.failures if walk else [])  # the next mlops run tries these again
+    write_report(folder, forecasts, summary, walk.forecasts if walk else None)
     write_metrics(folder, summary["pooled"])
-    if walked:
-        remove_others(project, walked.walks)
+    if walk:
+        remove_unused(project, walk.folders)
 
 
-def _pinned(project: Project, opened: Sequence[Judged], report: StageReport) -> list[Judged]:
-    """The versions that answer in place of the newest ones."""
-    found = []
-    for one in opened:
+def _open_branch(
+    project: Project, branch: Branch, specs: Sequence[ModelSpec], report: StageReport, progress: Progress
+) -> list[ReportModel]:
+    """The newest versions of a branch's models; those that cannot be opened are reported."""
+    opened = []
+    for spec in specs:
         try:
-            if not champion(project.model_root, one.branch, one.label).pinned:
-                continue
-            answers = answering(project.model_root, one.branch, one.label)
+            opened.append(ReportModel(Model.open(project.models(branch.name) / spec.name), branch.name, spec.name))
         except ModelError as error:
-            report.fail(one.label, error)
+            report.fail(spec.name, error)
+            progress.done()
+    return opened
+
+
+def _pinned(project: Project, opened: Sequence[ReportModel], report: StageReport) -> list[ReportModel]:
+    """The pinned versions of these models, where another version than the newest is pinned."""
+    pinned = []
+    for newest in opened:
+        try:
+            if not champion(project.model_root, newest.branch, newest.label).pinned:
+                continue
+            version = answering(project.model_root, newest.branch, newest.label)
+        except ModelError as error:
+            report.fail(newest.label, error)
             continue
-        if answers.version != one.model.manifest.version:
-            found.append(replace(one, model=Model(answers.folder, answers.manifest)))
-    return found
+        if version.version != newest.manifest.version:
+            pinned.append(replace(newest, model=Model(version.folder, version.manifest)))
+    return pinned
 
 
-def _versions(judged: Iterable[tuple[Judged, pd.DataFrame]]) -> dict[str, Version]:
-    return {one.label: Version(one.model.manifest.version, _shrinkage(one.model), frame) for one, frame in judged}
+def _versions(replayed: Iterable[tuple[ReportModel, pd.DataFrame]]) -> dict[str, JudgedVersion]:
+    return {
+        model.label: JudgedVersion(model.manifest.version, model.shrinkage, forecasts) for model, forecasts in replayed
+    }
 
 
-def _track(judged: Sequence[Judged], figures: Mapping[str, Any], tracking: tuple[Tracker, RunContext]) -> None:
-    tracker, context = tracking
-    tracker.tested(
-        {
-            (one.label, one.model.manifest.fingerprint): {
-                key: float(value)
-                for key, value in figures[one.label].items()
-                if isinstance(value, int | float) and not isinstance(value, bool)
-            }
-            for one in judged
-        },
-        context,
-    )
+def _track(models: Sequence[ReportModel], figures: Mapping[str, Mapping[str, Any]], tracking: Tracking) -> None:
+    """Tell the tracker every figure of these models that is a number."""
+    metrics = {
+        (model.label, model.manifest.fingerprint): {
+            key: float(value)
+            for key, value in figures[model.label].items()
+            if isinstance(value, int | float) and not isinstance(value, bool)
+        }
+        for model in models
+    }
+    tracking.tracker.tested(metrics, tracking.context)
 
 
 def _open_all(
-    project: Project, branches: Sequence[Branch], choice: tuple[Scenario, str | None], report: StageReport
-) -> list[Judged]:
-    scenario, only = choice
+    project: Project, branches: Sequence[Branch], simulation: Simulation, report: StageReport
+) -> list[ReportModel]:
+    """The models to replay. Those that cannot be opened are reported, with the first cause where a stage noted one."""
     names = Counter(spec.name for branch in branches for spec in branch.models)
-    judged = []
+    opened = []
     for branch in branches:
         upstream = failures_of(project.models(branch.name), branch.models)
         for spec in branch.models:
+            if not simulation.includes(spec.name):
+                continue
             # the same model may be trained in two branches, with other data or seeds
             label = spec.name if names[spec.name] == 1 else f"{branch.name}/{spec.name}"
-            wanted = any(fnmatchcase(spec.name, pattern) for pattern in scenario.models)
-            if not wanted or (only is not None and not fnmatchcase(spec.name, only)):
-                continue
             try:
-                judged.append(Judged(Model.open(project.models(branch.name) / spec.name), branch.name, label))
+                opened.append(ReportModel(Model.open(project.models(branch.name) / spec.name), branch.name, label))
             except ModelError as error:
-                if spec.name in upstream:  # its first cause
+                if spec.name in upstream:
                     report.failures.append(replace(upstream[spec.name], model=label))
                 else:
                     report.fail(label, error)
-    return judged
-
-
-def _shrinkage(model: Model) -> float:
-    assert model.manifest.shrinkage is not None  # Model.open refuses unfinished models
-    return model.manifest.shrinkage
+    return opened
 
 
 def _nothing_replayed(report: StageReport) -> MlopsError:

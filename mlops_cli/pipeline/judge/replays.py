@@ -1,4 +1,4 @@
-"""Replays of many models at once. Imports no statistics: each of its processes would load them."""
+"""Replays of many models in several processes. Imports no statistics, which every process would have to load."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from mlops_cli.config.paths import Project
 from mlops_cli.errors import DataError, MlopsError
+from mlops_cli.models.manifest import Manifest
 from mlops_cli.models.predict import Model
 from mlops_cli.pipeline.stages.stage import Progress, StageReport
 from mlops_cli.pipeline.stages.tables import read_table
@@ -21,42 +22,60 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A model that was replayed, under the name it has in the report."""
+class ReportModel:
+    """An opened model of a branch, and the name that it has in a report."""
 
     model: Model
     branch: str
     label: str
 
+    @property
+    def manifest(self) -> Manifest:
+        """Manifest of the model."""
+        return self.model.manifest
+
+    @property
+    def shrinkage(self) -> float:
+        """Lambda of the model."""
+        assert self.manifest.shrinkage is not None  # an unfinished model cannot be opened
+        return self.manifest.shrinkage
+
 
 def replay_all(
-    project: Project, judged: list[Judged], period: tuple[date, date | None], watch: tuple[StageReport, Progress]
-) -> Iterator[tuple[Judged, pd.DataFrame]]:
+    project: Project,
+    models: list[ReportModel],
+    start: date,
+    end: date | None,
+    report: StageReport,
+    progress: Progress,
+) -> Iterator[tuple[ReportModel, pd.DataFrame]]:
     """Replay models over a period.
 
     Args:
-        project: where.
-        judged: the models.
-        period: first target session, and the day after the last one or None for all there is.
-        watch: what is told which models were replayed and which were not and why, and what shows it.
+        project: the project.
+        models: the models.
+        start: first target session.
+        end: the day after the last target session; None for all sessions there are.
+        report: told which models were replayed, and why others were not.
+        progress: shows what is done.
 
     Yields:
         Each model that could be replayed, in order, with its forecasts (`evaluation.frame`) under its label.
     """
-    report, progress = watch
-    for one, forecasts in zip(judged, each(partial(_replay, project, period), judged), strict=True):
+    for model, forecasts in zip(models, each(partial(_replay, project, start, end), models), strict=True):
         if isinstance(forecasts, MlopsError):
-            report.fail(one.label, forecasts)
+            report.fail(model.label, forecasts)
         else:
-            report.done.append(one.label)
-            yield one, forecasts
-        progress.doing(one.label)
+            report.done.append(model.label)
+            yield model, forecasts
+        progress.doing(model.label)
         progress.done()
 
 
-def _replay(project: Project, period: tuple[date, date | None], one: Judged) -> pd.DataFrame:
-    name = one.model.manifest.name
-    table = read_table(project.features(one.branch), name)
+def _replay(project: Project, start: date, end: date | None, model: ReportModel) -> pd.DataFrame:
+    name = model.manifest.name
+    features = project.features(model.branch)
+    table = read_table(features, name)
     if table is None:
-        raise DataError(f"{name}: no features in {project.features(one.branch)}", "run: mlops featurize")
-    return replay([one.model], lambda _: table, *period).assign(model=one.label)
+        raise DataError(f"{name}: no features in {features}", "run: mlops featurize")
+    return replay([model.model], lambda _: table, start, end).assign(model=model.label)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -29,12 +30,12 @@ from mlops_cli.pipeline.stages.tables import read_table, write_table
 from mlops_cli.system.files import write_text
 from mlops_cli.system.parallel import each
 
-FEATURES_VERSION = 1  # raised when the same prices would give other features
-DAYS_AHEAD = 30  # far enough past the last price to hold the exchange's next session
+FEATURES_VERSION = 1  # raised when the code computes other features from the same prices
+DAYS_AHEAD = 30  # days after the last price that surely hold the exchange's next session
 
 
 def featurize(project: Project, branch: Branch, progress: Progress, only: str | None = None) -> StageReport:
-    """Compute the feature tables of a branch's models; those whose prices and spec are as before stay untouched."""
+    """Compute the feature tables of a branch's models whose prices or settings changed."""
     folder = project.features(branch.name)
     prices = project.prices(branch.name)
     report = StageReport("featurize", branch.name)
@@ -42,14 +43,15 @@ def featurize(project: Project, branch: Branch, progress: Progress, only: str | 
     upstream = failures_of(prices, models)
     with branch_lock(project, branch.name, progress):
         progress.start(f"featurize {branch.name}", len(models))
-        todo = _todo(prices, folder, (models, upstream), report)
+        todo = _todo(prices, folder, models, upstream, report)
         progress.done(len(models) - len(todo))
-        for (spec, _), failure in zip(todo, each(partial(_build, prices, folder), todo), strict=True):
+        for task, failure in zip(todo, each(partial(_build, prices, folder), todo), strict=True):
+            name = task.spec.name
             if failure is None:
-                report.done.append(spec.name)
+                report.done.append(name)
             else:
-                report.fail(spec.name, failure)
-            progress.doing(spec.name)
+                report.fail(name, failure)
+            progress.doing(name)
             progress.done()
         report.carry(upstream)
         if only is None:
@@ -58,11 +60,18 @@ def featurize(project: Project, branch: Branch, progress: Progress, only: str | 
     return report
 
 
+@dataclass(frozen=True)
+class _Task:
+    """A feature table to compute, and the fingerprint that it will have."""
+
+    spec: ModelSpec
+    mark: str
+
+
 def _todo(
-    prices: Path, folder: Path, wanted: tuple[list[ModelSpec], dict[str, ItemFailure]], report: StageReport
-) -> list[tuple[ModelSpec, str]]:
-    """The models whose table is missing or of other prices or another spec, each with the fingerprint it will have."""
-    models, upstream = wanted
+    prices: Path, folder: Path, models: list[ModelSpec], upstream: dict[str, ItemFailure], report: StageReport
+) -> list[_Task]:
+    """The tables that are missing, or were computed from other prices or settings; the other models are reported."""
     todo = []
     for spec in models:
         try:
@@ -74,11 +83,12 @@ def _todo(
         if (folder / f"{spec.name}.parquet").is_file() and note.get("fingerprint") == mark:
             report.unchanged.append(spec.name)
         else:
-            todo.append((spec, mark))
+            todo.append(_Task(spec, mark))
     return todo
 
 
 def _mark(prices: Path, spec: ModelSpec, upstream: ItemFailure | None) -> str:
+    """Fingerprint of the prices and settings of a feature table; `upstream`: why there may be no prices."""
     notes = read_note(prices / f"{spec.ticker}.json")
     if notes is None or "sha256" not in notes:
         reason = upstream.reason if upstream else f"{spec.ticker}: no prices in {prices}"
@@ -94,21 +104,21 @@ def _mark(prices: Path, spec: ModelSpec, upstream: ItemFailure | None) -> str:
     )
 
 
-def _build(prices: Path, folder: Path, todo: tuple[ModelSpec, str]) -> None:
-    spec, mark = todo
+def _build(prices: Path, folder: Path, task: _Task) -> None:
+    spec = task.spec
     note = folder / f"{spec.name}.json"
     note.unlink(missing_ok=True)
     table = build_table(prices, spec)
     write_table(folder, spec.name, table)
-    facts = {"fingerprint": mark, "inputs": list(input_columns(spec.features, spec.target)), "rows": len(table)}
+    facts = {"fingerprint": task.mark, "inputs": list(input_columns(spec.features, spec.target)), "rows": len(table)}
     write_text(note, json.dumps(facts, indent=2) + "\n")
 
 
 def build_table(prices: Path, spec: ModelSpec) -> pd.DataFrame:
-    """Feature table of one model from its branch's price tables.
+    """Compute the feature table of one model from its branch's price tables.
 
     Raises:
-        DataError: no prices, or too few for the longest window.
+        DataError: there are no prices, or too few for the longest window.
     """
     bars = read_table(prices, spec.ticker)
     if bars is None:

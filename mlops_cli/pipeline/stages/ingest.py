@@ -1,4 +1,4 @@
-"""Stage `ingest`: prices of every ticker of a branch into checked tables."""
+"""Stage `ingest`: the prices of a branch's tickers, fetched, cleaned and stored as checked tables."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ from mlops_cli.prices.table import Provenance, assemble
 from mlops_cli.system.files import write_text
 from mlops_cli.system.parallel import each
 
-BATCH = 5  # tickers at a time: a local source looks into its folder once for each batch
+BATCH = 5  # tickers per call of a local source, which lists its folder in every call
 
 
 def ingest(
     project: Project, branch: Branch, source: PriceSource, progress: Progress, only: str | None = None
 ) -> StageReport:
-    """Fetch, clean and save the prices of a branch's tickers.
+    """Fetch, clean and store the prices of a branch's tickers.
 
-    A ticker that fails keeps the table it had, if it had one; its models are listed as failed all the same.
+    When a ticker fails, an earlier table of it stays as it is, and its models are reported as failed.
 
     Raises:
-        ServiceError, ConfigError: what stops every ticker.
+        ServiceError, ConfigError: an error that concerns all tickers, such as an address that does not answer.
     """
     folder = project.prices(branch.name)
     report = StageReport("ingest", branch.name)
@@ -49,8 +49,8 @@ def ingest(
     exchanges = {spec.ticker: spec.exchange for spec in models}
     with branch_lock(project, branch.name, progress):
         progress.start(f"ingest {branch.name}", len(exchanges))
-        for taken in _taken(folder, branch, source, exchanges, progress):
-            _report(taken, [spec.name for spec in models if spec.ticker == taken.ticker], report)
+        for result in _fetch_all(folder, branch, source, exchanges, progress):
+            _report(result, [spec.name for spec in models if spec.ticker == result.ticker], report)
             progress.done()
         if only is None:
             _prune(folder, set(exchanges))
@@ -59,66 +59,68 @@ def ingest(
 
 
 @dataclass(frozen=True)
-class _Taken:
-    """What became of a ticker: whether its table changed, or why there is none."""
+class _Result:
+    """The result of one ticker: whether its table changed, or why there is none."""
 
     ticker: str
     changed: bool = False
     failure: SourceFailure | None = None
 
 
-def _taken(
+def _fetch_all(
     folder: Path, branch: Branch, source: PriceSource, exchanges: Mapping[str, str], progress: Progress
-) -> Iterator[_Taken]:
-    """All tickers, one after another from a service, which says what goes together; files in several processes."""
+) -> Iterator[_Result]:
+    """Fetch all tickers: from a service in one call, from local files in several processes."""
     if not source.local:
         yield from _fetch(folder, branch.period, source, exchanges, progress.doing)
         return
-    batches = [dict(some) for some in batched(exchanges.items(), BATCH)]
+    batches = [dict(batch) for batch in batched(exchanges.items(), BATCH)]
     for batch, results in zip(
         batches, each(partial(_batch, folder, branch.period, source), batches, BATCH), strict=True
     ):
         if isinstance(results, MlopsError):
-            raise results  # what stops one ticker is a result: this stops them all
+            raise results  # an error of a single ticker is a _Result
         progress.doing(f"{source.name}: {', '.join(batch)}")
         yield from results
 
 
-def _batch(folder: Path, period: Period, source: PriceSource, exchanges: Mapping[str, str]) -> list[_Taken]:
+def _batch(folder: Path, period: Period, source: PriceSource, exchanges: Mapping[str, str]) -> list[_Result]:
     return list(_fetch(folder, period, source, exchanges, lambda _: None))
 
 
 def _fetch(
     folder: Path, period: Period, source: PriceSource, exchanges: Mapping[str, str], say: Callable[[str], None]
-) -> Iterator[_Taken]:
+) -> Iterator[_Result]:
     stored = {ticker: table for ticker in exchanges if (table := _stored(folder, ticker)) is not None}
     request = FetchRequest(tuple(exchanges), period.start, period.end, stored, exchanges)
     for answer in source.fetch(request, say):
         if isinstance(answer, SourceFailure):
-            yield _Taken(answer.ticker, failure=answer)
+            yield _Result(answer.ticker, failure=answer)
             continue
         try:
-            yield _Taken(answer.ticker, _save(folder, answer, request))
+            yield _Result(answer.ticker, _save(folder, answer, request))
         except MlopsError as error:
-            yield _Taken(answer.ticker, failure=SourceFailure(answer.ticker, str(error), error.exit_code))
+            yield _Result(answer.ticker, failure=SourceFailure(answer.ticker, str(error), error.exit_code))
 
 
 def _stored(folder: Path, ticker: str) -> pd.DataFrame | None:
     try:
         return read_table(folder, ticker)
     except DataError:
-        return None  # damaged: fetched anew as a whole, and written over
+        return None  # damaged: fetched again from the start, and replaced
 
 
-def _report(taken: _Taken, names: list[str], report: StageReport) -> None:
-    if taken.failure is not None:
+def _report(result: _Result, names: list[str], report: StageReport) -> None:
+    """Report the result of a ticker for the models of these names, which forecast it."""
+    if result.failure is not None:
         for name in names:
-            report.refuse(name, taken.failure.reason, taken.failure.exit_code)
+            report.refuse(name, result.failure.reason, result.failure.exit_code)
     else:
-        (report.done if taken.changed else report.unchanged).extend(names)
+        (report.done if result.changed else report.unchanged).extend(names)
 
 
 def _save(folder: Path, bars: RawBars, request: FetchRequest) -> bool:
+    """Store fetched prices; whether the stored table changed."""
     table, provenance = assemble(
         bars,
         request.stored.get(bars.ticker),
@@ -132,7 +134,7 @@ def _save(folder: Path, bars: RawBars, request: FetchRequest) -> bool:
     if before is not None and bars.ticker in request.stored:
         if not bars.replaces_all:
             provenance = provenance.carrying(Provenance.from_dict(before))
-        # the same prices under a new fetch time would make DVC run everything after this stage again
+        # writing the same prices with a new fetch time would make DVC run all later stages again
         if {**before, "fetched_at": ""} == {**provenance.to_dict(), "fetched_at": ""}:
             return False
     write_table(folder, bars.ticker, table)
@@ -145,10 +147,3 @@ def _prune(folder: Path, tickers: set[str]) -> None:
         if path.stem not in tickers:
             path.unlink()
             path.with_suffix(".json").unlink(missing_ok=True)
-
-
-def last_session(project: Project, branch: str) -> pd.Timestamp | None:
-    """The newest session of any ticker of a branch, None where nothing was ingested."""
-    notes = [path for path in project.prices(branch).glob("*.json") if path.name != "failures.json"]
-    lasts = [pd.Timestamp(json.loads(path.read_text())["last"]) for path in notes]
-    return max(lasts, default=None)

@@ -27,7 +27,7 @@ from mlops_cli.pipeline.stages.stage import (
     failures_of,
 )
 from mlops_cli.pipeline.stages.train_plan import Plan, group_of, model_rows, plan_model, versions
-from mlops_cli.tracking.tracker import RunContext, Tracker, TrainedModel
+from mlops_cli.tracking.tracker import Tracking, TrainedModel
 from mlops_cli.training.trainer import Failed, Fitted, Trainer, TrainJob
 
 
@@ -37,13 +37,11 @@ class TrainTools:
 
     Attributes:
         trainer: gives a trainer of the kind asked for.
-        tracker: told about every new model.
-        context: of the run, for the tracker.
+        tracking: the tracker, which is told about every new model.
     """
 
     trainer: Callable[[TrainerKind], Trainer]
-    tracker: Tracker
-    context: RunContext
+    tracking: Tracking
 
 
 def train(
@@ -149,7 +147,7 @@ class _Training:
     def _fit_kind(self, kind: TrainerKind, plans: dict[str, Plan]) -> None:
         left = dict(plans)
         if kind == "ludwig":  # this process then has nothing to do but to wait for Ludwig to start
-            self._tools.tracker.prepare()
+            self._tools.tracking.tracker.prepare()
         try:
             for result in self._tools.trainer(kind).fit(
                 [self._job(plan) for plan in plans.values()], self._progress.doing
@@ -182,7 +180,7 @@ class _Training:
         models = [tracked for name in names if (tracked := self._tracked(name))]
         if models:
             self._progress.doing(f"tracking {len(models)} models")
-            self._tools.tracker.trained(models, self._tools.context)
+            self._tools.tracking.tracker.trained(models, self._tools.tracking.context)
         shutil.rmtree(self._untracked, ignore_errors=True)
 
     def _job(self, plan: Plan) -> TrainJob:

@@ -1,4 +1,4 @@
-"""`mlops paper-trade --replay`: the teams trade a past period against each other, by the very pass that trades live."""
+"""`mlops paper-trade --replay`: the teams trade a past period with the code that trades live, and are compared."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ HINDSIGHT = "which models have skill was judged on held-out time that may be the
 
 @dataclass(frozen=True)
 class Replay:
-    """What is replayed.
+    """The period and teams of a replay.
 
     Attributes:
         start: first day on which orders may be filled.
         days: calendar days.
-        teams: who competes; empty: all that have models.
-        trade_without_skill: models without skill trade too, whatever params.yaml says.
+        teams: the teams that compete; empty: all teams that have models.
+        trade_without_skill: models without skill trade too, even if params.yaml says otherwise.
     """
 
     start: date
@@ -63,9 +63,22 @@ class Replay:
         return self.start + timedelta(days=self.days)
 
 
+@dataclass(frozen=True)
+class ReplayTools:
+    """The adapters that a replay needs.
+
+    Attributes:
+        broker: gives a team's account at the exchange of an address (address, team).
+        tracker: knows how many models were tried.
+    """
+
+    broker: Callable[[str, str], Broker]
+    tracker: Tracker
+
+
 @dataclass
 class _Team:
-    """A team on its way through the replay."""
+    """A team during the replay: its account, its ledger, and what happened in its passes."""
 
     name: str
     rules: Rules
@@ -75,16 +88,16 @@ class _Team:
     troubles: dict[str, int] = field(default_factory=dict)
 
     def note(self, report: PassReport) -> None:
-        """Keep what a pass did."""
+        """Count the orders of a pass and what went wrong in it."""
         self.sent += len(report.sent)
-        for what, count in (
+        for trouble, count in (
             ("orders refused", len(report.refused)),
             ("orders of unknown fate", len(report.unknown)),
             ("sessions halted", report.outcome == "halted"),
             ("sessions without orders, at the wrong time", report.outcome == "waiting"),
         ):
             if count:
-                self.troubles[what] = self.troubles.get(what, 0) + count
+                self.troubles[trouble] = self.troubles.get(trouble, 0) + count
 
 
 def competition(
@@ -92,17 +105,17 @@ def competition(
     branches: Sequence[Branch],
     trading: Trading,
     replay: Replay,
-    tools: tuple[Callable[[str, str], Broker], Tracker],
+    tools: ReplayTools,
     progress: Progress,
 ) -> tuple[dict[str, Any], Path, StageReport]:
     """Let the teams trade, session by session, and compare them.
 
     Args:
-        project: where.
+        project: the project.
         branches: whose models.
         trading: the teams' rules.
-        replay: when and who.
-        tools: gives a team's account at the exchange of an address; and who knows how many models were tried.
+        replay: the period and the teams.
+        tools: the broker and the tracker.
         progress: shows what is done.
 
     Returns:
@@ -110,20 +123,19 @@ def competition(
         be replayed.
 
     Raises:
-        ModelError: no model can forecast the period: all were trained on it, for instance.
+        ModelError: no model can forecast the period, for instance because all were trained on it.
         ConfigError: a team has no model.
         DataError: prices are missing.
     """
-    open_broker, tracker = tools
-    over = {"trade_without_skill": True} if replay.trade_without_skill else {}
-    rules = {team: trading.rules(team).model_copy(update=over) for team in teams_of(branches, replay.teams)}
-    book = replay_book(project, branches, rules, (replay.start, replay.end), progress)
+    changes = {"trade_without_skill": True} if replay.trade_without_skill else {}
+    rules = {team: trading.rules(team).model_copy(update=changes) for team in teams_of(branches, replay.teams)}
+    book = replay_book(project, branches, rules, replay.start, replay.end, progress)
     prices = [project.prices(branch.name) for branch in branches]
     with ExitStack() as stack:
         clock = _closes([book.before, *book.sessions], trading)
         exchange = stack.enter_context(replay_exchange(prices, clock[0], trading.costs))
         teams = [
-            _Team(name, own, open_broker(exchange.address, name), stack.enter_context(open_ledger(IN_MEMORY, name)))
+            _Team(name, own, tools.broker(exchange.address, name), stack.enter_context(open_ledger(IN_MEMORY, name)))
             for name, own in rules.items()
         ]
         progress.start("replay", len(book.sessions))
@@ -134,8 +146,8 @@ def competition(
                 _pass(team, book, trading)
             progress.done(target is not None)
         # the tracker takes seconds to load
-        trials = {} if skfolio_missing() else {team.name: tracker.trials(book.models[team.name]) for team in teams}
-        books = [_team_book(team, book, trials.get(team.name, 0)) for team in teams]
+        count = (lambda _: 0) if skfolio_missing() else tools.tracker.trials
+        books = [_team_book(team, book, count(book.models[team.name])) for team in teams]
         summary = compete(books, book.market, trading.costs, _notes(teams, book, replay))
         summary["replay"] = {"start": replay.start.isoformat(), "days": replay.days}
         folder = project.report(f"competition-{replay.start}")
@@ -144,8 +156,8 @@ def competition(
 
 
 def _closes(sessions: Sequence[date], trading: Trading) -> list[pd.Timestamp]:
-    """When the passes run: after each of these sessions, as soon as orders may be sent."""
-    hours = {one.day: one.closes for one in us_hours().between(sessions[0], sessions[-1])}
+    """The times of the passes: after the close of each of these sessions, as soon as orders may be sent."""
+    hours = {session.day: session.closes for session in us_hours().between(sessions[0], sessions[-1])}
     unknown = [str(day) for day in sessions if day not in hours]
     if unknown:
         raise DataError(f"{unknown[0]} is no session of New York's exchanges", "look at the models' exchange")
@@ -165,8 +177,8 @@ def _pass(team: _Team, book: ReplayBook, trading: Trading) -> None:
 
 
 def _team_book(team: _Team, book: ReplayBook, trials: int) -> TeamBook:
-    known = {pd.Timestamp(day): float(equity) for day, equity in team.ledger.equity_curve()}
-    curve = pd.Series(known, dtype="float64").reindex(book.market.closes.index).ffill()
+    equity = {pd.Timestamp(day): float(value) for day, value in team.ledger.equity_curve()}
+    curve = pd.Series(equity, dtype="float64").reindex(book.market.closes.index).ffill()
     return TeamBook(
         team=team.name,
         equity=curve,
@@ -179,15 +191,15 @@ def _team_book(team: _Team, book: ReplayBook, trials: int) -> TeamBook:
 
 
 def _notes(teams: Sequence[_Team], book: ReplayBook, replay: Replay) -> list[str]:
-    notes = [f"{team.name}: {count} {what}" for team in teams for what, count in team.troubles.items()]
+    notes = [f"{team.name}: {count} {trouble}" for team in teams for trouble, count in team.troubles.items()]
     left_out = len(book.report.failures)
     notes += [f"{left_out} models could not be replayed"] if left_out else []
-    judged = any(one.verdict for given in book.forecasts.values() for one in given.forecasts)
+    judged = any(forecast.verdict for made in book.forecasts.values() for forecast in made.forecasts)
     return [*notes, *([WITHOUT_SKILL] if replay.trade_without_skill else [HINDSIGHT] if judged else [])]
 
 
 def _ledger_files(teams: Sequence[_Team]) -> dict[str, bytes]:
-    """The audit trail of all teams: what was decided and why, and what was filled."""
+    """The decisions (with reasons) and fills of all teams, as csv files by name."""
     files = {}
     for table in LEDGER_TABLES:
         rows = [{"team": team.name, **_flat(row)} for team in teams for row in team.ledger.rows(table)]
@@ -204,6 +216,6 @@ def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _write(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write files whole, one by one; the last one comes when all others are there."""
+    """Write files in order, each of them whole or not at all."""
     for name, content in files.items():
         write_whole(folder / name, partial(Path.write_bytes, data=content))

@@ -1,9 +1,9 @@
-"""Every forecast of a replay, made once before it begins: by session, as the models would have made them then."""
+"""All forecasts of a replay, computed before it starts, as the models would have made them session by session."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -20,7 +20,7 @@ from mlops_cli.market.hours import us_hours
 from mlops_cli.market.symbols import ticker_of
 from mlops_cli.models.predict import Model
 from mlops_cli.models.versions import answering
-from mlops_cli.pipeline.judge.replays import Judged, replay_all
+from mlops_cli.pipeline.judge.replays import ReportModel, replay_all
 from mlops_cli.pipeline.stages.stage import Progress, StageReport
 from mlops_cli.pipeline.stages.tables import read_table
 from mlops_cli.pipeline.trade.paper_trade import VOLATILITY_SESSIONS, trades
@@ -30,20 +30,20 @@ from mlops_cli.trading.passes.paper_pass import SessionForecasts
 from mlops_cli.trading.results.competition import Market
 
 US_EXCHANGES = ("XNYS", "XNAS")
-PLACES = 4  # of a price in dollars
+PLACES = 4  # decimal places of a price in dollars
 
 
 @dataclass(frozen=True)
 class ReplayBook:
-    """What the teams know as time goes on.
+    """The forecasts and prices that a replay uses.
 
     Attributes:
         sessions: target sessions, rising.
         before: the session on whose close the first forecasts are made.
         forecasts: by team and target session.
-        market: prices of all stocks that are forecast, of these sessions.
+        market: prices, in these sessions, of all stocks that are forecast.
         models: by team, names of the models that may trade.
-        idle: by team, why models do not trade: how many by reason.
+        idle: by team, the reasons why models do not trade, each with the number of models.
         report: which models could not be replayed, and why.
     """
 
@@ -60,45 +60,43 @@ def replay_book(
     project: Project,
     branches: Sequence[Branch],
     rules: Mapping[str, Rules],
-    period: tuple[date, date],
+    start: date,
+    end: date,
     progress: Progress,
 ) -> ReplayBook:
-    """Forecast every session of a period with models that never saw it.
+    """Forecast every session of a period with models that were not trained on it.
 
     Args:
-        project: where.
+        project: the project.
         branches: whose models.
-        rules: by team; teams that are not here are left out.
-        period: first target session, and the day after the last.
+        rules: by team; other teams are left out.
+        start: first target session.
+        end: the day after the last target session.
         progress: shows what is done.
 
     Raises:
-        ModelError: no model of these teams can forecast the period; the reasons are named.
+        ModelError: no model of these teams can forecast the period; the message names the reasons.
         DataError: a price table is missing.
     """
     report = StageReport("paper-trade", "replay")
-    judged = _open_models(project, branches, rules, report)
-    progress.start("forecasts", len(judged))
-    frames = [frame for _, frame in replay_all(project, judged, period, (report, progress))]
+    models = _open_models(project, branches, rules, report)
+    progress.start("forecasts", len(models))
+    frames = [frame for _, frame in replay_all(project, models, start, end, report, progress)]
     if not frames:
         raise _nothing_to_trade(report, rules)
-    frame = pd.concat(frames, ignore_index=True)
-    made = _trade_forecasts(project, judged, frame)
-    sessions = tuple(sorted({one.target_session for one in made}))
+    forecasts = _trade_forecasts(project, models, pd.concat(frames, ignore_index=True))
+    sessions = tuple(sorted({forecast.target_session for forecast in forecasts}))
     before = us_hours().before(sessions[0])
-    assert before is not None  # on whose close the first forecast was made
-    bars = {ticker_of(one.model.manifest.ticker): _bars(project, one) for one in judged}
-    tickers = sorted({one.ticker for one in made})
-    closes = pd.DataFrame({ticker: bars[ticker]["close"] for ticker in tickers})
-    opens = pd.DataFrame({ticker: bars[ticker]["open"] for ticker in tickers})
-    wanted = pd.DatetimeIndex([before.day, *sessions])
-    models, idle = _who_trades(made, rules)
+    assert before is not None  # the first forecast was made on its close
+    market = _market(project, models, {forecast.ticker for forecast in forecasts})
+    days = pd.DatetimeIndex([before.day, *sessions])
+    trading, idle = _who_trades(forecasts, rules)
     return ReplayBook(
         sessions=sessions,
         before=before.day,
-        forecasts=_by_session(made, closes),
-        market=Market(opens.reindex(wanted[1:]), closes.reindex(wanted)),
-        models=models,
+        forecasts=_by_session(forecasts, market.closes),
+        market=Market(market.opens.reindex(days[1:]), market.closes.reindex(days)),
+        models=trading,
         idle=idle,
         report=report,
     )
@@ -106,7 +104,8 @@ def replay_book(
 
 def _open_models(
     project: Project, branches: Sequence[Branch], rules: Mapping[str, Rules], report: StageReport
-) -> list[Judged]:
+) -> list[ReportModel]:
+    """The answering version of each model that trades for one of these teams; others are reported."""
     opened = []
     for branch in branches:
         for spec in branch.models:
@@ -117,7 +116,7 @@ def _open_models(
                 continue
             try:
                 version = answering(project.model_root, branch.name, spec.name)
-                opened.append(Judged(Model(version.folder, version.manifest), branch.name, spec.name))
+                opened.append(ReportModel(Model(version.folder, version.manifest), branch.name, spec.name))
             except ModelError as error:
                 report.fail(spec.name, error)
     return opened
@@ -134,17 +133,26 @@ def _nothing_to_trade(report: StageReport, rules: Mapping[str, Rules]) -> MlopsE
     return error_with(report.failures[0].exit_code, text, hint)
 
 
-def _bars(project: Project, one: Judged) -> pd.DataFrame:
-    ticker = one.model.manifest.ticker
-    table = read_table(project.prices(one.branch), ticker)
+def _market(project: Project, models: Sequence[ReportModel], tickers: Iterable[str]) -> Market:
+    """All opens and closes of these stocks."""
+    bars = {ticker_of(model.manifest.ticker): _bars(project, model) for model in models}
+    ordered = sorted(tickers)
+    opens = pd.DataFrame({ticker: bars[ticker]["open"] for ticker in ordered})
+    return Market(opens, pd.DataFrame({ticker: bars[ticker]["close"] for ticker in ordered}))
+
+
+def _bars(project: Project, model: ReportModel) -> pd.DataFrame:
+    ticker, folder = model.manifest.ticker, project.prices(model.branch)
+    table = read_table(folder, ticker)
     if table is None:
-        raise DataError(f"{ticker}: no prices in {project.prices(one.branch)}", "run: mlops ingest")
+        raise DataError(f"{ticker}: no prices in {folder}", "run: mlops ingest")
     return table
 
 
-def _trade_forecasts(project: Project, judged: Sequence[Judged], frame: pd.DataFrame) -> list[TradeForecast]:
-    known = {branch: verdicts(project.evaluation(branch)) for branch in {one.branch for one in judged}}
-    of = {one.label: one for one in judged}
+def _trade_forecasts(project: Project, models: Sequence[ReportModel], frame: pd.DataFrame) -> list[TradeForecast]:
+    """The rows of a frame of forecasts as the trading rules take them, with the verdict on the model's version."""
+    by_branch = {branch: verdicts(project.evaluation(branch)) for branch in {model.branch for model in models}}
+    by_label = {model.label: model for model in models}
     returns = np.log(frame["predicted_close"] / frame["last_close"]).tolist()
     columns = zip(
         frame["model"],
@@ -154,45 +162,51 @@ def _trade_forecasts(project: Project, judged: Sequence[Judged], frame: pd.DataF
         returns,
         strict=True,
     )
-    return [
-        TradeForecast(
-            model=name,
-            ticker=ticker_of(of[name].model.manifest.ticker),
-            team=of[name].model.manifest.team,
-            session=session,
-            target_session=target,
-            last_close=Decimal(str(last)),
-            log_return=log_return,
-            version=of[name].model.manifest.version,
-            verdict=known[of[name].branch].get((name, of[name].model.manifest.version)),
+    forecasts = []
+    for name, session, target, last, log_return in columns:
+        manifest = by_label[name].manifest
+        forecasts.append(
+            TradeForecast(
+                model=name,
+                ticker=ticker_of(manifest.ticker),
+                team=manifest.team,
+                session=session,
+                target_session=target,
+                last_close=Decimal(str(last)),
+                log_return=log_return,
+                version=manifest.version,
+                verdict=by_branch[by_label[name].branch].get((name, manifest.version)),
+            )
         )
-        for name, session, target, last, log_return in columns
-    ]
+    return forecasts
 
 
-def _by_session(made: Sequence[TradeForecast], closes: pd.DataFrame) -> dict[tuple[str, date], SessionForecasts]:
+def _by_session(forecasts: Sequence[TradeForecast], closes: pd.DataFrame) -> dict[tuple[str, date], SessionForecasts]:
     """Forecasts by team and target session, with each stock's volatility up to the close they were made on."""
     logs = pd.DataFrame(np.log(closes.to_numpy()), closes.index, closes.columns)
     spread = logs.diff().rolling(VOLATILITY_SESSIONS, min_periods=2).std()
     volatilities = {day.date(): row for day, row in zip(spread.index, spread.to_dict("records"), strict=True)}
-    found: dict[tuple[str, date], list[TradeForecast]] = defaultdict(list)
-    for one in made:
-        found[one.team, one.target_session].append(one)
+    groups: dict[tuple[str, date], list[TradeForecast]] = defaultdict(list)
+    for forecast in forecasts:
+        groups[forecast.team, forecast.target_session].append(forecast)
     return {
-        key: SessionForecasts(some, {str(name): float(value) for name, value in volatilities[some[0].session].items()})
-        for key, some in found.items()
+        key: SessionForecasts(
+            group, {str(name): float(value) for name, value in volatilities[group[0].session].items()}
+        )
+        for key, group in groups.items()
     }
 
 
 def _who_trades(
-    made: Sequence[TradeForecast], rules: Mapping[str, Rules]
+    forecasts: Sequence[TradeForecast], rules: Mapping[str, Rules]
 ) -> tuple[dict[str, tuple[str, ...]], dict[str, Counter[str]]]:
+    """By team: the models that trade, and how many models do not trade for which reason."""
     models: dict[str, tuple[str, ...]] = dict.fromkeys(rules, ())
     idle: dict[str, Counter[str]] = {team: Counter() for team in rules}
-    for one in {forecast.model: forecast for forecast in made}.values():
-        reason = reason_against(one, rules[one.team])
+    for forecast in {forecast.model: forecast for forecast in forecasts}.values():
+        reason = reason_against(forecast, rules[forecast.team])
         if reason:
-            idle[one.team][reason] += 1
+            idle[forecast.team][reason] += 1
         else:
-            models[one.team] = (*models[one.team], one.model)
+            models[forecast.team] = (*models[forecast.team], forecast.model)
     return models, idle

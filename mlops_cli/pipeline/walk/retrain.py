@@ -1,14 +1,14 @@
-"""The models of one branch trained anew while a scenario goes on, each time on what was known by then.
+"""The walk of one branch: its models are retrained at each date on what was known by then, and forecast.
 
-They are kept as model folders in the project's state folder, so that the next `simulate`, after a kill or not, trains
-only what is missing or changed.
+The retrained models are stored as model folders in the project's state folder. The next `simulate`, also after a kill,
+trains only those that are missing or changed.
 """
 
 from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -21,12 +21,12 @@ from mlops_cli.errors import MlopsError, ModelError, TrainingError
 from mlops_cli.models.predict import Model
 from mlops_cli.models.store import install
 from mlops_cli.pipeline.stages.shrink import finish, group_choice, validation_forecasts
-from mlops_cli.pipeline.stages.stage import Progress, branch_lock
+from mlops_cli.pipeline.stages.stage import ItemFailure, Progress, branch_lock
 from mlops_cli.pipeline.stages.train import manifest_of
 from mlops_cli.pipeline.stages.train_plan import by_group, group_of, model_rows, model_table
-from mlops_cli.pipeline.walk.retrain_plan import RetrainPlan, Step
+from mlops_cli.pipeline.walk.steps import Step, StepPlan
 from mlops_cli.simulation.replay import replay
-from mlops_cli.simulation.retrain import target_sessions
+from mlops_cli.simulation.walk_dates import target_sessions
 from mlops_cli.training.trainer import Failed, Fitted, Trainer, TrainJob
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ STAGING = ".staging"
 
 
 @dataclass(frozen=True)
-class Retraining:
-    """How models are trained anew while a scenario goes on.
+class RetrainTools:
+    """How often models are retrained, and with what.
 
     Attributes:
         every: how often.
@@ -50,18 +50,19 @@ class Retraining:
 
 @dataclass
 class Walk:
-    """What became of a branch.
+    """The result for one branch.
 
     Attributes:
-        dates: from which on newly trained models forecast; the first is that of the frozen ones.
-        forecasts: by model, from the second date on: `evaluation.frame` and a column `shrinkage`.
-        failures: by model, the first thing that went wrong, and its exit code.
-        folders: of all trained models that were asked for or are needed for their shrinkage.
+        dates: retraining dates, rising; the first one is that of the frozen models.
+        forecasts: by model, of the target sessions from the second date on: columns of `evaluation.frame` and
+            `shrinkage`.
+        failures: by model, the first thing that went wrong.
+        folders: folders of all retrained models that were asked for, or that share their shrinkage.
     """
 
     dates: list[date] = field(default_factory=list)
     forecasts: dict[str, pd.DataFrame] = field(default_factory=dict)
-    failures: dict[str, tuple[str, int]] = field(default_factory=dict)
+    failures: dict[str, ItemFailure] = field(default_factory=dict)
     folders: set[Path] = field(default_factory=set)
 
 
@@ -70,20 +71,20 @@ def retrain_branch(
     branch: Branch,
     scenario: Scenario,
     names: Collection[str],
-    retraining: Retraining,
+    tools: RetrainTools,
     progress: Progress,
 ) -> Walk:
-    """Train the models of a branch anew at every date of the scenario, and forecast up to the next date with them.
+    """Retrain the models of a branch at every date of the scenario, and forecast up to the next date with them.
 
     Args:
-        project: where.
+        project: the project.
         branch: whose models.
         scenario: its period.
-        names: the models asked for; the others of their groups are trained along, as they share their shrinkage.
-        retraining: how often, and with what.
+        names: the models asked for. The other models of their groups are trained too, as they share their shrinkage.
+        tools: how often, and with what.
         progress: shows what is done.
     """
-    run = _Retraining(project, branch, retraining, progress)
+    run = _WalkRun(project, branch, tools, progress)
     specs = run.partners(names)
     with branch_lock(project, branch.name, progress):
         run.plan(specs, scenario)
@@ -95,9 +96,8 @@ def retrain_branch(
     return run.walk
 
 
-def remove_others(project: Project, walks: Iterable[Walk]) -> None:
-    """Remove the kept models of dates, models and branches that none of `walks` has asked for."""
-    needed = {folder for walk in walks for folder in walk.folders}
+def remove_unused(project: Project, needed: Collection[Path]) -> None:
+    """Remove the folders of retrained models, of all branches, that are not among `needed`."""
     for branch in _folders(project.walk_forward):
         for model in _folders(branch):
             for folder in _folders(model):
@@ -107,34 +107,34 @@ def remove_others(project: Project, walks: Iterable[Walk]) -> None:
         _remove_empty(branch)
 
 
-class _Retraining:
-    """One execution for one branch."""
+class _WalkRun:
+    """One execution of the walk of one branch."""
 
-    def __init__(self, project: Project, branch: Branch, retraining: Retraining, progress: Progress) -> None:
+    def __init__(self, project: Project, branch: Branch, tools: RetrainTools, progress: Progress) -> None:
         self.walk = Walk()
         self.staging = project.walk_forward / STAGING / branch.name
         self._branch = branch
         self._features = project.features(branch.name)
         self._frozen = project.models(branch.name)
-        self._retraining = retraining
+        self._tools = tools
         self._progress = progress
-        self._plan = RetrainPlan(branch, self._features, project.walk_forward / branch.name, self._fail)
+        self._plan = StepPlan(branch, self._features, project.walk_forward / branch.name, self._fail)
 
     def partners(self, names: Collection[str]) -> list[ModelSpec]:
-        """The models of these names and those of their groups that stage `train` could finish."""
+        """The models of these names, and the models of their groups that stage `train` could finish."""
         groups = [specs for specs in by_group(self._branch.models).values() if any(s.name in names for s in specs)]
         return [spec for specs in groups for spec in specs if spec.name in names or self._is_finished(spec)]
 
     def plan(self, specs: list[ModelSpec], scenario: Scenario) -> None:
-        """Find the dates, and what is to be trained for each."""
+        """Find the dates, and the steps of each date."""
         self._progress.doing(f"planning the retraining of {len(specs)} models")
-        self._plan.make(specs, scenario, self._retraining.every)
+        self._plan.make(specs, scenario, self._tools.every)
         self.walk.dates = self._plan.dates
         self.walk.folders = {step.folder for step in self._plan.steps}
 
     def fit(self) -> None:
-        """Train what is missing, all models and dates of a kind in one go; each result is kept as it comes."""
-        shutil.rmtree(self.staging, ignore_errors=True)  # what a killed process left behind; the lock is ours
+        """Train the missing steps; each trainer gets all of its steps in one call. Every result is stored at once."""
+        shutil.rmtree(self.staging, ignore_errors=True)  # left by a killed process; the lock is ours
         self._progress.start(f"walk-forward {self._branch.name}", len(self._plan.todo))
         for kind in sorted({step.plan.spec.trainer for step in self._plan.todo}, key=lambda kind: kind == "ludwig"):
             self._fit_kind(kind, [step for step in self._plan.todo if step.plan.spec.trainer == kind])
@@ -146,29 +146,28 @@ class _Retraining:
             if step.folder in self._plan.validations:
                 groups.setdefault((step.day, group_of(step.plan.spec)), []).append(step)
         for steps in groups.values():
-            choice = group_choice(
-                self._branch, steps[0].plan.spec, [self._plan.validations[step.folder] for step in steps]
-            )
-            for step in steps:
+            validations = [self._plan.validations[step.folder] for step in steps]
+            choice = group_choice(self._branch, steps[0].plan.spec, validations)
+            for step, validation in zip(steps, validations, strict=True):
                 try:
-                    finish(step.folder, self.staging, choice, self._plan.validations[step.folder])
+                    finish(step.folder, self.staging, choice, validation)
                 except MlopsError as error:
                     self._fail(step.model, step.day, error)
 
     def clear_staging(self) -> None:
-        """Leave no trace of it."""
+        """Remove the folder in which models were trained."""
         shutil.rmtree(self.staging, ignore_errors=True)
         with contextlib.suppress(OSError):  # another branch is at work, or nothing was ever trained
             self.staging.parent.rmdir()
 
     def forecast(self, specs: list[ModelSpec]) -> None:
-        """Let the models of each date forecast up to the next date."""
+        """Forecast with the models of each date, up to the next date."""
         import pandas as pd
 
         for spec in specs:
-            steps = [step for step in self._plan.steps if step.model == spec.name]
             if spec.name in self.walk.failures:
                 continue
+            steps = [step for step in self._plan.steps if step.model == spec.name]
             try:
                 table, _ = model_table(self._features, spec)
                 frames = [
@@ -192,10 +191,10 @@ class _Retraining:
         jobs = [self._job(step) for step in steps]
         left = {job.folder: step for job, step in zip(jobs, steps, strict=True)}
         try:
-            for result in self._retraining.trainer(self._branch, kind).fit(jobs, self._progress.doing):
-                step = left.pop(result.job.folder)  # a model has as many jobs as dates: its name does not tell
+            for result in self._tools.trainer(self._branch, kind).fit(jobs, self._progress.doing):
+                step = left.pop(result.job.folder)  # by folder: a model's name has a job at every date
                 if isinstance(result, Failed):
-                    self._refuse(step.model, step.day, (result.reason, result.exit_code))
+                    self._refuse(step.model, step.day, result.reason, result.exit_code)
                 else:
                     self._install(step, result)
                 self._progress.done()
@@ -226,13 +225,12 @@ class _Retraining:
         model = Model.open(step.folder)
         return replay([model], lambda _: table, step.day, step.until).assign(shrinkage=model.manifest.shrinkage)
 
-    def _fail(self, model: str, when: date | None, error: MlopsError) -> None:
-        self._refuse(model, when, (str(error), error.exit_code))
+    def _fail(self, model: str, day: date | None, error: MlopsError) -> None:
+        self._refuse(model, day, str(error), error.exit_code)
 
-    def _refuse(self, model: str, when: date | None, failure: tuple[str, int]) -> None:
-        reason, exit_code = failure
-        text = f"left out of the walk-forward part: {f'retraining of {when}: ' if when else ''}{reason}"
-        self.walk.failures.setdefault(model, (text, exit_code))
+    def _refuse(self, model: str, day: date | None, reason: str, exit_code: int) -> None:
+        text = f"left out of the walk-forward part: {f'retraining of {day}: ' if day else ''}{reason}"
+        self.walk.failures.setdefault(model, ItemFailure(model, "simulate", text, exit_code))
 
 
 def _folders(root: Path) -> list[Path]:

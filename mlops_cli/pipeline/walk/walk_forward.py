@@ -1,10 +1,10 @@
-"""The walk-forward part of a report: models that are trained anew as time goes on, beside the frozen ones."""
+"""The walk-forward part of a report: retrained models, judged as the frozen ones are and compared with them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlops_cli.config.load import Branch
@@ -13,8 +13,8 @@ from mlops_cli.config.schemas.project import Scenario
 from mlops_cli.evaluation.paired import compare
 from mlops_cli.evaluation.summary import summarise
 from mlops_cli.pipeline.stages.stage import ItemFailure, Progress
-from mlops_cli.pipeline.walk.retrain import Retraining, Walk, retrain_branch
-from mlops_cli.simulation.retrain import stitch
+from mlops_cli.pipeline.walk.retrain import RetrainTools, Walk, retrain_branch
+from mlops_cli.simulation.walk_dates import stitch
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,8 +23,8 @@ KEY = "walk_forward"
 
 
 @dataclass(frozen=True)
-class Frozen:
-    """A model as stage `train` left it, and its forecasts of the whole period.
+class FrozenModel:
+    """A model as stage `train` left it, with its forecasts of the whole period.
 
     Attributes:
         branch: where it was trained.
@@ -43,18 +43,18 @@ class Frozen:
 
 @dataclass(frozen=True)
 class WalkForward:
-    """What came of a scenario with retraining.
+    """The result of a scenario with retraining.
 
     Attributes:
-        walks: one per branch.
-        forecasts: of the models that could be trained at every date: the frozen ones' up to the first retraining,
-            then those of the retrained ones. None without such a model.
-        summary: as it stands in `summary.json`, key `walk_forward`.
+        folders: of all retrained models that the result needs.
+        forecasts: of the models that could be retrained at every date: those of the frozen models up to the first
+            retraining, then those of the retrained ones. None without such a model.
+        summary: what `summary.json` holds under the key `walk_forward`.
         alarm: reasons for the look-ahead alarm.
         failures: the models that are left out.
     """
 
-    walks: list[Walk]
+    folders: frozenset[Path]
     forecasts: pd.DataFrame | None
     summary: dict[str, Any]
     alarm: list[str]
@@ -65,70 +65,90 @@ def walk_forward(
     project: Project,
     branches: Sequence[Branch],
     scenario: Scenario,
-    frozen: Sequence[Frozen],
-    retraining: Retraining,
+    frozen: Sequence[FrozenModel],
+    tools: RetrainTools,
     progress: Progress,
 ) -> WalkForward:
-    """Train the models of `frozen` anew as the scenario goes on, and judge them as the frozen ones were.
+    """Retrain the frozen models while the scenario goes on, and judge the retrained ones in the same way.
 
     Args:
-        project: where.
-        branches: of these models.
+        project: the project.
+        branches: the branches of these models.
         scenario: its period.
         frozen: every model that was replayed.
-        retraining: how often, and with what.
+        tools: how often models are retrained, and with what.
         progress: shows what is done.
     """
-    walks = {}
-    for branch in branches:
-        names = {one.name for one in frozen if one.branch == branch.name}
-        if names:
-            walks[branch.name] = retrain_branch(project, branch, scenario, names, retraining, progress)
+    names: dict[str, set[str]] = {}
+    for model in frozen:
+        names.setdefault(model.branch, set()).add(model.name)
+    walks: dict[str, Walk] = {
+        branch.name: retrain_branch(project, branch, scenario, names[branch.name], tools, progress)
+        for branch in branches
+        if branch.name in names
+    }
     progress.doing("tests of significance")
-    failures = [
-        ItemFailure(one.label, "simulate", *walks[one.branch].failures[one.name])
-        for one in frozen
-        if one.name in walks[one.branch].failures
-    ]
-    left_out = {failure.model: failure.reason for failure in failures}
-    summary: dict[str, Any] = {
-        "retrain": retraining.every,
-        "dates": sorted({str(day) for walk in walks.values() for day in walk.dates}),
-        "left_out": [{"model": model, "reason": reason} for model, reason in sorted(left_out.items())],
-    }
-    stitched = _stitched([one for one in frozen if one.label not in left_out], walks)
-    if stitched is None:
-        empty: dict[str, Any] = {"models": [], "teams": [], "pooled": None, "comparison": None}
-        return WalkForward(list(walks.values()), None, summary | empty, [], failures)
-    forecasts, retrained = stitched
-    means = forecasts.groupby("model")["shrinkage"].mean().round(12)  # the mean of equal ones is that one
-    judged = summarise(forecasts.drop(columns="shrinkage"), {str(model): float(mean) for model, mean in means.items()})
+    failures = _failures(frozen, walks)
+    summary: dict[str, Any] = {"retrain": tools.every, "dates": _dates(walks), "left_out": _left_out(failures)}
+    folders = frozenset[Path]().union(*(walk.folders for walk in walks.values()))
+    failed = {failure.model for failure in failures}
+    complete = [model for model in frozen if model.label not in failed]
+    if not complete:
+        summary |= {"models": [], "teams": [], "pooled": None, "comparison": None}
+        return WalkForward(folders, None, summary, [], failures)
+    retrained = {model.label: _retrained(model, walks) for model in complete}
+    joined = _joined(complete, retrained, walks)
+    judged = _judged(joined)
     alarm = [f"walk-forward: {reason}" for reason in judged.pop("alarm")["reasons"]]
-    summary |= judged
-    summary["comparison"] = _comparison(retrained, frozen)
-    return WalkForward(list(walks.values()), forecasts.drop(columns="shrinkage"), summary, alarm, failures)
+    summary |= judged | {"comparison": _comparison(retrained, frozen)}
+    return WalkForward(folders, joined.drop(columns="shrinkage"), summary, alarm, failures)
 
 
-def _stitched(frozen: Sequence[Frozen], walks: Mapping[str, Walk]) -> tuple[pd.DataFrame, pd.DataFrame] | None:
-    """All forecasts, and those of the retrained models alone; with a column `shrinkage`."""
+def _dates(walks: Mapping[str, Walk]) -> list[str]:
+    return sorted({str(day) for walk in walks.values() for day in walk.dates})
+
+
+def _failures(frozen: Sequence[FrozenModel], walks: Mapping[str, Walk]) -> list[ItemFailure]:
+    """The failures of the walks, under the models' labels."""
+    failed = [(model.label, walks[model.branch].failures.get(model.name)) for model in frozen]
+    return [replace(failure, model=label) for label, failure in failed if failure is not None]
+
+
+def _left_out(failures: Sequence[ItemFailure]) -> list[dict[str, str]]:
+    reasons = {failure.model: failure.reason for failure in failures}
+    return [{"model": model, "reason": reason} for model, reason in sorted(reasons.items())]
+
+
+def _retrained(model: FrozenModel, walks: Mapping[str, Walk]) -> pd.DataFrame:
+    """Forecasts of the retrained model, under its label."""
+    return walks[model.branch].forecasts[model.name].assign(model=model.label)
+
+
+def _joined(
+    frozen: Sequence[FrozenModel], retrained: Mapping[str, pd.DataFrame], walks: Mapping[str, Walk]
+) -> pd.DataFrame:
+    """Forecasts of the frozen models up to the first retraining, then those of the retrained ones.
+
+    Returns:
+        Columns of `evaluation.frame`, and `shrinkage`.
+    """
+    before = {model.label: model.forecasts.assign(shrinkage=model.shrinkage) for model in frozen}
+    dates = {model.label: walks[model.branch].dates for model in frozen}
+    return stitch(before, retrained, {label: days[1] for label, days in dates.items() if len(days) > 1})
+
+
+def _judged(forecasts: pd.DataFrame) -> dict[str, Any]:
+    """The summary of joined forecasts, in which a model's shrinkage is the mean over its sessions."""
+    means = forecasts.groupby("model")["shrinkage"].mean().round(12)  # the mean of equal numbers is that number
+    return summarise(forecasts.drop(columns="shrinkage"), {str(model): float(mean) for model, mean in means.items()})
+
+
+def _comparison(retrained: Mapping[str, pd.DataFrame], frozen: Sequence[FrozenModel]) -> dict[str, Any] | None:
+    """The retrained models against the frozen ones, on the sessions that retrained models forecast."""
     import pandas as pd
 
-    if not frozen:
+    frames = [frame for frame in retrained.values() if len(frame)]
+    if not frames:
         return None
-    before = {one.label: one.forecasts.assign(shrinkage=one.shrinkage) for one in frozen}
-    after = {one.label: walks[one.branch].forecasts[one.name].assign(model=one.label) for one in frozen}
-    first: dict[str, date] = {
-        one.label: walks[one.branch].dates[1] for one in frozen if len(walks[one.branch].dates) > 1
-    }
-    retrained = [frame for frame in after.values() if len(frame)]
-    return stitch(before, after, first), pd.concat(retrained, ignore_index=True) if retrained else pd.DataFrame()
-
-
-def _comparison(retrained: pd.DataFrame, frozen: Sequence[Frozen]) -> dict[str, Any] | None:
-    """The retrained models against the frozen ones, on the sessions where they are not the same by construction."""
-    import pandas as pd
-
-    if retrained.empty:
-        return None
-    others = pd.concat([one.forecasts for one in frozen], ignore_index=True)
-    return compare(retrained.drop(columns="shrinkage"), others)
+    others = pd.concat([model.forecasts for model in frozen], ignore_index=True)
+    return compare(pd.concat(frames, ignore_index=True).drop(columns="shrinkage"), others)

@@ -1,8 +1,8 @@
-"""Which models of a branch are to be trained for which dates of a scenario, and which of them are there already."""
+"""The steps of a walk: which models are retrained at which dates, and which of them are trained already."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -15,7 +15,7 @@ from mlops_cli.pipeline.stages.pools import with_pool_marks
 from mlops_cli.pipeline.stages.shrink import validation_forecasts
 from mlops_cli.pipeline.stages.train import is_trained
 from mlops_cli.pipeline.stages.train_plan import Plan, group_of, model_rows, model_table, plan_rows
-from mlops_cli.simulation.retrain import retraining_dates, segments, target_sessions
+from mlops_cli.simulation.walk_dates import retraining_dates, segments, target_sessions
 from mlops_cli.training.shrinkage import ValidationForecasts
 from mlops_cli.training.split import split_rows
 
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Step:
-    """One model at one date.
+    """One model retrained at one date.
 
     Attributes:
         plan: what decides its training.
-        day: it knows nothing of this day and later.
-        until: the day after the last target session that it forecasts.
-        folder: where it is kept.
+        day: the training uses no row whose target session is this day or later.
+        until: the day after the last target session that the retrained model forecasts.
+        folder: where the retrained model is stored.
     """
 
     plan: Plan
@@ -43,22 +43,28 @@ class Step:
 
     @property
     def model(self) -> str:
-        """Its model's name."""
+        """Name of the model."""
         return self.plan.spec.name
 
 
-class RetrainPlan:
-    """The steps of a branch.
+class StepPlan:
+    """All steps of one branch, and which of them still have to be trained.
+
+    Args:
+        branch: whose models are retrained.
+        features: folder of the branch's feature tables.
+        store: folder of the branch's retrained models.
+        fail: told about a model that cannot be retrained: its name, the date (None: at no date) and the error.
 
     Attributes:
-        dates: of the scenario; the first is that of the frozen models, of which there are no steps.
-        steps: all, by model and date.
-        todo: those that must be trained.
-        validations: forecasts of the validation rows of those that are there, by folder.
+        dates: retraining dates, rising. The first one is that of the frozen models and has no steps.
+        steps: all steps.
+        todo: the steps that must be trained.
+        validations: by folder, forecasts of the validation rows of the steps that are trained already.
     """
 
     def __init__(
-        self, branch: Branch, features: Path, kept: Path, fail: Callable[[str, date | None, MlopsError], None]
+        self, branch: Branch, features: Path, store: Path, fail: Callable[[str, date | None, MlopsError], None]
     ) -> None:
         self.dates: list[date] = []
         self.steps: list[Step] = []
@@ -66,19 +72,12 @@ class RetrainPlan:
         self.validations: dict[Path, ValidationForecasts] = {}
         self._branch = branch
         self._features = features
-        self._kept = kept
+        self._store = store
         self._fail = fail
 
     def make(self, specs: Sequence[ModelSpec], scenario: Scenario, every: Retrain) -> None:
-        """Find the dates of all models together, and what is to be trained for each."""
-        sessions: set[pd.Timestamp] = set()
-        readable = []
-        for spec in specs:
-            try:
-                sessions.update(target_sessions(model_table(self._features, spec)[0], scenario.start, scenario.end))
-                readable.append(spec)
-            except MlopsError as error:
-                self._fail(spec.name, None, error)
+        """Find the dates, which are the same for all models, and plan each model's training at each of them."""
+        sessions, readable = self._target_sessions(specs, scenario)
         self.dates = retraining_dates(sessions, every)
         pools: dict[tuple[date, str], list[Step]] = {}
         for spec in readable:
@@ -91,22 +90,37 @@ class RetrainPlan:
             plans = with_pool_marks([step.plan for step in steps])
             self._add([replace(step, plan=plan) for step, plan in zip(steps, plans, strict=True)], {})
 
-    def _steps_of(self, spec: ModelSpec, times: list[tuple[date, date]]) -> list[tuple[Step, Split]]:
+    def _target_sessions(
+        self, specs: Sequence[ModelSpec], scenario: Scenario
+    ) -> tuple[set[pd.Timestamp], list[ModelSpec]]:
+        """Target sessions of all models in the scenario, and the models whose feature table can be read."""
+        sessions: set[pd.Timestamp] = set()
+        readable = []
+        for spec in specs:
+            try:
+                sessions.update(target_sessions(model_table(self._features, spec)[0], scenario.start, scenario.end))
+                readable.append(spec)
+            except MlopsError as error:
+                self._fail(spec.name, None, error)
+        return sessions, readable
+
+    def _steps_of(self, spec: ModelSpec, times: Iterable[tuple[date, date]]) -> list[tuple[Step, Split]]:
+        """The steps of one model, each with its rows. A date at which it cannot be trained is reported."""
         table, inputs = model_table(self._features, spec)
-        found = []
+        steps = []
         for day, until in times:
             if not spec.pool and target_sessions(table, day, until).empty:
                 continue  # nothing to forecast; in a pool its earlier rows still help the others
             try:
                 split = split_rows(table, day, self._branch.training, spec.ticker)
                 plan = plan_rows(split, inputs, self._branch, spec)
-                found.append((Step(plan, day, until, self._kept / spec.name / str(day)), split))
+                steps.append((Step(plan, day, until, self._store / spec.name / str(day)), split))
             except MlopsError as error:
                 self._fail(spec.name, day, error)
-        return found
+        return steps
 
-    def _add(self, steps: list[Step], splits: dict[str, Split]) -> None:
-        """Add what is one training: it is there as a whole, or done as a whole."""
+    def _add(self, steps: list[Step], splits: Mapping[str, Split]) -> None:
+        """Add the steps of one training: if one of them is not trained, all of them are trained."""
         self.steps += steps
         if not all(is_trained(step.folder, step.plan.mark) for step in steps):
             self.todo += steps

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlops_cli.simulation.retrain import retraining_dates, segments, stitch, target_sessions
+from mlops_cli.simulation.walk_dates import retraining_dates, segments, stitch, target_sessions
 
 SESSIONS = pd.bdate_range("2024-01-15", "2024-08-09")
 

@@ -1,0 +1,66 @@
+"""The dates of a walk-forward: when models are retrained, and which sessions the retrained models forecast."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
+
+import pandas as pd
+
+from mlops_cli.config.schemas.project import Retrain
+
+
+def target_sessions(table: pd.DataFrame, start: date, end: date) -> pd.DatetimeIndex:
+    """Return the target sessions of a feature table in [start, end) whose close is known, in order."""
+    targets = table.loc[table["next_close"].notna(), "target_session"]
+    return pd.DatetimeIndex(targets[(targets >= pd.Timestamp(start)) & (targets < pd.Timestamp(end))])
+
+
+def retraining_dates(sessions: Iterable[pd.Timestamp], every: Retrain) -> list[date]:
+    """Return the dates at which models are retrained on everything before the date.
+
+    Args:
+        sessions: target sessions of a scenario, in any order, repeats allowed.
+        every: how often.
+
+    Returns:
+        The first session of each month or quarter of the period, or every N-th session. Rising; the first session of
+        the period is always the first date. Empty without sessions.
+    """
+    index = pd.DatetimeIndex(sorted(set(sessions)))
+    if index.empty:
+        return []
+    if every == "never":
+        dates = index[:1]
+    elif isinstance(every, int):
+        dates = index[::every]
+    else:
+        dates = index[~index.to_period("M" if every == "monthly" else "Q").duplicated()]
+    return [day.date() for day in dates]
+
+
+def segments(dates: Sequence[date], end: date) -> list[tuple[date, date]]:
+    """Return for each date the span [date, next date) of target sessions; the last span ends before `end`."""
+    return list(zip(dates, [*dates[1:], end], strict=False))
+
+
+def stitch(
+    frozen: Mapping[str, pd.DataFrame], retrained: Mapping[str, pd.DataFrame], first: Mapping[str, date]
+) -> pd.DataFrame:
+    """Join the frozen models' forecasts before the first retraining with the retrained models' forecasts after it.
+
+    Args:
+        frozen: forecasts of the whole period, by model.
+        retrained: forecasts from the first retraining on, by model; other models are left out.
+        first: date of the first retraining, by model. Of a model without a date all frozen forecasts are used.
+
+    Returns:
+        One frame with the columns of both, a fresh index, and rows sorted by model and session; empty without models.
+    """
+    parts = []
+    for model in sorted(retrained):
+        early = frozen[model]
+        if model in first:
+            early = early.loc[early["target_session"] < pd.Timestamp(first[model])]
+        parts += [part for part in (early, retrained[model]) if len(part)]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
