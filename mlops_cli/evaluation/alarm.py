@@ -1,10 +1,10 @@
-"""The look-ahead alarm: results too good for daily closes, so that a leak of the future is the likelier cause.
+"""The look-ahead alarm: results so good that a leak of future data is their likelier cause.
 
-Honest forecasts of daily closes stay within a ratio of MAE to naive MAE of 0.99, 75 % of stocks below 1 and 56 % right
-directions (500 stocks, 7 years). A small collection crosses such a line by luck, and a constant "a bit up" crosses it
-in a bull market; so a line only counts together with a test against chance at one in a thousand, and the tests ask for
-*timing*: a forecast is set against its own average repeated every day, and hits against those that as many up-calls
-would have had on any other days. Rules, any of which sounds the alarm:
+Honest forecasts of daily closes have at best a ratio of MAE to naive MAE of 0.99, 75 % of stocks below 1, and 56 %
+right directions (500 stocks, 7 years). A small collection can exceed these limits by luck, and a constant forecast of
+"a bit up" exceeds them in a bull market. So each limit counts only together with a test against chance at one in a
+thousand. The tests are of *timing*: a forecast is compared with its own average repeated every day, and hits with the
+hits that the same number of up-calls would have had on other days. Any of these rules sounds the alarm:
 
 - *ratio*: mean MAE / naive MAE below 0.99, and timing (day-clustered t) significant;
 - *share*: more than 75 % of at least 20 stocks below 1, and timing significant;
@@ -12,8 +12,8 @@ would have had on any other days. Rules, any of which sounds the alarm:
 - *single model*: more than 56 % of a model's calls right, and timing significant by Fisher's exact test (which also
   holds for a handful of sessions) after Bonferroni's correction for the number of models.
 
-The first two are applied to the shrunk and to the raw forecasts, as shrinkage could hide what the raw ones give away.
-Measured false alarms and what leaks are caught: tests/unit/evaluation/test_evaluation_alarm.py and docs/figures.md.
+The first two rules are applied to the shrunk and to the raw forecasts, because shrinkage could hide a leak. How many
+false alarms there are, and which leaks are caught: tests/unit/evaluation/test_evaluation_alarm.py and docs/figures.md.
 """
 
 from __future__ import annotations
@@ -32,29 +32,29 @@ MAX_SHARE = 0.75
 MAX_ACCURACY = 0.56
 MIN_MODELS_FOR_SHARE = 20
 CHANCE = 0.001
-"""One-sided: how often chance alone may get past one rule's test."""
+"""Significance level of each rule's test, one-sided."""
 
 
 @dataclass(frozen=True)
 class Alarm:
-    """Whether the alarm sounded, and each reason in words."""
+    """The reasons for which the alarm sounds, in words; none: it is silent."""
 
     reasons: tuple[str, ...]
 
     @property
     def sounded(self) -> bool:
-        """True if there is a reason."""
+        """Whether the alarm sounds."""
         return bool(self.reasons)
 
 
 def look_ahead(scores: pd.DataFrame) -> Alarm:
-    """Judge whether a collection's results are too good to be honest.
+    """Check whether a collection's results are too good to be honest.
 
     Args:
         scores: forecasts as `metrics.scored` returns them.
 
     Returns:
-        The alarm, with one reason per rule that was broken. Collection-wide rules need MIN_SESSIONS days.
+        The alarm, with a reason for each rule that sounds it. The rules for the collection need MIN_SESSIONS days.
     """
     reasons = [
         *_error_reasons(scores, "predicted_close", "forecasts"),
@@ -66,7 +66,7 @@ def look_ahead(scores: pd.DataFrame) -> Alarm:
 
 
 def _error_reasons(scores: pd.DataFrame, column: str, name: str) -> list[str]:
-    """Judge the errors of the forecasts in `column`; `name` is what messages call them."""
+    """Check the errors of the forecasts in `column`; `name` is their name in messages."""
     actual, last, models = scores["actual_close"], scores["last_close"], scores["model"]
     errors = (scores[column] - actual).abs()
     own_mean = pd.Series(np.log(scores[column] / last)).groupby(models, observed=True).transform("mean")

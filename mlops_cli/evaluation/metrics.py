@@ -1,4 +1,4 @@
-"""How far off the forecasts were and how often their direction was right, beside naive and drift."""
+"""Errors and directions of the forecasts, and of the naive and drift forecasts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ ERROR_COLUMNS = ("mae", "mae_raw", "mae_naive", "mae_drift")
 
 
 def scored(forecasts: pd.DataFrame) -> pd.DataFrame:
-    """Score every forecast by itself.
+    """Score every forecast.
 
     Args:
         forecasts: as `frame.check_forecasts` returns it.
@@ -18,17 +18,17 @@ def scored(forecasts: pd.DataFrame) -> pd.DataFrame:
         `forecasts` with these columns added, same index:
         `mae`, `mae_raw`, `mae_naive`, `mae_drift`: absolute errors in price units of the shrunk, the raw, the naive
         (last close) and the drift forecast;
-        `relative_loss`: (mae - mae_naive) / the model's mean naive error, comparable between cheap and dear stocks;
+        `relative_loss`: (mae - mae_naive) / the model's mean naive error, comparable between stocks of any price;
         NaN where the model's stock never moved;
         `drift_relative_loss`: (mae - mae_drift) on the same scale, the forecast against the drift baseline;
         `actual_return`, `raw_return`: log returns from the last close, actual and as forecast before shrinkage;
         `up`: 1.0 where the close rose, 0.0 where it fell, NaN where it did not move;
-        `call`: 1.0 where the raw forecast says up, 0.0 where it says down, NaN where it says neither or the close did
-        not move (such a session counts in neither direction);
+        `call`: 1.0 where the raw forecast is up, 0.0 where it is down, NaN where it is neither or the close did not
+        move (such a session counts in neither direction);
         `hit`: 1.0 where `call` equals `up`, 0.0 where not, NaN where there is no call;
-        `excess_hit`: `hit` less the share of hits that the model would have if its calls had nothing to do with the
-        market, p q + (1 - p)(1 - q) for shares p of rises and q of up-calls (Pesaran & Timmermann 1992): being up all
-        the time in a rising market gives 0.
+        `excess_hit`: `hit` less the share of hits that the model would have if its calls were independent of the
+        market, p q + (1 - p)(1 - q) for shares p of rises and q of up-calls (Pesaran & Timmermann 1992); a model whose
+        every call is up gets 0 on average.
     """
     frame = forecasts.copy()
     actual, last, raw = frame["actual_close"], frame["last_close"], frame["raw_predicted_close"]
@@ -49,14 +49,14 @@ def scored(forecasts: pd.DataFrame) -> pd.DataFrame:
 
 
 def _hits_by_chance(frame: pd.DataFrame) -> pd.Series:
-    """Per row, the share of hits of its model if calls and rises were independent; from the rows with a call."""
+    """Per row, the share of hits of its model if calls and rises were independent; over the rows with a call."""
     called = frame[["up", "call"]].mask(frame["call"].isna())
     shares = called.groupby(frame["model"], observed=True).transform("mean")
     return shares["up"] * shares["call"] + (1.0 - shares["up"]) * (1.0 - shares["call"])
 
 
 def figures(scores: pd.DataFrame, by: str) -> pd.DataFrame:
-    """Average the scores per value of column `by`, every row weighing the same.
+    """Average the scores per value of column `by`, with equal weights of all rows.
 
     Args:
         scores: as `scored` returns it.

@@ -1,4 +1,4 @@
-"""One set of forecasts against another of the same models and sessions: which is nearer, and could chance do it?"""
+"""Comparison of two sets of forecasts of the same models and sessions, with a test of significance."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ def compare(forecasts: pd.DataFrame, others: pd.DataFrame) -> dict[str, Any]:
     """Compare the shrunk forecasts of two frames session by session, pooled over all models.
 
     Args:
-        forecasts: as `frame.check_forecasts` asks for.
-        others: the same rows (models and sessions) forecast in another way; further rows are ignored.
+        forecasts: as `frame.check_forecasts` requires.
+        others: other forecasts of the same models and sessions; further rows are ignored.
 
     Returns:
         A dictionary of str, int, float and None only (an undefined figure is None): `n` (forecasts), `n_models`,
         `n_days`; `mae`, `mae_other` (price units); `mae_ratio`, `mae_ratio_other` (means over models of MAE / naive
         MAE); `difference` (mean over days of the models' mean (|error| - |other error|) / mean naive error; negative:
-        `forecasts` are nearer) with `t` and `p` of its day-clustered test; `verdict`: `better` or `worse` with
-        p < 0.05, else `no difference`.
+        `forecasts` have smaller errors) with `t` and `p` of its day-clustered test; `verdict`: `better` or `worse`
+        with p < 0.05, else `no difference`.
 
     Raises:
-        DataError: frames that break the contract.
+        DataError: a frame is not as `frame.check_forecasts` requires.
         ValueError: a row of `forecasts` is not among `others`.
     """
     ours, theirs = check_forecasts(forecasts), check_forecasts(others)
@@ -63,6 +63,6 @@ def compare(forecasts: pd.DataFrame, others: pd.DataFrame) -> dict[str, Any]:
 
 
 def _verdict(difference: float, p: float) -> str:
-    if not p < LEVEL:  # NaN: nothing was shown
+    if not p < LEVEL:  # also where p is NaN, that is undefined
         return SAME
     return BETTER if difference < 0 else WORSE

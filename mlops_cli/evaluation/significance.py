@@ -1,6 +1,6 @@
-"""Could chance have done it? Tests per model, over a whole collection, and over many tests at once.
+"""Tests of significance: of one model, of a whole collection, and corrections for many tests.
 
-An undefined test gives NaN, never a made-up p: there is then no evidence either way.
+The p of an undefined test is NaN: there is no evidence either way.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.tsa.stattools import diebold_mariano_test
 
 MIN_SESSIONS = 20
-"""Fewer sessions than this are not tested: both tests lean on large samples, and below it reject far too often."""
+"""Fewer sessions are not tested: both tests are for large samples, and reject far too often with fewer."""
 
 ROUNDING = 1e-10
-"""Means per day (in units of the naive error, or of hits) below this are rounding of the prices, not a difference."""
+"""Means per day (in units of the naive error, or of hits) below this come from the rounding of prices."""
 
 Floats = NDArray[np.float64]
 
@@ -32,25 +32,25 @@ def diebold_mariano_p(actual: Floats, forecast: Floats, baseline: Floats) -> flo
 
     Args:
         actual: prices in order of time, shape (n,), no NaN.
-        forecast: the forecasts judged, same shape.
-        baseline: what they are judged against, same shape.
+        forecast: the forecasts to test, same shape.
+        baseline: the forecasts that they are compared with, same shape.
 
     Returns:
         p; NaN where the test is undefined: fewer than MIN_SESSIONS rows, or a loss difference that never varies (a
         model shrunk to zero *is* the naive forecast).
     """
     loss = np.abs(forecast - actual) - np.abs(baseline - actual)
-    # A spread this small is rounding of the prices; dividing by its variance would make evidence out of it.
+    # A spread this small comes from the rounding of prices; dividing by its variance would turn it into evidence.
     if len(actual) < MIN_SESSIONS or np.ptp(loss) <= 1e-12 * np.max(np.abs(actual)):
         return np.nan
     return float(diebold_mariano_test(actual, forecast, baseline, criterion="mad", harvey_adj=True).pvalue)
 
 
 def pesaran_timmermann_p(actual_returns: Floats, forecast_returns: Floats) -> float:
-    """Two-sided p that the direction of the forecasts has nothing to do with the direction of the market.
+    """Two-sided p that the direction of the forecasts is independent of the direction of the market.
 
-    Pesaran & Timmermann (1992): right calls against those expected if both were independent, given how often each is
-    up; so "up, every day" earns nothing. As statsmodels computes it.
+    Pesaran & Timmermann (1992) compare the right calls with those expected of independent directions, given how often
+    each is up; so "up, every day" has no merit. As statsmodels computes it.
 
     Args:
         actual_returns: shape (n,), no NaN, no zero (a session that did not move has no direction).
@@ -66,10 +66,10 @@ def pesaran_timmermann_p(actual_returns: Floats, forecast_returns: Floats) -> fl
 
 
 def false_discovery(p: pd.Series) -> pd.Series:
-    """Adjust p-values for having looked many times (Benjamini & Yekutieli 2001: valid under any dependence).
+    """Adjust p-values for the number of tests (Benjamini & Yekutieli 2001: valid under any dependence).
 
     Args:
-        p: any index; NaN for tests that were undefined, which do not count as looks.
+        p: any index; NaN for undefined tests, which are not counted.
 
     Returns:
         Adjusted p on the same index, NaN where `p` is; below 0.05 = a discovery at a false discovery rate of 5 %.
@@ -83,7 +83,7 @@ def false_discovery(p: pd.Series) -> pd.Series:
 
 @dataclass(frozen=True)
 class TTest:
-    """A mean over days, its standard error, t against zero (infinite if all days agree), p; NaN: undefined."""
+    """A mean over days, its standard error, t (infinite if all days are equal) and p against zero; NaN: undefined."""
 
     mean: float
     error: float
@@ -92,10 +92,10 @@ class TTest:
 
 
 def day_clustered(values: pd.Series, days: pd.Series) -> TTest:
-    """Test whether a mean over models and days is zero, when all models of one day share that day's market.
+    """Test whether a mean over models and days is zero, where all models of one day share that day's market.
 
-    The models' mean per day is one observation; then the ordinary t-test over days (days - 1 degrees of freedom), which
-    takes the days as independent of each other.
+    The models' mean of a day is one observation. The ordinary t-test over days (days - 1 degrees of freedom) takes the
+    days as independent of each other.
 
     Args:
         values: one per forecast; NaN rows are left out.
@@ -127,8 +127,8 @@ def clustered_error(values: pd.Series, days: pd.Series) -> float:
     Returns:
         The standard error in the units of `values`; NaN with fewer than two days.
     """
-    kept = values.dropna()
-    sums = (kept - kept.mean()).groupby(days[kept.index]).sum()
+    values = values.dropna()
+    sums = (values - values.mean()).groupby(days[values.index]).sum()
     if len(sums) < 2:
         return np.nan
-    return float(np.sqrt((sums**2).sum() * len(sums) / (len(sums) - 1)) / len(kept))
+    return float(np.sqrt((sums**2).sum() * len(sums) / (len(sums) - 1)) / len(values))

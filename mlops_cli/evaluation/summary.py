@@ -1,4 +1,4 @@
-"""All figures of a collection's forecasts as one JSON-ready dictionary."""
+"""All figures of a collection's forecasts, as a dictionary that can be written as JSON."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def summarise(forecasts: pd.DataFrame, shrinkage: Mapping[str, float]) -> dict[s
     """Judge a collection of forecasts: per model, per team, and pooled.
 
     Args:
-        forecasts: as `frame.check_forecasts` asks for, rows in any order.
+        forecasts: as `frame.check_forecasts` requires, rows in any order.
         shrinkage: model name to its factor lambda in [0, 1] (1 = forecasts as the model made them, 0 = naive).
 
     Returns:
@@ -51,12 +51,12 @@ def summarise(forecasts: pd.DataFrame, shrinkage: Mapping[str, float]) -> dict[s
         dm_p < 0.05, else `no skill`; for teams and pooled, "MAE < naive" is the sign of `dm_t`.
 
     Raises:
-        DataError: forecasts that break the contract, or a model without a shrinkage factor.
+        DataError: `forecasts` are not as required, or a model has no shrinkage factor.
     """
     frame = check_forecasts(forecasts)
-    unknown = sorted(set(frame["model"]) - set(shrinkage))
-    if unknown:
-        raise DataError(f"no shrinkage factor for {bounded(unknown)}", "train these models anew: mlops train")
+    missing = sorted(set(frame["model"]) - set(shrinkage))
+    if missing:
+        raise DataError(f"no shrinkage factor for {bounded(missing)}", "train these models again: mlops train")
     scores = scored(frame)
     scores["shrinkage"] = scores["model"].map(dict(shrinkage)).astype("float64")
     alarm = look_ahead(scores)
@@ -106,7 +106,7 @@ def _pools(scores: pd.DataFrame, by: str) -> pd.DataFrame:
 
 
 def _pool(rows: pd.DataFrame) -> dict[str, float]:
-    """What `figures` does not give: figures that treat models or days as the unit."""
+    """The figures whose unit is a model or a day; `metrics.figures` gives the others."""
     days, ratios = rows["target_session"], naive_ratios(rows)
     naive, drift, direction = (
         day_clustered(rows[name], days) for name in ("relative_loss", "drift_relative_loss", "excess_hit")
@@ -142,7 +142,7 @@ def _teams(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def _verdict(gain: float, p: float) -> str:
-    """Say what a gain over naive (negative: a loss) at an adjusted p means; NaN p: nothing was shown."""
+    """The verdict on a gain over naive (negative: a loss) with an adjusted p; NaN: the test is undefined."""
     if not p < LEVEL or gain == 0:
         return NO_SKILL
     return SKILL if gain > 0 else WORSE

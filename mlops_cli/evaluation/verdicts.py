@@ -1,4 +1,4 @@
-"""What stage `evaluate` found about models. A verdict is of one version: another one was not judged by it."""
+"""Verdicts of stage `evaluate`. A verdict is on one version of a model, and says nothing about other versions."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ def verdicts(folder: Path) -> dict[tuple[str, str], str]:
     """The verdict on skill by model and version.
 
     Args:
-        folder: of a branch's evaluation.
+        folder: folder of a branch's evaluation.
 
     Returns:
-        Empty where nothing was evaluated, or is being written just now.
+        Empty where nothing was evaluated, or the file cannot be read.
     """
     try:
         entries: Any = json.loads((folder / MODELS).read_bytes())
-        return {(str(one["model"]), str(one["version"])): str(one["verdict"]) for one in entries}
+        return {(str(entry["model"]), str(entry["version"])): str(entry["verdict"]) for entry in entries}
     except (OSError, ValueError, KeyError, TypeError):
         return {}

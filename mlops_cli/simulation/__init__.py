@@ -1,1 +1,1 @@
-"""Replay of a scenario over held-out time, and its report."""
+"""Replays of a scenario over held-out time, and their report."""

@@ -1,4 +1,4 @@
-"""Pictures of a scenario: forecast against actual, error over time, teams side by side."""
+"""Plots of a scenario: forecast against actual, error over time, teams side by side."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ OTHER_COLOURS = ("#7b4ea3", "#d98a1f", "#1f8a8a", "#8c6d46", "#b2478f", "#5f6b7a
 
 
 def plot_all(forecasts: pd.DataFrame, summary: Mapping[str, Any], folder: Path) -> list[Path]:
-    """Draw a scenario's pictures.
+    """Draw a scenario's plots.
 
     Args:
         forecasts: as `evaluation.frame.check_forecasts` returns it.
         summary: what `evaluation.summary.summarise` returned for them.
-        folder: made if it is not there.
+        folder: created if it is missing.
 
     Returns:
-        The files written: forecast_vs_actual.png, error_over_time.png, teams.png. The same forecasts give the same
-        bytes (with the same matplotlib).
+        The files written: forecast_vs_actual.png, error_over_time.png, teams.png. With the same matplotlib, the same
+        forecasts give the same bytes.
     """
     figures = {
         "forecast_vs_actual": forecast_vs_actual(forecasts, summary["models"]),
@@ -49,7 +49,7 @@ def plot_all(forecasts: pd.DataFrame, summary: Mapping[str, Any], folder: Path) 
 def forecast_vs_actual(forecasts: pd.DataFrame, models: Sequence[Mapping[str, Any]]) -> Figure:
     """Draw actual and forecast closes over the target sessions, one panel per model (`models`: of the summary).
 
-    All models up to 12, else the 6 best and the 6 worst by MAE / naive MAE, best first.
+    With more than 12 models: the 6 best and the 6 worst by MAE / naive MAE, best first.
     """
     best, worst = best_and_worst(models, MAX_PANELS, MAX_PANELS // 2)
     chosen = [*best, *worst]
@@ -75,7 +75,8 @@ def forecast_vs_actual(forecasts: pd.DataFrame, models: Sequence[Mapping[str, An
 def error_over_time(forecasts: pd.DataFrame) -> Figure:
     """Draw the collection's error in % of the last close (mean over models, rolling mean over sessions) and its gain.
 
-    The lower panel adds up, day by day, the mean error less naive's, in naive's mean error: rising = losing to naive.
+    The lower panel adds up, day by day, the mean of (error - naive error) / mean naive error: a rising line loses to
+    naive.
     """
     scores = scored(forecasts)
     days = scores["target_session"]
@@ -137,14 +138,14 @@ def _models(count: int) -> str:
 
 
 def _figure(width: float, height: float) -> Figure:
-    """Make a figure that no global state of matplotlib knows of, so that drawing is safe in any thread."""
+    """Create a figure outside of matplotlib's global state, so that drawing is safe in any thread."""
     figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
 def _dates(axis: Axes, days: pd.Series) -> None:
-    # A margin in days, as a single session would leave the locator a range of no length.
+    # A margin in days, because the locator needs a range even for a single session.
     margin = pd.Timedelta(days=2 + (days.max() - days.min()).days // 40)
     axis.set_xlim(days.min() - margin, days.max() + margin)
     locator = AutoDateLocator(minticks=3, maxticks=7)  # type: ignore[no-untyped-call]
@@ -160,5 +161,5 @@ def _save(figure: Figure, path: Path) -> Path:
     for axis in figure.axes:
         axis.grid(alpha=0.25)
         axis.spines[["top", "right"]].set_visible(False)
-    # Without the "Software" note the bytes do not change with matplotlib's version number alone.
+    # Without the "Software" entry, a new version number of matplotlib alone does not change the bytes.
     return write_whole(path, lambda part: figure.savefig(part, format="png", metadata={"Software": None}))

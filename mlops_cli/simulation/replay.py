@@ -1,4 +1,4 @@
-"""Replay: a model's forecasts of past sessions, as it would have made them, beside what came."""
+"""Replay: a model's forecasts of past sessions, as it would have made them then, and the actual closes."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ from mlops_cli.models.predict import Model
 def replay(
     models: Iterable[Model], tables: Callable[[Model], pd.DataFrame], start: date, end: date | None
 ) -> pd.DataFrame:
-    """Forecast every session whose target lies in [start, end) with models that never saw it.
+    """Forecast every target session in [start, end) with models that were not trained on it.
 
-    A model has no memory between rows and a row of the feature table holds nothing later than its session, so all
-    rows at once are the same as session by session; a test compares the two.
+    All rows are forecast at once. This is the same as session by session, because a model has no memory between rows,
+    and a row of the feature table holds nothing later than its session. A test compares the two.
 
     Args:
-        models: opened models, each name once.
+        models: opened models with different names.
         tables: a model's feature table (index `session`; the inputs, `last_close`, `next_close`, `target_session`).
-        start: first target session, of which no model may know anything.
-        end: the day after the last target session; None for all there is.
+        start: first target session; no model may be trained on it or on later ones.
+        end: the day after the last target session; None for all sessions there are.
 
     Returns:
-        The long frame of `evaluation.frame`, ordered by model and session; only sessions whose close is known.
+        The frame of `evaluation.frame`, sorted by model and session; only sessions whose close is known.
 
     Raises:
         ModelError: a model was trained on sessions of the period.
         DataError: a model has no session with a known close in the period.
     """
-    frames = [_one(model, tables(model), start, end) for model in models]
+    frames = [_replay_model(model, tables(model), start, end) for model in models]
     if not frames:
         return pd.DataFrame(columns=list(FORECAST_COLUMNS))
     return pd.concat(frames, ignore_index=True).sort_values(["model", "session"], ignore_index=True)
 
 
 def check_unseen(manifest: Manifest, start: date) -> None:
-    """Refuse to judge a model on time it was trained on.
+    """Refuse to judge a model on sessions that it was trained on.
 
     Raises:
         ModelError: its last training target lies on or after `start`.
@@ -54,7 +54,7 @@ def check_unseen(manifest: Manifest, start: date) -> None:
         )
 
 
-def _one(model: Model, table: pd.DataFrame, start: date, end: date | None) -> pd.DataFrame:
+def _replay_model(model: Model, table: pd.DataFrame, start: date, end: date | None) -> pd.DataFrame:
     manifest = model.manifest
     check_unseen(manifest, start)
     within = table["target_session"] >= pd.Timestamp(start)

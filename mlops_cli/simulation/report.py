@@ -1,4 +1,4 @@
-"""A scenario's report: files for machines and pictures, a table and a few plain sentences for people."""
+"""A scenario's report: data files and plots, and for the terminal a table and a few sentences."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CAPTION = (
     "-: undefined. Best MAE / naive MAE first."
 )
 RETRAINED = "re-\ntrained\nMAE"
-RETRAINED_CAPTION = " retrained MAE: of the same models trained anew as time went on."
+RETRAINED_CAPTION = " retrained MAE: of the same models, retrained while the scenario went on."
 
 
 def write_report(
@@ -36,24 +36,23 @@ def write_report(
 ) -> list[Path]:
     """Write a scenario's report.
 
-    Each file is written beside its place and renamed into it, so a reader never meets half a file; `summary.json` comes
-    last, so whoever finds it finds the rest.
+    Each file is written whole or not at all. `summary.json` is written last, so that where it exists, so do the others.
 
     Args:
-        folder: made if it is not there; files of an earlier report are replaced.
-        forecasts: as `evaluation.frame.check_forecasts` asks for.
+        folder: created if it is missing; files of an earlier report are replaced.
+        forecasts: as `evaluation.frame.check_forecasts` requires.
         summary: what `evaluation.summary.summarise` returned for them.
-        walk_forward: those of the models that were retrained as time went on, if there are any.
+        walk_forward: the forecasts of retrained models, if there are any.
 
     Returns:
-        The files written: forecasts.parquet (columns and order as check_forecasts returns), with `walk_forward` its
-        like forecasts_walk_forward.parquet, plots/*.png, summary.json.
+        The files written: forecasts.parquet (columns and order as check_forecasts returns), with `walk_forward` also
+        forecasts_walk_forward.parquet, then plots/*.png and summary.json.
 
     Raises:
         DataError: `forecasts` break the contract; nothing is written.
         ValueError: `summary` holds a NaN; no summary.json is written.
     """
-    from mlops_cli.evaluation.frame import check_forecasts  # pandas: the table and the lines do without it
+    from mlops_cli.evaluation.frame import check_forecasts  # imports pandas, which the table and the lines do not need
     from mlops_cli.simulation.plots import plot_all
 
     frame = check_forecasts(forecasts)
@@ -70,9 +69,9 @@ def write_report(
 
 
 def result_table(summary: Mapping[str, Any]) -> Table:
-    """Lay out the results per model, best MAE ratio first, and the pooled ones at the foot (fits 100 columns).
+    """Table of the results per model, best MAE ratio first, and the pooled results at its foot (100 columns wide).
 
-    With more than 30 models: the 10 best and the 10 worst, and a row that says how many are left out and where all are.
+    With more than 30 models: the 10 best and the 10 worst, and how many are left out.
     """
     from rich import box
     from rich.table import Table
@@ -101,7 +100,7 @@ def result_table(summary: Mapping[str, Any]) -> Table:
 
 
 def result_lines(summary: Mapping[str, Any]) -> list[str]:
-    """Say in plain sentences what came out: the collection, the teams, and the look-ahead alarm."""
+    """The results in sentences: the collection, the teams, walk-forward, and the look-ahead alarm."""
     return [
         *_pooled_lines(summary),
         *_team_lines(summary["teams"]),
@@ -166,8 +165,8 @@ def _walk_forward_lines(walk: Mapping[str, Any] | None) -> list[str]:
             f"retraining; day-clustered test: {test}p = {_p(comparison['p'])}."
         )
     if walk["left_out"]:
-        one = len(walk["left_out"]) == 1
-        which = "1 model is left out of it: its" if one else f"{len(walk['left_out'])} models are left out of it: their"
+        count = len(walk["left_out"])
+        which = "1 model is left out of it: its" if count == 1 else f"{count} models are left out of it: their"
         lines.append(f"  {which} retraining failed.")
     return lines
 
@@ -176,7 +175,7 @@ def _comparison_text(walk: Mapping[str, Any]) -> str:
     if not walk["models"]:
         return "no model could be retrained"
     if walk["comparison"] is None:
-        return "the period holds no date to retrain on, the frozen models stand for it"
+        return "the period holds no date to retrain on, so the forecasts are those of the frozen models"
     return {
         "better": "retraining helps, beyond chance",
         "no difference": "the retrained forecasts cannot be told from the frozen models'",
@@ -194,13 +193,13 @@ def _alarm_lines(alarm: Mapping[str, Any]) -> list[str]:
 
 
 def _retrained(summary: Mapping[str, Any]) -> dict[str, float] | None:
-    """MAE of the retrained models, and of `all` of them; None without a walk-forward part."""
+    """MAE of the retrained models by name, and under `all` the pooled one; None without a walk-forward part."""
     walk = summary.get("walk_forward")
     if walk is None or not walk["models"]:
         return None
-    found = {row["model"]: row["mae"] for row in walk["models"]}
-    # of fewer models than the frozen figure beside it, the mean would say nothing
-    return found | ({"all": walk["pooled"]["mae"]} if len(found) == len(summary["models"]) else {})
+    maes = {row["model"]: row["mae"] for row in walk["models"]}
+    # a mean over fewer models cannot be compared with the mean of all frozen models
+    return maes | ({"all": walk["pooled"]["mae"]} if len(maes) == len(summary["models"]) else {})
 
 
 def _cells(row: Mapping[str, Any], name: str, retrained: Mapping[str, float] | None) -> list[str]:
@@ -222,7 +221,7 @@ def _or(value: float | None, absent: Any, spec: str = "") -> Any:
 
 
 def _price(value: float) -> str:
-    """At least four digits, as models differ from naive in the third or fourth."""
+    """A price with at least four digits: models differ from naive in the third or fourth."""
     return f"{value:.{max(0, 3 - math.floor(math.log10(value))) if value > 0 else 3}f}"
 
 

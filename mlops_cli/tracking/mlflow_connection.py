@@ -1,4 +1,4 @@
-"""Reaching MLflow, quietly and within seconds, or saying why not."""
+"""The connection to MLflow: quiet, and refused within seconds where MLflow cannot be used."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-# Only where the user did not set them. MLflow by default calls home, prints links and migration logs, and retries a
-# server that is down for four minutes; one retry of five seconds each way keeps that near ten.
+# Used where the user did not set them. By default MLflow sends telemetry, prints links and migration logs, and retries
+# a server that is down for four minutes; one retry with time-outs of five seconds ends after about ten.
 SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_DISABLE_AGENT_HINT": "true",
@@ -27,37 +27,37 @@ MAX_REASON = 400
 
 
 def connect(uri: str, artifact_root: Path, experiment: str) -> tuple[MlflowClient, str]:
-    """A client and the id of `experiment`, which is made if there is none.
+    """Connect; returns a client, and the id of `experiment`, which is created if it is missing.
 
     Args:
         uri: `sqlite:///mlruns.db`, another database, or `http(s)://` of a server.
-        artifact_root: folder for files of runs. A server decides that itself, then this is not used.
+        artifact_root: folder for files of runs; not used with a server, which has its own.
         experiment: its name.
 
     Raises:
-        One of `outages()`: not reachable, not usable, wrong address.
+        One of `outages()`: MLflow is not reachable or not usable, or the address is wrong.
     """
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     from mlflow import MlflowClient
     from mlflow.store.db.db_types import DATABASE_ENGINES
 
-    # the level again, for a process that imported mlflow before; urllib3 tells of every retry, we of the outcome
+    # also for a process that imported mlflow before; urllib3 would log every retry
     for logger in ("mlflow", "alembic", "urllib3.connectionpool"):
         logging.getLogger(logger).setLevel(os.environ["MLFLOW_LOGGING_LEVEL"].upper())
     in_database = urlsplit(uri).scheme.split("+")[0] in DATABASE_ENGINES
     if in_database:
         _probe(uri)
     client = MlflowClient(uri)
-    found = client.get_experiment_by_name(experiment)
-    if found is not None:
-        return client, found.experiment_id
+    existing = client.get_experiment_by_name(experiment)
+    if existing is not None:
+        return client, existing.experiment_id
     location = artifact_root.resolve().as_uri() if in_database else None
     return client, client.create_experiment(experiment, artifact_location=location)
 
 
 def _probe(uri: str) -> None:
-    """Read from the database once: MLflow itself tries ten times over a hundred seconds before it gives up."""
+    """Read from the database once, because MLflow tries ten times in a hundred seconds before it gives up."""
     import sqlalchemy
 
     url = sqlalchemy.make_url(uri)
@@ -71,7 +71,7 @@ def _probe(uri: str) -> None:
 
 
 def outages() -> tuple[type[Exception], ...]:
-    """What MLflow raises when it cannot be used.
+    """The exceptions that MLflow raises when it cannot be used.
 
     `MlflowException` (server unreachable or refusing, schema too old or too new, database locked or read-only),
     `SQLAlchemyError` (no database there, damaged, malformed address), alembic's `CommandError` (tables missing from a
@@ -86,7 +86,7 @@ def outages() -> tuple[type[Exception], ...]:
 
 
 def without_password(text: str) -> str:
-    """`text` with the user part of every address in it blotted out.
+    """Replace user and password in every address in `text`.
 
     >>> without_password("http://me:secret@host:5000/api")
     'http://***@host:5000/api'
@@ -95,6 +95,6 @@ def without_password(text: str) -> str:
 
 
 def reason(error: Exception) -> str:
-    """First line of `error`, at most 400 characters, without passwords."""
+    """The first line of an error, at most 400 characters, without passwords."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return without_password(lines[0])[:MAX_REASON]

@@ -1,4 +1,4 @@
-"""Our facts in MLflow's words: flat parameters, metrics with a step, tags. Pure; knows MLflow's limits."""
+"""Parameters, metrics, tags and datasets as MLflow takes them, within its limits. No input or output."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from mlops_cli.tracking.tracker import RunContext, TrainedModel
 if TYPE_CHECKING:
     from mlflow.entities import DatasetInput, Metric, Param, RunTag
 
-MAX_KEY = 240  # MLflow takes 250; the rest is for the number behind keys that collide
+MAX_KEY = 240  # MLflow's limit is 250; the rest is for a number that is added to equal keys
 MAX_PARAM = 6000
-MAX_TAG = 5000  # what MLflow's REST API takes
+MAX_TAG = 5000  # limit of MLflow's REST API
 MAX_DIGEST = 36
 
 RUN_KEY = "mlops.run"
@@ -25,7 +25,7 @@ PARENT = "mlflow.parentRunId"
 
 
 def clean_key(text: str) -> str:
-    """`text` as MLflow takes it for the name of a parameter or metric: safe characters, no path, not too long.
+    """Turn `text` into a valid name of a parameter or metric: safe characters, no path, not too long.
 
     >>> clean_key("../window: [1, 5]")
     '_window_ _1_ 5_'
@@ -34,7 +34,7 @@ def clean_key(text: str) -> str:
 
 
 def flat(params: Mapping[str, Any]) -> dict[str, str]:
-    """Nested mappings as dotted keys, values as text cut at 6,000 characters; keys that collide are numbered.
+    """Flatten nested mappings to dotted keys; values become text of at most 6,000 characters, equal keys are numbered.
 
     >>> flat({"trainer": {"epochs": 10}, "team": "red"})
     {'trainer.epochs': '10', 'team': 'red'}
@@ -56,7 +56,7 @@ def _leaves(params: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]
 
 
 def params_of(model: TrainedModel, already: Mapping[str, str]) -> list[Param]:
-    """The parameters of a training but those a run has `already`, which MLflow refuses to change."""
+    """The parameters of a training, without those that a run has already: MLflow refuses to change them."""
     from mlflow.entities import Param
 
     return [Param(key, value) for key, value in flat(model.params).items() if key not in already]
@@ -67,7 +67,7 @@ def training_metrics(model: TrainedModel, at: int) -> list[Metric]:
 
     Args:
         model: what was trained.
-        at: milliseconds since 1970; the same `at` makes writing twice harmless, MLflow drops exact repeats.
+        at: milliseconds since 1970. With the same `at`, writing twice is harmless: MLflow drops exact repeats.
     """
     from mlflow.entities import Metric
 
@@ -80,14 +80,14 @@ def training_metrics(model: TrainedModel, at: int) -> list[Metric]:
 
 
 def grouped_metrics(group: str, values: Mapping[str, float], at: int) -> list[Metric]:
-    """Metrics called `<group>/<name>`, which MLflow's pages draw together; step 0, `at` in ms since 1970."""
+    """Metrics named `<group>/<name>`, which MLflow's pages show together; step 0, `at` in ms since 1970."""
     from mlflow.entities import Metric
 
     return [Metric(f"{group}/{clean_key(name)}", float(value), at, 0) for name, value in values.items()]
 
 
 def child_tags(model: TrainedModel, parent: str, context: RunContext) -> dict[str, str]:
-    """What a child run is found and read by."""
+    """Tags of a child run: its parent, its model, and the code and data behind it."""
     return {
         PARENT: parent,
         MODEL: model.name,
@@ -101,7 +101,7 @@ def child_tags(model: TrainedModel, parent: str, context: RunContext) -> dict[st
 
 
 def source_tags(context: RunContext) -> dict[str, str]:
-    """The code behind a run, under the names that MLflow's own pages show."""
+    """Tags for the command and code of a run, under the names that MLflow's pages show."""
     return {
         "mlflow.source.type": "LOCAL",
         "mlflow.source.name": context.command[:MAX_TAG],
@@ -110,7 +110,7 @@ def source_tags(context: RunContext) -> dict[str, str]:
 
 
 def test_tags(context: RunContext) -> list[RunTag]:
-    """The code and data of a test, which may be later ones than those of the training."""
+    """Tags for the code and data of a test, which may be later than those of the training."""
     from mlflow.entities import RunTag
 
     return [RunTag("mlops.test.git_commit", context.git_commit), RunTag("mlops.test.data_hash", context.data_hash)]
@@ -119,8 +119,8 @@ def test_tags(context: RunContext) -> list[RunTag]:
 def training_input(model: TrainedModel, context: RunContext) -> DatasetInput:
     """The training's input as an MLflow dataset, whose digest is the fingerprint.
 
-    Datasets are the one thing by which MLflow finds many runs with one question (`digest IN (...)`; tags only know
-    `=`, and each such question reads the tag of every run there is).
+    Only by datasets can many runs be found in one search (`digest IN (...)`). Tags can only be compared with `=`, and
+    each such search reads the tag of every run.
     """
     from mlflow.entities import Dataset, DatasetInput
 

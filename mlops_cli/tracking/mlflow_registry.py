@@ -1,4 +1,4 @@
-"""Models in MLflow's registry: files of a version, and who is champion."""
+"""Models in MLflow's registry: the files of a version, and which version is champion."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 CHAMPION = "champion"
 MAE_RATIO = "mae_ratio"
-FOLDER = "model"  # inside the artifacts of a run
+FOLDER = "model"  # among the artifacts of a run
 GRAPH, MLMODEL = "model.onnx", "MLmodel"  # in it, as MLflow names them
 
 
 def upload(client: MlflowClient, model: TrainedModel, run: Run) -> None:
-    """Put the ONNX model, in MLflow's format, and its manifest among the artifacts of a run; over what is there.
+    """Store the ONNX model, in MLflow's format, and its manifest as artifacts of a run; existing files are replaced.
 
-    The same files as `mlflow.onnx.save_model` writes, which looks up the installed packages anew for every model.
-    `mlflow.onnx.log_model` does the same and more (a logged model beside the run, files twice in the database, global
-    state, lines on stderr), and `client.log_artifacts` asks for the run again, which is at hand.
+    The files are the same as those of `mlflow.onnx.save_model`, which looks up the installed packages for every model.
+    `mlflow.onnx.log_model` does this too, and writes a logged model beside the run, uses global state and prints to
+    stderr. `client.log_artifacts` would request the run again.
     """
     from mlflow.models import Model
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
@@ -51,7 +51,7 @@ def upload(client: MlflowClient, model: TrainedModel, run: Run) -> None:
 
 @cache
 def model_format() -> tuple[dict[str, Any], dict[str, bytes]]:
-    """What is the same for every model: the flavors of its `MLmodel` and the files of its environment, by name."""
+    """What is the same for every model: the flavors of `MLmodel`, and by name the files of the environment."""
     import mlflow.onnx
     import onnx
     from mlflow.models import Model
@@ -63,7 +63,7 @@ def model_format() -> tuple[dict[str, Any], dict[str, bytes]]:
             onnx.ModelProto(),
             str(folder),
             mlflow_model=described,
-            # given, because MLflow finds them out by starting a process that loads the model
+            # else MLflow starts a process that loads the model to find them out
             pip_requirements=mlflow.onnx.get_default_pip_requirements(),
             onnx_execution_providers=["CPUExecutionProvider"],
             save_as_external_data=False,
@@ -73,13 +73,13 @@ def model_format() -> tuple[dict[str, Any], dict[str, bytes]]:
 
 
 def register(client: MlflowClient, model: TrainedModel, run: Run, maybe_registered: bool) -> None:
-    """Make a version of the registered model `model.name` from the run's files; champion if it beats the one before.
+    """Register the run's files as a version of `model.name`; it becomes champion if it beats the earlier champion.
 
     Args:
         client: connected.
         model: what was trained.
-        run: where `upload` put the files.
-        maybe_registered: look first whether an earlier try came this far.
+        run: the run whose artifacts `upload` has stored.
+        maybe_registered: whether an earlier call may have registered this version.
     """
     champion = _champion(client, model.name)
     version = _version_of(client, model.name, run) if maybe_registered else None
@@ -98,7 +98,7 @@ def register(client: MlflowClient, model: TrainedModel, run: Run, maybe_register
 
 
 def beats(challenger: float, champion: float) -> bool:
-    """Whether an MAE ratio is better (lower); NaN, for unknown, beats nothing and is beaten by any number."""
+    """Whether an MAE ratio is better (lower). NaN (unknown) beats nothing, and any number beats it."""
     return challenger < champion or (math.isnan(champion) and not math.isnan(challenger))
 
 
@@ -129,5 +129,5 @@ def _ensure_registered(client: MlflowClient, name: str) -> None:
 
 
 def _version_of(client: MlflowClient, name: str, run: Run) -> ModelVersion | None:
-    found = client.search_model_versions(f"name = '{name}' and run_id = '{run.info.run_id}'", max_results=1)
-    return found[0] if found else None
+    versions = client.search_model_versions(f"name = '{name}' and run_id = '{run.info.run_id}'", max_results=1)
+    return versions[0] if versions else None

@@ -9,9 +9,9 @@ import yaml
 
 
 def git_commit(root: Path) -> str:
-    """Full hash of the commit checked out at `root`, with `+dirty` behind it when a tracked file was changed.
+    """Full hash of the commit checked out at `root`, followed by `+dirty` when a tracked file was changed.
 
-    `dvc.lock` does not count: DVC itself rewrites it after every stage, and what it says is kept as the data hash.
+    `dvc.lock` does not count: DVC rewrites it after every stage, and `data_hash` records its content.
 
     Returns:
         The hash, or "" where there is no git, no repository or no commit yet.
@@ -24,8 +24,8 @@ def git_commit(root: Path) -> str:
 
 
 def _git(root: Path, *arguments: str) -> str:
-    """What git prints, stripped; "" when it is not installed or says no."""
-    # status would otherwise take the index lock and make a `git commit` that runs meanwhile fail
+    """Output of git, stripped; "" when git is not installed or fails."""
+    # with optional locks, status could make a `git commit` fail that runs at the same time
     command = ["git", "-C", str(root), "--no-optional-locks", *arguments]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -35,10 +35,10 @@ def _git(root: Path, *arguments: str) -> str:
 
 
 def data_hash(lock: Path, stage: str) -> str:
-    """MD5 of the first out of `stage` (e.g. `featurize@red-aapl`) as `dvc.lock` has it.
+    """MD5 of the first output of `stage` (for example `featurize@red-aapl`) in `dvc.lock`.
 
     Returns:
-        DVC's hash (`<md5>` of a file, `<md5>.dir` of a folder), or "" when the lock or the stage is not there yet.
+        DVC's hash (`<md5>` of a file, `<md5>.dir` of a folder), or "" when the file or the stage is missing.
     """
     try:
         content = yaml.safe_load(lock.read_text(encoding="utf-8"))

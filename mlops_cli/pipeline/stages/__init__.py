@@ -1,1 +1,1 @@
-"""Stages `ingest`, `featurize` and `train`, and what all stages share."""
+"""The stages `ingest`, `featurize` and `train`, and the code that all stages share."""

@@ -1,7 +1,7 @@
-"""Models of a pool (`pool: true`) come out of one training: what that means for fingerprints and for what is trained.
+"""Pooled models (`pool: true` in their config): one training gives all models of a pool.
 
-The fingerprint of each is made of its own and those of all members that can be trained: rows that change in one, a
-member that comes, goes, or has too few rows, train the whole pool again.
+So a pooled model's fingerprint depends on the rows and settings of all members that can be trained. When the rows of
+one member change, or a member joins, leaves, or has too few rows, the whole pool is trained again.
 """
 
 from __future__ import annotations
@@ -15,11 +15,14 @@ from mlops_cli.pipeline.stages.train_plan import Plan, group_of
 
 
 def trained_together(models: Sequence[ModelSpec], branch: Sequence[ModelSpec]) -> list[list[ModelSpec]]:
-    """The models, one list for each training: a pool with all its members in the branch, every other model alone.
+    """Group models by training: a pool with all of its members in the branch, every other model alone.
 
     Args:
-        models: those asked for.
-        branch: all of the branch.
+        models: the models asked for.
+        branch: all models of the branch.
+
+    Returns:
+        One list of models for each training.
     """
     tasks: dict[str, list[ModelSpec]] = {}
     for spec in models:
@@ -31,16 +34,16 @@ def trained_together(models: Sequence[ModelSpec], branch: Sequence[ModelSpec]) -
 
 
 def pool_mark(marks: Iterable[str]) -> str:
-    """Fingerprint of a pool, out of those of its members."""
+    """Fingerprint of a pool: a hash of its members' own fingerprints, in any order."""
     return fingerprint(sorted(marks))
 
 
 def member_mark(own: str, pool: str) -> str:
-    """Fingerprint of a pool's member, out of its own and the pool's."""
+    """Fingerprint of a member: a hash of its own fingerprint and that of the pool."""
     return fingerprint([own, pool])
 
 
 def with_pool_marks(plans: Sequence[Plan]) -> list[Plan]:
-    """The plans of all members of one pool that can be trained, each with the fingerprint of a member."""
+    """The plans with members' fingerprints; `plans` are of all members of one pool that can be trained."""
     pool = pool_mark(plan.mark for plan in plans)
     return [replace(plan, mark=member_mark(plan.mark, pool)) for plan in plans]

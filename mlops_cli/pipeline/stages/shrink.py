@@ -1,4 +1,4 @@
-"""The end of stage `train`: each group's shrinkage is chosen and written into its models."""
+"""The end of stage `train`: the shrinkage of each group is chosen and written into its models."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ from mlops_cli.training.split import Split
 
 
 def shrink_branch(project: Project, branch: Branch, start: date) -> None:
-    """Choose the shrinkage of every group of a branch over all its models trained as planned; finish those it changes.
+    """Choose the shrinkage of every group of a branch, and write it into the models in which it changes.
 
-    A model that joins or leaves a group may change the group's choice: the others then get the new constant, which
-    is no training. Baselines are what they are: their shrinkage is 1.
+    Models whose training is out of date have no influence. A model that joins or leaves a group may change the group's
+    shrinkage: the other models then get the new constant, without training. Baselines are not shrunk.
     """
     for specs in by_group(branch.models).values():
         pool = _pool_mark(project, branch, start, specs) if specs[0].pool else None
-        # without the models, which would be sent to the processes with every few of them
+        # the branch is sent to other processes again and again: without its models it is small
         results = each(partial(_forecasts, project, replace(branch, models=()), start, pool), specs)
         forecasts = {
-            spec.name: found
-            for spec, found in zip(specs, results, strict=True)
-            if isinstance(found, ValidationForecasts)
+            spec.name: result
+            for spec, result in zip(specs, results, strict=True)
+            if isinstance(result, ValidationForecasts)
         }
         if not forecasts:
             continue
         choice = group_choice(branch, specs[0], list(forecasts.values()))
-        for name, found in forecasts.items():
-            # in the branch's staging folder: what a killed process leaves there, the next training removes
+        for name, validation in forecasts.items():
             folder = project.models(branch.name) / name
-            finish(folder, project.staging(branch.name), choice, found, branch.keep_versions)
+            # in the branch's staging folder, because the next training removes what a killed process leaves there
+            finish(folder, project.staging(branch.name), choice, validation, branch.keep_versions)
             _note_small(folder, next(spec.small for spec in specs if spec.name == name))
 
 
@@ -57,12 +57,12 @@ def validation_forecasts(folder: Path, split: Split, inputs: tuple[str, ...]) ->
 
 
 def group_choice(branch: Branch, spec: ModelSpec, forecasts: list[ValidationForecasts]) -> float:
-    """The shrinkage of a group: what training.shrinkage says, 1 for baselines.
+    """The shrinkage of a group: fixed by training.shrinkage or chosen on the validation rows; 1 for baselines.
 
     Args:
-        branch: for its training settings.
+        branch: its training settings are used.
         spec: any model of the group.
-        forecasts: of all its models, at least one.
+        forecasts: validation forecasts of all its models, at least one.
     """
     if spec.trainer != "ludwig":
         return 1.0
@@ -74,7 +74,7 @@ def group_choice(branch: Branch, spec: ModelSpec, forecasts: list[ValidationFore
 def _pool_mark(project: Project, branch: Branch, start: date, specs: list[ModelSpec]) -> str:
     marks = []
     for spec in specs:
-        with contextlib.suppress(DataError):  # cannot be trained: the others were without it
+        with contextlib.suppress(DataError):  # cannot be trained: the others were trained without it
             split, inputs = model_rows(project.features(branch.name), branch, start, spec)
             marks.append(training_mark(split, inputs, branch, spec))
     return pool_mark(marks)
@@ -88,21 +88,21 @@ def _forecasts(
         split, inputs = model_rows(project.features(branch.name), branch, start, spec)
         mark = training_mark(split, inputs, branch, spec)
         if read_manifest(folder).fingerprint != (mark if pool is None else member_mark(mark, pool)):
-            return None  # of an earlier training, which may have seen what validates now
+            return None  # of an earlier training, which may have used rows that validate now
         return validation_forecasts(folder, split, inputs)
     except (ModelError, DataError):
-        return None  # not trained, or not any more: already listed among the stage's failures
+        return None  # not trained: the stage has reported the failure already
 
 
 def finish(folder: Path, scratch: Path, choice: float, forecasts: ValidationForecasts, keep: int | None = None) -> None:
-    """Write the shrinkage into a model folder's graph and manifest, unless it stands there.
+    """Write the shrinkage into a model folder's graph and manifest, unless it is there already.
 
     Args:
-        folder: the model's.
-        scratch: where it is rebuilt, on the same disk.
+        folder: folder of the model.
+        scratch: folder on the same disk in which the model folder is rebuilt.
         choice: the shrinkage.
         forecasts: of its validation rows, for the manifest.
-        keep: versions kept, see `models.store.install`.
+        keep: number of versions to keep, see `models.store.install`.
     """
     before = read_manifest(folder)
     validation = Validation(mae_ratio_raw=forecasts.mae_ratio(1.0), mae_ratio=forecasts.mae_ratio(choice))
@@ -119,7 +119,7 @@ def finish(folder: Path, scratch: Path, choice: float, forecasts: ValidationFore
 
 
 def _note_small(folder: Path, small: str | None) -> None:
-    """Let the manifest name the model's small variant as the config does now; that is no training."""
+    """Write the name of the model's small variant into the manifest, as the config says now; this is no training."""
     manifest = read_manifest(folder)
     if manifest.small != small:
         manifest.model_copy(update={"small": small}).write(folder)

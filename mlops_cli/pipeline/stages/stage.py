@@ -1,4 +1,4 @@
-"""What every stage has in common: its report, its failures file, its lock, and how it shows progress."""
+"""Code that all stages share: progress, report, failures file, and the lock on a branch."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ LOCK_WAIT_SECONDS = 30
 
 
 class Progress(Protocol):
-    """Shows what is being done; a bar on a terminal, nothing elsewhere."""
+    """Port: shows what a stage does."""
 
     def start(self, stage: str, total: int) -> None:
-        """A stage begins with so many items."""
+        """A stage with `total` items begins."""
         ...
 
     def doing(self, text: str) -> None:
-        """What is being done right now."""
+        """Show what is being done now."""
         ...
 
     def done(self, count: int = 1) -> None:
-        """So many more items are finished."""
+        """`count` more items are finished."""
         ...
 
 
@@ -43,8 +43,8 @@ class ItemFailure:
 
     Attributes:
         model: its name.
-        stage: where it failed first; later stages carry the failure on.
-        reason: what went wrong, with what to do.
+        stage: the stage in which it failed first; later stages report the same failure.
+        reason: what went wrong, and what to do.
         exit_code: of the error's class.
     """
 
@@ -56,7 +56,7 @@ class ItemFailure:
 
 @dataclass
 class StageReport:
-    """What became of a stage's items, and what else the user should know."""
+    """The results of a stage, by model, and notes for the user."""
 
     stage: str
     branch: str
@@ -66,20 +66,20 @@ class StageReport:
     notes: list[str] = field(default_factory=list)
 
     def fail(self, model: str, error: MlopsError) -> None:
-        """Note a failure."""
+        """Add the failure of a model."""
         self.refuse(model, str(error), error.exit_code)
 
     def refuse(self, model: str, reason: str, exit_code: int) -> None:
-        """Note a failure that is known by its reason."""
+        """Add the failure of a model that is known by its reason, not as an error."""
         self.failures.append(ItemFailure(model, self.stage, reason, exit_code))
 
     def carry(self, upstream: dict[str, ItemFailure]) -> None:
-        """Carry failures of an earlier stage on: each model once, with its first cause."""
+        """Add the failures of an earlier stage; for the same model they replace this stage's failure."""
         self.failures = list({**{failure.model: failure for failure in self.failures}, **upstream}.values())
 
     @property
     def exit_code(self) -> int:
-        """0, 9 when some items failed, or the failures' own code when nothing was left."""
+        """0; 9 when some models failed; the failures' own code when all failed with the same code."""
         codes = {failure.exit_code for failure in self.failures}
         if not codes:
             return 0
@@ -87,7 +87,7 @@ class StageReport:
 
 
 def read_failures(folder: Path) -> list[ItemFailure]:
-    """Failures noted beside a stage's results; none where the stage has not run."""
+    """Failures noted in the folder of a stage's results; empty where the stage has not run."""
     path = folder / FAILURES
     return [ItemFailure(**item) for item in json.loads(path.read_text())] if path.is_file() else []
 
@@ -99,7 +99,7 @@ def failures_of(folder: Path, models: Sequence[ModelSpec]) -> dict[str, ItemFail
 
 
 def write_failures(folder: Path, failures: list[ItemFailure]) -> None:
-    """Note failures beside a stage's results; an empty list leaves no file."""
+    """Note failures in the folder of a stage's results; an empty list removes the file."""
     path = folder / FAILURES
     if failures:
         ordered = sorted(failures, key=lambda failure: (failure.model, failure.stage))
@@ -109,7 +109,7 @@ def write_failures(folder: Path, failures: list[ItemFailure]) -> None:
 
 
 def read_note(path: Path) -> dict[str, Any] | None:
-    """The JSON beside a table; None where it is missing or damaged, so that the table is made anew."""
+    """Read the JSON file of a table; None where it is missing or damaged, so that the table is written again."""
     try:
         note = json.loads(path.read_text())
     except (FileNotFoundError, ValueError):
@@ -130,7 +130,7 @@ def chosen(models: tuple[ModelSpec, ...], only: str | None) -> list[ModelSpec]:
 
 
 def close_stage(folder: Path, report: StageReport, branch: Branch, only: str | None) -> None:
-    """Write the failures; with `--only`, those of the other models stay as they were."""
+    """Write a stage's failures; with `only`, the noted failures of the other models are kept."""
     failures = report.failures
     if only is not None:
         others = {spec.name for spec in branch.models if not fnmatchcase(spec.name, only)}
@@ -140,10 +140,10 @@ def close_stage(folder: Path, report: StageReport, branch: Branch, only: str | N
 
 @contextmanager
 def branch_lock(project: Project, branch: str, progress: Progress) -> Iterator[None]:
-    """Hold a branch, so that two stages never write the same results.
+    """Lock a branch, so that two processes never write the same results.
 
     Raises:
-        ServiceError: another process holds it and does not let go.
+        ServiceError: another process has held the lock for too long.
     """
     busy = ServiceError(
         f"branch {branch}: another mlops has been working on it for over {LOCK_WAIT_SECONDS} s",

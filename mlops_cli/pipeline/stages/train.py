@@ -1,4 +1,4 @@
-"""Stage `train`: feature tables into finished model folders."""
+"""Stage `train`: trains models on feature tables, and stores each in a model folder."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def train(
 ) -> StageReport:
     """Train the models of a branch that are not trained yet, then choose the shrinkage of each group.
 
-    A model is trained again only when its rows before the scenario's start, its spec, the seed or the libraries
-    changed. Each model is installed as soon as it is trained, so that nothing is lost when the process is killed.
+    A model is trained again only when its rows before the scenario's start, its settings, the seed or the libraries
+    changed. Each model is stored as soon as it is trained, so that nothing is lost when the process is killed.
     """
     run = _Training(project, branch, scenario, tools, progress)
     models = chosen(branch.models, only)
@@ -85,7 +85,7 @@ class _Training:
         self._staging = project.staging(branch.name)
         self._untracked = project.state / "untracked" / branch.name
         self._start = scenario.start
-        self._alone: dict[str, list[str]] = {}  # why models could not train in a fleet, to which
+        self._alone: dict[str, list[str]] = {}  # models that could not train in a fleet, by reason
         self._tools = tools
         self._progress = progress
 
@@ -97,56 +97,57 @@ class _Training:
                 shutil.rmtree(path)
 
     def plan(self, models: list[ModelSpec]) -> list[Plan]:
-        """What is left to train."""
+        """The trainings that are needed; models that cannot be trained are reported."""
         upstream = failures_of(self._features, self.branch.models)
-        wanted = {spec.name for spec in models}
+        asked = {spec.name for spec in models}
         todo = []
         for specs in trained_together(models, self.branch.models):
-            plans = self._plans(specs, upstream, wanted)
+            plans = self._plans(specs, upstream, asked)
             missing = [name for plan in plans if not is_trained(self.folder / (name := plan.spec.name), plan.mark)]
-            if not wanted.intersection(missing):
-                self.report.unchanged += [plan.spec.name for plan in plans if plan.spec.name in wanted]
-            elif all(plan.spec.name in wanted for plan in plans):
-                todo += plans  # of a pool all: one training gives them all
+            if not asked.intersection(missing):
+                self.report.unchanged += [plan.spec.name for plan in plans if plan.spec.name in asked]
+            elif all(plan.spec.name in asked for plan in plans):
+                todo += plans  # all members of a pool, even if only some are missing: one training gives them all
             else:
-                self._refuse_part(plans, wanted)
+                self._refuse_part(plans, asked)
         return todo
 
-    def _plans(self, specs: list[ModelSpec], upstream: dict[str, ItemFailure], wanted: set[str]) -> list[Plan]:
-        """Plans of models that are trained together; those that cannot be trained are reported where asked for."""
+    def _plans(self, specs: list[ModelSpec], upstream: dict[str, ItemFailure], asked: set[str]) -> list[Plan]:
+        """Plans of models that are trained together; those asked for that cannot be trained are reported."""
         plans = []
         for spec in specs:
             try:
                 plans.append(plan_model(self._features, self.branch, self._start, spec, upstream.get(spec.name)))
             except MlopsError as error:
-                if spec.name in wanted:
+                if spec.name in asked:
                     self.report.fail(spec.name, error)
         return with_pool_marks(plans) if specs[0].pool else plans
 
-    def _refuse_part(self, plans: list[Plan], wanted: set[str]) -> None:
+    def _refuse_part(self, plans: list[Plan], asked: set[str]) -> None:
+        """Report that a part of a pool cannot be trained alone."""
         names = [plan.spec.name for plan in plans]
-        for name in wanted.intersection(names):
+        for name in asked.intersection(names):
             text = f"{name}: must be trained together with the others of its pool: {bounded(names)}"
             self.report.fail(name, ConfigError(text, "leave --only out, or give a glob that fits them all"))
 
     def fit(self, todo: list[Plan]) -> None:
-        """Train; each result is installed or listed as a failure."""
+        """Train these models; each result is stored, or reported as a failure."""
         self._progress.start(f"train {self.branch.name}", len(todo))
-        shutil.rmtree(self._staging, ignore_errors=True)  # what a killed process left behind; the lock is ours
+        shutil.rmtree(self._staging, ignore_errors=True)  # left by a killed process; the lock is ours
         plans = {plan.spec.name: plan for plan in todo}
-        # the cheap ones first: they are done even if Ludwig does not start
+        # Ludwig last: the other models are trained even if it does not start
         for kind in sorted({plan.spec.trainer for plan in todo}, key=lambda kind: kind == "ludwig"):
             self._fit_kind(kind, {name: plan for name, plan in plans.items() if plan.spec.trainer == kind})
 
     def clear_staging(self) -> None:
-        """Leave no trace of it among the model folders."""
+        """Remove the folder in which models were trained."""
         shutil.rmtree(self._staging, ignore_errors=True)
         with contextlib.suppress(OSError):  # another branch is at work
             self._staging.parent.rmdir()
 
     def _fit_kind(self, kind: TrainerKind, plans: dict[str, Plan]) -> None:
         left = dict(plans)
-        if kind == "ludwig":  # this process then has nothing to do but to wait for Ludwig to start
+        if kind == "ludwig":  # this process has nothing else to do while Ludwig starts
             self._tools.tracking.tracker.prepare()
         try:
             for result in self._tools.trainer(kind).fit(
@@ -175,7 +176,7 @@ class _Training:
             self._alone.setdefault(str(reason), []).append(name)
 
     def track(self) -> None:
-        """Tell the tracker about every model that it has not heard of, those of a killed run included."""
+        """Tell the tracker about every new model, including those that a killed run has trained."""
         names = sorted(path.name for path in self._untracked.glob("*"))
         models = [tracked for name in names if (tracked := self._tracked(name))]
         if models:
@@ -235,7 +236,7 @@ class _Training:
 
 
 def manifest_of(plan: Plan, branch: Branch, result: Fitted, mae_ratio_raw: float) -> Manifest:
-    """What is known about a model that was just trained in its job's folder; its shrinkage is not chosen yet."""
+    """Manifest of a model that was just trained in its job's folder; its shrinkage is not chosen yet."""
     spec = plan.spec
     return Manifest(
         **spec.model_dump(include={"name", "team", "ticker", "exchange", "trainer", "target"}),
@@ -258,7 +259,7 @@ def manifest_of(plan: Plan, branch: Branch, result: Fitted, mae_ratio_raw: float
 
 
 def is_trained(folder: Path, mark: str) -> bool:
-    """Whether a whole model folder of this fingerprint is there, be it finished or still without shrinkage."""
+    """Whether the folder holds an undamaged model of this fingerprint; its shrinkage may not be chosen yet."""
     try:
         manifest = read_manifest(folder)
         if manifest.fingerprint != mark:

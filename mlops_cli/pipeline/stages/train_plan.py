@@ -1,4 +1,7 @@
-"""What has to be trained: the rows each model may see, and the fingerprint that says whether it was done before."""
+"""Plans of trainings: a model's rows, and a fingerprint of everything that decides the result.
+
+A model is trained again only when its fingerprint changes.
+"""
 
 from __future__ import annotations
 
@@ -21,22 +24,22 @@ from mlops_cli.pipeline.stages.tables import read_table
 from mlops_cli.prices.table import content_hash
 from mlops_cli.training.split import Split, split_rows
 
-GRAPH_VERSION = 1  # raised when the same weights would be exported to another graph
+GRAPH_VERSION = 1  # raised when the code exports another graph for the same weights
 LUDWIG_VERSIONS = ("ludwig", "torch")
-ROLES = ("small", "small_of")  # which model stands in for which changes nothing that is learnt
+ROLES = ("small", "small_of")  # settings of serving, which do not change what a model learns
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A model of the branch, with what decides its training.
+    """The training of one model.
 
     Attributes:
         spec: the model.
         inputs: columns of its graph's input.
-        mark: fingerprint of its rows, spec, seed and libraries.
-        train: the rows that train.
-        validation: the rows that validate.
-        trained_until: last target session.
+        mark: fingerprint of its rows, settings, seed and libraries.
+        train: span of the training rows.
+        validation: span of the validation rows.
+        trained_until: last target session of these rows.
         drift: mean log return of the training rows.
     """
 
@@ -53,20 +56,20 @@ def plan_model(folder: Path, branch: Branch, start: date, spec: ModelSpec, upstr
     """Read a model's feature table and plan its training.
 
     Args:
-        folder: of feature tables.
-        branch: for its training settings and seed.
-        start: of the held-out time.
+        folder: folder of feature tables.
+        branch: its training settings and seed are used.
+        start: start of the held-out time.
         spec: the model.
-        upstream: why there may be no table.
+        upstream: an earlier stage's failure, which explains a missing table.
 
     Raises:
-        DataError: no table, or too few rows.
+        DataError: there is no table, or too few rows.
     """
     return plan_rows(*model_rows(folder, branch, start, spec, upstream), branch, spec)
 
 
 def plan_rows(split: Split, inputs: tuple[str, ...], branch: Branch, spec: ModelSpec) -> Plan:
-    """Plan the training of a model whose rows are at hand; see `model_rows`."""
+    """Plan the training of a model whose rows were read with `model_rows`."""
     mark = training_mark(split, inputs, branch, spec)
     returns = np.log(split.train["next_close"] / split.train["last_close"])
     return Plan(
@@ -75,7 +78,7 @@ def plan_rows(split: Split, inputs: tuple[str, ...], branch: Branch, spec: Model
 
 
 def training_mark(split: Split, inputs: tuple[str, ...], branch: Branch, spec: ModelSpec) -> str:
-    """Fingerprint of all that decides a training: rows, spec, seed, libraries."""
+    """Fingerprint of everything that decides a training: rows, settings, seed, libraries."""
     columns = list(dict.fromkeys((*inputs, "target", "last_close", "next_close")))
     return fingerprint(
         {
@@ -84,7 +87,7 @@ def training_mark(split: Split, inputs: tuple[str, ...], branch: Branch, spec: M
             "spec": spec.model_dump(exclude={"file", *ROLES}),
             "validation": len(split.validation),
             "seed": branch.seed,
-            **_changing(branch.training),
+            **_learning_settings(branch.training),
             "versions": versions(spec.trainer),
             "graph": GRAPH_VERSION,
         }
@@ -94,7 +97,7 @@ def training_mark(split: Split, inputs: tuple[str, ...], branch: Branch, spec: M
 def model_rows(
     folder: Path, branch: Branch, start: date, spec: ModelSpec, upstream: ItemFailure | None = None
 ) -> tuple[Split, tuple[str, ...]]:
-    """A model's rows before `start`, cut into train and validation, and its input columns; see `plan_model`."""
+    """A model's rows before `start`, split into training and validation, and its input columns; see `plan_model`."""
     table, inputs = model_table(folder, spec, upstream)
     return split_rows(table, start, branch.training, spec.ticker), inputs
 
@@ -111,24 +114,27 @@ def model_table(
     return table, tuple(note["inputs"])
 
 
-def _changing(training: Training) -> dict[str, float]:
-    """Settings that change what is learnt, where they are set; how it is computed changes nothing."""
-    found = {"median_stopping": training.median_stopping, "bf16": training.bf16}
-    return {key: value for key, value in found.items() if value}
+def _learning_settings(training: Training) -> dict[str, float]:
+    """The branch's settings that change what is learnt, where they are switched on.
+
+    Left out where they are off, so that models trained before these settings existed keep their fingerprints.
+    """
+    settings = {"median_stopping": training.median_stopping, "bf16": training.bf16}
+    return {key: value for key, value in settings.items() if value}
 
 
 def versions(kind: TrainerKind) -> dict[str, str]:
-    """The libraries on which a trainer's result depends."""
+    """Versions of the libraries on which a trainer's result depends."""
     return {name: _version(name) for name in LUDWIG_VERSIONS} if kind == "ludwig" else {}
 
 
 @cache
 def _version(library: str) -> str:
-    return version(library)  # 2 ms, and asked for twice for every model
+    return version(library)  # takes 2 ms, and is asked for twice for every model
 
 
 def group_of(spec: ModelSpec) -> str:
-    """Models of one group share their shrinkage: equal in all but ticker."""
+    """Id of a model's group. The models of a group differ in nothing but the ticker, and share their shrinkage."""
     return fingerprint(spec.model_dump(exclude={"name", "ticker", "file", *ROLES}))[:12]
 
 

@@ -1,1 +1,1 @@
-"""Paper trading and its replays: from the project's files to passes over a broker."""
+"""Paper trading and its replays: the project's models and prices, handed to the passes of room `trading`."""

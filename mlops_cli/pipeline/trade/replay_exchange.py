@@ -1,4 +1,4 @@
-"""The local exchange for a replay: served on loopback by a thread of this process, on the project's prices."""
+"""The local exchange of a replay: a thread of this process serves it on loopback, with the project's prices."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ LOOPBACK = "127.0.0.1"
 
 @dataclass(frozen=True)
 class ReplayExchange:
-    """A running exchange: its address, and a session of requests to move its clock with."""
+    """A running exchange: its address, and the HTTP session that moves its clock."""
 
     address: str
     requests: requests.Session
 
     def advance(self, now: datetime) -> None:
-        """Move time on; what is due by then happens.
+        """Move the exchange's clock to `now`; orders fill and expire accordingly.
 
         Raises:
             ServiceError: the exchange does not answer.
@@ -51,24 +51,24 @@ class ReplayExchange:
 
 @contextmanager
 def replay_exchange(prices: Sequence[Path], start: datetime, costs: Costs) -> Iterator[ReplayExchange]:
-    """Serve an exchange until the block ends. It keeps everything in memory.
+    """Serve an exchange until the block ends. It holds all of its data in memory.
 
     Args:
         prices: folders of price tables.
-        start: where its clock stands at first.
-        costs: whose spread and slippage are the market's; it takes no commission and no fees.
+        start: first time of its clock.
+        costs: the exchange uses their spread and slippage, and takes neither commission nor fees.
     """
     rules = Rules(spread_bps=2 * costs.half_spread_bps, slippage_bps=costs.slippage_bps)
     exchange = Exchange(Market(ParquetTables(prices), us_hours()), Clock(start), rules)
-    taken = listen(LOOPBACK, 0)
+    listening = listen(LOOPBACK, 0)
     serving = server(exchange)
-    thread = threading.Thread(target=serving.run, kwargs={"sockets": [taken]}, daemon=True, name="replay-exchange")
+    thread = threading.Thread(target=serving.run, kwargs={"sockets": [listening]}, daemon=True, name="replay-exchange")
     thread.start()
     try:
         with requests.Session() as session:
-            session.trust_env = False  # no proxy stands between here and here
-            yield ReplayExchange(f"http://{LOOPBACK}:{taken.getsockname()[1]}", session)
+            session.trust_env = False  # no proxy for loopback
+            yield ReplayExchange(f"http://{LOOPBACK}:{listening.getsockname()[1]}", session)
     finally:
         serving.should_exit = True
         thread.join(PATIENCE_SECONDS)
-        taken.close()
+        listening.close()

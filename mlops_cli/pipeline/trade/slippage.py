@@ -1,4 +1,4 @@
-"""`mlops ledger slippage`: the teams' ledgers against the project's prices."""
+"""`mlops ledger slippage`: the fills in the teams' ledgers, compared with the project's prices."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def slippage_report(
     """Slippage by team and session; see `results.slippage.slippage_by_day`.
 
     Args:
-        project: where.
-        branches: names of the branches whose prices count.
+        project: the project.
+        branches: names of the branches whose prices are used.
         trading: the teams' cost models.
-        team: this one alone; None for all that have a ledger.
+        team: only this team; None for all teams that have a ledger.
 
     Raises:
-        DataError: a ledger or a price table is damaged, or the team has none.
+        DataError: a ledger or a price table is damaged, or the team has no ledger.
     """
     names = sorted(path.stem for path in project.ledgers.glob("*.db")) if team is None else [team]
     if team is not None and not project.ledger(team).is_file():

@@ -90,7 +90,7 @@ def walk_forward(
     progress.doing("tests of significance")
     failures = _failures(frozen, walks)
     summary: dict[str, Any] = {"retrain": tools.every, "dates": _dates(walks), "left_out": _left_out(failures)}
-    folders = frozenset[Path]().union(*(walk.folders for walk in walks.values()))
+    folders = _folders(walks)
     failed = {failure.model for failure in failures}
     complete = [model for model in frozen if model.label not in failed]
     if not complete:
@@ -106,6 +106,10 @@ def walk_forward(
 
 def _dates(walks: Mapping[str, Walk]) -> list[str]:
     return sorted({str(day) for walk in walks.values() for day in walk.dates})
+
+
+def _folders(walks: Mapping[str, Walk]) -> frozenset[Path]:
+    return frozenset(folder for walk in walks.values() for folder in walk.folders)
 
 
 def _failures(frozen: Sequence[FrozenModel], walks: Mapping[str, Walk]) -> list[ItemFailure]:
