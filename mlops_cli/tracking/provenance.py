@@ -1,4 +1,4 @@
-"""Which code and which data a training came from."""
+"""The code and data behind a training: the git commit, and the hash that DVC has of the data."""
 
 from __future__ import annotations
 

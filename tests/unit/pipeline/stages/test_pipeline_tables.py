@@ -1,0 +1,47 @@
+"""Tables on disk: written whole, and damage is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from mlops_cli.errors import DataError
+from mlops_cli.pipeline.stages.tables import read_table, write_table
+from tests.fakes.price_tables import random_prices
+
+
+def test_a_table_is_read_as_it_was_written(tmp_path: Path) -> None:
+    table = random_prices(30)
+    write_table(tmp_path / "new", "AAA", table)
+    pd.testing.assert_frame_equal(read_table(tmp_path / "new", "AAA"), table, check_freq=False)
+
+
+def test_writing_again_replaces_it_and_leaves_nothing_else(tmp_path: Path) -> None:
+    write_table(tmp_path, "AAA", random_prices(30))
+    write_table(tmp_path, "AAA", random_prices(40, seed=1))
+    assert len(read_table(tmp_path, "AAA")) == 40
+    assert [path.name for path in tmp_path.iterdir()] == ["AAA.parquet"]
+
+
+def test_a_table_that_cannot_be_written_leaves_the_earlier_one(tmp_path: Path) -> None:
+    table = random_prices(30)
+    write_table(tmp_path, "AAA", table)
+    with pytest.raises((TypeError, ValueError, OSError)):
+        write_table(tmp_path, "AAA", pd.DataFrame({"mixed": [1, "two", object()]}))
+    assert len(read_table(tmp_path, "AAA")) == 30
+
+
+def test_no_table_is_none(tmp_path: Path) -> None:
+    assert read_table(tmp_path, "AAA") is None
+    assert read_table(tmp_path / "absent", "AAA") is None
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", b"PAR1 no more PAR1"])
+def test_a_damaged_table_is_named_with_what_to_do(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "AAA.parquet").write_bytes(content)
+    with pytest.raises(DataError, match=r"AAA\.parquet: damaged") as caught:
+        read_table(tmp_path, "AAA")
+    assert "remove" in caught.value.hint
+    assert "mlops run" in caught.value.hint
