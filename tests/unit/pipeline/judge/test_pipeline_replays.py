@@ -29,9 +29,7 @@ def project(tmp_path: Path) -> Project:
 
 
 def opened(project: Project) -> list[ReportModel]:
-    return [
-        ReportModel(Model.open(project.models("main") / spec.name), "main", f"main/{spec.name}") for spec in SPECS
-    ]
+    return [ReportModel(Model.open(project.models("main") / spec.name), "main", f"main/{spec.name}") for spec in SPECS]
 
 
 def run(
