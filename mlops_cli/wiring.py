@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mlops_cli.exchange.market.market import PriceTables
     from mlops_cli.prices.sources.source import PriceSource
     from mlops_cli.tracking.tracker import RunContext, Tracker, Tracking
+    from mlops_cli.trading.alpaca.alpaca_client import AlpacaAccess
     from mlops_cli.trading.contract.broker import Broker
     from mlops_cli.training.trainer import Trainer
 
@@ -106,12 +107,18 @@ def _ludwig_trainer(project: Project, training: Training) -> Trainer:
 
 
 def broker(keys: AccountKeys, trading: Trading, settings: Settings) -> Broker:
-    """A team's account at Alpaca: the paper account, or the address in ALPACA_BASE_URL.
+    """A team's account at Alpaca; see `account_access`."""
+    from mlops_cli.trading.alpaca.alpaca_broker import AlpacaBroker
+
+    return AlpacaBroker(account_access(keys, trading, settings))
+
+
+def account_access(keys: AccountKeys, trading: Trading, settings: Settings) -> AlpacaAccess:
+    """Keys and addresses of a team's account: the paper account, or the address in ALPACA_BASE_URL.
 
     Raises:
         ConfigError: the account trades real money, and not both of trading.live and MLOPS_LIVE_TRADING allow it.
     """
-    from mlops_cli.trading.alpaca.alpaca_broker import AlpacaBroker
     from mlops_cli.trading.alpaca.alpaca_client import LIVE, PAPER, AlpacaAccess, is_real_money
 
     address = (settings.alpaca_base_url or (LIVE if trading.live else PAPER)).removesuffix("/v2")
@@ -123,7 +130,7 @@ def broker(keys: AccountKeys, trading: Trading, settings: Settings) -> Broker:
             "true in params.yaml and MLOPS_LIVE_TRADING=yes in .env",
         )
     data = (settings.alpaca_data_url or "").removesuffix("/v2")
-    return AlpacaBroker(AlpacaAccess(keys.key.get_secret_value(), keys.secret.get_secret_value(), address, data))
+    return AlpacaAccess(keys.key.get_secret_value(), keys.secret.get_secret_value(), address, data)
 
 
 def replay_broker(address: str, team: str) -> Broker:

@@ -188,7 +188,7 @@ class TestSimulate:
     def test_nothing_to_replay_says_why(self, project: Project, branch: Branch) -> None:
         with pytest.raises(ModelError, match="names none of the collection's models"):
             simulate(project, [branch], Simulation("mine", Scenario(start=START, models=("green-*",))), Progress())
-        with pytest.raises(ModelError, match="no model could be replayed: .*was trained on closes"):
+        with pytest.raises(ModelError, match=r"no model could be replayed: .*was trained on closes"):
             simulate(project, [branch], Simulation("mine", Scenario(start=date(2015, 12, 1))), Progress())
         with pytest.raises(DataError, match="no session with a known close"):
             simulate(project, [branch], Simulation("mine", Scenario(start=date(2020, 1, 2), days=3)), Progress())

@@ -114,7 +114,7 @@ def test_a_model_of_another_exchange_is_reported(project: Project) -> None:
 
 
 def test_models_trained_on_the_period_cannot_trade_it(project: Project, branch: Branch) -> None:
-    with pytest.raises(ModelError, match="no model can trade in this period: .*was trained on closes") as caught:
+    with pytest.raises(ModelError, match=r"no model can trade in this period: .*was trained on closes") as caught:
         book(project, branch, start=date(2015, 12, 1))
     assert "--replay" in caught.value.hint
 
