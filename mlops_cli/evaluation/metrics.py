@@ -8,6 +8,34 @@ import pandas as pd
 ERROR_COLUMNS = ("mae", "mae_raw", "mae_naive", "mae_drift")
 
 
+def with_errors(forecasts: pd.DataFrame) -> pd.DataFrame:
+    """Add the absolute errors of every forecast.
+
+    Args:
+        forecasts: as `frame.check_forecasts` returns it.
+
+    Returns:
+        `forecasts` with the columns `mae`, `mae_raw`, `mae_naive` and `mae_drift`, in price units: errors of the
+        shrunk, the raw, the naive (last close) and the drift forecast.
+    """
+    actual = forecasts["actual_close"]
+    return forecasts.assign(
+        mae=(forecasts["predicted_close"] - actual).abs(),
+        mae_raw=(forecasts["raw_predicted_close"] - actual).abs(),
+        mae_naive=(forecasts["last_close"] - actual).abs(),
+        mae_drift=(forecasts["drift_predicted_close"] - actual).abs(),
+    )
+
+
+def naive_scale(errors: pd.DataFrame) -> pd.Series:
+    """Per row, the mean naive error of its model; NaN where the model's stock never moved.
+
+    Args:
+        errors: as `with_errors` returns it.
+    """
+    return errors.groupby("model", observed=True)["mae_naive"].transform("mean").replace(0.0, np.nan)
+
+
 def scored(forecasts: pd.DataFrame) -> pd.DataFrame:
     """Score every forecast.
 
@@ -16,8 +44,7 @@ def scored(forecasts: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         `forecasts` with these columns added, same index:
-        `mae`, `mae_raw`, `mae_naive`, `mae_drift`: absolute errors in price units of the shrunk, the raw, the naive
-        (last close) and the drift forecast;
+        `mae`, `mae_raw`, `mae_naive`, `mae_drift`: see `with_errors`;
         `relative_loss`: (mae - mae_naive) / the model's mean naive error, comparable between stocks of any price;
         NaN where the model's stock never moved;
         `drift_relative_loss`: (mae - mae_drift) on the same scale, the forecast against the drift baseline;
@@ -30,13 +57,9 @@ def scored(forecasts: pd.DataFrame) -> pd.DataFrame:
         market, p q + (1 - p)(1 - q) for shares p of rises and q of up-calls (Pesaran & Timmermann 1992); a model whose
         every call is up gets 0 on average.
     """
-    frame = forecasts.copy()
+    frame = with_errors(forecasts)
     actual, last, raw = frame["actual_close"], frame["last_close"], frame["raw_predicted_close"]
-    frame["mae"] = (frame["predicted_close"] - actual).abs()
-    frame["mae_raw"] = (raw - actual).abs()
-    frame["mae_naive"] = (last - actual).abs()
-    frame["mae_drift"] = (frame["drift_predicted_close"] - actual).abs()
-    scale = frame.groupby("model", observed=True)["mae_naive"].transform("mean").replace(0.0, np.nan)
+    scale = naive_scale(frame)
     frame["relative_loss"] = (frame["mae"] - frame["mae_naive"]) / scale
     frame["drift_relative_loss"] = (frame["mae"] - frame["mae_drift"]) / scale
     frame["actual_return"] = np.log(actual / last)
@@ -78,8 +101,8 @@ def figures(scores: pd.DataFrame, by: str) -> pd.DataFrame:
     return table
 
 
-def naive_ratios(scores: pd.DataFrame) -> pd.Series:
+def naive_ratios(errors: pd.DataFrame) -> pd.Series:
     """Return MAE / naive MAE per model (index: model, sorted), without the models whose close never moved."""
-    means = scores.groupby("model", observed=True, sort=True)[["mae", "mae_naive"]].mean()
+    means = errors.groupby("model", observed=True, sort=True)[["mae", "mae_naive"]].mean()
     moved = means[means["mae_naive"] > 0]
     return moved["mae"] / moved["mae_naive"]

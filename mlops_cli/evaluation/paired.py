@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from mlops_cli.evaluation.frame import check_forecasts
-from mlops_cli.evaluation.metrics import naive_ratios, scored
+from mlops_cli.evaluation.metrics import naive_ratios, naive_scale, with_errors
 from mlops_cli.evaluation.significance import day_clustered
 
 LEVEL = 0.05
@@ -41,9 +40,8 @@ def compare(forecasts: pd.DataFrame, others: pd.DataFrame) -> dict[str, Any]:
     pairs = ours[keys].merge(theirs, on=keys, how="left", validate="one_to_one")
     if pairs["actual_close"].isna().any():
         raise ValueError("the other forecasts lack some of these rows")
-    ours, theirs = scored(ours), scored(pairs)
-    scale = ours.groupby("model", observed=True)["mae_naive"].transform("mean").replace(0.0, np.nan)
-    test = day_clustered((ours["mae"] - theirs["mae"]) / scale, ours["target_session"])
+    ours, theirs = with_errors(ours), with_errors(pairs)
+    test = day_clustered((ours["mae"] - theirs["mae"]) / naive_scale(ours), ours["target_session"])
     figures = {
         "mae": ours["mae"].mean(),
         "mae_other": theirs["mae"].mean(),

@@ -184,7 +184,7 @@ def every_value(tree: Any) -> Iterator[Any]:
         yield tree
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(st.integers(0, 10_000), st.integers(1, 4), st.integers(1, 40))
 def test_naive_forecasts_have_no_skill_whatever_the_raw_ones_were(seed: int, models: int, days: int) -> None:
     summary = judge(market_returns(models, days, seed), noise(models, days, seed), shrinkage=0.0)
@@ -192,7 +192,7 @@ def test_naive_forecasts_have_no_skill_whatever_the_raw_ones_were(seed: int, mod
         assert (row["skill"], row["dm_p"], row["verdict"]) == (0.0, None, NO_SKILL)
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(st.integers(0, 10_000))
 def test_order_of_rows_changes_nothing_to_the_last_bit(seed: int) -> None:
     frame = forecast_frame(market_returns(3, 30, seed), noise(3, 30, seed))
