@@ -83,7 +83,7 @@ def grouped_metrics(group: str, values: Mapping[str, float], at: int) -> list[Me
     """Metrics named `<group>/<name>`, which MLflow's pages show together; step 0, `at` in ms since 1970."""
     from mlflow.entities import Metric
 
-    return [Metric(f"{group}/{clean_key(name)}", float(value), at, 0) for name, value in values.items()]
+    return [Metric(f"{group}/{clean_key(name)}"[:MAX_KEY], float(value), at, 0) for name, value in values.items()]
 
 
 def child_tags(model: TrainedModel, parent: str, context: RunContext) -> dict[str, str]:

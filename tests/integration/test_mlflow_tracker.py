@@ -390,12 +390,11 @@ class TestOnceAgain:
 
     def test_more_models_than_fit_into_one_question(self, desk: Desk) -> None:
         model = desk.model()
-        many = [replace(model, name=f"{model.name}-{n}", fingerprint=f"{n:064x}"[::-1]) for n in range(110)]
+        many = [replace(model, name=f"{model.name}-{n}", fingerprint=f"{n:064x}"[::-1]) for n in range(102)]
         for _ in range(2):
             desk.tracker(log_models=False).trained(many, MORNING)
-        assert len(desk.children()) == 110
-        desk.tracker().tested({one.key: {"mae": 1.0} for one in many}, MORNING)
-        assert all(child.data.metrics["test/mae"] == 1.0 for child in desk.children().values())
+        assert len(desk.children()) == 102
+        assert desk.tracker().trials([one.name for one in many]) == 102
 
     def test_after_a_crash_the_rest_is_done(self, desk: Desk) -> None:
         whole = [desk.model("AAPL"), desk.model("IBM"), desk.model("MSFT")]
@@ -495,7 +494,10 @@ class TestOutOfOrder:
         assert "Connection refused" in warning
         assert "secret" not in warning
 
-    def test_a_server_that_never_answers(self, model: TrainedModel, caplog: pytest.LogCaptureFixture) -> None:
+    def test_a_server_that_never_answers(
+        self, model: TrainedModel, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")  # instead of five seconds
         with socket.socket() as silent:
             silent.bind(("127.0.0.1", 0))
             silent.listen()
@@ -538,7 +540,8 @@ class TestOutOfOrder:
         holder = sqlite3.connect(ready, isolation_level=None)
         holder.execute("BEGIN EXCLUSIVE")
         try:
-            assert "database is locked" in self.expect(f"sqlite:///{ready}", model, caplog)
+            # one second instead of five
+            assert "database is locked" in self.expect(f"sqlite:///{ready}?timeout=1", model, caplog)
         finally:
             holder.close()
 

@@ -13,6 +13,7 @@ from mlops_cli.tracking.mlflow_entities import (
     MAX_PARAM,
     clean_key,
     flat,
+    grouped_metrics,
     source_tags,
     with_fingerprints,
 )
@@ -76,3 +77,10 @@ def test_the_code_behind_a_run_stands_where_mlflow_shows_it() -> None:
     tags = source_tags(RunContext(git_commit="abc+dirty", command="mlops train"))
     assert tags["mlflow.source.git.commit"] == "abc+dirty"
     assert tags["mlflow.source.name"] == "mlops train"
+
+
+def test_metrics_of_a_group_fit_into_mlflows_limit_whatever_they_are_called() -> None:
+    (metric,) = grouped_metrics("validation", {"m" * 300: 1.0}, at=5)
+    assert metric.key.startswith("validation/mmm")
+    assert len(metric.key) <= 250
+    assert (metric.value, metric.timestamp, metric.step) == (1.0, 5, 0)
