@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -34,7 +35,15 @@ from tests.fakes.price_tables import random_prices
 from tests.fakes.train_jobs import model_spec
 
 SPEC = model_spec("red-a", ticker="A")
-KEYS = AccountKeys("key", "secret")
+KEYS = AccountKeys(SecretStr("key"), SecretStr("secret"))
+
+
+@pytest.fixture(autouse=True)
+def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment, which wins over what a test says, holds none of our variables."""
+    for name in list(os.environ):
+        if name.startswith(("MLOPS_", "MLFLOW_", "ALPACA_", "YAHOO_")):
+            monkeypatch.delenv(name)
 
 
 @pytest.fixture
@@ -125,11 +134,11 @@ class TestBroker:
 
     @pytest.mark.parametrize("suffix", ["", "/v2"])
     def test_a_local_exchange_needs_no_switch(self, suffix: str) -> None:
-        access = self.access(alpaca_base_url=f"http://127.0.0.1:8081{suffix}")
+        access = self.access(ALPACA_BASE_URL=f"http://127.0.0.1:8081{suffix}")
         assert access.address == access.market_data == "http://127.0.0.1:8081"
 
     def test_market_data_may_have_an_address_of_their_own(self) -> None:
-        access = self.access(alpaca_data_url="https://data.example.org/v2")
+        access = self.access(ALPACA_DATA_URL="https://data.example.org/v2")
         assert (access.address, access.market_data) == (self.PAPER, "https://data.example.org")
 
     @pytest.mark.parametrize(
@@ -144,20 +153,20 @@ class TestBroker:
     )
     def test_real_money_needs_both_switches(self, live: bool, setting: bool, address: str | None) -> None:
         with pytest.raises(ConfigError, match="trades real money: refused") as caught:
-            self.access(Trading(live=live), live_trading=setting, alpaca_base_url=address)
+            self.access(Trading(live=live), MLOPS_LIVE_TRADING=setting, ALPACA_BASE_URL=address)
         assert "trading.live" in caught.value.hint
         assert "MLOPS_LIVE_TRADING" in caught.value.hint
 
     def test_both_switches_open_the_real_account(self) -> None:
-        assert self.access(Trading(live=True), live_trading=True).address == self.REAL
+        assert self.access(Trading(live=True), MLOPS_LIVE_TRADING=True).address == self.REAL
 
     def test_the_setting_alone_leaves_the_paper_account(self) -> None:
-        assert self.access(live_trading=True).address == self.PAPER
+        assert self.access(MLOPS_LIVE_TRADING=True).address == self.PAPER
 
 
 class TestTracking:
     def test_tracking_off_records_nothing(self, project: Project) -> None:
-        assert type(wiring.tracker(project, Settings(tracking=False))) is NullTracker
+        assert type(wiring.tracker(project, Settings(MLOPS_TRACKING=False))) is NullTracker
 
     def test_tracking_on_is_mlflow_which_is_not_imported_yet(self, project: Project) -> None:
         before = set(sys.modules)
@@ -172,14 +181,13 @@ class TestTracking:
         monkeypatch.setattr(sys, "argv", ["/somewhere/mlops", "train", "--only", "red *"])
         lock = "stages:\n  featurize@main:\n    outs: [{md5: 4567.dir}]\n"
         project.lock.write_text(lock)
-        tracking = wiring.tracking(project, "main", Settings(tracking=False, api_token=SecretStr("x")))
+        tracking = wiring.tracking(project, "main", Settings(MLOPS_TRACKING=False, MLOPS_API_TOKEN="x"))
         assert type(tracking.tracker) is NullTracker
         context = tracking.context
         assert (context.key, context.branch, context.data_hash) == ("2026-01-05", "main", "4567.dir")
         assert context.command == "mlops train --only 'red *'"
         assert wiring.run_context(project, "second").data_hash == ""
 
-    def test_a_stage_outside_of_a_run_has_no_key(self, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.delenv(RUN_KEY, raising=False)
+    def test_a_stage_outside_of_a_run_has_no_key(self, project: Project) -> None:
         context = wiring.run_context(project, "main")
         assert (context.key, context.git_commit, context.data_hash) == ("", "", "")

@@ -18,7 +18,7 @@ from mlops_cli.models.store import check_files
 from mlops_cli.pipeline.stages.stage import ItemFailure, StageReport, write_failures
 from mlops_cli.pipeline.stages.train import TrainTools, is_trained, train
 from mlops_cli.pipeline.stages.train_plan import plan_model
-from mlops_cli.tracking.tracker import NullTracker, RunContext, TrainedModel, Tracking
+from mlops_cli.tracking.tracker import NullTracker, RunContext, Tracking, TrainedModel
 from mlops_cli.training.trainer import Failed, Fitted, TrainJob
 from tests.fakes.branches import Progress, branch_of, write_features
 from tests.fakes.linear_trainer import LinearTrainer
