@@ -81,7 +81,7 @@ def result_table(summary: Mapping[str, Any]) -> Table:
     left_out = (
         f" The {BEST_AND_WORST} best and {BEST_AND_WORST} worst of {len(summary['models'])}: all are in {SUMMARY_FILE}."
     )
-    retrained = _retrained(summary)
+    retrained = _retrained_maes(summary)
     caption = CAPTION + (RETRAINED_CAPTION if retrained else "") + (left_out if hidden else "")
     table = Table(box=box.SIMPLE_HEAD, padding=0, caption=caption, caption_justify="left", caption_style="dim")
     table.add_column("model", overflow="fold")
@@ -129,7 +129,7 @@ def _pooled_lines(summary: Mapping[str, Any]) -> list[str]:
         f"Gains and losses called right: {_direction(pooled)} %",
         f"  (up every day: {_percent(pooled['always_up_rate'])} %). "
         f"Models {pooled['n_models']}, days {pooled['n_days']}. "
-        f"MAE / naive MAE {_or(pooled['mae_ratio'], '-', '.4f')}, "
+        f"MAE / naive MAE {_figure(pooled['mae_ratio'], '.4f')}, "
         f"below 1 for {_percent(pooled['share_of_models_below_naive'], 0)} % of models.",
         f"  Day-clustered test against naive: {tests}.",
         f"  Per model: {counts}.",
@@ -144,7 +144,7 @@ def _team_lines(teams: Sequence[Mapping[str, Any]]) -> list[str]:
         "Teams, best MAE / naive MAE first:",
         *(
             f"  {row['rank']}. {row['team']:<{width}}  MAE {_price(row['mae']):>6}  direction {_direction(row)} %"
-            f"  MAE / naive {_or(row['mae_ratio'], '-', '.4f')}  p {_p(row['dm_p_fdr'])}"
+            f"  MAE / naive {_figure(row['mae_ratio'], '.4f')}  p {_p(row['dm_p_fdr'])}"
             f"  models {row['n_models']}  {row['verdict']}"
             for row in teams
         ),
@@ -160,8 +160,8 @@ def _walk_forward_lines(walk: Mapping[str, Any] | None) -> list[str]:
     if comparison is not None and comparison["p"] is not None:
         test = f"t = {comparison['t']:+.2f}, " if comparison["t"] is not None else ""
         lines.append(
-            f"  MAE / naive MAE {_or(comparison['mae_ratio'], '-', '.4f')}, frozen "
-            f"{_or(comparison['mae_ratio_other'], '-', '.4f')}, on {comparison['n_days']} days after the first "
+            f"  MAE / naive MAE {_figure(comparison['mae_ratio'], '.4f')}, frozen "
+            f"{_figure(comparison['mae_ratio_other'], '.4f')}, on {comparison['n_days']} days after the first "
             f"retraining; day-clustered test: {test}p = {_p(comparison['p'])}."
         )
     if walk["left_out"]:
@@ -192,7 +192,7 @@ def _alarm_lines(alarm: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _retrained(summary: Mapping[str, Any]) -> dict[str, float] | None:
+def _retrained_maes(summary: Mapping[str, Any]) -> dict[str, float] | None:
     """MAE of the retrained models by name, and under `all` the pooled one; None without a walk-forward part."""
     walk = summary.get("walk_forward")
     if walk is None or not walk["models"]:
@@ -208,16 +208,14 @@ def _cells(row: Mapping[str, Any], name: str, retrained: Mapping[str, float] | N
         name,
         *(_price(row["mae"]), *beside, _price(row["mae_raw"]), _direction(row)),
         *(_price(row["mae_naive"]), _percent(row["skill"], 2, "+"), _price(row["mae_drift"]), str(row["n"])),
-        *(_p(row["dm_p"]), _p(row["pt_p"]), _percent(row["always_up_rate"]), _or(row["shrinkage"], "-", ".2f")),
+        *(_p(row["dm_p"]), _p(row["pt_p"]), _percent(row["always_up_rate"]), _figure(row["shrinkage"], ".2f")),
         row["verdict"],
     ]
 
 
-def _or(value: float | None, absent: Any, spec: str = "") -> Any:
-    """`value` (formatted if there is a `spec`), or `absent` where it is undefined."""
-    if value is None:
-        return absent
-    return format(value, spec) if spec else value
+def _figure(value: float | None, spec: str) -> str:
+    """A figure as `spec` formats it; "-" where it is undefined."""
+    return "-" if value is None else format(value, spec)
 
 
 def _price(value: float) -> str:

@@ -43,12 +43,17 @@ class Jobs(LinearTrainer):
         return [(job.spec.name, str(job.end)) for jobs in self.calls for job in jobs]
 
 
-@pytest.fixture
-def small(tmp_path: Path) -> SmallProject:
-    """Trained, with no walk-forward yet."""
-    made = small_project(tmp_path / "p")
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> SmallProject:
+    """Trained, with no walk-forward yet; tests work on copies of it."""
+    made = small_project(tmp_path_factory.mktemp("trained") / "p")
     made.run(LinearTrainer())
     return made
+
+
+@pytest.fixture
+def small(trained: SmallProject, tmp_path: Path) -> SmallProject:
+    return SmallProject(shutil.copytree(trained.root, tmp_path / "p"))
 
 
 def kept(small: SmallProject) -> dict[str, bytes]:
@@ -165,7 +170,9 @@ def test_no_model_sees_a_row_at_or_after_its_date(small: SmallProject, tmp_path:
         pd.testing.assert_frame_equal(forecasts.loc[known, columns], stitched(other).loc[known, columns])
 
 
-def test_killed_between_two_models_it_goes_on_where_it_stopped(small: SmallProject, tmp_path: Path) -> None:
+def test_killed_between_two_models_it_goes_on_where_it_stopped(
+    small: SmallProject, trained: SmallProject, tmp_path: Path
+) -> None:
     with pytest.raises(KeyboardInterrupt):
         small.simulate(retrain="monthly", trainer=LinearTrainer(interrupt_after=4))
     done = set(kept(small))
@@ -175,8 +182,7 @@ def test_killed_between_two_models_it_goes_on_where_it_stopped(small: SmallProje
     summary, _ = small.simulate(retrain="monthly", trainer=rest)
     assert len(rest.asked) == 6 - len(done)
     assert not {f"main/{name}/{day}" for name, day in rest.asked} & done
-    undisturbed = small_project(tmp_path / "undisturbed")
-    undisturbed.run(LinearTrainer())
+    undisturbed = SmallProject(shutil.copytree(trained.root, tmp_path / "undisturbed"))
     assert undisturbed.simulate(retrain="monthly", trainer=LinearTrainer())[0] == summary
     assert kept(undisturbed) == kept(small)
     assert report_files(undisturbed) == report_files(small)

@@ -95,7 +95,8 @@ def locate_error(model: type[BaseModel], location: Sequence[str | int]) -> Error
     for position, part in enumerate(location):
         bare = _without_none(_bare(annotation)[0])
         if _is_union(bare):  # the part is pydantic's name of a member of the union
-            annotation = _member(bare, has_keys=position + 1 < len(location))
+            # without a model the annotation stays: it may say in words what all members together accept
+            annotation = _model_of(bare, has_keys=position + 1 < len(location)) or annotation
             continue
         if part == "[key]":
             return ErrorPlace(tuple(path), f"{type_in_words(key_type)} as key", ())
@@ -112,10 +113,10 @@ def _without_none(bare: Any) -> Any:
     return members[0] if len(members) == 1 else bare
 
 
-def _member(union: Any, *, has_keys: bool) -> Any:
-    """The model of a union, if the location goes on into one; else the union itself."""
+def _model_of(union: Any, *, has_keys: bool) -> Any:
+    """The model of a union, if the location goes on into one; else None."""
     models = [member for member in get_args(union) if _is_model(member)]
-    return models[0] if models and has_keys else union
+    return models[0] if models and has_keys else None
 
 
 def _annotation_of_part(bare: Any, part: str | int) -> Any:
