@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlops_cli.evaluation.frame import check_forecasts
-from mlops_cli.evaluation.metrics import figures, naive_ratios, scored
+from mlops_cli.evaluation.metrics import figures, naive_ratios, naive_scale, scored, with_errors
 from tests.fakes.forecast_frames import forecast_frame, market_returns, noise
 
 #       last, shrunk,   raw, actual, drift
@@ -136,3 +136,28 @@ def test_skill_knows_no_currency(seed: int, rate: float) -> None:
     one, other = (figures(scored(each), "model") for each in (frame, frame.assign(**(frame[prices] * rate))))
     assert other["skill"].tolist() == pytest.approx(one["skill"].tolist(), abs=1e-9)
     assert other["mae"].tolist() == pytest.approx((one["mae"] * rate).tolist(), rel=1e-9)
+
+
+def test_errors_are_absolute_and_the_frame_itself_stays_as_it_is() -> None:
+    frame = forecast_frame(market_returns(2, 25, 3), noise(2, 25, 3), shrinkage=0.5)
+    columns = list(frame.columns)
+    errors = with_errors(frame)
+    assert list(frame.columns) == columns
+    assert list(errors.columns) == [*columns, "mae", "mae_raw", "mae_naive", "mae_drift"]
+    assert (errors["mae"] == (frame["predicted_close"] - frame["actual_close"]).abs()).all()
+    assert (errors["mae_naive"] == (frame["last_close"] - frame["actual_close"]).abs()).all()
+    assert (errors[["mae", "mae_raw", "mae_naive", "mae_drift"]] >= 0).all(axis=None)
+
+
+def test_the_naive_scale_is_one_number_per_model_and_undefined_for_a_stock_that_never_moved() -> None:
+    returns = market_returns(3, 25, 3)
+    returns[:, 2] = 0.0
+    errors = with_errors(forecast_frame(returns, noise(3, 25, 3)))
+    scale = naive_scale(errors)
+    means = errors.groupby("model")["mae_naive"].mean()
+    for model, values in scale.groupby(errors["model"]):
+        if means[model] == 0:
+            assert values.isna().all()
+        else:
+            assert values.tolist() == pytest.approx([means[model]] * 25)
+    assert scale.isna().sum() == 25
