@@ -26,7 +26,7 @@ from mlops_cli.pipeline.stages.stage import (
     failures_of,
     read_note,
 )
-from mlops_cli.pipeline.stages.tables import read_table, write_table
+from mlops_cli.pipeline.stages.tables import read_table, remove_other_tables, write_table
 from mlops_cli.system.files import write_text
 from mlops_cli.system.parallel import each
 
@@ -55,7 +55,7 @@ def featurize(project: Project, branch: Branch, progress: Progress, only: str | 
             progress.done()
         report.carry(upstream)
         if only is None:
-            _prune(folder, {spec.name for spec in branch.models})
+            remove_other_tables(folder, {spec.name for spec in branch.models})
         close_stage(folder, report, branch, only)
     return report
 
@@ -125,10 +125,3 @@ def build_table(prices: Path, spec: ModelSpec) -> pd.DataFrame:
         raise DataError(f"{spec.ticker}: no prices in {prices}", "run: mlops ingest")
     days = sessions(spec.exchange, bars.index[0], bars.index[-1] + pd.Timedelta(days=DAYS_AHEAD))
     return build_features(bars, spec.features, spec.target, days, spec.ticker)
-
-
-def _prune(folder: Path, names: set[str]) -> None:
-    for path in folder.glob("*.parquet"):
-        if path.stem not in names:
-            path.unlink()
-            path.with_suffix(".json").unlink(missing_ok=True)

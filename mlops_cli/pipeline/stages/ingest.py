@@ -24,7 +24,7 @@ from mlops_cli.pipeline.stages.stage import (
     close_stage,
     read_note,
 )
-from mlops_cli.pipeline.stages.tables import read_table, write_table
+from mlops_cli.pipeline.stages.tables import read_table, remove_other_tables, write_table
 from mlops_cli.prices.sources.source import FetchRequest, PriceSource, RawBars, SourceFailure
 from mlops_cli.prices.table import Provenance, assemble
 from mlops_cli.system.files import write_text
@@ -53,7 +53,7 @@ def ingest(
             _report(result, [spec.name for spec in models if spec.ticker == result.ticker], report)
             progress.done()
         if only is None:
-            _prune(folder, set(exchanges))
+            remove_other_tables(folder, set(exchanges))
         close_stage(folder, report, branch, only)
     return report
 
@@ -140,10 +140,3 @@ def _save(folder: Path, bars: RawBars, request: FetchRequest) -> bool:
     write_table(folder, bars.ticker, table)
     write_text(notes, json.dumps(provenance.to_dict(), indent=2) + "\n")
     return True
-
-
-def _prune(folder: Path, tickers: set[str]) -> None:
-    for path in folder.glob("*.parquet"):
-        if path.stem not in tickers:
-            path.unlink()
-            path.with_suffix(".json").unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import pandas as pd
@@ -28,3 +29,11 @@ def read_table(folder: Path, name: str) -> pd.DataFrame | None:
         return None
     except (OSError, ValueError) as error:  # pyarrow's ArrowInvalid is a ValueError
         raise DataError(f"{path}: damaged: {error}", f"remove {path} and run again: mlops run") from error
+
+
+def remove_other_tables(folder: Path, names: Collection[str]) -> None:
+    """Remove the tables in `folder`, and their notes, whose name is not among `names`."""
+    for path in folder.glob("*.parquet"):
+        if path.stem not in names:
+            path.unlink()
+            path.with_suffix(".json").unlink(missing_ok=True)

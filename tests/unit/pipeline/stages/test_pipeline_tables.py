@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from mlops_cli.errors import DataError
-from mlops_cli.pipeline.stages.tables import read_table, write_table
+from mlops_cli.pipeline.stages.tables import read_table, remove_other_tables, write_table
 from tests.fakes.price_tables import random_prices
 
 
@@ -45,3 +45,18 @@ def test_a_damaged_table_is_named_with_what_to_do(tmp_path: Path, content: bytes
         read_table(tmp_path, "AAA")
     assert "remove" in caught.value.hint
     assert "mlops run" in caught.value.hint
+
+
+def test_other_tables_are_removed_with_their_notes_and_nothing_else(tmp_path: Path) -> None:
+    for name in ("AAA", "BBB", "C.C"):
+        write_table(tmp_path, name, random_prices(30))
+    for name in ("AAA", "BBB", "failures"):
+        (tmp_path / f"{name}.json").write_text("{}")
+    remove_other_tables(tmp_path, {"AAA", "C.C"})
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "AAA.json",
+        "AAA.parquet",
+        "C.C.parquet",
+        "failures.json",
+    ]
+    remove_other_tables(tmp_path / "absent", set())
