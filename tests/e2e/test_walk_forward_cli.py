@@ -39,6 +39,7 @@ def test_the_key_runs_simulate_alone_and_again_what_could_not_be_retrained(ran: 
     assert "Walk-forward, retrained monthly: " in done.stdout
     summary = cli.json(f"{REPORT}/summary.json")
     assert {key: summary[key] for key in frozen} == frozen
+    assert stages(cli.mlops("run").stderr) == []
     noted = [{"model": "drift-aaa", "stage": "simulate", "reason": "no memory", "exit_code": 5}]
     cli.write(f"{REPORT}/failures.json", json.dumps(noted))
     again = cli.mlops("run")
