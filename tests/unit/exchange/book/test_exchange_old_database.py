@@ -1,0 +1,181 @@
+"""A database written by an earlier version of the exchange: it opens, is the same state, and trading goes on.
+
+`exchange_database_v1.sql` is such a database as SQL text: two accounts with orders in every state, fills, a split, a
+dividend, a delisting, announced actions, and a clock that stands in the middle of a session.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlops_cli.exchange.book.engine import Exchange
+from mlops_cli.exchange.book.records import CorporateAction, Rules
+from tests.fakes.exchange_server import new_exchange
+from tests.unit.exchange.book.test_exchange_engine import FRIDAY_EVENING, table, until
+
+DUMP = Path(__file__).with_name("exchange_database_v1.sql")
+SYMBOLS = ("AAA", "BBB", "CCC", "DDD")
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    file = tmp_path / "exchange.db"
+    connection = sqlite3.connect(file)
+    connection.executescript(DUMP.read_text())
+    connection.close()
+    return file
+
+
+def opened(database: Path) -> Exchange:
+    return new_exchange({symbol: table() for symbol in SYMBOLS}, FRIDAY_EVENING, database)
+
+
+@pytest.fixture
+def exchange(database: Path) -> Iterator[Exchange]:
+    exchange = opened(database)
+    yield exchange
+    exchange.close()
+
+
+def rows(database: Path) -> dict[str, Any]:
+    connection = sqlite3.connect(database)
+    queries = {
+        "accounts": "SELECT id, '', body FROM accounts",
+        "orders": "SELECT id, account, body FROM orders",
+        "activities": "SELECT id, account, body FROM activities",
+        "world": "SELECT name, '', body FROM world",
+    }
+    found = {
+        table: {(row[0], row[1]): moments_as_numbers(json.loads(row[2])) for row in connection.execute(query)}
+        for table, query in queries.items()
+    }
+    connection.close()
+    return found
+
+
+def moments_as_numbers(body: Any) -> Any:
+    """Times as seconds: +00:00 and Z are the same time."""
+    if isinstance(body, dict):
+        return {name: moments_as_numbers(value) for name, value in body.items()}
+    if isinstance(body, str) and len(body) > 19 and body[4] == "-" and "T" in body:
+        return datetime.fromisoformat(body).timestamp()
+    return body
+
+
+def test_accounts_of_an_old_database(exchange: Exchange) -> None:
+    red, blue = exchange.account("red", "secret"), exchange.account("blue", "other")
+    assert (red.number, blue.number) == ("PA00000001", "PA00000002")
+    assert red.created_at == datetime(2024, 6, 28, 23, 30, tzinfo=UTC)
+    assert (red.cash, blue.cash) == (Decimal("90509.3460000875442"), Decimal("99813.2522001184365"))
+    assert red.equity == {date(2024, 7, 1): Decimal("100185.1354249575442")}
+    assert blue.configurations["max_margin_multiplier"] == "4"
+    assert {symbol: (held.qty, held.average_price) for symbol, held in red.positions.items()} == {
+        "AAA": (Decimal("24.910046188"), Decimal("51.01785")),
+        "BBB": (Decimal(80), Decimal("102.7859625")),
+    }
+    assert {symbol: held.qty for symbol, held in blue.positions.items()} == {
+        "AAA": -8,
+        "DDD": Decimal("1.123456789"),
+    }
+    assert (red.reserved, blue.reserved) == (Decimal("1372.703613"), 0)
+
+
+def test_orders_of_an_old_database(exchange: Exchange) -> None:
+    red, blue = exchange.accounts["red"], exchange.accounts["blue"]
+    assert {name: (order.status, order.sequence) for name, order in red.by_client_id.items()} == {
+        "market": ("filled", 1),
+        "part": ("filled", 2),
+        "large": ("filled", 3),
+        "low": ("expired", 4),
+        "stop": ("new", 5),
+        "replaced": ("replaced", 9),
+        "replacement": ("new", 10),
+        "delayed": ("new", 12),
+        "waiting": ("pending_new", 14),
+    }
+    assert {name: order.status for name, order in blue.by_client_id.items()} == {
+        "short": "filled",
+        "gone": "filled",
+        "rejected": "rejected",
+        "canceled": "canceled",
+        "parts": "filled",
+    }
+    stop, delayed = red.by_client_id["stop"], red.by_client_id["delayed"]
+    assert (stop.triggered, stop.stop_price, stop.limit_price, stop.qty) == (True, 54, 52, 6)
+    assert delayed.not_before == datetime(2024, 7, 2, 16, tzinfo=UTC)
+    assert (red.by_client_id["part"].qty, red.by_client_id["part"].notional) == (None, Decimal("250.5"))
+    assert red.by_client_id["low"].extended_hours
+    assert blue.by_client_id["rejected"].failed_at is not None
+    replaced, replacement = red.by_client_id["replaced"], red.by_client_id["replacement"]
+    assert (replaced.replaced_by, replacement.replaces) == (replacement.id, replaced.id)
+    assert set(red.open_orders) == {red.by_client_id[name].id for name in ("stop", "replacement", "delayed", "waiting")}
+    assert not blue.open_orders
+
+
+def test_the_market_of_an_old_database(exchange: Exchange) -> None:
+    assert exchange.settled == exchange.clock.standing == datetime(2024, 7, 2, 15, tzinfo=UTC)
+    assert exchange.rules == Rules(4.0, 1.5, 0.05)
+    assert exchange.actions == [
+        CorporateAction("split", "DDD", date(2024, 7, 5), Decimal(3)),
+        CorporateAction("delisting", "BBB", date(2024, 7, 8), None, closes_positions=False),
+    ]
+    assert exchange.market.splits == {"AAA": [(date(2024, 7, 2), 2.0)]}
+    assert exchange.market.delisted == {"CCC": date(2024, 7, 2)}
+    red, blue = exchange.accounts["red"], exchange.accounts["blue"]
+    assert exchange.taken == {(red.id, "BBB"): 30, (blue.id, "DDD"): Decimal("1.123456789")}
+    kinds = [activity.body["activity_type"] for activity in blue.activities]
+    assert kinds == ["FILL", "FILL", "SPLIT", "DIV", "REORG", "FILL"]
+
+
+def test_times_are_of_one_zone(exchange: Exchange) -> None:
+    """Comparing times of two zones takes ten times as long."""
+    account = exchange.accounts["red"]
+    times = [exchange.settled, account.created_at, *(activity.at for activity in account.activities)]
+    times += [order.expires_at for order in account.orders.values()]
+    assert all(time.tzinfo is UTC for time in times)
+
+
+def test_trading_goes_on_as_the_old_version_would_have_gone_on(exchange: Exchange) -> None:
+    exchange.settle()
+    until(exchange, "2024-07-08T21:00:00")
+    red, blue = exchange.accounts["red"], exchange.accounts["blue"]
+    assert (red.cash, blue.cash) == (Decimal("89884.7751000875442"), Decimal("99813.2522001184365"))
+    assert red.equity[date(2024, 7, 8)] == Decimal("99139.5469709235442")
+    assert blue.equity[date(2024, 7, 8)] == Decimal("99542.8570259387576")
+    assert {symbol: held.qty for symbol, held in red.positions.items()} == {
+        "AAA": Decimal("30.910046188"),
+        "BBB": 80,
+        "DDD": 9,
+    }
+    assert {name: order.status for name, order in red.by_client_id.items() if order.sequence > 4} == {
+        "stop": "filled",
+        "replaced": "replaced",
+        "replacement": "new",
+        "delayed": "filled",
+        "waiting": "filled",
+    }
+    assert red.by_client_id["delayed"].filled_cost == Decimal("207.1494")
+    assert (red.reserved, blue.reserved) == (735, 0)
+
+
+def test_what_is_written_again_says_the_same(database: Path) -> None:
+    before = rows(database)
+    exchange = opened(database)
+    for account in exchange.accounts.values():
+        exchange.changed(account)
+        for thing in (*account.orders.values(), *account.activities):
+            exchange.changed(thing)
+    exchange.commit()
+    exchange.close()
+    assert rows(database) == before
+    again = opened(database)
+    assert again.accounts == exchange.accounts
+    again.close()
