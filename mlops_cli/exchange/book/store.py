@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
-import orjson
 from filelock import FileLock, Timeout
+from pydantic import TypeAdapter, ValidationError
 
 from mlops_cli.errors import ConfigError, ServiceError
-from mlops_cli.exchange.book.records import Account, Activity, CorporateAction, Order, Position, Rules
+from mlops_cli.exchange.book.records import Account, Activity, CorporateAction, Order, Rules, UtcTime
 from mlops_cli.exchange.book.state import State
 
 VERSION = 1
@@ -25,12 +23,28 @@ CREATE TABLE IF NOT EXISTS orders (id TEXT PRIMARY KEY, account TEXT NOT NULL, b
 CREATE TABLE IF NOT EXISTS activities (id TEXT PRIMARY KEY, account TEXT NOT NULL, body TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS world (name TEXT PRIMARY KEY, body TEXT NOT NULL);
 """
-_KEPT_APART = ("orders", "by_client_id", "open_orders", "book", "reserved", "activities")
-_READERS: dict[str, Callable[[Any], Any]] = {
-    "Decimal": Decimal,
-    "datetime": datetime.fromisoformat,
-    "date": date.fromisoformat,
-}
+_IN_OTHER_ROWS = {"orders", "by_client_id", "open_orders", "book", "reserved", "activities"}
+
+
+@dataclass(slots=True)
+class MarketRow:
+    """The body of the row "market": what the exchange remembers beyond its accounts.
+
+    Attributes:
+        splits: by symbol, first day and new shares for an old one.
+        delisted: by symbol, the first day without trade.
+        standing: the time of a replay; None for the real time.
+    """
+
+    splits: dict[str, list[tuple[date, float]]]
+    delisted: dict[str, date]
+    actions: list[CorporateAction]
+    rules: Rules
+    standing: UtcTime | None
+
+
+ACCOUNT, ORDER, ACTIVITY = TypeAdapter(Account), TypeAdapter(Order), TypeAdapter(Activity)
+MARKET, TIME = TypeAdapter(MarketRow), TypeAdapter[datetime](UtcTime)
 
 
 class Store:
@@ -60,7 +74,7 @@ class Store:
         except ConfigError:
             self._lock.release()
             raise
-        self._world = b""
+        self._market = b""
         self._settled: datetime | None = None
 
     def _open(self) -> None:
@@ -82,12 +96,12 @@ class Store:
         """Write down what has changed, all of it or nothing.
 
         Raises:
-            ServiceError: nothing was written: another program is writing to the file, or the disk is full.
+            ServiceError: nothing was written, because another program is writing to the file or the disk is full.
         """
         market = state.market
-        world = {"splits": market.splits, "delisted": market.delisted, "actions": state.actions}
-        body = dump({**world, "rules": state.rules, "standing": state.clock.standing})
-        if not state.unwritten and body == self._world:
+        row = MarketRow(market.splits, market.delisted, state.actions, state.rules, state.clock.standing)
+        body = MARKET.dump_json(row)
+        if not state.unwritten and body == self._market:
             return
         try:
             with self._database:  # rolls back if anything fails
@@ -95,42 +109,49 @@ class Store:
                 self._write(state, body)
         except sqlite3.Error as error:
             raise ServiceError(f"{self._path}: nothing can be written: {error}", "ask again") from error
-        self._world, self._settled = body, state.settled
+        self._market, self._settled = body, state.settled
 
-    def _write(self, state: State, world: bytes) -> None:
+    def _write(self, state: State, market: bytes) -> None:
         run = self._database.execute
-        for thing in state.unwritten.values():
-            match thing:
+        for record in state.unwritten.values():
+            match record:
                 case Account():
-                    values = {f.name: getattr(thing, f.name) for f in fields(thing) if f.name not in _KEPT_APART}
-                    run("REPLACE INTO accounts VALUES (?, ?)", (thing.id, dump(values)))
+                    body = ACCOUNT.dump_json(record, exclude=_IN_OTHER_ROWS)
+                    run("REPLACE INTO accounts VALUES (?, ?)", (record.id, body))
                 case Order():
-                    run("REPLACE INTO orders VALUES (?, ?, ?)", (thing.id, thing.account, dump(thing)))
+                    run("REPLACE INTO orders VALUES (?, ?, ?)", (record.id, record.account, ORDER.dump_json(record)))
                 case Activity():
-                    run("REPLACE INTO activities VALUES (?, ?, ?)", (thing.id, thing.account, dump(thing)))
-        if world != self._world:
-            run("REPLACE INTO world VALUES ('market', ?)", (world,))
+                    body = ACTIVITY.dump_json(record)
+                    run("REPLACE INTO activities VALUES (?, ?, ?)", (record.id, record.account, body))
+        if market != self._market:
+            run("REPLACE INTO world VALUES ('market', ?)", (market,))
         if state.settled != self._settled:
-            run("REPLACE INTO world VALUES ('settled', ?)", (dump(state.settled),))
+            run("REPLACE INTO world VALUES ('settled', ?)", (TIME.dump_json(state.settled),))
 
     def load(self, state: State) -> None:
-        """Take up where the last exchange on this file ended.
+        """Continue where the last exchange on this file ended.
 
         Raises:
-            ConfigError: that is in the future.
+            ConfigError: a row is damaged, or the last exchange ended later than the clock's time.
         """
+        try:
+            self._load_accounts(state)
+            bodies = dict(self._database.execute("SELECT name, body FROM world"))
+            if bodies:
+                _continue(state, MARKET.validate_json(bodies["market"]), TIME.validate_json(bodies["settled"]))
+        except (ValidationError, KeyError, sqlite3.Error) as error:
+            raise ConfigError(f"{self._path}: damaged: {_reason(error)}", "give another --database") from error
+
+    def _load_accounts(self, state: State) -> None:
         rows = self._database.execute
-        accounts = {row[0]: read_account(orjson.loads(row[1])) for row in rows("SELECT id, body FROM accounts")}
+        accounts = {row[0]: ACCOUNT.validate_json(row[1]) for row in rows("SELECT id, body FROM accounts")}
         state.accounts.update({account.key: account for account in accounts.values()})
-        orders = [read(Order, orjson.loads(body)) for (body,) in rows("SELECT body FROM orders")]
+        orders = [ORDER.validate_json(body) for (body,) in rows("SELECT body FROM orders")]
         for order in sorted(orders, key=lambda order: order.sequence):
             accounts[order.account].add(order)
         for (body,) in rows("SELECT body FROM activities ORDER BY rowid"):
-            activity = read(Activity, orjson.loads(body))
+            activity = ACTIVITY.validate_json(body)
             accounts[activity.account].activities.append(activity)
-        world = {name: orjson.loads(body) for name, body in rows("SELECT name, body FROM world")}
-        if world:
-            _take_up(state, world)
 
     def close(self) -> None:
         """Release the file."""
@@ -138,65 +159,38 @@ class Store:
         self._lock.release()
 
 
-def _take_up(state: State, world: Mapping[str, Any]) -> None:
-    market = world["market"]
-    state.settled = datetime.fromisoformat(world["settled"])
-    state.rules = Rules(**market["rules"])
-    state.actions = [read(CorporateAction, action) for action in market["actions"]]
-    for symbol, splits in market["splits"].items():
-        for day, ratio in splits:
-            state.market.split(symbol, date.fromisoformat(day), ratio)
-    state.market.delisted.update({s: date.fromisoformat(day) for s, day in market["delisted"].items()})
-    standing = market["standing"]
-    if standing is not None and state.clock.standing is not None:
-        state.clock.standing = max(state.clock.standing, datetime.fromisoformat(standing))
+def _reason(error: Exception) -> str:
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors(include_url=False, include_input=False)[0]
+    return f"{error.title} {'.'.join(map(str, first['loc']))}: {first['msg']}"
+
+
+def _continue(state: State, row: MarketRow, settled: datetime) -> None:
+    state.settled = settled
+    state.rules, state.actions = row.rules, row.actions
+    state.market.splits.update(row.splits)
+    state.market.delisted.update(row.delisted)
+    if row.standing is not None and state.clock.standing is not None:
+        state.clock.standing = max(state.clock.standing, row.standing)
     now = state.clock.now()
-    if now < state.settled - CLOCKS_DIFFER:
+    if now < settled - CLOCKS_DIFFER:
         raise ConfigError(
-            f"the exchange's database has lived until {state.settled.isoformat()}, which is after {now.isoformat()}",
+            f"the exchange's database has lived until {settled.isoformat()}, which is after {now.isoformat()}",
             "give another --database, or a later --replay",
         )
     state.taken.update(_taken(state))
 
 
 def _taken(state: State) -> dict[tuple[str, str], Decimal]:
-    """What accounts have taken of the volume of the session that is on: the sum of their fills in it."""
+    """Shares that accounts have taken of the present session's volume: the sum of their fills in it."""
     session = state.hours.current(state.settled)
     taken: dict[tuple[str, str], Decimal] = {}
-    for account in state.accounts.values() if session is not None else ():
-        for one in account.activities:
-            if one.body["activity_type"] == "FILL" and session is not None and one.at >= session.opens:
-                place = (account.id, one.body["symbol"])
-                taken[place] = taken.get(place, Decimal(0)) + Decimal(one.body["qty"])
+    if session is None:
+        return taken
+    for account in state.accounts.values():
+        for activity in account.activities:
+            if activity.body["activity_type"] == "FILL" and activity.at >= session.opens:
+                place = (account.id, activity.body["symbol"])
+                taken[place] = taken.get(place, Decimal(0)) + Decimal(activity.body["qty"])
     return taken
-
-
-def dump(value: Any) -> bytes:
-    """As JSON; decimals as text."""
-    return orjson.dumps(value, default=_plain, option=orjson.OPT_NON_STR_KEYS)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Decimal):
-        return str(value)
-    raise TypeError(f"{type(value).__name__} cannot be stored")
-
-
-def read[T](kind: type[T], body: Mapping[str, Any]) -> T:
-    """A dataclass from its JSON; the inverse of `dump`."""
-    values = {}
-    for field in fields(kind):  # type: ignore[arg-type]
-        given = body[field.name]
-        reader = _READERS.get(str(field.type).removesuffix(" | None"))
-        values[field.name] = given if given is None or reader is None else reader(given)
-    return kind(**values)
-
-
-def read_account(body: Mapping[str, Any]) -> Account:
-    """An account from its JSON, without its orders and activities."""
-    positions = {symbol: read(Position, value) for symbol, value in body["positions"].items()}
-    equity = {date.fromisoformat(day): Decimal(value) for day, value in body["equity"].items()}
-    simple = {**body, "positions": positions, "equity": equity}
-    for name in ("cash", "base_value"):
-        simple[name] = Decimal(body[name])
-    return Account(**{**simple, "created_at": datetime.fromisoformat(body["created_at"])})

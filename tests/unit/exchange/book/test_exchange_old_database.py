@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from mlops_cli.errors import ConfigError
 from mlops_cli.exchange.book.engine import Exchange
 from mlops_cli.exchange.book.records import CorporateAction, Rules
 from tests.fakes.exchange_server import new_exchange
@@ -179,3 +180,24 @@ def test_what_is_written_again_says_the_same(database: Path) -> None:
     again = opened(database)
     assert again.accounts == exchange.accounts
     again.close()
+
+
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [
+        ("UPDATE orders SET body = json_remove(body, '$.sequence')", "sequence"),
+        ("UPDATE orders SET body = json_set(body, '$.qty', 'many')", "qty"),
+        ("UPDATE accounts SET body = json_set(body, '$.created_at', '2024-06-28T23:30:00')", "created_at"),
+        ("UPDATE activities SET body = '{'", "JSON"),
+        ("UPDATE activities SET account = 'x', body = json_set(body, '$.account', 'x')", "'x'"),
+        ("DELETE FROM world WHERE name = 'settled'", "settled"),
+    ],
+)
+def test_a_damaged_row_is_named_and_the_file_is_released(database: Path, statement: str, words: str) -> None:
+    connection = sqlite3.connect(database)
+    with connection:
+        connection.execute(statement)
+    connection.close()
+    for _ in range(2):
+        with pytest.raises(ConfigError, match=rf"exchange\.db: damaged: .*{words}.*\n.*--database"):
+            opened(database)
