@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,12 +20,15 @@ from mlops_cli.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from mlops_cli.config.account_keys import AccountKeys
     from mlops_cli.config.schemas.trading import Trading
+    from mlops_cli.exchange.book.engine import Exchange
     from mlops_cli.exchange.market.market import PriceTables
     from mlops_cli.prices.sources.source import PriceSource
     from mlops_cli.tracking.tracker import RunContext, Tracker, Tracking
     from mlops_cli.trading.alpaca.alpaca_client import AlpacaAccess
     from mlops_cli.trading.contract.broker import Broker
     from mlops_cli.training.trainer import Trainer
+
+IN_MEMORY = ":memory:"
 
 
 def price_source(project: Project, branch: Branch, settings: Settings) -> PriceSource:
@@ -43,16 +48,56 @@ def price_source(project: Project, branch: Branch, settings: Settings) -> PriceS
             return YfinanceSource(base_url=settings.yahoo_base_url or "")
 
 
-def exchange_prices(project: Project | None, folder: Path | None) -> tuple[PriceTables, str]:
-    """Prices of the local exchange, from the first of: `folder`, the project's price tables, the sample.
+@dataclass(frozen=True)
+class LocalExchange:
+    """A local exchange that is ready to be served.
 
-    Returns:
-        The prices, and in words where they come from.
+    Attributes:
+        exchange: the exchange; close it in the end.
+        tables: its prices.
+        origin: says where the prices come from.
+        database: file that keeps its state, or `IN_MEMORY`.
+    """
+
+    exchange: Exchange
+    tables: PriceTables
+    origin: str
+    database: str
+
+
+def local_exchange(
+    project: Project | None, prices: Path | None = None, database: str | None = None, start: datetime | None = None
+) -> LocalExchange:
+    """A paper exchange on this machine.
+
+    Args:
+        project: whose prices and database it uses; None without a project.
+        prices: folder of price tables; None for the project's prices, or else the sample series.
+        database: file to keep the state in, or `IN_MEMORY`; None for the project's file. A replay, or an exchange
+            without a project, then stays in memory.
+        start: the time of a replay; None for the real time.
 
     Raises:
-        DataError: `folder` holds no price tables.
+        DataError: the folder holds no price tables.
+        ConfigError: the database is damaged, or ends later than the clock's time.
+        ServiceError: another exchange uses the database.
     """
-    from mlops_cli.exchange.market.price_tables import MemoryTables, ParquetTables
+    from mlops_cli.exchange.book.clock import Clock
+    from mlops_cli.exchange.book.engine import Exchange
+    from mlops_cli.exchange.book.store import Store
+    from mlops_cli.exchange.market.market import Market
+    from mlops_cli.market.hours import us_hours
+
+    tables, origin = _exchange_prices(project, prices)
+    if database is None:
+        database = IN_MEMORY if project is None or start is not None else str(project.state / "exchange.db")
+    store = None if database == IN_MEMORY else Store(Path(database))
+    return LocalExchange(Exchange(Market(tables, us_hours()), Clock(start), store=store), tables, origin, database)
+
+
+def _exchange_prices(project: Project | None, folder: Path | None) -> tuple[PriceTables, str]:
+    """Prices from the first of `folder`, the project's price tables and the sample, and in words where they come from."""
+    from mlops_cli.exchange.market.price_tables import ParquetTables
 
     if folder is not None:
         folders = [folder]
@@ -63,13 +108,17 @@ def exchange_prices(project: Project | None, folder: Path | None) -> tuple[Price
         return tables, str(folder or "the project's prices")
     if folder is not None:
         raise DataError(f"{folder}: no <TICKER>.parquet price tables", "give a folder such as data/prices/BRANCH")
+    return _sample_prices(), "the sample"
+
+
+def _sample_prices() -> PriceTables:
+    from mlops_cli.exchange.market.price_tables import MemoryTables
     from mlops_cli.prices.sources.sample_source import TICKERS, SampleSource
     from mlops_cli.prices.sources.source import FetchRequest, RawBars
     from mlops_cli.prices.table import assemble
 
     fetched = [bars for bars in SampleSource().fetch(FetchRequest(TICKERS), _silent) if isinstance(bars, RawBars)]
-    samples = {raw.ticker: assemble(raw, None, "XNYS", None, None, "").frame for raw in fetched}
-    return MemoryTables(samples), "the sample"
+    return MemoryTables({raw.ticker: assemble(raw, None, "XNYS", None, None, "").frame for raw in fetched})
 
 
 def _silent(_line: str) -> None:

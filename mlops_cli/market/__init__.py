@@ -1,1 +1,1 @@
-"""Facts about exchanges that every room may need: sessions, opening hours, symbols."""
+"""Facts about stock exchanges for all rooms: sessions, opening hours and symbols."""

@@ -1,4 +1,4 @@
-"""When the market is open: every session's opening and close."""
+"""The opening and closing time of every session."""
 
 from __future__ import annotations
 
@@ -25,17 +25,21 @@ class Session:
     opens: datetime
     closes: datetime
 
-    def share(self, at: datetime) -> float:
-        """How much of the session is over, 0 to 1."""
+    def fraction(self, at: datetime) -> float:
+        """The fraction of the session that is over at a time, 0 to 1."""
         return min(1.0, max(0.0, (at - self.opens) / (self.closes - self.opens)))
 
-    def at(self, share: float) -> datetime:
-        """The inverse of `share`."""
-        return self.opens + (self.closes - self.opens) * share
+    def time_at(self, fraction: float) -> datetime:
+        """The time at which a fraction of the session is over."""
+        return self.opens + (self.closes - self.opens) * fraction
 
 
 class Hours:
-    """All sessions known, in order."""
+    """The sessions of an exchange, in order.
+
+    Args:
+        sessions: rising.
+    """
 
     def __init__(self, sessions: list[Session]) -> None:
         self.sessions = sessions
@@ -44,40 +48,40 @@ class Hours:
         self._closes = [session.closes for session in sessions]
 
     def current(self, now: datetime) -> Session | None:
-        """The session that is on; its close is no part of it."""
+        """The session that is open now, None if the market is closed. At its closing time a session is over."""
         place = bisect_right(self._opens, now) - 1
         return self.sessions[place] if place >= 0 and now < self._closes[place] else None
 
-    def begun(self, now: datetime) -> int:
-        """How many sessions have begun."""
+    def count_opened(self, now: datetime) -> int:
+        """How many sessions have opened by now."""
         return bisect_right(self._opens, now)
 
     def next_open(self, now: datetime) -> Session:
-        """The first session that opens after now."""
+        """The first session that opens after now, or else the last one known."""
         return self.sessions[min(bisect_right(self._opens, now), len(self.sessions) - 1)]
 
     def next_close(self, now: datetime) -> Session:
-        """The first session that closes after now."""
+        """The first session that closes after now, or else the last one known."""
         return self.sessions[min(bisect_right(self._closes, now), len(self.sessions) - 1)]
 
     def between(self, first: date, last: date) -> list[Session]:
-        """Sessions from `first` to `last`, both included."""
+        """The sessions from `first` to `last`, both included."""
         return self.sessions[bisect_left(self._days, first) : bisect_right(self._days, last)]
 
     def before(self, day: date) -> Session | None:
-        """The last session before a day."""
+        """The last session before a day, None if there is none."""
         place = bisect_left(self._days, day) - 1
         return self.sessions[place] if place >= 0 else None
 
-    def settles(self, day: date) -> date:
-        """The day on which trades of a session are paid."""
+    def settlement_day(self, day: date) -> date:
+        """The day on which the trades of a session are paid."""
         wait = 1 if day >= _ONE_DAY_FROM else 2 if day >= _TWO_DAYS_FROM else 3
         return self._days[min(bisect_left(self._days, day) + wait, len(self._days) - 1)]
 
 
 @lru_cache(maxsize=1)
 def us_hours() -> Hours:
-    """The New York Stock Exchange's."""
+    """The sessions of the New York Stock Exchange."""
     # the same tzinfo as the clock's: comparing times of two zones takes ten times as long
     times = [
         (day, opens.replace(tzinfo=UTC), closes.replace(tzinfo=UTC)) for day, opens, closes in opening_hours(CALENDAR)
@@ -86,20 +90,24 @@ def us_hours() -> Hours:
 
 
 def local(at: datetime) -> datetime:
-    """In New York time."""
+    """A time in New York's time zone."""
     return at.astimezone(NEW_YORK)
 
 
 def midnight(day: date) -> datetime:
-    """When a day begins in New York, as UTC."""
+    """The time at which a day begins in New York, in UTC."""
     return datetime(day.year, day.month, day.day, tzinfo=NEW_YORK).astimezone(UTC)
 
 
 def parse_time(text: str, *, end_of_day: bool = False) -> datetime:
-    """An ISO date or time as UTC; a time without a zone is UTC, a date is New York's.
+    """Read an ISO date or time as a time in UTC.
+
+    Args:
+        text: a time (UTC if it names no zone), or a date in New York.
+        end_of_day: whether a date means its last microsecond, else its first one.
 
     Raises:
-        ValueError: it is neither, or beyond `YEARS`.
+        ValueError: it is neither a date nor a time, or its year is not in `YEARS`.
     """
     if len(text) == 10:
         day = date.fromisoformat(text)

@@ -1,4 +1,4 @@
-"""Which days an exchange trades, by `exchange_calendars`."""
+"""The days on which an exchange trades, from the library `exchange_calendars`."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def _calendar(exchange: str) -> Any:
 
 def _build(exchange: str, start: pd.Timestamp | None) -> Any:
     with warnings.catch_warnings():
-        # exchange_calendars 4.13 uses what pandas 3.1 and numpy 2.5 announce to change
+        # exchange_calendars 4.13 uses features that pandas 3.1 and numpy 2.5 have deprecated
         warnings.simplefilter("ignore", DeprecationWarning)
         return exchange_calendars.get_calendar(exchange, start=start)
 
 
 def _shorter_calendar(exchange: str) -> Any:
-    """Some exchanges are known from later than 1960 only (XTKS from 1997): take all there is."""
+    """The whole calendar of an exchange that is known only from a later year than 1960 (XTKS: from 1997)."""
     try:
         return _build(exchange, type(_build(exchange, None)).bound_min())
     except (ValueError, NotImplementedError) as error:
@@ -59,11 +59,11 @@ def sessions(exchange: str, start: date | pd.Timestamp, end: date | pd.Timestamp
 
     Args:
         exchange: calendar code (`XNYS`).
-        start: first day; days before 1960 (or before the calendar is known) are cut off.
-        end: last day; days more than about a year ahead of today are cut off.
+        start: first day; days before 1960, or before the calendar begins, are left out.
+        end: last day; days more than about a year ahead of today are left out.
 
     Returns:
-        tz-naive midnight dates, unique, rising; empty where the exchange does not trade in the period.
+        tz-naive midnight dates, unique, rising; empty if the exchange does not trade in the period.
 
     Raises:
         ConfigError: the calendar does not exist.
@@ -77,7 +77,7 @@ def last_finished_session(exchange: str, now: pd.Timestamp) -> pd.Timestamp:
 
     Args:
         exchange: calendar code (`XNYS`).
-        now: the time; taken as UTC where it has no time zone.
+        now: the time; in UTC if it has no time zone.
 
     Returns:
         tz-naive midnight date.
@@ -92,7 +92,7 @@ def last_finished_session(exchange: str, now: pd.Timestamp) -> pd.Timestamp:
 
 
 def opening_hours(exchange: str) -> list[tuple[date, datetime, datetime]]:
-    """Day, opening and close (UTC, half days and all) of every session known, in order.
+    """Day, opening and closing time (UTC, half days included) of every session in the calendar, in order.
 
     Raises:
         ConfigError: the calendar does not exist.

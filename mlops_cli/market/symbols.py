@@ -1,7 +1,7 @@
-"""Names of share classes: Berkshire's B shares are BRK-B to Yahoo, and BRK.B to Alpaca.
+"""Names of share classes. Yahoo calls Berkshire's B shares BRK-B, Alpaca calls them BRK.B.
 
-A project may have either. Trading has the first alone: what goes out as `symbol_of(ticker)` comes back as
-`ticker_of(symbol)`, and must be the same stock.
+A project may use either name. The trading room uses tickers (BRK-B) only: it sends `symbol_of(ticker)` to the broker
+and reads `ticker_of(symbol)` from its answers, which must be the same stock.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ _SYMBOL = re.compile(r"([A-Z]+)\.([A-Z])")
 
 
 def symbol_of(ticker: str) -> str:
-    """Alpaca's name for a US stock.
+    """Alpaca's symbol of a US stock.
 
     >>> symbol_of("BRK-B"), symbol_of("AAPL")
     ('BRK.B', 'AAPL')
     """
-    found = _TICKER.fullmatch(ticker)
-    return f"{found[1]}.{found[2]}" if found else ticker
+    share_class = _TICKER.fullmatch(ticker)
+    return f"{share_class[1]}.{share_class[2]}" if share_class else ticker
 
 
 def ticker_of(symbol: str) -> str:
-    """The name that trading has for a stock, by Alpaca's name of it or by a project's.
+    """The ticker that the trading room uses, from Alpaca's symbol or a project's ticker.
 
     >>> ticker_of("BRK.B"), ticker_of("BRK-B"), ticker_of("AAPL")
     ('BRK-B', 'BRK-B', 'AAPL')
     """
-    found = _SYMBOL.fullmatch(symbol)
-    return f"{found[1]}-{found[2]}" if found else symbol
+    share_class = _SYMBOL.fullmatch(symbol)
+    return f"{share_class[1]}-{share_class[2]}" if share_class else symbol

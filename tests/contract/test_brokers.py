@@ -36,8 +36,8 @@ class Bench:
     open: type
 
     def advance(self, to: str, seconds: float = 0) -> None:
-        self.exchange.clock.advance(target(self.exchange.settled, self.exchange.hours, to, seconds))
-        self.exchange.settle()
+        self.exchange.state.clock.advance(target(self.exchange.state.now, self.exchange.state.hours, to, seconds))
+        self.exchange.catch_up()
 
 
 @contextmanager
@@ -220,7 +220,7 @@ def test_b16_orders_come_oldest_first_and_since_a_time_only(bench):
 def test_b17_a_split_is_an_activity_that_explains_the_position(bench):
     bench.broker.submit(intent())
     bench.advance("next_close", 60)
-    bench.exchange.actions.append(CorporateAction("split", "AAPL", date(2024, 1, 4), Decimal(4)))
+    bench.exchange.state.actions.append(CorporateAction("split", "AAPL", date(2024, 1, 4), Decimal(4)))
     bench.advance("next_open", 60)
     assert bench.broker.positions()["AAPL"].qty == 40
     (split,) = bench.broker.activities_since(LONG_AGO).others
@@ -230,7 +230,7 @@ def test_b17_a_split_is_an_activity_that_explains_the_position(bench):
 def test_b18_a_dividend_is_cash_and_no_shares(bench):
     bench.broker.submit(intent())
     bench.advance("next_close", 60)
-    bench.exchange.actions.append(CorporateAction("dividend", "AAPL", date(2024, 1, 4), Decimal("0.24")))
+    bench.exchange.state.actions.append(CorporateAction("dividend", "AAPL", date(2024, 1, 4), Decimal("0.24")))
     bench.advance("next_open", 60)
     (dividend,) = bench.broker.activities_since(LONG_AGO).others
     assert (dividend.kind, dividend.qty, dividend.cash) == ("DIV", 0, Decimal("2.40"))
@@ -264,7 +264,7 @@ def test_b21_hundreds_of_orders_and_fills_of_one_instant_are_all_told(bench):
 def test_b22_daily_bars_are_of_the_session_asked_for_and_as_far_as_it_has_come(bench):
     bars = bench.broker.bars(["AAPL", "NOSUCH", "MSFT"], date(2024, 1, 2))
     assert sorted(bars) == ["AAPL", "MSFT"]
-    table = bench.exchange.market.tables.table("AAPL").loc["2024-01-02"]
+    table = bench.exchange.state.market.tables.table("AAPL").loc["2024-01-02"]
     bar = bars["AAPL"]
     assert (bar.ticker, bar.session) == ("AAPL", date(2024, 1, 2))
     seen = [float(price) for price in (bar.open, bar.high, bar.low, bar.close, bar.volume)]
@@ -283,7 +283,7 @@ def test_b22_daily_bars_are_of_the_session_asked_for_and_as_far_as_it_has_come(b
 
 def test_b23_bars_are_in_the_shares_of_now(bench):
     before = bench.broker.bars(["AAPL", "MSFT"], date(2024, 1, 2))
-    bench.exchange.actions.append(CorporateAction("split", "AAPL", SESSION, Decimal("1.25")))
+    bench.exchange.state.actions.append(CorporateAction("split", "AAPL", SESSION, Decimal("1.25")))
     bench.advance("next_open", 60)
     after = bench.broker.bars(["AAPL", "MSFT"], date(2024, 1, 2))
     assert after["MSFT"] == before["MSFT"]
@@ -302,11 +302,11 @@ def test_b25_share_classes_have_the_projects_names_here_and_alpacas_there(adapte
     with adapter({"BRK-B": some_prices()["AAPL"]}) as bench:
         order = bench.broker.submit(intent(ticker="BRK-B"))
         assert order.ticker == "BRK-B"
-        ((account,),) = [list(bench.exchange.accounts.values())]
+        ((account,),) = [list(bench.exchange.state.accounts.values())]
         assert [one.symbol for one in account.orders.values()] == ["BRK.B"]
         assert list(bench.broker.quotes(["BRK-B"])) == list(bench.broker.bars(["BRK-B"], date(2024, 1, 2))) == ["BRK-B"]
         bench.advance("next_close", 60)
-        bench.exchange.actions.append(CorporateAction("split", "BRK.B", date(2024, 1, 4), Decimal(2)))
+        bench.exchange.state.actions.append(CorporateAction("split", "BRK.B", date(2024, 1, 4), Decimal(2)))
         bench.advance("next_open", 60)
         assert list(bench.broker.positions()) == ["BRK-B"]
         told = bench.broker.activities_since(LONG_AGO)

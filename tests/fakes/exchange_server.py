@@ -16,7 +16,7 @@ import requests
 from mlops_cli.exchange.api.serve import listen, server
 from mlops_cli.exchange.book.clock import Clock
 from mlops_cli.exchange.book.engine import Exchange
-from mlops_cli.exchange.book.records import Rules
+from mlops_cli.exchange.book.records import MarketRules
 from mlops_cli.exchange.book.store import Store
 from mlops_cli.exchange.market.market import Market
 from mlops_cli.exchange.market.price_tables import MemoryTables
@@ -76,7 +76,7 @@ def new_exchange(
     tables: Mapping[str, pd.DataFrame] | None = None,
     start: str = "2024-01-02T21:30:00+00:00",
     database: Path | None = None,
-    rules: Rules | None = None,
+    rules: MarketRules | None = None,
 ) -> Exchange:
     """An exchange without HTTP, in replay; start is 16:30 in New York on a session, unless given."""
     market = Market(MemoryTables(tables if tables is not None else some_prices()), us_hours())
@@ -88,7 +88,7 @@ def exchange_server(
     tables: Mapping[str, pd.DataFrame] | None = None,
     start: str = "2024-01-02T21:30:00+00:00",
     database: Path | None = None,
-    rules: Rules | None = None,
+    rules: MarketRules | None = None,
     exchange: Exchange | None = None,
 ) -> Iterator[ExchangeServer]:
     """Serve an exchange in a thread until the block ends.

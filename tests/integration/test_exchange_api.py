@@ -93,7 +93,7 @@ def test_an_order_sent_overnight_is_filled_at_the_open(server: ExchangeServer, t
     order = trading.get_order_by_client_id("overnight")
     assert (order.status, order.filled_qty) == (OrderStatus.FILLED, "10")
     assert order.filled_at == datetime.fromisoformat(opened)
-    opening = server.exchange.market.path("AAPL", server.exchange.hours.current(order.filled_at)).points[0]
+    opening = server.exchange.state.market.path("AAPL", server.exchange.state.hours.current(order.filled_at)).points[0]
     assert float(order.filled_avg_price) == pytest.approx(opening * (1 + 2e-4), abs=1e-4)  # half the spread, slippage
     held = trading.get_open_position("AAPL")
     assert (held.qty, held.avg_entry_price) == ("10", order.filled_avg_price)
@@ -242,12 +242,12 @@ def test_assets_and_configurations(trading: TradingClient) -> None:
 
 def test_market_data(server: ExchangeServer, data: StockHistoricalDataClient) -> None:
     session_on(server)
-    now = server.exchange.settled
+    now = server.exchange.state.now
     start = now - timedelta(days=20)
     bars = data.get_stock_bars(
         StockBarsRequest(symbol_or_symbols=["AAPL", "MSFT"], timeframe=TimeFrame.Day, start=start)
     )
-    table = server.exchange.market.tables.table("AAPL")
+    table = server.exchange.state.market.tables.table("AAPL")
     known, today = bars["AAPL"][:-1], bars["AAPL"][-1]
     assert [bar.close for bar in known] == pytest.approx(
         [table["close"][str(b.timestamp.date())] for b in known], abs=1e-4
@@ -312,7 +312,7 @@ def test_market_data(server: ExchangeServer, data: StockHistoricalDataClient) ->
 def test_refusals(
     server: ExchangeServer, trading: TradingClient, body: dict[str, str], status: int, code: int, words: str
 ) -> None:
-    if server.exchange.hours.current(server.exchange.settled) is not None:
+    if server.exchange.state.hours.current(server.exchange.state.now) is not None:
         server.advance(to="next_close", seconds=60)
     whole = {"symbol": "AAPL", "side": "buy", "type": "market", "time_in_force": "day", **body}
     with pytest.raises(APIError) as caught:

@@ -250,7 +250,7 @@ def test_a_locked_database_is_an_answer_and_what_was_asked_is_done_once(tmp_path
 
 
 def test_a_price_file_that_is_gone_is_said_until_it_is_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(market_module, "LOOK_AGAIN_SECONDS", 0)
+    monkeypatch.setattr(market_module, "CHECK_SECONDS", 0)
     for symbol, table in some_prices().items():
         table.to_parquet(tmp_path / f"{symbol}.parquet")
     file = tmp_path / "AAPL.parquet"

@@ -108,7 +108,7 @@ def test_two_teams_never_share_an_account(traded, server):
     done = InProcess(traded.root, {**env, **secrets, "ALPACA_BASE_URL": server.url}).mlops("paper-trade")
     assert done.returncode == 3
     assert "have the same key" in done.stderr
-    assert server.exchange.accounts == {}
+    assert server.exchange.state.accounts == {}
 
 
 @pytest.mark.parametrize(
@@ -137,14 +137,14 @@ def test_a_pass_from_prices_to_orders_and_again(cli, server):
     assert dry.returncode == 0, dry.stderr
     assert "dry run" in dry.stdout
     assert not list((cli.root / ".mlops" / "ledger").glob("*.db")), "a dry run leaves no ledger"
-    assert all(not account.orders for account in server.exchange.accounts.values())
+    assert all(not account.orders for account in server.exchange.state.accounts.values())
     first = cli.mlops("paper-trade", "--json")
     assert first.returncode == 0, first.stderr
     reports = {report["team"]: report for report in json.loads(first.stdout)}
     assert set(reports) == {"blue", "red"}
     assert {decision["ticker"] for decision in reports["red"]["decisions"]} == set(TICKERS)
     sent = sum(len(report["sent"]) for report in reports.values())
-    assert sent == sum(len(account.orders) for account in server.exchange.accounts.values()) > 0
+    assert sent == sum(len(account.orders) for account in server.exchange.state.accounts.values()) > 0
     again = cli.mlops("paper-trade")
     assert again.returncode == 0, again.stderr
     assert again.stdout.count("0 orders sent") == 2
@@ -161,7 +161,7 @@ def test_the_ledger_tells_it_all(cli, server, tmp_path):
     bought = {row["ticker"]: row for row in found["orders"] if row["status"] == "filled"}
     assert bought
     assert {row["client_order_id"] for row in found["fills"]} == {row["client_order_id"] for row in bought.values()}
-    account = server.exchange.accounts["KEY-OF-RED"]
+    account = server.exchange.state.accounts["KEY-OF-RED"]
     assert {row["ticker"]: row["qty"] for row in found["positions"]} == {
         name: str(position.qty) for name, position in account.positions.items()
     }
@@ -198,16 +198,16 @@ def test_liquidate_asks_halts_and_sells(cli, server):
     done = cli.mlops("paper-trade", "liquidate", "--team", "red", "--yes")
     assert done.returncode == 0, done.stderr
     server.advance(to="next_open", seconds=60)
-    assert server.exchange.accounts["KEY-OF-RED"].positions == {}
+    assert server.exchange.state.accounts["KEY-OF-RED"].positions == {}
     assert "halted: liquidated" in cli.mlops("paper-trade", "--team", "red").stdout
     cli.mlops("paper-trade", "resume", "--team", "red")
 
 
 def test_a_misspelt_team_neither_sells_another_teams_shares_nor_seems_halted(cli, server):
     keys = {"ALPACA_API_KEY": "KEY-OF-RED", "ALPACA_SECRET_KEY": f"{SECRET}-RED"}
-    before = set(server.exchange.accounts["KEY-OF-RED"].orders)
+    before = set(server.exchange.state.accounts["KEY-OF-RED"].orders)
     done = cli.mlops("paper-trade", "liquidate", "--team", "rde", "--yes", **keys)
-    assert (done.returncode, set(server.exchange.accounts["KEY-OF-RED"].orders)) == (3, before)
+    assert (done.returncode, set(server.exchange.state.accounts["KEY-OF-RED"].orders)) == (3, before)
     assert "no model is of that team" in done.stderr
     assert not (cli.root / ".mlops" / "ledger" / "HALT-rde").exists()
     assert "is that its name?" in cli.mlops("paper-trade", "halt", "--team", "rde").stderr
@@ -227,10 +227,10 @@ def test_a_misspelt_team_neither_sells_another_teams_shares_nor_seems_halted(cli
     ],
 )
 def test_an_option_where_it_says_nothing_is_refused_not_dropped(cli, server, words, said):
-    before = {key: set(one.orders) for key, one in server.exchange.accounts.items()}
+    before = {key: set(one.orders) for key, one in server.exchange.state.accounts.items()}
     done = cli.mlops("paper-trade", *words)
     assert (done.returncode, said in " ".join(done.stderr.replace("│", "").split())) == (2, True), done.stderr
-    assert {key: set(one.orders) for key, one in server.exchange.accounts.items()} == before
+    assert {key: set(one.orders) for key, one in server.exchange.state.accounts.items()} == before
     assert not list((cli.root / ".mlops" / "ledger").glob("HALT-*"))
 
 

@@ -114,7 +114,7 @@ def live(runner: Runner, server: ExchangeServer, folder: Path, seed: int) -> Cou
 
 def check(server: ExchangeServer, folder: Path, seed: int) -> int:
     """Ledger against the engine itself; how many orders there were."""
-    (account,) = server.exchange.accounts.values()
+    (account,) = server.exchange.state.accounts.values()
     with open_ledger(folder / "red.db", "red") as ledger:
         intents = {row["client_order_id"]: row for row in ledger.rows("intents")}
         orders = {row["client_order_id"]: row for row in ledger.rows("orders")}

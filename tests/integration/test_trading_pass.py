@@ -40,7 +40,7 @@ def team(server, tmp_path) -> PaperTeam:
 
 
 def account(server: ExchangeServer):
-    (found,) = server.exchange.accounts.values()
+    (found,) = server.exchange.state.accounts.values()
     return found
 
 

@@ -1,7 +1,8 @@
-"""`mlops exchange`: a paper exchange of one's own."""
+"""`mlops exchange`: a paper exchange on this machine."""
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,17 +13,18 @@ from mlops_cli.config.paths import Project
 from mlops_cli.errors import ConfigError
 
 if TYPE_CHECKING:
-    from mlops_cli.exchange.book.engine import Exchange
+    from mlops_cli.wiring import LocalExchange
 
-MEMORY = ":memory:"
-Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="0 for any free one.")]
-Host = Annotated[str, typer.Option("--host", help="Address to listen on; whoever reaches it may trade and steer.")]
+Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="Port to listen on; 0 for any free one.")]
+Host = Annotated[
+    str, typer.Option("--host", help="Address to listen on. Anybody who can reach it can trade and steer the exchange.")
+]
 Prices = Annotated[
     Path | None,
     typer.Option(
         "--prices",
         metavar="DIR",
-        help="Folder of <TICKER>.parquet price tables; the project's if left out, else the sample series.",
+        help="Folder of <TICKER>.parquet price tables; by default the project's prices, or else the sample series.",
         show_default=False,
     ),
 ]
@@ -31,7 +33,7 @@ Database = Annotated[
     typer.Option(
         "--database",
         metavar="FILE",
-        help="Where accounts and orders are kept, or :memory:; .mlops/exchange.db if left out, memory for a replay.",
+        help="File that keeps accounts and orders, or :memory:. Default: .mlops/exchange.db, or memory for a replay.",
         show_default=False,
     ),
 ]
@@ -40,7 +42,7 @@ Replay = Annotated[
     typer.Option(
         "--replay",
         metavar="START",
-        help="Stand at this day or time (ISO) until POST /sim/clock moves it on, instead of the real time.",
+        help="Begin at this day or time (ISO); time stands still until POST /sim/clock moves it.",
         show_default=False,
     ),
 ]
@@ -50,7 +52,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     group = command_group(help="A paper exchange on this machine that speaks Alpaca's API.")
     group.command()(serve)
-    group.callback()(lambda: None)  # else a group of one command is that command
+    group.callback()(lambda: None)  # without a callback, a group with one command would become that command
     app.add_typer(group, name="exchange")
 
 
@@ -66,43 +68,41 @@ def serve(
 
     Any key and secret open an account of their own with 100,000 USD. Prints the two lines that .env needs.
     """
+    from mlops_cli import wiring
     from mlops_cli.exchange.api.serve import listen, server
 
     project = Project.at(folder) if folder is not None else _project_here()
-    exchange = _exchange(project, prices, database, replay)
-    taken = listen(host, port)
-    shown = f"[{host}]" if ":" in host else host
-    address = f"http://{shown}:{taken.getsockname()[1]}"
-    say(f"exchange at {address}; Ctrl-C ends it. Any ALPACA_API_KEY and ALPACA_SECRET_KEY open an account; in .env:")
-    typer.echo(f"ALPACA_BASE_URL={address}\nALPACA_DATA_URL={address}")
+    local = wiring.local_exchange(project, prices, database, None if replay is None else _start(replay))
     try:
-        server(exchange).run(sockets=[taken])
+        _describe(local)
+        listening = listen(host, port)
+        shown = f"[{host}]" if ":" in host else host
+        address = f"http://{shown}:{listening.getsockname()[1]}"
+        say(f"exchange at {address}; Ctrl-C ends it. Any key and secret open an account. Write into .env:")
+        typer.echo(f"ALPACA_BASE_URL={address}\nALPACA_DATA_URL={address}")
+        server(local.exchange).run(sockets=[listening])
     finally:
-        exchange.close()
+        local.exchange.close()
 
 
 def _project_here() -> Project | None:
     return Project.at(Path()) if Path("params.yaml").is_file() else None
 
 
-def _exchange(project: Project | None, prices: Path | None, database: str | None, replay: str | None) -> Exchange:
-    from mlops_cli import wiring
-    from mlops_cli.exchange.book.clock import Clock
-    from mlops_cli.exchange.book.engine import Exchange
-    from mlops_cli.exchange.book.store import Store
-    from mlops_cli.exchange.market.market import Market
-    from mlops_cli.market.hours import parse_time, us_hours
+def _start(text: str) -> datetime:
+    from mlops_cli.market.hours import parse_time
 
     try:
-        clock = Clock(None if replay is None else parse_time(replay))
+        return parse_time(text)
     except ValueError:
-        raise ConfigError(f"--replay {replay}: no day or time", "give one such as 2024-01-02") from None
-    tables, origin = wiring.exchange_prices(project, prices)
-    if database is None:
-        database = MEMORY if project is None or replay is not None else str(project.state / "exchange.db")
-    exchange = Exchange(Market(tables, us_hours()), clock, store=None if database == MEMORY else Store(Path(database)))
-    some = min(tables.symbols)
-    days = exchange.market.series(some).days
-    say(f"{len(tables.symbols)} symbols from {origin}; {some} from {days[0]} to {days[-1]}, then its last close stands")
-    say(f"time: {'real' if replay is None else f'stands at {exchange.clock.now().isoformat()}'}; state: {database}")
-    return exchange
+        raise ConfigError(f"--replay {text}: no day or time", "give one such as 2024-01-02") from None
+
+
+def _describe(local: LocalExchange) -> None:
+    state, symbols = local.exchange.state, local.tables.symbols
+    example = min(symbols)
+    days = state.market.series(example).days
+    period = f"{example} has prices from {days[0]} to {days[-1]}, later its last close counts"
+    say(f"{len(symbols)} symbols from {local.origin}; {period}")
+    standing = state.clock.standing
+    say(f"time: {'real' if standing is None else f'stands at {standing.isoformat()}'}; state: {local.database}")

@@ -1,4 +1,4 @@
-"""The exchange over HTTP: one ASGI application, with a gate before it for keys, time, faults and the database."""
+"""The ASGI application of the exchange. A gate before the endpoints handles time, keys, faults and the database."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Send = Callable[[Message], Awaitable[None]]
 
 
 def application(exchange: Exchange) -> Gate:
-    """Everything under one roof: `/v2` as Alpaca's trading and market data APIs, `/sim` to steer."""
+    """The whole application: Alpaca's trading and market data APIs under `/v2`, and `/sim` to steer the exchange."""
     app = FastAPI(title="mlops exchange", docs_url=None, redoc_url=None, openapi_url=None)
     app.include_router(account_endpoints.routes)
     app.include_router(trading_endpoints.routes)
@@ -39,9 +39,10 @@ async def _no_such_path(request: Request, error: Exception) -> Response:
 
 
 class Gate:
-    """What every request passes: time is settled, the key is looked at, a fault may strike, changes are written.
+    """Handles every request: a fault may strike; the exchange catches up with the clock, checks the key and answers.
 
-    All of it runs in one thread, request after request: nothing else touches the exchange.
+    Changes are written before the answer is sent. All requests run in one thread, one after another, and nothing else
+    uses the exchange.
     """
 
     def __init__(self, app: FastAPI, exchange: Exchange) -> None:
@@ -56,9 +57,7 @@ class Gate:
         if scope["path"].startswith("/sim"):
             await self._carry_out(scope, receive, send)
             return
-        fault = (
-            self._exchange.faults.of_request(scope["method"], scope["path"]) if self._exchange.faults.active else None
-        )
+        fault = self._exchange.state.faults.of_request(scope["method"], scope["path"])
         if fault is None:
             await self._carry_out(scope, receive, send)
         else:
@@ -67,7 +66,7 @@ class Gate:
     async def _carry_out(self, scope: Message, receive: Receive, send: Send) -> None:
         exchange = scope["exchange"] = self._exchange
         try:
-            exchange.settle()
+            exchange.catch_up()
             if scope["path"].startswith("/v2"):
                 headers = dict(scope["headers"])
                 key, secret = headers.get(b"apca-api-key-id", b""), headers.get(b"apca-api-secret-key", b"")
@@ -77,7 +76,7 @@ class Gate:
             return
         committed = self._committed(send)
         exact = EXACT.get((scope["method"], scope["path"]))
-        with contextlib.suppress(ClientDisconnect):  # gone before it had asked
+        with contextlib.suppress(ClientDisconnect):  # the client left before it had sent its request
             if exact is None:
                 await self._app(scope, receive, committed)
             else:
@@ -85,7 +84,7 @@ class Gate:
                 await response(scope, receive, committed)
 
     def _committed(self, send: Send) -> Send:
-        """Nothing is answered that is not written: it has happened, even if this process is killed now."""
+        """Write the changes before an answer starts: what was answered must last, even if this process is killed."""
         written = True
 
         async def committed(message: Message) -> None:
@@ -93,7 +92,7 @@ class Gate:
             if message["type"] == "http.response.start":
                 try:
                     self._exchange.commit()
-                except MlopsError as error:  # whatever was done is kept, and written with the next request
+                except MlopsError as error:  # the changes stay in memory and are written with the next request
                     written = False
                     await _send(send, *failure(error))
             if written:
@@ -115,11 +114,11 @@ class Gate:
 
 
 async def _nowhere(message: Message) -> None:
-    """An answer that nobody gets."""
+    """Throw an answer away."""
 
 
 async def _idle(seconds: float, receive: Receive) -> None:
-    """Let the client wait, unless it gives up before."""
+    """Let the client wait, until it gives up."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             while (await receive())["type"] != "http.disconnect":
@@ -127,7 +126,7 @@ async def _idle(seconds: float, receive: Receive) -> None:
 
 
 async def _drop(receive: Receive, send: Send) -> None:
-    """Cut the connection without a word; without uvicorn around, the answer has no end."""
+    """Cut the connection without an answer. Without uvicorn there is no connection, and the answer just never comes."""
     transport = getattr(getattr(send, "__self__", None), "transport", None)
     if transport is not None:
         transport.abort()

@@ -1,14 +1,14 @@
-"""Bars of any length, from the price's path through the sessions; never beyond the present."""
+"""Bars of any length, computed from the price's path through the sessions. They never show the future."""
 
 from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 from mlops_cli.exchange.book.records import RefusedError
 from mlops_cli.exchange.market.market import Market
@@ -24,7 +24,7 @@ _MOST_DAYS = {"minute": 1, "day": 1, "week": 7, "month": 31}
 
 @dataclass(frozen=True, slots=True)
 class Timeframe:
-    """Length of a bar: a part of a session, or whole sessions.
+    """The length of a bar: a part of a session, or whole sessions.
 
     Attributes:
         number: of units.
@@ -35,7 +35,7 @@ class Timeframe:
     unit: str
 
     def first_day(self, day: date) -> date:
-        """The first day of the bar that a day belongs to: a Monday, the first of a month or quarter."""
+        """The first day of the bar that contains a day: a Monday, or the first of a month."""
         if self.unit == "week":
             return day - timedelta(days=day.weekday())
         if self.unit == "month":
@@ -43,20 +43,20 @@ class Timeframe:
         return day
 
     def last_day(self, day: date) -> date:
-        """The last day of the bar that a day belongs to."""
+        """The last day of the bar that contains a day."""
         number = self.number if self.unit == "month" else 1
         beyond = self.first_day(day) + timedelta(days=_MOST_DAYS[self.unit] * number)
         return self.first_day(beyond) - timedelta(days=1)
 
 
 def read_timeframe(text: str) -> Timeframe:
-    """A timeframe as Alpaca writes it: 5Min, 1Hour, 1Day, 1Week, 3Month.
+    """Read a timeframe as Alpaca writes it: 5Min, 1Hour, 1Day, 1Week, 3Month.
 
     Raises:
-        RefusedError: there is none such.
+        RefusedError: Alpaca has no such timeframe.
     """
-    found = _TIMEFRAME.fullmatch(text)
-    number, word = (int(found[1] or 1), found[2]) if found else (0, "Day")
+    parts = _TIMEFRAME.fullmatch(text)
+    number, word = (int(parts[1] or 1), parts[2]) if parts else (0, "Day")
     minutes = _MINUTES.get(word, 1)
     unit = _UNITS.get(word, "minute")
     if number not in _NUMBERS["hour" if minutes == 60 else unit]:
@@ -64,36 +64,58 @@ def read_timeframe(text: str) -> Timeframe:
     return Timeframe(number * minutes, unit)
 
 
-def bars(market: Market, symbol: str, timeframe: Timeframe, span: tuple[datetime, datetime], split: bool) -> list[Any]:
-    """A symbol's bars that begin within a span of time up to now, oldest first; schema `stock_bar`.
+class TimeSpan(NamedTuple):
+    """Two times, both included."""
+
+    start: datetime
+    end: datetime
+
+
+def bars(market: Market, symbol: str, timeframe: Timeframe, span: TimeSpan, split: bool) -> list[dict[str, Any]]:
+    """The bars of a symbol that begin within a span of time, oldest first; schema `stock_bar`.
 
     Args:
-        market: where the prices are.
-        symbol: of the market.
+        market: the prices.
+        symbol: one that the market has.
         timeframe: length of a bar.
-        span: first and last time, both included; the last one is now.
+        span: first and last time; the last one is also the present.
         split: whether prices are in the shares of today, else in those of their day.
     """
-    return list(Chart(market, symbol, span[1], split).bars(timeframe, span))
+    return list(Chart(market, symbol, span.end, split).bars(timeframe, span))
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
-    """A part of a session, by shares of it."""
+class _Piece:
+    """A part of a session.
+
+    Attributes:
+        label: time of the bar that shows it.
+        begin: fraction of the session at which it begins.
+        end: fraction of the session at which it ends.
+    """
 
     session: Session
     path: PricePath
+    label: datetime
     begin: float
     end: float
 
 
 @dataclass(frozen=True, slots=True)
+class _Day:
+    """A session and the price in it."""
+
+    session: Session
+    path: PricePath
+
+
+@dataclass(frozen=True, slots=True)
 class Chart:
-    """What is known of a symbol's prices at a time.
+    """The prices of a symbol as they are known at a time.
 
     Attributes:
-        now: nothing after it is shown.
-        split: whether prices are in the shares of that day, else in those of their own.
+        now: nothing later is shown.
+        split: whether prices are in the shares of the day of `now`, else in those of their own day.
     """
 
     market: Market
@@ -101,65 +123,74 @@ class Chart:
     now: datetime
     split: bool
 
-    def bars(
-        self, timeframe: Timeframe, span: tuple[datetime, datetime], *, newest_first: bool = False
-    ) -> Iterator[dict[str, Any]]:
-        """The bars that begin within a span, both ends included; made one by one as they are asked for."""
-        start, end = span
-        days = self._days(timeframe.first_day(local(start).date()), timeframe.last_day(local(end).date()), newest_first)
+    def bars(self, timeframe: Timeframe, span: TimeSpan, *, newest_first: bool = False) -> Iterator[dict[str, Any]]:
+        """The bars that begin within a span; each is computed when it is asked for."""
+        first = timeframe.first_day(local(span.start).date())
+        days = self._days(first, timeframe.last_day(local(span.end).date()), newest_first)
         if timeframe.unit == "minute":
-            for session, path in days:
-                for begins, part in self._parts(session, path, timeframe.number, newest_first):
-                    if start <= begins <= end:
-                        yield {"t": _time(begins), **self._bar(part)}
-            return
-        for first, group in groupby(days, lambda day: timeframe.first_day(day[0].day)):
-            if start <= midnight(first) <= end:
-                parts = [self._bar(_Part(session, path, 0.0, session.share(self.now))) for session, path in group]
-                yield {"t": _time(midnight(first)), **_merged(parts[::-1] if newest_first else parts)}
+            yield from self._minute_bars(days, timeframe.number, span, newest_first)
+        else:
+            yield from self._day_bars(days, timeframe, span, newest_first)
 
-    def _days(self, first: date, last: date, newest_first: bool) -> Iterator[tuple[Session, PricePath]]:
-        known, gone = self.market.series(self.symbol).days, self.market.delisted.get(self.symbol, date.max)
-        days = known[bisect_left(known, first) : bisect_right(known, last)]
+    def _minute_bars(
+        self, days: Iterable[_Day], minutes: int, span: TimeSpan, newest_first: bool
+    ) -> Iterator[dict[str, Any]]:
+        for day in days:
+            for piece in self._pieces(day, minutes, newest_first):
+                if span.start <= piece.label <= span.end:
+                    yield {"t": _time(piece.label), **self._bar(piece)}
+
+    def _day_bars(
+        self, days: Iterable[_Day], timeframe: Timeframe, span: TimeSpan, newest_first: bool
+    ) -> Iterator[dict[str, Any]]:
+        for first, group in groupby(days, lambda day: timeframe.first_day(day.session.day)):
+            label = midnight(first)
+            if span.start <= label <= span.end:
+                pieces = [_Piece(day.session, day.path, label, 0.0, day.session.fraction(self.now)) for day in group]
+                parts = [self._bar(piece) for piece in pieces]
+                yield {"t": _time(label), **_merged(parts[::-1] if newest_first else parts)}
+
+    def _days(self, first: date, last: date, newest_first: bool) -> Iterator[_Day]:
+        table_days, gone = self.market.series(self.symbol).days, self.market.delisted.get(self.symbol, date.max)
+        days = table_days[bisect_left(table_days, first) : bisect_right(table_days, last)]
         for day in reversed(days) if newest_first else days:
             for session in self.market.hours.between(day, day):
                 path = self.market.path(self.symbol, session)
                 if path is not None and session.opens <= self.now and day < gone:
-                    yield session, path
+                    yield _Day(session, path)
 
-    def _parts(
-        self, session: Session, path: PricePath, minutes: int, newest_first: bool
-    ) -> Iterator[tuple[datetime, _Part]]:
-        """A session cut at multiples of so many minutes since midnight UTC, and when each part begins there."""
-        step = timedelta(minutes=minutes)
-        day = session.opens.replace(hour=0, minute=0)
-        numbers = range((session.opens - day) // step, -((day - session.closes) // step))
+    def _pieces(self, day: _Day, minutes: int, newest_first: bool) -> Iterator[_Piece]:
+        """A session, cut at multiples of some minutes since midnight UTC."""
+        session, step = day.session, timedelta(minutes=minutes)
+        start = session.opens.replace(hour=0, minute=0)
+        numbers = range((session.opens - start) // step, -((start - session.closes) // step))
         for number in reversed(numbers) if newest_first else numbers:
-            begins = day + number * step
-            since = max(begins, session.opens)
+            label = start + number * step
+            since = max(label, session.opens)
             if since <= self.now:
-                until = min(begins + step, self.now)
-                yield begins, _Part(session, path, session.share(since), session.share(until))
+                until = min(label + step, self.now)
+                yield _Piece(session, day.path, label, session.fraction(since), session.fraction(until))
 
-    def _bar(self, part: _Part) -> dict[str, Any]:
+    def _bar(self, piece: _Piece) -> dict[str, Any]:
         factor = 1.0
         if self.split:
-            today = self.market.factor(self.symbol, local(self.now).date())
-            factor = today / self.market.factor(self.symbol, part.session.day)
-        low, high = part.path.extremes(part.end, part.begin)
-        first, last = part.path.price(part.begin), part.path.price(part.end)
+            today = self.market.split_factor(self.symbol, local(self.now).date())
+            factor = today / self.market.split_factor(self.symbol, piece.session.day)
+        low, high = piece.path.extremes(piece.end, piece.begin)
+        first, last = piece.path.price(piece.begin), piece.path.price(piece.end)
         return {
             "o": round(first / factor, 4),
             "h": round(high / factor, 4),
             "l": round(low / factor, 4),
             "c": round(last / factor, 4),
-            "v": int(part.path.volume * (part.end - part.begin) * factor),
-            "n": 0,  # how many trades there were, the tables do not tell
+            "v": int(piece.path.volume * (piece.end - piece.begin) * factor),
+            "n": 0,  # the tables do not say how many trades there were
             "vw": round((high + low + last) / 3 / factor, 6),
         }
 
 
 def _merged(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """One bar from the bars of several sessions, oldest first."""
     volume = sum(bar["v"] for bar in parts)
     middle = sum(bar["vw"] * bar["v"] for bar in parts) / volume if volume else parts[-1]["vw"]
     high, low = max(bar["h"] for bar in parts), min(bar["l"] for bar in parts)

@@ -1,104 +1,145 @@
-"""Endpoints of Alpaca's market data API v2, for stocks."""
+"""Endpoints of Alpaca's market data API v2 for stocks."""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any, NamedTuple
 
 from fastapi import APIRouter, Request, Response
 
-from mlops_cli.exchange.api.bars import Chart, Timeframe, bars, read_timeframe
-from mlops_cli.exchange.api.responses import answer, endpoint, exchange_of, whole
-from mlops_cli.exchange.book.activities import stamp
-from mlops_cli.exchange.book.engine import Exchange
+from mlops_cli.exchange.api.bars import Chart, TimeSpan, bars, read_timeframe
+from mlops_cli.exchange.api.queries import whole_number
+from mlops_cli.exchange.api.responses import answer, endpoint, state_of
+from mlops_cli.exchange.book.activities import timestamp
 from mlops_cli.exchange.book.records import RefusedError
+from mlops_cli.exchange.book.state import State
 from mlops_cli.market.hours import local, midnight, parse_time
 
 routes = APIRouter()
 MOST_BARS = 10_000
 _VENUE, _TAPE = "V", "C"
 _INSTANT = timedelta(microseconds=1)
-View = Callable[[Exchange, str], dict[str, Any] | None]
+View = Callable[[State, str], dict[str, Any] | None]
 
 
-class _Shown(NamedTuple):
-    """Up to where bars were shown: the last one's symbol and time; and from when on they were asked for."""
+class PageToken(NamedTuple):
+    """Where a page of bars ended.
+
+    It names the last bar that was shown instead of counting bars, so that it stays valid as time moves and tables grow.
+
+    Attributes:
+        symbol: of the last bar.
+        at: time of the last bar.
+        start: from when on bars were asked for.
+    """
 
     symbol: str
     at: datetime
     start: datetime
 
+    def text(self) -> str:
+        """The token as clients see it."""
+        return base64.urlsafe_b64encode(
+            f"{self.symbol}|{self.at:%Y-%m-%dT%H:%M:%SZ}|{self.start.isoformat()}".encode()
+        ).decode()
+
+    @classmethod
+    def read(cls, text: str) -> PageToken:
+        """Read a token that a client sends back.
+
+        Raises:
+            ValueError: it is none of ours.
+        """
+        symbol, at, start = base64.b64decode(text, b"-_", validate=True).decode().split("|")
+        return cls(symbol, parse_time(at), parse_time(start))
+
+
+class SymbolBar(NamedTuple):
+    """A bar in the schema `stock_bar`, and its symbol."""
+
+    symbol: str
+    bar: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A part of the bars that were asked for, and the token of the next part; None on the last page."""
+
+    bars: list[SymbolBar]
+    token: str | None
+
 
 @endpoint(routes, "/v2/stocks/bars", "GET")
 async def get_bars(request: Request) -> Response:
-    """Bars of several symbols."""
-    page, token = _page(request, _symbols(request))
-    found: dict[str, list[Any]] = {}
-    for symbol, bar in page:
-        found.setdefault(symbol, []).append(bar)
-    return answer({"bars": found, "next_page_token": token})
+    """List bars of several symbols."""
+    page = read_page(state_of(request), request.query_params, _symbols(request))
+    by_symbol: dict[str, list[Any]] = {}
+    for symbol, bar in page.bars:
+        by_symbol.setdefault(symbol, []).append(bar)
+    return answer({"bars": by_symbol, "next_page_token": page.token})
 
 
 @endpoint(routes, "/v2/stocks/{symbol}/bars", "GET")
 async def get_bars_of(request: Request) -> Response:
-    """Bars of one symbol."""
+    """List bars of one symbol."""
     symbol = request.path_params["symbol"].upper()
-    page, token = _page(request, [symbol] if exchange_of(request).market.has(symbol) else [])
-    return answer({"symbol": symbol, "bars": [bar for _, bar in page], "next_page_token": token})
+    symbols = [symbol] if state_of(request).market.has(symbol) else []
+    page = read_page(state_of(request), request.query_params, symbols)
+    return answer({"symbol": symbol, "bars": [bar for _, bar in page.bars], "next_page_token": page.token})
 
 
-def _page(request: Request, symbols: list[str]) -> tuple[list[tuple[str, Any]], str | None]:
-    """Bars by symbol, then time, after the one that the token names; no more of them are made than are shown."""
-    query = request.query_params
+def read_page(state: State, query: Mapping[str, str], symbols: list[str]) -> Page:
+    """Compute the bars of one page, by symbol and then by time.
+
+    Args:
+        state: of the exchange.
+        query: the parameters timeframe, start, end, limit, page_token, sort and adjustment.
+        symbols: rising.
+
+    Raises:
+        RefusedError: a parameter is invalid.
+    """
     timeframe = read_timeframe(query.get("timeframe", "1Day"))
     try:
-        shown = _read_token(query["page_token"]) if query.get("page_token") else None
-        span = _span(query, exchange_of(request).settled, shown)
+        token = PageToken.read(query["page_token"]) if query.get("page_token") else None
+        span = _span(query, state.now, token)
     except ValueError:
         raise _invalid("invalid start, end or page_token") from None
-    limit = whole(request, "limit", 1000, MOST_BARS, _invalid)
-    page = list(islice(_following(request, symbols, timeframe, span, shown), limit + 1))
-    token = _token(*page[limit - 1], span[0]) if len(page) > limit else None
-    return page[:limit], token
+    limit = whole_number(query, "limit", 1000, MOST_BARS, _invalid)
+    newest_first, split = query.get("sort") == "desc", query.get("adjustment", "raw") != "raw"
+
+    def rest() -> Iterator[SymbolBar]:
+        for symbol in symbols:
+            left = span if token is None else _left(symbol, span, token, newest_first)
+            if left is not None:
+                chart = Chart(state.market, symbol, state.now, split)
+                for bar in chart.bars(timeframe, left, newest_first=newest_first):
+                    yield SymbolBar(symbol, bar)
+
+    page = list(islice(rest(), limit + 1))  # no more bars are computed than are shown, and one to see whether it ends
+    if len(page) <= limit:
+        return Page(page, None)
+    last = page[limit - 1]
+    return Page(page[:limit], PageToken(last.symbol, parse_time(last.bar["t"]), span.start).text())
 
 
-def _span(query: Mapping[str, str], now: datetime, shown: _Shown | None) -> tuple[datetime, datetime]:
+def _span(query: Mapping[str, str], now: datetime, token: PageToken | None) -> TimeSpan:
     start = parse_time(query["start"]) if query.get("start") else midnight(local(now).date())
     end = parse_time(query["end"], end_of_day=True) if query.get("end") else now
-    return start if shown is None else shown.start, min(now, end)
+    return TimeSpan(start if token is None else token.start, min(now, end))
 
 
-def _following(
-    request: Request,
-    symbols: list[str],
-    timeframe: Timeframe,
-    span: tuple[datetime, datetime],
-    shown: _Shown | None,
-) -> Iterator[tuple[str, Any]]:
-    exchange, query = exchange_of(request), request.query_params
-    newest_first, split = query.get("sort") == "desc", query.get("adjustment", "raw") != "raw"
-    for symbol in symbols:
-        if shown is not None and symbol < shown.symbol:
-            continue
-        start, end = span
-        if shown is not None and symbol == shown.symbol:
-            start, end = (start, min(end, shown.at - _INSTANT)) if newest_first else (shown.at + _INSTANT, end)
-        chart = Chart(exchange.market, symbol, exchange.settled, split)
-        for bar in chart.bars(timeframe, (start, end), newest_first=newest_first):
-            yield symbol, bar
-
-
-def _token(symbol: str, bar: dict[str, Any], start: datetime) -> str:
-    """Of the last bar shown: it still tells where to go on when time has moved, and tables have grown."""
-    return base64.urlsafe_b64encode(f"{symbol}|{bar['t']}|{start.isoformat()}".encode()).decode()
-
-
-def _read_token(text: str) -> _Shown:
-    symbol, at, start = base64.b64decode(text, b"-_", validate=True).decode().split("|")
-    return _Shown(symbol, parse_time(at), parse_time(start))
+def _left(symbol: str, span: TimeSpan, token: PageToken, newest_first: bool) -> TimeSpan | None:
+    """The part of the span that earlier pages have not shown for a symbol; None if they have shown all."""
+    if symbol != token.symbol:
+        return span if symbol > token.symbol else None
+    if newest_first:
+        return TimeSpan(span.start, min(span.end, token.at - _INSTANT))
+    return TimeSpan(token.at + _INSTANT, span.end)
 
 
 def _invalid(message: str) -> RefusedError:
@@ -106,69 +147,69 @@ def _invalid(message: str) -> RefusedError:
 
 
 def _symbols(request: Request) -> list[str]:
-    """Those asked for that there are; Alpaca passes over others in silence, too."""
+    """The symbols of the query that the market has. Others are left out silently, as Alpaca does."""
     asked = [symbol.strip().upper() for symbol in request.query_params.get("symbols", "").split(",")]
     if not any(asked):
         raise _invalid("symbols is required")
-    market = exchange_of(request).market
+    market = state_of(request).market
     return sorted({symbol for symbol in asked if market.has(symbol)})
 
 
-def _latest_bar(exchange: Exchange, symbol: str) -> dict[str, Any] | None:
-    """The last minute's."""
-    last = exchange.market.price(symbol, exchange.settled)
+def _latest_bar(state: State, symbol: str) -> dict[str, Any] | None:
+    """The bar of the last minute."""
+    last = state.market.price(symbol, state.now)
     if last is None:
         return None
-    price, at = round(last[0], 4), last[1].replace(second=0, microsecond=0)
-    return {"t": stamp(at), "o": price, "h": price, "l": price, "c": price, "v": 0, "n": 0, "vw": price}
+    price, at = round(last.price, 4), last.at.replace(second=0, microsecond=0)
+    return {"t": timestamp(at), "o": price, "h": price, "l": price, "c": price, "v": 0, "n": 0, "vw": price}
 
 
-def _latest_quote(exchange: Exchange, symbol: str) -> dict[str, Any] | None:
-    quote = exchange.quote(symbol)
+def _latest_quote(state: State, symbol: str) -> dict[str, Any] | None:
+    quote = state.quote(symbol)
     if quote is None:
         return None
-    bid, ask, at = quote
-    prices = {"bp": round(bid, 4), "bs": 1, "bx": _VENUE, "ap": round(ask, 4), "as": 1, "ax": _VENUE}
-    return {"t": stamp(at), **prices, "c": ["R"], "z": _TAPE}
+    prices = {"bp": round(quote.bid, 4), "bs": 1, "bx": _VENUE, "ap": round(quote.ask, 4), "as": 1, "ax": _VENUE}
+    return {"t": timestamp(quote.at), **prices, "c": ["R"], "z": _TAPE}
 
 
-def _latest_trade(exchange: Exchange, symbol: str) -> dict[str, Any] | None:
-    last = exchange.market.price(symbol, exchange.settled)
+def _latest_trade(state: State, symbol: str) -> dict[str, Any] | None:
+    last = state.market.price(symbol, state.now)
     if last is None:
         return None
-    number = int(last[1].timestamp())
-    return {"t": stamp(last[1]), "i": number, "x": _VENUE, "p": round(last[0], 4), "s": 100, "c": ["@"], "z": _TAPE}
+    number, price = int(last.at.timestamp()), round(last.price, 4)
+    return {"t": timestamp(last.at), "i": number, "x": _VENUE, "p": price, "s": 100, "c": ["@"], "z": _TAPE}
 
 
-def _snapshot(exchange: Exchange, symbol: str) -> dict[str, Any] | None:
+def _snapshot(state: State, symbol: str) -> dict[str, Any] | None:
     parts = {
-        "latestTrade": _latest_trade(exchange, symbol),
-        "latestQuote": _latest_quote(exchange, symbol),
-        "minuteBar": _latest_bar(exchange, symbol),
+        "latestTrade": _latest_trade(state, symbol),
+        "latestQuote": _latest_quote(state, symbol),
+        "minuteBar": _latest_bar(state, symbol),
     }
     if parts["latestTrade"] is None:
         return None
-    recent = exchange.hours.sessions[max(0, exchange.hours.begun(exchange.settled) - 5)]
-    days = bars(exchange.market, symbol, read_timeframe("1Day"), (midnight(recent.day), exchange.settled), False)
+    recent = state.hours.sessions[max(0, state.hours.count_opened(state.now) - 5)]
+    span = TimeSpan(midnight(recent.day), state.now)
+    days = bars(state.market, symbol, read_timeframe("1Day"), span, False)
     parts |= dict(zip(("dailyBar", "prevDailyBar"), reversed(days[-2:]), strict=False))
     return parts
 
 
 def _offer(name: str, plural: str, view: View, path: str) -> None:
-    """Offer the newest of something, for several symbols and for one."""
+    """Register two endpoints that show the latest of something: one for several symbols, one for a single symbol."""
 
     async def several(request: Request) -> Response:
-        exchange = exchange_of(request)
-        found = {symbol: view(exchange, symbol) for symbol in _symbols(request)}
-        shown = {symbol: one for symbol, one in found.items() if one is not None}
+        state = state_of(request)
+        views = {symbol: view(state, symbol) for symbol in _symbols(request)}
+        shown = {symbol: body for symbol, body in views.items() if body is not None}
         return answer(shown if plural == "" else {plural: shown})
 
     async def single(request: Request) -> Response:
-        exchange, symbol = exchange_of(request), request.path_params["symbol"].upper()
-        one = view(exchange, symbol) if exchange.market.has(symbol) else None
-        if one is None:
+        state, symbol = state_of(request), request.path_params["symbol"].upper()
+        body = view(state, symbol) if state.market.has(symbol) else None
+        if body is None:
             raise RefusedError(404, 40410000, f"no {name} found for {symbol}")
-        return answer({"symbol": symbol, **(one if plural == "" else {name: one})})
+        return answer({"symbol": symbol, **(body if plural == "" else {name: body})})
 
     endpoint(routes, f"/v2/stocks/{path}", "GET")(several)
     endpoint(routes, f"/v2/stocks/{{symbol}}/{path.removesuffix('s') if plural == '' else path}", "GET")(single)

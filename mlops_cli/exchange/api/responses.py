@@ -1,4 +1,4 @@
-"""What all of the exchange's endpoints share: reading a request, and answering or refusing it in JSON."""
+"""Functions that all endpoints of the exchange use: to read a request, and to answer or refuse it in JSON."""
 
 from __future__ import annotations
 
@@ -10,19 +10,24 @@ from fastapi import APIRouter, Request, Response
 
 from mlops_cli.errors import MlopsError, ServiceError
 from mlops_cli.exchange.book.engine import Exchange
-from mlops_cli.exchange.book.records import Account, RefusedError, refused
+from mlops_cli.exchange.book.records import Account, RefusedError
+from mlops_cli.exchange.book.state import State
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 PLAIN_JSON = "application/json"
-MOST_DIGITS = 18
 EXACT: dict[tuple[str, str], Endpoint] = {}
-"""Endpoints without parameters in their path, by method and path: found without trying one route after another."""
+"""Endpoints without parameters in their path, by method and path. A look-up here is faster than trying all routes."""
 
 
 def exchange_of(request: Request) -> Exchange:
-    """The exchange that is asked."""
+    """The exchange that serves a request."""
     exchange: Exchange = request.scope["exchange"]
     return exchange
+
+
+def state_of(request: Request) -> State:
+    """The state of the exchange that serves a request."""
+    return exchange_of(request).state
 
 
 def account_of(request: Request) -> Account:
@@ -32,12 +37,12 @@ def account_of(request: Request) -> Account:
 
 
 def answer(body: Any, status: int = 200) -> Response:
-    """A JSON answer."""
+    """An answer in JSON."""
     return Response(orjson.dumps(body), status, media_type=PLAIN_JSON)
 
 
 def failure(error: MlopsError) -> tuple[int, dict[str, Any]]:
-    """Status and body of the answer to a request that was refused, or that failed: a damaged price table, say."""
+    """Status and body of the answer to a request that was refused, or that failed, such as by a damaged price table."""
     if isinstance(error, RefusedError):
         return error.status, error.body
     status = 503 if isinstance(error, ServiceError) else 500
@@ -45,10 +50,10 @@ def failure(error: MlopsError) -> tuple[int, dict[str, Any]]:
 
 
 async def json_body(request: Request) -> dict[str, Any]:
-    """The request's JSON object; empty where there is no body.
+    """Read the JSON object in the body of a request; empty if there is no body.
 
     Raises:
-        RefusedError: it is none.
+        RefusedError: the body is no JSON object.
     """
     content = await request.body()
     try:
@@ -60,22 +65,8 @@ async def json_body(request: Request) -> dict[str, Any]:
     return body
 
 
-def whole(
-    request: Request, name: str, default: int, most: int, refusal: Callable[[str], RefusedError] = refused
-) -> int:
-    """A whole number in the query, from 1; cut to `most`.
-
-    Raises:
-        RefusedError: it is no such number; `refusal` makes it of a message.
-    """
-    text = request.query_params.get(name) or str(default)
-    if not (text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS and int(text) > 0):
-        raise refusal(f"invalid {name}: {text[:40]!r}")
-    return min(int(text), most)
-
-
 def endpoint(routes: APIRouter, path: str, method: str) -> Callable[[Endpoint], Endpoint]:
-    """Register a coroutine as a plain Starlette route: nothing but its own code between socket and answer."""
+    """Register a coroutine as a plain Starlette route: FastAPI's validation would take more time than the exchange."""
 
     def register(carry_out: Endpoint) -> Endpoint:
         async def guarded(request: Request) -> Response:

@@ -1,4 +1,4 @@
-"""Serving an exchange over HTTP."""
+"""The HTTP server of an exchange."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from mlops_cli.exchange.api.app import application
 from mlops_cli.exchange.book.engine import Exchange
 from mlops_cli.system import sockets
 
-STOP_SECONDS = 1  # for clients that a fault keeps waiting
+STOP_SECONDS = 1
+"""How long a server that stops waits for clients that a fault keeps waiting."""
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Take a port; 0 for any free one. From here on clients can connect, and wait until `server` runs.
+    """Open a port to listen on; 0 for any free one. Clients can connect at once; they wait until `server` runs.
 
     Raises:
         ServiceError: the port is taken, or the host is not this machine's.
@@ -23,7 +24,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def server(exchange: Exchange) -> uvicorn.Server:
-    """A server to `run(sockets=[...])`; stops on Ctrl-C, or when its `should_exit` is set."""
+    """A server to start with `run(sockets=[...])`. It stops on Ctrl-C, or when its `should_exit` is set."""
     config = uvicorn.Config(
         application(exchange),
         log_level="warning",

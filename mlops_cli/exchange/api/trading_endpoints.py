@@ -2,93 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from decimal import Decimal
 from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 
 from mlops_cli.exchange.api import views
-from mlops_cli.exchange.api.responses import account_of, answer, endpoint, exchange_of, json_body, whole
+from mlops_cli.exchange.api.queries import read_order_query
+from mlops_cli.exchange.api.responses import account_of, answer, endpoint, exchange_of, json_body, state_of
 from mlops_cli.exchange.book.engine import Exchange
-from mlops_cli.exchange.book.order_requests import (
-    TIMES_IN_FORCE,
-    Ticket,
-    check_supported,
-    client_id,
-    number,
-    read_ticket,
-)
+from mlops_cli.exchange.book.order_requests import OrderRequest, number, read_order_request, read_replacement
 from mlops_cli.exchange.book.records import (
     SHARE,
     Account,
     Order,
     Position,
     RefusedError,
+    is_whole,
     not_found,
     refused,
     unprocessable,
 )
-from mlops_cli.market.hours import parse_time
 
 routes = APIRouter()
-MOST_ORDERS = 500
 
 
 @endpoint(routes, "/v2/orders", "POST")
 async def post_order(request: Request) -> Response:
-    """Take an order."""
-    ticket = read_ticket(await json_body(request))
-    exchange = exchange_of(request)
-    ticket.symbol = views.symbol_of(exchange, ticket.symbol)
-    return answer(views.order_view(exchange.submit(account_of(request), ticket)))
+    """Accept an order."""
+    order_request = read_order_request(await json_body(request))
+    order_request.symbol = views.find_symbol(state_of(request), order_request.symbol)
+    return answer(views.order_view(exchange_of(request).submit(account_of(request), order_request)))
 
 
 @endpoint(routes, "/v2/orders", "GET")
 async def get_orders(request: Request) -> Response:
-    """Orders: open ones, newest first, unless asked otherwise."""
-    account, query = account_of(request), request.query_params
-    status = query.get("status") or "open"
-    if status not in ("open", "closed", "all"):
-        raise refused(f"invalid status: {status[:40]!r}")
-    found = list(account.open_orders.values()) if status == "open" else list(account.orders.values())
-    found = [order for order in found if status != "closed" or not order.is_open]
-    found = _beside(account, _of_request(found, query), query)
-    found.sort(key=lambda order: order.sequence, reverse=query.get("direction", "desc") != "asc")
-    return answer([views.order_view(order) for order in found[: whole(request, "limit", 50, MOST_ORDERS)]])
-
-
-def _beside(account: Account, orders: list[Order], query: Mapping[str, str]) -> list[Order]:
-    """Those submitted after or before the order that is named, by which clients page."""
-    after, before = (account.orders.get(query.get(name) or "") for name in ("after_order_id", "before_order_id"))
-    if after is not None:
-        orders = [order for order in orders if order.sequence > after.sequence]
-    if before is not None:
-        orders = [order for order in orders if order.sequence < before.sequence]
-    return orders
-
-
-def _of_request(orders: list[Order], query: Mapping[str, str]) -> list[Order]:
-    symbols = {symbol for symbol in query.get("symbols", "").split(",") if symbol}
-    side, after, until = query.get("side"), query.get("after"), query.get("until")
-    try:
-        first = parse_time(after) if after else None
-        last = parse_time(until) if until else None
-    except ValueError:
-        raise refused("invalid after or until") from None
-    return [
-        order
-        for order in orders
-        if (not symbols or order.symbol in symbols)
-        and side in (None, "", order.side)
-        and (first is None or order.created_at > first)
-        and (last is None or order.created_at < last)
-    ]
+    """List orders; without parameters the open ones, newest first."""
+    orders = read_order_query(request.query_params).select(account_of(request))
+    return answer([views.order_view(order) for order in orders])
 
 
 @endpoint(routes, "/v2/orders", "DELETE")
 async def delete_orders(request: Request) -> Response:
-    """Cancel every open order."""
+    """Cancel all open orders."""
     exchange, account = exchange_of(request), account_of(request)
     canceled = [exchange.cancel(account, order_id).id for order_id in [*account.open_orders]]
     return answer([{"id": order_id, "status": 200} for order_id in canceled], 207)
@@ -96,17 +52,17 @@ async def delete_orders(request: Request) -> Response:
 
 @endpoint(routes, "/v2/orders:by_client_order_id", "GET")
 async def get_order_by_client_id(request: Request) -> Response:
-    """An order by the client's own id."""
-    wanted = request.query_params.get("client_order_id", "")
-    order = account_of(request).by_client_id.get(wanted)
+    """Show the order that has this id of the client."""
+    client_order_id = request.query_params.get("client_order_id", "")
+    order = account_of(request).by_client_id.get(client_order_id)
     if order is None:
-        raise not_found(f"order not found for {wanted}")
+        raise not_found(f"order not found for {client_order_id}")
     return answer(views.order_view(order))
 
 
 @endpoint(routes, "/v2/orders/{order_id}", "GET")
 async def get_order(request: Request) -> Response:
-    """An order."""
+    """Show an order."""
     return answer(views.order_view(exchange_of(request).order(account_of(request), _order_id(request))))
 
 
@@ -122,26 +78,7 @@ async def patch_order(request: Request) -> Response:
     """Replace an order."""
     exchange, account, body = exchange_of(request), account_of(request), await json_body(request)
     old = exchange.order(account, _order_id(request))
-    force = body.get("time_in_force") or old.time_in_force
-    if force not in TIMES_IN_FORCE:
-        raise refused(f"invalid time_in_force: {str(force)[:40]!r}")
-    if body.get("trail") or body.get("notional"):
-        raise unprocessable("trailing_stop and notional orders cannot be replaced at this exchange")
-    check_supported(body)
-    changes = Ticket(
-        old.symbol,
-        old.side,
-        old.type,
-        force,
-        number(body, "qty") or old.qty,
-        old.notional,
-        number(body, "limit_price") or old.limit_price,
-        number(body, "stop_price") or old.stop_price,
-        client_id(body),
-        old.extended_hours,
-        old.position_intent,
-    )
-    return answer(views.order_view(exchange.replace(account, old.id, changes)))
+    return answer(views.order_view(exchange.replace(account, old.id, read_replacement(body, old))))
 
 
 def _order_id(request: Request) -> str:
@@ -154,61 +91,79 @@ def _order_id(request: Request) -> str:
 
 @endpoint(routes, "/v2/positions", "GET")
 async def get_positions(request: Request) -> Response:
-    """All positions."""
-    exchange, account = exchange_of(request), account_of(request)
-    return answer([views.position_view(exchange, account, held) for held in account.positions.values()])
+    """List all positions."""
+    state, account = state_of(request), account_of(request)
+    return answer([views.position_view(state, account, position) for position in account.positions.values()])
 
 
 @endpoint(routes, "/v2/positions", "DELETE")
 async def delete_positions(request: Request) -> Response:
-    """Send orders that close every position."""
+    """Close every position: send one order for each."""
     exchange, account = exchange_of(request), account_of(request)
     if request.query_params.get("cancel_orders", "").lower() == "true":
         for order_id in [*account.open_orders]:
             exchange.cancel(account, order_id)
     closed = []
-    for held in [*account.positions.values()]:
+    for position in [*account.positions.values()]:
         try:
-            order = _close(exchange, account, held, abs(held.qty))
-            closed.append({"symbol": held.symbol, "status": 200, "body": views.order_view(order)})
-        except RefusedError as error:  # open orders hold its shares, or it is delisted
-            closed.append({"symbol": held.symbol, "status": error.status, "body": error.body})
+            order = _close(exchange, account, position, abs(position.qty))
+            closed.append({"symbol": position.symbol, "status": 200, "body": views.order_view(order)})
+        except RefusedError as error:  # open orders hold its shares, or the symbol is delisted
+            closed.append({"symbol": position.symbol, "status": error.status, "body": error.body})
     return answer(closed, 207)
 
 
 @endpoint(routes, "/v2/positions/{symbol}", "GET")
 async def get_position(request: Request) -> Response:
-    """One position."""
-    exchange, account = exchange_of(request), account_of(request)
-    return answer(views.position_view(exchange, account, _position(request)))
+    """Show a position."""
+    return answer(views.position_view(state_of(request), account_of(request), _position(request)))
 
 
 @endpoint(routes, "/v2/positions/{symbol}", "DELETE")
 async def delete_position(request: Request) -> Response:
-    """Send an order that closes a position, or a part of it."""
-    exchange, account, query = exchange_of(request), account_of(request), request.query_params
-    held = _position(request)
-    shares, percentage = number(query, "qty"), number(query, "percentage")
-    if shares is not None and percentage is not None:
+    """Close a position or a part of it: send an order."""
+    position, query = _position(request), request.query_params
+    shares = shares_to_close(position, number(query, "qty"), number(query, "percentage"))
+    return answer(views.order_view(_close(exchange_of(request), account_of(request), position, shares)))
+
+
+def shares_to_close(position: Position, qty: Decimal | None, percentage: Decimal | None) -> Decimal:
+    """The shares of a position that a request asks to close: some, a percentage, or all of them.
+
+    Raises:
+        RefusedError: both `qty` and `percentage` are given, or more than 100 percent.
+    """
+    held = abs(position.qty)
+    if percentage is None:
+        return held if qty is None else qty
+    if qty is not None:
         raise refused("only one of qty or percentage is accepted")
-    if percentage is not None:
-        if percentage > 100:
-            raise refused("percentage must be between 0 and 100")
-        step = SHARE if held.qty != held.qty.to_integral_value() else Decimal(1)
-        shares = (abs(held.qty) * percentage / 100).quantize(step, "ROUND_DOWN")
-    return answer(views.order_view(_close(exchange, account, held, abs(held.qty) if shares is None else shares)))
+    if percentage > 100:
+        raise refused("percentage must be between 0 and 100")
+    step = Decimal(1) if is_whole(held) else SHARE
+    return (held * percentage / 100).quantize(step, "ROUND_DOWN")
 
 
 def _position(request: Request) -> Position:
-    symbol = views.symbol_of(exchange_of(request), request.path_params["symbol"])
-    held = account_of(request).positions.get(symbol)
-    if held is None:
+    symbol = views.find_symbol(state_of(request), request.path_params["symbol"])
+    position = account_of(request).positions.get(symbol)
+    if position is None:
         raise not_found("position does not exist")
-    return held
+    return position
 
 
-def _close(exchange: Exchange, account: Account, held: Position, shares: Decimal) -> Order:
-    side = "sell" if held.qty > 0 else "buy"
+def _close(exchange: Exchange, account: Account, position: Position, shares: Decimal) -> Order:
     if shares <= 0:
         raise unprocessable("nothing of the position is left to close")
-    return exchange.submit(account, Ticket(held.symbol, side, "market", "day", shares, None, None, None, None))
+    request = OrderRequest(
+        symbol=position.symbol,
+        side="sell" if position.qty > 0 else "buy",
+        type="market",
+        time_in_force="day",
+        qty=shares,
+        notional=None,
+        limit_price=None,
+        stop_price=None,
+        client_order_id=None,
+    )
+    return exchange.submit(account, request)

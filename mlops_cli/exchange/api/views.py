@@ -1,58 +1,72 @@
-"""The exchange's answers about accounts, orders and positions, in the shapes of Alpaca's trading API v2."""
+"""Answers about accounts, orders, positions and assets, in the shapes of Alpaca's trading API v2."""
 
 from __future__ import annotations
 
-from datetime import date, timedelta
 from decimal import Decimal
 from functools import cache
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
+from mlops_cli.exchange.api.history import day_basis
 from mlops_cli.exchange.book.accounting import REG_T, available
-from mlops_cli.exchange.book.activities import plain, stamp
-from mlops_cli.exchange.book.engine import Exchange
+from mlops_cli.exchange.book.activities import plain, timestamp
 from mlops_cli.exchange.book.matching import to_price
-from mlops_cli.exchange.book.records import ZERO, Account, Order, Position, unprocessable
-from mlops_cli.market.hours import local, midnight, parse_time
+from mlops_cli.exchange.book.records import ZERO, Account, Order, Position
+from mlops_cli.exchange.book.state import State
+from mlops_cli.market.hours import local
 
-LONGEST_DAYS = 36_500
-PERIOD_DAYS = {"D": 1, "W": 7, "M": 30, "A": 365}
-_ALPACA_LISTS_IT_AT = "NASDAQ"  # price tables do not know where a symbol is listed
+_LISTED_AT = "NASDAQ"  # price tables do not say where a symbol is listed
+_MILLIONTH = Decimal("0.000001")
+_MAINTENANCE = Decimal("0.3")
+_NOT_OFFERED = {
+    "crypto_status": "INACTIVE",
+    "options_buying_power": "0",
+    "sma": "0",
+    "accrued_fees": "0",
+    "pending_transfer_in": "0",
+    "pending_transfer_out": "0",
+    "intraday_adjustments": "0",
+    "pending_reg_taf_fees": "0",
+    "daytrade_count": 0,
+    "pattern_day_trader": False,
+    "options_approved_level": 0,
+    "options_trading_level": 0,
+    "account_blocked": False,
+    "trading_blocked": False,
+    "transfers_blocked": False,
+}
+"""Members of `Account` that are the same for every account."""
 
 
 @cache
 def asset_id(symbol: str) -> str:
-    """The same for a symbol everywhere."""
+    """The id of an asset: always the same for a symbol."""
     return str(uuid5(NAMESPACE_URL, f"us_equity/{symbol}"))
 
 
-def symbol_of(exchange: Exchange, name: str) -> str:
-    """A symbol by its name or asset id."""
+def find_symbol(state: State, name: str) -> str:
+    """The symbol that a client means by a symbol or by an asset id."""
     if len(name) == 36:
-        by_id = {asset_id(symbol): symbol for symbol in exchange.market.tables.symbols}
+        by_id = {asset_id(symbol): symbol for symbol in state.market.tables.symbols}
         return by_id.get(name.lower(), name)
     return name.upper()
 
 
-def _text(value: Decimal | None) -> str | None:
-    return None if value is None else plain(value)
-
-
 def order_view(order: Order) -> dict[str, Any]:
     """Schema `Order`."""
-    average = (order.filled_cost / order.filled_qty).quantize(Decimal("0.000001")) if order.filled_qty else None
+    average = (order.filled_cost / order.filled_qty).quantize(_MILLIONTH) if order.filled_qty else None
     return {
         "id": order.id,
         "client_order_id": order.client_order_id,
-        "created_at": stamp(order.created_at),
-        "updated_at": stamp(order.updated_at),
-        "submitted_at": stamp(order.created_at),
-        "filled_at": stamp(order.filled_at),
-        "expired_at": stamp(order.expired_at),
-        "expires_at": stamp(order.expires_at),
-        "canceled_at": stamp(order.canceled_at),
-        "failed_at": stamp(order.failed_at),
-        "replaced_at": stamp(order.replaced_at),
+        "created_at": timestamp(order.created_at),
+        "updated_at": timestamp(order.updated_at),
+        "submitted_at": timestamp(order.created_at),
+        "filled_at": timestamp(order.filled_at),
+        "expired_at": timestamp(order.expired_at),
+        "expires_at": timestamp(order.expires_at),
+        "canceled_at": timestamp(order.canceled_at),
+        "failed_at": timestamp(order.failed_at),
+        "replaced_at": timestamp(order.replaced_at),
         "replaced_by": order.replaced_by,
         "replaces": order.replaces,
         "asset_id": asset_id(order.symbol),
@@ -79,118 +93,74 @@ def order_view(order: Order) -> dict[str, Any]:
     }
 
 
-def position_view(exchange: Exchange, account: Account, position: Position) -> dict[str, Any]:
+def position_view(state: State, account: Account, position: Position) -> dict[str, Any]:
     """Schema `Position`."""
-    price = exchange.price(position.symbol)
-    last = exchange.market.close_before(position.symbol, local(exchange.settled).date())
+    price = state.price(position.symbol)
+    last = state.market.close_before(position.symbol, local(state.now).date())
     yesterday = price if last is None else to_price(last)
     value, basis = position.qty * price, position.qty * position.average_price
-    day_basis = _day_basis(exchange, account, position, yesterday)
+    today = day_basis(state, account, position, yesterday)
     return {
         "asset_id": asset_id(position.symbol),
         "symbol": position.symbol,
-        "exchange": _ALPACA_LISTS_IT_AT,
+        "exchange": _LISTED_AT,
         "asset_class": "us_equity",
         "asset_marginable": True,
         "qty": plain(position.qty),
         "qty_available": plain(available(account, position.symbol)),
         "side": "long" if position.qty > 0 else "short",
-        "avg_entry_price": plain(position.average_price.quantize(Decimal("0.000001"))),
+        "avg_entry_price": plain(position.average_price.quantize(_MILLIONTH)),
         "market_value": _money(value),
         "cost_basis": _money(basis),
         "unrealized_pl": _money(value - basis),
         "unrealized_plpc": _ratio(value - basis, abs(basis)),
-        "unrealized_intraday_pl": _money(value - day_basis),
-        "unrealized_intraday_plpc": _ratio(value - day_basis, abs(day_basis)),
+        "unrealized_intraday_pl": _money(value - today),
+        "unrealized_intraday_plpc": _ratio(value - today, abs(today)),
         "current_price": plain(price),
         "lastday_price": plain(yesterday),
         "change_today": _ratio(price - yesterday, yesterday),
     }
 
 
-def _day_basis(exchange: Exchange, account: Account, position: Position, yesterday: Decimal) -> Decimal:
-    """What the day's profit is counted from: shares held overnight at yesterday's close, the day's at their cost.
-
-    Overnight shares are sold first; the day's own leave at their average cost, as in `avg_entry_price`.
-    """
-    fills: list[tuple[Decimal, Decimal]] = []
-    midnight_before = midnight(local(exchange.settled).date())
-    for one in reversed(account.activities):
-        if one.at < midnight_before:
-            break
-        body = one.body
-        if body["activity_type"] == "FILL" and body["symbol"] == position.symbol:
-            fills.append((Decimal(body["qty"]) * (1 if body["side"] == "buy" else -1), Decimal(body["price"])))
-    overnight = position.qty - sum((shares for shares, _ in fills), ZERO)
-    bought, cost = ZERO, ZERO
-    for shares, price in reversed(fills):
-        closed = ZERO if overnight * shares >= 0 else -overnight if abs(shares) > abs(overnight) else shares
-        overnight, change = overnight + closed, shares - closed
-        after = bought + change
-        if bought * change >= 0:
-            cost += change * price
-        else:
-            cost = cost * after / bought if bought * after >= 0 else after * price
-        bought = after
-    return overnight * yesterday + cost
-
-
-def account_view(exchange: Exchange, account: Account) -> dict[str, Any]:
+def account_view(state: State, account: Account) -> dict[str, Any]:
     """Schema `Account`."""
-    worth = exchange.worth(account)
-    day, last = exchange.last_equity(account)
-    margin = _money(worth.initial_margin)
-    maintenance = _money((worth.long - worth.short) * Decimal("0.3"))
+    worth, last = state.worth(account), state.last_equity(account)
     power = _money(worth.buying_power)
-    suspended = bool(account.configurations["suspend_trade"])
+    maintenance = _money((worth.long - worth.short) * _MAINTENANCE)
     return {
         "id": account.id,
         "account_number": account.number,
         "status": "ACTIVE",
-        "crypto_status": "INACTIVE",
         "currency": "USD",
         "cash": plain(account.cash),
         "equity": plain(worth.equity),
         "portfolio_value": plain(worth.equity),
-        "last_equity": plain(last),
+        "last_equity": plain(last.equity),
         "long_market_value": plain(worth.long),
         "short_market_value": plain(worth.short),
         "buying_power": power,
         "regt_buying_power": _money(worth.regt_buying_power),
         "daytrading_buying_power": power if worth.multiplier > REG_T else "0",
         "non_marginable_buying_power": _money(max(ZERO, account.cash - worth.reserved)),
-        "options_buying_power": "0",
-        "initial_margin": margin,
+        "initial_margin": _money(worth.initial_margin),
         "maintenance_margin": maintenance,
         "last_maintenance_margin": maintenance,
-        "sma": "0",
         "multiplier": str(worth.multiplier),
-        "accrued_fees": "0",
-        "pending_transfer_in": "0",
-        "pending_transfer_out": "0",
-        "intraday_adjustments": "0",
-        "pending_reg_taf_fees": "0",
-        "balance_asof": (day or local(account.created_at).date()).isoformat(),
-        "created_at": stamp(account.created_at),
-        "daytrade_count": 0,
-        "pattern_day_trader": False,
-        "options_approved_level": 0,
-        "options_trading_level": 0,
-        "account_blocked": False,
-        "trading_blocked": False,
-        "transfers_blocked": False,
-        "trade_suspended_by_user": suspended,
+        "balance_asof": (last.day or local(account.created_at).date()).isoformat(),
+        "created_at": timestamp(account.created_at),
+        "trade_suspended_by_user": bool(account.configurations["suspend_trade"]),
         "shorting_enabled": not account.configurations["no_shorting"] and worth.multiplier > 1,
+        **_NOT_OFFERED,
     }
 
 
-def asset_view(exchange: Exchange, symbol: str) -> dict[str, Any]:
+def asset_view(state: State, symbol: str) -> dict[str, Any]:
     """Schema `Assets`."""
-    listed = exchange.market.listed(symbol, exchange.settled)
+    listed = state.market.listed(symbol, state.now)
     return {
         "id": asset_id(symbol),
         "class": "us_equity",
-        "exchange": _ALPACA_LISTS_IT_AT,
+        "exchange": _LISTED_AT,
         "symbol": symbol,
         "name": f"{symbol} Common Stock",
         "status": "active" if listed else "inactive",
@@ -207,63 +177,12 @@ def asset_view(exchange: Exchange, symbol: str) -> dict[str, Any]:
     }
 
 
-def history_view(exchange: Exchange, account: Account, query: dict[str, str]) -> dict[str, Any]:
-    """Schema `PortfolioHistory`: one point a session, at its close, and the present one.
-
-    Profits count from the last close before the first point, or from that point itself where there is none.
-
-    Raises:
-        RefusedError: another timeframe than days, or days that are none.
-    """
-    if query.get("timeframe", "1D") != "1D":
-        raise unprocessable("this exchange keeps portfolio history by day: timeframe must be 1D")
-    today = local(exchange.settled).date()
-    first, last = _days_asked(query, today)
-    points = {day: value for day, value in account.equity.items() if first <= day <= last}
-    if today not in points and first <= today <= last and exchange.hours.between(today, today):
-        points[today] = exchange.worth(account).equity
-    before = max((day for day in account.equity if day < first), default=None)
-    days = sorted(points)
-    values = [float(points[day]) for day in days]
-    base = float(account.base_value) if before is None else float(account.equity[before])
-    if before is None and values:
-        base = values[0]
-    return {
-        "timestamp": [int(midnight(day).timestamp()) for day in days],
-        "equity": values,
-        "profit_loss": [round(value - base, 6) for value in values],
-        "profit_loss_pct": [round(value / base - 1, 8) if base else 0.0 for value in values],
-        "base_value": base,
-        **({} if before is None else {"base_value_asof": before.isoformat()}),
-        "timeframe": "1D",
-    }
-
-
-def _days_asked(query: dict[str, str], today: date) -> tuple[date, date]:
-    """The first and last day that a history is asked for; both are part of it."""
-    start, end, period = query.get("start"), query.get("end") or query.get("date_end"), query.get("period")
-    if start and end and period:
-        raise unprocessable("only two of start, end and period can be specified")
-    try:
-        length = _period(period or "1M")
-        last = local(parse_time(end)).date() if end else today
-        if not start:
-            return last - length, last
-        first = local(parse_time(start)).date()
-        return first, first + length if period else last
-    except ValueError:
-        raise unprocessable("invalid start, end or period") from None
-
-
-def _period(text: str) -> timedelta:
-    unit = PERIOD_DAYS.get(text[-1:].upper())
-    if unit is None or not 0 < int(text[:-1]) * unit < LONGEST_DAYS:
-        raise ValueError(f"no period: {text}")
-    return timedelta(days=int(text[:-1]) * unit)
+def _text(value: Decimal | None) -> str | None:
+    return None if value is None else plain(value)
 
 
 def _money(value: Decimal) -> str:
-    return plain(value.quantize(Decimal("0.000001")))
+    return plain(value.quantize(_MILLIONTH))
 
 
 def _ratio(part: Decimal, whole: Decimal) -> str:

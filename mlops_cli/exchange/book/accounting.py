@@ -1,4 +1,4 @@
-"""The books of an account: what a fill does to it, what it is worth, and what it may still buy."""
+"""The accounts' bookkeeping: what a fill changes, what an account is worth, and what it may still buy."""
 
 from __future__ import annotations
 
@@ -9,18 +9,23 @@ from decimal import Decimal
 from mlops_cli.exchange.book.activities import plain
 from mlops_cli.exchange.book.records import SHARE, TICK, ZERO, Account, Order, Position, forbidden
 
-COLLAR = Decimal("1.03")  # Alpaca counts an order without a limit, and a short sale, at 3% above the ask
+COLLAR = Decimal("1.03")
+"""Alpaca values orders without a limit, and short sales, at 3% above the ask."""
 CASH_ONLY, REG_T = Decimal(1), Decimal(2)
+"""Multipliers of an account without margin, and of Regulation T for positions held overnight."""
 LEAST_EQUITY_FOR_MARGIN = Decimal(2000)
 Price = Callable[[str], Decimal]
 
 
 @dataclass(frozen=True, slots=True)
 class Worth:
-    """An account at one moment, in USD; `short` is negative.
+    """The value of an account at one moment, in USD.
 
     Attributes:
-        multiplier: of the equity that may be invested; 1 is an account without margin, which cannot sell short.
+        long: value of the long positions.
+        short: value of the short positions, negative.
+        reserved: buying power that open orders hold.
+        multiplier: how many times the equity may be invested; with 1 there is no margin and no short sale.
     """
 
     cash: Decimal
@@ -31,22 +36,22 @@ class Worth:
 
     @property
     def equity(self) -> Decimal:
-        """Cash and positions."""
+        """Cash and positions together."""
         return self.cash + self.long + self.short
 
     @property
     def initial_margin(self) -> Decimal:
-        """The part of the positions that is the account's own money: half of them by Regulation T."""
+        """The part of the positions that must be the account's own money: half of them by Regulation T."""
         return (self.long - self.short) / min(self.multiplier, REG_T)
 
     @property
     def buying_power(self) -> Decimal:
-        """What may still be bought; without margin or short positions that is the cash that is not reserved."""
+        """For how much the account may still buy."""
         return self._power(self.multiplier)
 
     @property
     def regt_buying_power(self) -> Decimal:
-        """What may still be bought and held overnight."""
+        """For how much the account may still buy shares that it holds overnight."""
         return self._power(min(self.multiplier, REG_T))
 
     def _power(self, multiplier: Decimal) -> Decimal:
@@ -54,7 +59,7 @@ class Worth:
 
 
 def worth(account: Account, price: Price) -> Worth:
-    """Value the account at these prices."""
+    """Value an account; `price` gives the price in USD of a symbol."""
     values = [position.qty * price(position.symbol) for position in account.positions.values()]
     long = sum((value for value in values if value > 0), ZERO)
     short = sum((value for value in values if value < 0), ZERO)
@@ -64,7 +69,7 @@ def worth(account: Account, price: Price) -> Worth:
 
 
 def cost(order: Order, ask: Decimal) -> Decimal:
-    """What of the buying power an opening order takes, as it stands.
+    """Buying power in USD that an order needs which opens or enlarges a position.
 
     Source: Alpaca's documentation, "Orders at Alpaca", buying power.
     """
@@ -72,10 +77,10 @@ def cost(order: Order, ask: Decimal) -> Decimal:
         assert order.notional is not None
         return order.notional - order.filled_cost
     if order.limit_price is None:
-        counted = max(ask, order.stop_price or ZERO) * COLLAR
-    else:  # a short sale far below the market is filled at the market
-        counted = order.limit_price if order.side == "buy" else max(order.limit_price, ask * COLLAR)
-    return (order.qty - order.filled_qty) * counted
+        price = max(ask, order.stop_price or ZERO) * COLLAR
+    else:  # a short sale with a limit far below the market is filled at the market price
+        price = order.limit_price if order.side == "buy" else max(order.limit_price, ask * COLLAR)
+    return (order.qty - order.filled_qty) * price
 
 
 def available(account: Account, symbol: str) -> Decimal:
@@ -84,35 +89,42 @@ def available(account: Account, symbol: str) -> Decimal:
     if position is None:
         return ZERO
     sign = 1 if position.qty > 0 else -1
-    closing = account.open_in(symbol, "sell" if sign > 0 else "buy")
+    closing = account.open_orders_in(symbol, "sell" if sign > 0 else "buy")
     return position.qty - sign * sum((order.left(TICK) if order.qty else ZERO for order in closing), ZERO)
 
 
 def check_shares(account: Account, order: Order, shares: Decimal) -> None:
-    """Refuse an order that would turn a long position short or a short one long.
+    """Refuse an order that closes more of a position than there is.
 
     Raises:
-        RefusedError: more shares than the position has to spare.
+        RefusedError: the order would turn a long position short or a short one long, or open orders hold the shares.
     """
     position = account.positions.get(order.symbol)
     if position is None or position.qty * order.sign > 0:
         return
     free = abs(available(account, order.symbol))
     if shares > free:
-        held = abs(position.qty) - free
-        related = [one.id for one in account.open_in(order.symbol, order.side)]
         raise forbidden(
             f"insufficient qty available for order (requested: {plain(shares)}, available: {plain(free)})",
             available=plain(free),
             existing_qty=plain(abs(position.qty)),
-            held_for_orders=plain(held),
-            related_orders=related,
+            held_for_orders=plain(abs(position.qty) - free),
+            related_orders=[other.id for other in account.open_orders_in(order.symbol, order.side)],
             symbol=order.symbol,
         )
 
 
-def _release(account: Account, order: Order, shares: Decimal, value: Decimal) -> None:
-    """Of what an order holds, free the part that is filled now."""
+def book_fill(account: Account, order: Order, shares: Decimal, price: Decimal) -> None:
+    """Change cash, position and reserve of an account by a fill of `shares` at `price` (USD)."""
+    _release_reserve(account, order, shares, shares * price)
+    account.cash -= order.sign * shares * price
+    order.filled_qty += shares
+    order.filled_cost += shares * price
+    _change_position(account, order.symbol, order.sign * shares, price)
+
+
+def _release_reserve(account: Account, order: Order, shares: Decimal, value: Decimal) -> None:
+    """Of the buying power that an order holds, free the part of the shares that are filled now."""
     before = order.reserve
     if order.qty is None:
         order.reserve = max(ZERO, before - value)
@@ -122,22 +134,17 @@ def _release(account: Account, order: Order, shares: Decimal, value: Decimal) ->
     account.reserved += order.reserve - before
 
 
-def book(account: Account, order: Order, shares: Decimal, price: Decimal) -> None:
-    """Book a fill: cash and shares change hands."""
-    _release(account, order, shares, shares * price)
-    account.cash -= order.sign * shares * price
-    order.filled_qty += shares
-    order.filled_cost += shares * price
-    change = order.sign * shares
-    held = account.positions.get(order.symbol)
-    if held is None:
-        account.positions[order.symbol] = Position(order.symbol, change, price)
+def _change_position(account: Account, symbol: str, change: Decimal, price: Decimal) -> None:
+    """Add bought shares (negative: sold ones) to a position, open it, or remove it when nothing is left."""
+    position = account.positions.get(symbol)
+    if position is None:
+        account.positions[symbol] = Position(symbol, change, price)
         return
-    after = held.qty + change
+    after = position.qty + change
     if after == 0:
-        del account.positions[order.symbol]
-    elif held.qty * change > 0:
-        held.average_price = (held.average_price * held.qty + price * change) / after
-    elif held.qty * after < 0:
-        held.average_price = price
-    held.qty = after.quantize(SHARE)
+        del account.positions[symbol]
+    elif position.qty * change > 0:
+        position.average_price = (position.average_price * position.qty + price * change) / after
+    elif position.qty * after < 0:
+        position.average_price = price
+    position.qty = after.quantize(SHARE)

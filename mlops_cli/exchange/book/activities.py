@@ -1,4 +1,4 @@
-"""Entries of an account's history, in the words of the API."""
+"""The activities in an account's history, in the words of Alpaca's API."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mlops_cli.market.hours import local
 
 
 def plain(value: Decimal) -> str:
-    """A decimal without an exponent or idle zeros.
+    """A decimal as text, without an exponent and without zeros at its end.
 
     >>> plain(Decimal("1.500")), plain(Decimal("100"))
     ('1.5', '100')
@@ -21,48 +21,63 @@ def plain(value: Decimal) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def stamp(at: datetime | None) -> str | None:
-    """UTC, RFC 3339."""
+def timestamp(at: datetime | None) -> str | None:
+    """A UTC time as RFC 3339 text."""
     return None if at is None else at.replace(tzinfo=None).isoformat() + "Z"
 
 
-def activity(account: Account, at: datetime, body: dict[str, Any]) -> Activity:
-    """An entry; ids rise with the time, as Alpaca's do."""
-    stamp = at.strftime("%Y%m%d%H%M%S") + f"{at.microsecond // 1000:03d}"
-    number = f"{stamp}::{uuid4()}"
-    return Activity(number, account.id, at, {"id": number, "account_id": account.id, **body})
+def fill_activity(account: Account, order: Order, shares: Decimal, price: Decimal, at: datetime) -> Activity:
+    """The activity of a fill; the order already counts its shares.
 
-
-def fill(account: Account, order: Order, shares: Decimal, price: Decimal, at: datetime) -> Activity:
-    """A fill that is already booked."""
-    done = order.status == "filled"
+    Args:
+        account: that has sent the order.
+        order: after the fill.
+        shares: that were filled.
+        price: in USD.
+        at: time of the fill.
+    """
+    complete = order.status == "filled"
     body = {
         "activity_type": "FILL",
-        "transaction_time": stamp(at),
-        "type": "fill" if done else "partial_fill",
+        "transaction_time": timestamp(at),
+        "type": "fill" if complete else "partial_fill",
         "price": plain(price),
         "qty": plain(shares),
         "side": order.side,
         "symbol": order.symbol,
-        "leaves_qty": "0" if done else plain(order.left(price)),
+        "leaves_qty": "0" if complete else plain(order.left(price)),
         "order_id": order.id,
         "cum_qty": plain(order.filled_qty),
         "order_status": order.status,
     }
-    return activity(account, at, body)
+    return _activity(account, at, body)
 
 
 def booking(account: Account, kind: str, at: datetime, amount: Decimal, position: Position | None = None) -> Activity:
-    """Anything but a trade: DIV, SPLIT, REORG, JNLC; `amount` in USD."""
+    """The activity of a booking that is no trade.
+
+    Args:
+        account: whose cash or shares change.
+        kind: DIV (dividend), SPLIT, REORG (a delisted company is paid out) or JNLC (cash paid in or out).
+        at: time of the booking.
+        amount: in USD.
+        position: that it concerns, after the booking.
+    """
     body: dict[str, Any] = {
         "activity_type": kind,
         "date": f"{local(at).date().isoformat()}T00:00:00Z",
         "net_amount": plain(amount),
         "description": "",
         "status": "executed",
-        "created_at": stamp(at),
+        "created_at": timestamp(at),
     }
     if position is not None:
         body |= {"symbol": position.symbol, "qty": plain(position.qty)}
         body |= {"per_share_amount": plain(amount / position.qty)} if kind == "DIV" else {}
-    return activity(account, at, body)
+    return _activity(account, at, body)
+
+
+def _activity(account: Account, at: datetime, body: dict[str, Any]) -> Activity:
+    """Ids begin with the time, so that they rise with it, as Alpaca's do."""
+    activity_id = f"{at:%Y%m%d%H%M%S}{at.microsecond // 1000:03d}::{uuid4()}"
+    return Activity(activity_id, account.id, at, {"id": activity_id, "account_id": account.id, **body})

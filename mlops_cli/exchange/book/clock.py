@@ -1,4 +1,4 @@
-"""The exchange's clock: the real time, or a time that stands until it is moved on."""
+"""The exchange's clock: the real time, or the time of a replay, which stands still until it is moved."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from mlops_cli.market.hours import Hours
 
 @dataclass(slots=True)
 class Clock:
-    """What time it is.
+    """Tells the time.
 
     Attributes:
-        standing: the time in a replay; None for the real time.
+        standing: the time of a replay; None for the real time.
     """
 
     standing: datetime | None = None
 
     def now(self) -> datetime:
-        """The time, as UTC."""
+        """The time in UTC."""
         return self.standing if self.standing is not None else datetime.now(UTC)
 
     def advance(self, to: datetime) -> None:
-        """Move a replay on, or make a replay of real time that begins here.
+        """Move the time of a replay. A clock that showed the real time becomes a replay.
 
         Raises:
-            RefusedError: time does not go back.
+            RefusedError: the time of a replay would go back.
         """
         if self.standing is not None and to < self.standing:
             raise refused(f"the clock stands at {self.standing.isoformat()} and does not go back")
@@ -35,10 +35,16 @@ class Clock:
 
 
 def target(now: datetime, hours: Hours, to: str | None, seconds: float) -> datetime:
-    """Where to move the clock: `to` is "next_open" or "next_close"; seconds are added.
+    """The time to which to move the clock.
+
+    Args:
+        now: the present time.
+        hours: of the market.
+        to: "next_open" or "next_close"; None for now.
+        seconds: to add to that.
 
     Raises:
-        RefusedError: another word.
+        RefusedError: another word, or a time after the end of the calendar.
     """
     match to:
         case None:

@@ -1,8 +1,9 @@
-"""Corporate actions: splits, dividends and delistings, before the opening of their day."""
+"""Corporate actions: splits, dividends and delistings. They happen before the opening of their day."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -14,25 +15,34 @@ from mlops_cli.exchange.book.records import SHARE, TICK, ZERO, Account, Corporat
 from mlops_cli.exchange.book.state import State
 
 CENT = Decimal("0.01")
-LEAST = {"split": Decimal("0.001"), "dividend": Decimal("0.000001"), "delisting": Decimal("0.0001")}
-MOST = {"split": Decimal(1000), "dividend": Decimal(1_000_000), "delisting": Decimal(1_000_000)}
+
+
+@dataclass(frozen=True, slots=True)
+class _Value:
+    """The value that a kind of corporate action takes: its name in requests, and its limits."""
+
+    name: str
+    least: Decimal
+    most: Decimal
+
+
+_VALUES = {
+    "split": _Value("ratio", Decimal("0.001"), Decimal(1000)),
+    "dividend": _Value("amount", Decimal("0.000001"), Decimal(1_000_000)),
+    "delisting": _Value("price", Decimal("0.0001"), Decimal(1_000_000)),
+}
 
 
 def read_action(body: Mapping[str, Any]) -> CorporateAction:
-    """Check the body of `POST /sim/corporate-actions`.
+    """Read and check the body of `POST /sim/corporate-actions`.
 
     Raises:
-        RefusedError: it is none.
+        RefusedError: the first mistake in it.
     """
     kind, symbol = body.get("type"), body.get("symbol")
-    names = {"split": "ratio", "dividend": "amount", "delisting": "price"}
-    if not isinstance(kind, str) or kind not in names or not isinstance(symbol, str):
-        raise refused(f"type must be one of {', '.join(names)}, symbol a text")
-    value = number(body, names[kind])
-    if value is not None and not LEAST[kind] <= value <= MOST[kind]:
-        raise refused(f"{names[kind]} must be from {LEAST[kind]} to {MOST[kind]}")
-    if value is None and kind != "delisting":
-        raise refused(f"{names[kind]} is required")
+    if not isinstance(kind, str) or kind not in _VALUES or not isinstance(symbol, str):
+        raise refused(f"type must be one of {', '.join(_VALUES)}, symbol a text")
+    value = _read_value(body, kind)
     try:
         day = date.fromisoformat(str(body.get("date")))
     except ValueError:
@@ -40,8 +50,20 @@ def read_action(body: Mapping[str, Any]) -> CorporateAction:
     return CorporateAction(kind, symbol, day, value, body.get("close_positions", True) is True)
 
 
+def _read_value(body: Mapping[str, Any], kind: str) -> Decimal | None:
+    allowed = _VALUES[kind]
+    value = number(body, allowed.name)
+    if value is None:
+        if kind != "delisting":
+            raise refused(f"{allowed.name} is required")
+        return None
+    if not allowed.least <= value <= allowed.most:
+        raise refused(f"{allowed.name} must be from {allowed.least} to {allowed.most}")
+    return value
+
+
 def apply(state: State, action: CorporateAction, day: date) -> None:
-    """Carry an action out, before the opening of a day."""
+    """Carry out an action before the opening of a day."""
     match action.kind:
         case "split":
             assert action.value is not None
@@ -61,18 +83,18 @@ def apply(state: State, action: CorporateAction, day: date) -> None:
 
 
 def _split(state: State, account: Account, symbol: str, ratio: Decimal) -> None:
-    for order in [o for o in account.open_in(symbol) if o.qty is not None]:
+    for order in [order for order in account.open_orders_in(symbol) if order.qty is not None]:
         _split_order(order, ratio)
         state.changed(order)
-        if order.qty == order.filled_qty:  # less than the smallest part of a share is left
-            state.end(account, order, "canceled", state.settled)
-    held = account.positions.get(symbol)
-    if held is None:
+        if order.qty == order.filled_qty:  # what is left is less than the smallest part of a share
+            state.end_order(account, order, "canceled", state.now)
+    position = account.positions.get(symbol)
+    if position is None:
         return
-    held.qty = (held.qty * ratio).quantize(SHARE)
-    held.average_price /= ratio
-    state.record(account, booking(account, "SPLIT", state.settled, ZERO, held))
-    if not held.qty:
+    position.qty = (position.qty * ratio).quantize(SHARE)
+    position.average_price /= ratio
+    state.add_activity(account, booking(account, "SPLIT", state.now, ZERO, position))
+    if not position.qty:
         del account.positions[symbol]
 
 
@@ -80,23 +102,29 @@ def _split_order(order: Order, ratio: Decimal) -> None:
     assert order.qty is not None
     order.qty = (order.qty * ratio).quantize(SHARE)
     order.filled_qty = (order.filled_qty * ratio).quantize(SHARE)
-    for name in ("limit_price", "stop_price"):
-        price: Decimal | None = getattr(order, name)
-        if price is not None:
-            setattr(order, name, max(TICK, (price / ratio).quantize(CENT if price / ratio >= 1 else TICK)))
+    order.limit_price = _split_price(order.limit_price, ratio)
+    order.stop_price = _split_price(order.stop_price, ratio)
 
 
-def _pay(state: State, account: Account, symbol: str, price: Decimal, kind: str) -> None:
-    held = account.positions.get(symbol)
-    if held is not None:
-        amount = (held.qty * price).quantize(CENT)
+def _split_price(price: Decimal | None, ratio: Decimal) -> Decimal | None:
+    if price is None:
+        return None
+    new = price / ratio
+    return max(TICK, new.quantize(CENT if new >= 1 else TICK))
+
+
+def _pay(state: State, account: Account, symbol: str, per_share: Decimal, kind: str) -> None:
+    """Pay the holder of a long position; the holder of a short position pays."""
+    position = account.positions.get(symbol)
+    if position is not None:
+        amount = (position.qty * per_share).quantize(CENT)
         account.cash += amount
-        state.record(account, booking(account, kind, state.settled, amount, held))
+        state.add_activity(account, booking(account, kind, state.now, amount, position))
 
 
 def _delist(state: State, account: Account, action: CorporateAction, price: Decimal) -> None:
-    for order in account.open_in(action.symbol):
-        state.end(account, order, "canceled", state.settled)
+    for order in account.open_orders_in(action.symbol):
+        state.end_order(account, order, "canceled", state.now)
     if action.closes_positions:
         _pay(state, account, action.symbol, price, "REORG")
         account.positions.pop(action.symbol, None)

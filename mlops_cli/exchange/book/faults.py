@@ -1,4 +1,4 @@
-"""Faults on demand: what a broker does to its clients on a bad day, repeatable by a seed."""
+"""Faults that a client of a broker must survive, set on demand and repeatable by a seed."""
 
 from __future__ import annotations
 
@@ -21,10 +21,33 @@ MARKET_KINDS = (
     "duplicate_fills",
     "clock_skew",
 )
-MOST = {"probability": 1.0, "fraction": 1.0, "status": 599}
-MOST_OF_OTHERS = 1e7
-_TEXTS, _WHOLE = ("method", "path", "symbol"), ("times", "skip", "status")
-_NUMBERS = (*_WHOLE, "seconds", "factor", "fraction", "probability")
+_LARGEST = 1e7
+
+
+@dataclass(frozen=True, slots=True)
+class _Number:
+    """The numbers that a member of a fault may have."""
+
+    least: float = 0
+    most: float = _LARGEST
+    whole: bool = False
+
+    def fits(self, value: Any) -> bool:
+        kinds = int if self.whole else int | float
+        return isinstance(value, kinds) and not isinstance(value, bool) and self.least <= value <= self.most
+
+
+_TEXTS = ("method", "path", "symbol")
+_NUMBERS = {
+    "times": _Number(whole=True),
+    "skip": _Number(whole=True),
+    "status": _Number(400, 599, whole=True),
+    "seconds": _Number(),
+    "factor": _Number(),
+    "fraction": _Number(most=1.0),
+    "probability": _Number(most=1.0),
+}
+_CLOCK_ERROR = _Number(-_LARGEST)
 _DEFAULTS: dict[str, dict[str, Any]] = {
     "timeout": {"seconds": 30.0},
     "wide_spread": {"factor": 50.0},
@@ -36,23 +59,23 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
 
 @dataclass(slots=True)
 class Fault:
-    """One fault.
+    """A fault that is set. Requests and orders count for it in the order in which they come.
 
     Attributes:
         kind: one of `REQUEST_KINDS` or `MARKET_KINDS`.
-        method: of the requests it strikes, None for all.
-        path: beginning of their path.
-        when: "before" the request is carried out, or "after".
-        status: what is answered (kind status).
-        seconds: how long it holds up an answer or a fill, or the clock's error.
-        symbol: that it concerns, None for all.
-        factor: on the spread (kind wide_spread).
-        fraction: of an order that is filled at first (kind partial_fills).
-        times: how often it strikes at most, None for always.
-        skip: how often it lets pass before.
-        probability: with which it strikes each time.
-        since: the exchange's time when it was set.
-        struck: how often it struck.
+        method: of the requests that it strikes; None for all.
+        path: beginning of the path of these requests.
+        when: whether it strikes "before" the request is carried out, or "after".
+        status: of the answer (kind status).
+        seconds: by which an answer or a fill is late, or the clock is wrong.
+        symbol: that it concerns; None for all.
+        factor: by which the spread is wider (kind wide_spread).
+        fraction: of an order that is filled first (kind partial_fills).
+        times: how often it strikes at most; None for no limit.
+        skip: how many requests or orders it lets pass first.
+        probability: of striking each time.
+        since: the exchange's time at which it was set.
+        struck: how often it has struck.
     """
 
     kind: str
@@ -72,48 +95,44 @@ class Fault:
 
 
 class Faults:
-    """All faults that are set."""
+    """The faults that are set.
+
+    Args:
+        seed: of the random numbers that decide about faults with a probability.
+    """
 
     def __init__(self, seed: int = 0) -> None:
         self.active: list[Fault] = []
         self.reseed(seed)
 
     def reseed(self, seed: int) -> None:
-        """Begin the random numbers again."""
+        """Start the random numbers again."""
         self._random = random.Random(seed)
 
-    def add(self, wanted: Mapping[str, Any], now: datetime) -> Fault:
+    def add(self, members: Mapping[str, Any], now: datetime) -> Fault:
         """Set a fault.
 
         Args:
-            wanted: members of `Fault` by name; `kind` is required, None is as good as left out.
+            members: of `Fault` by name; `kind` is required, and None counts as left out.
             now: the exchange's time.
 
         Raises:
-            RefusedError: unknown or senseless members.
+            RefusedError: a member is unknown or has no valid value.
         """
-        wanted = {name: value for name, value in wanted.items() if value is not None}
-        kind = wanted.get("kind")
-        names = {field.name: field.type for field in fields(Fault)} | {"since": ""}
-        unknown = [name for name in wanted if name not in names or name in ("since", "struck")]
-        if kind not in REQUEST_KINDS + MARKET_KINDS or unknown:
-            known = ", ".join(REQUEST_KINDS + MARKET_KINDS)
-            raise refused(f"no such fault: {kind!r} with {', '.join(unknown) or 'nothing unknown'}; kinds are {known}")
-        for name, value in wanted.items():
-            if not _makes_sense(kind, name, value):
-                raise refused(f"invalid {name}: {str(value)[:40]!r}")
-        if wanted.get("when", "before") not in ("before", "after"):
-            raise refused("when must be before or after")
-        fault = Fault(**{**_DEFAULTS.get(kind, {}), **wanted, "since": now})
+        given = {name: value for name, value in members.items() if value is not None}
+        _check_names(given)
+        for name, value in given.items():
+            _check_value(given["kind"], name, value)
+        fault = Fault(**{**_DEFAULTS.get(given["kind"], {}), **given, "since": now})
         self.active.append(fault)
         return fault
 
     def clear(self, kind: str | None = None) -> None:
-        """Take away the faults of a kind, or all."""
+        """Remove the faults of a kind, or all."""
         self.active = [fault for fault in self.active if kind is not None and fault.kind != kind]
 
     def of_request(self, method: str, path: str) -> Fault | None:
-        """The fault that strikes this request, if any."""
+        """The fault that strikes this request, if there is one."""
         for fault in self.active:
             meant = fault.kind in REQUEST_KINDS and fault.method in (None, method) and path.startswith(fault.path)
             if meant and self._strikes(fault):
@@ -121,19 +140,19 @@ class Faults:
         return None
 
     def standing(self, kind: str, symbol: str | None = None) -> Fault | None:
-        """A fault that holds as long as it is set."""
+        """The fault of a kind that is set for a symbol. It holds until it is removed, without counting."""
         for fault in self.active:
             if fault.kind == kind and fault.symbol in (None, symbol):
                 return fault
         return None
 
     def strike(self, kind: str, symbol: str) -> Fault | None:
-        """A fault that befalls one order, if it does."""
+        """The fault of a kind that strikes one order in a symbol, if there is one."""
         fault = self.standing(kind, symbol) if self.active else None
         return fault if fault is not None and self._strikes(fault) else None
 
     def listed(self) -> list[dict[str, Any]]:
-        """All as plain values."""
+        """All faults as plain values."""
         return [asdict(fault) for fault in self.active]
 
     def _strikes(self, fault: Fault) -> bool:
@@ -148,12 +167,18 @@ class Faults:
         return True
 
 
-def _makes_sense(kind: str, name: str, value: Any) -> bool:
-    if name in _TEXTS:
-        return isinstance(value, str)
-    if name not in _NUMBERS:
-        return True
-    least = -MOST_OF_OTHERS if kind == "clock_skew" and name == "seconds" else 400 if name == "status" else 0
-    wanted = int if name in _WHOLE else int | float
-    fits = isinstance(value, wanted) and not isinstance(value, bool)
-    return fits and least <= value <= MOST.get(name, MOST_OF_OTHERS)
+def _check_names(given: Mapping[str, Any]) -> None:
+    names = {field.name for field in fields(Fault)} - {"since", "struck"}
+    kind, unknown = given.get("kind"), [name for name in given if name not in names]
+    if kind not in REQUEST_KINDS + MARKET_KINDS or unknown:
+        kinds = ", ".join(REQUEST_KINDS + MARKET_KINDS)
+        raise refused(f"no such fault: {kind!r} with {', '.join(unknown) or 'nothing unknown'}; kinds are {kinds}")
+
+
+def _check_value(kind: str, name: str, value: Any) -> None:
+    if name == "when" and value not in ("before", "after"):
+        raise refused("when must be before or after")
+    number = _CLOCK_ERROR if (kind, name) == ("clock_skew", "seconds") else _NUMBERS.get(name)
+    wrong_text = name in _TEXTS and not isinstance(value, str)
+    if wrong_text or (number is not None and not number.fits(value)):
+        raise refused(f"invalid {name}: {str(value)[:40]!r}")

@@ -1,57 +1,63 @@
-"""When and at what price an order can be filled, given the price's path through a session."""
+"""The moment and the price at which an order can be filled, from the price's path through a session."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
 
-from mlops_cli.exchange.book.records import TICK, ZERO, Order, Rules
+from mlops_cli.exchange.book.records import TICK, ZERO, MarketRules, Order
 from mlops_cli.exchange.market.price_path import PricePath
 
 BPS = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
-class Touch:
-    """An order's turn.
+class Match:
+    """The first moment at which an order can be filled.
 
     Attributes:
-        share: of the session at which it comes.
-        price: in USD, rounded to `TICK`.
+        fraction: of the session that is then over.
+        price: of the fill in USD, rounded to `TICK`.
     """
 
-    share: float
+    fraction: float
     price: Decimal
 
 
 def to_price(value: float) -> Decimal:
-    """A price as the exchange keeps it."""
+    """A price in USD, rounded to `TICK`; at least one tick."""
     return max(TICK, Decimal(value).quantize(TICK))
 
 
-def half_spread(rules: Rules, widen: float = 1.0) -> float:
-    """Distance of bid and ask from the price, as a share of it; at most a half."""
-    return min(0.5, rules.spread_bps * BPS * widen / 2)
+def half_spread(rules: MarketRules, factor: float = 1.0) -> float:
+    """Distance of bid and ask from the price, as a fraction of the price; at most a half."""
+    return min(0.5, rules.spread_bps * BPS * factor / 2)
 
 
-def quote(price: float, rules: Rules, widen: float = 1.0) -> tuple[float, float]:
-    """Bid and ask around a price."""
-    half = half_spread(rules, widen)
+def bid_and_ask(price: float, rules: MarketRules, factor: float = 1.0) -> tuple[float, float]:
+    """Bid and ask around a price, in USD; `factor` widens the spread."""
+    half = half_spread(rules, factor)
     return price * (1 - half), price * (1 + half)
 
 
-def match(order: Order, path: PricePath, span: tuple[float, float], rules: Rules, widen: float = 1.0) -> Touch | None:
-    """Find an order's first touch within a span of the session; marks a stop order that was triggered.
+def match(
+    order: Order, path: PricePath, span: tuple[float, float], rules: MarketRules, factor: float = 1.0
+) -> Match | None:
+    """Find the first match of an order within a part of a session. Marks a stop order whose stop price is reached.
 
-    Market orders pay the quote and the slippage. Limit orders get the quote where it is better than their limit at
-    once, else their limit when the quote reaches it. Stop orders become one of both as the price reaches the stop.
+    Market orders get the quote and pay the slippage. Limit orders get the quote if it is better than their limit at
+    once, else their limit when the quote reaches it. Stop orders become market or limit orders when the price reaches
+    their stop price.
 
     Args:
-        order: an open one.
-        path: of the session.
-        span: from and up to which share of the session.
+        order: an open order.
+        path: the price in the session.
+        span: beginning and end of the part, as fractions of the session.
         rules: of the market.
-        widen: factor on the spread.
+        factor: by which the spread is wider.
+
+    Returns:
+        None if the order cannot be filled within the span.
     """
     start, end = span
     if order.stop_price is not None and not order.triggered:
@@ -59,22 +65,22 @@ def match(order: Order, path: PricePath, span: tuple[float, float], rules: Rules
         if reached is None:
             return None
         order.triggered, start = True, reached
-    half = half_spread(rules, widen)
+    half = half_spread(rules, factor)
     if order.limit_price is None:
-        return Touch(start, to_price(path.price(start) * (1 + order.sign * (half + rules.slippage_bps * BPS))))
+        return Match(start, to_price(path.price(start) * (1 + order.sign * (half + rules.slippage_bps * BPS))))
     limit = float(order.limit_price)
     reached = path.reaches(limit / (1 + order.sign * half), start, end, falling=order.side == "buy")
     if reached is None:
         return None
     if reached > start:
-        return Touch(reached, order.limit_price)
+        return Match(reached, order.limit_price)
     at_once = to_price(path.price(start) * (1 + order.sign * half))
     best = min(at_once, order.limit_price) if order.side == "buy" else max(at_once, order.limit_price)
-    return Touch(reached, best)
+    return Match(reached, best)
 
 
-def allowance(path: PricePath, rules: Rules, used: Decimal) -> Decimal:
-    """Shares that may still be taken of a session's volume, whole."""
+def volume_left(path: PricePath, rules: MarketRules, taken: Decimal) -> Decimal:
+    """Whole shares that an account may still trade in a session, after it has already taken some."""
     if not path.traded:
         return ZERO
-    return max(ZERO, Decimal(int(path.volume * rules.volume_limit)) - used)
+    return max(ZERO, Decimal(int(path.volume * rules.volume_limit)) - taken)

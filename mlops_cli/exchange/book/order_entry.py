@@ -1,4 +1,4 @@
-"""Whether an order may enter the book: the account, the symbol, the hour, and the money."""
+"""The checks that decide whether an order enters the book: account, symbol, time of day, shares and money."""
 
 from __future__ import annotations
 
@@ -7,8 +7,17 @@ from decimal import Decimal
 
 from mlops_cli.exchange.book import accounting
 from mlops_cli.exchange.book.matching import to_price
-from mlops_cli.exchange.book.order_requests import Ticket
-from mlops_cli.exchange.book.records import Account, Order, Position, forbidden, refused, unprocessable
+from mlops_cli.exchange.book.order_requests import OrderRequest
+from mlops_cli.exchange.book.records import (
+    IMMEDIATE,
+    Account,
+    Order,
+    Position,
+    forbidden,
+    is_whole,
+    refused,
+    unprocessable,
+)
 from mlops_cli.exchange.book.state import State
 from mlops_cli.market.hours import Hours, local
 
@@ -16,10 +25,11 @@ GOOD_TILL_CANCELED = timedelta(days=90)
 AUCTION_CLOSED_UNTIL = time(19, 0)
 BEFORE_OPEN, BEFORE_CLOSE = timedelta(minutes=2), timedelta(minutes=10)
 LEAST_COST = Decimal(1)
+_REPLACEABLE = ("qty", "time_in_force", "limit_price", "stop_price")
 
 
 def expiry(time_in_force: str, hours: Hours, now: datetime) -> datetime:
-    """When an order taken now ends by itself."""
+    """The time at which an order that is accepted now expires."""
     if time_in_force == "gtc":
         return hours.next_close(now + GOOD_TILL_CANCELED).closes
     current = hours.current(now)
@@ -28,45 +38,48 @@ def expiry(time_in_force: str, hours: Hours, now: datetime) -> datetime:
     return current.closes
 
 
-def admit(state: State, account: Account, order: Order, ticket: Ticket) -> None:
-    """Check an order against everything but itself, and say whether it opens or closes a position.
+def admit(state: State, account: Account, order: Order, request: OrderRequest) -> None:
+    """Check an order against the account and the market, and set its `position_intent` and `reserve`.
+
+    Args:
+        state: of the exchange.
+        account: that sends the order.
+        order: the new order.
+        request: from which it was made.
 
     Raises:
-        RefusedError: the first reason not to take it.
+        RefusedError: the first reason not to accept the order.
     """
+    _check_permissions(state, account, order, request)
+    _check_hour(state.hours, order, state.now)
+    quote = state.quote(order.symbol)
+    ask = to_price(0.0 if quote is None else quote.ask)
+    shares = order.qty if order.qty is not None else order.left(ask)
+    accounting.check_shares(account, order, shares)
+    closed = _closed_position(account, order)
+    _set_intent(order, request, closed)
+    if request.fractional:
+        _check_fraction(request, closed, shares, ask)
+    if order.side == "sell" and closed is None:
+        _check_short(state, account, request)
+    _check_wash_trade(account, order)
+    if closed is None:
+        _reserve(state, account, order, ask)
+
+
+def _check_permissions(state: State, account: Account, order: Order, request: OrderRequest) -> None:
     if account.configurations["suspend_trade"]:
         raise forbidden("new orders are rejected by user request")
     if not state.market.has(order.symbol):
         raise unprocessable(f'asset "{order.symbol}" not found')
-    if not state.market.listed(order.symbol, state.settled):
+    if not state.market.listed(order.symbol, state.now):
         raise unprocessable(f'asset "{order.symbol}" is not active')
-    if ticket.fractional and not account.configurations["fractional_trading"]:
+    if request.fractional and not account.configurations["fractional_trading"]:
         raise forbidden("fractional trading is not enabled for this account")
-    _check_hour(state.hours, order, state.settled)
-    ask = to_price((state.quote(order.symbol) or (0.0, 0.0, None))[1])
-    shares = order.qty if order.qty is not None else order.left(ask)
-    accounting.check_shares(account, order, shares)
-    position = account.positions.get(order.symbol)
-    closes = position is not None and position.qty * order.sign < 0
-    order.position_intent = f"{order.side}_to_{'close' if closes else 'open'}"
-    if ticket.position_intent not in (None, order.position_intent):
-        found = f"inferred: {order.position_intent}, specified: {ticket.position_intent}"
-        raise unprocessable(f"position intent mismatch, {found}")
-    if ticket.fractional:
-        _check_parts(ticket, position if closes else None, shares, ask)
-    if order.side == "sell" and not closes:
-        _check_short(state, account, ticket)
-    _check_wash_trade(account, order)
-    if not closes:
-        power = state.worth(account).buying_power
-        order.reserve = accounting.cost(order, ask)
-        if order.reserve > power:
-            raise forbidden("insufficient buying power", buying_power=f"{power:.2f}", cost_basis=f"{order.reserve:.2f}")
 
 
 def _check_hour(hours: Hours, order: Order, now: datetime) -> None:
-    session = hours.current(now)
-    if order.time_in_force in ("ioc", "fok") and session is None:
+    if order.time_in_force in IMMEDIATE and hours.current(now) is None:
         raise unprocessable(f"{order.time_in_force} orders are only accepted during market hours")
     today = hours.between(local(now).date(), local(now).date())
     if not today or local(now).time() >= AUCTION_CLOSED_UNTIL:
@@ -77,26 +90,67 @@ def _check_hour(hours: Hours, order: Order, now: datetime) -> None:
         raise unprocessable("cls orders are not accepted within 10 minutes of the close and before 7:00pm")
 
 
-def _check_short(state: State, account: Account, ticket: Ticket) -> None:
-    if account.configurations["no_shorting"] or state.worth(account).multiplier == accounting.CASH_ONLY:
-        raise forbidden("account is not allowed to short")
-    if ticket.fractional:
-        raise unprocessable("fractional orders cannot be sold short")
+def _closed_position(account: Account, order: Order) -> Position | None:
+    """The position that an order closes or reduces; None if it opens or enlarges one."""
+    position = account.positions.get(order.symbol)
+    return position if position is not None and position.qty * order.sign < 0 else None
 
 
-def _check_parts(ticket: Ticket, closed: Position | None, shares: Decimal, ask: Decimal) -> None:
-    """Short positions are of whole shares, and what is left of a long one may be closed however little it is."""
+def _set_intent(order: Order, request: OrderRequest, closed: Position | None) -> None:
+    order.position_intent = f"{order.side}_to_{'open' if closed is None else 'close'}"
+    if request.position_intent not in (None, order.position_intent):
+        raise unprocessable(
+            f"position intent mismatch, inferred: {order.position_intent}, specified: {request.position_intent}"
+        )
+
+
+def _check_fraction(request: OrderRequest, closed: Position | None, shares: Decimal, ask: Decimal) -> None:
+    """Short positions consist of whole shares. A fraction costs 1 USD or more, unless it closes a whole position."""
     if closed is not None and closed.qty < 0:
         after = closed.qty + shares
-        if ticket.qty is None or after != after.to_integral_value():
+        if request.qty is None or not is_whole(after):
             raise unprocessable("fractional orders cannot cover short positions in part")
     whole_position = closed is not None and shares == abs(closed.qty)
-    if ticket.qty is not None and not whole_position and shares * (ticket.limit_price or ask) < LEAST_COST:
+    if request.qty is not None and not whole_position and shares * (request.limit_price or ask) < LEAST_COST:
         raise forbidden(f"cost basis must be >= minimal amount of order {LEAST_COST}")
 
 
-def check_replacement(order: Order, changes: Ticket) -> None:
-    """Check whether an order can be replaced at all, and by this one.
+def _check_short(state: State, account: Account, request: OrderRequest) -> None:
+    if account.configurations["no_shorting"] or state.worth(account).multiplier == accounting.CASH_ONLY:
+        raise forbidden("account is not allowed to short")
+    if request.fractional:
+        raise unprocessable("fractional orders cannot be sold short")
+
+
+def _check_wash_trade(account: Account, order: Order) -> None:
+    """Refuse an order that could be filled against an open order of the same account."""
+    for other in account.open_orders_in(order.symbol, "sell" if order.side == "buy" else "buy"):
+        if _may_cross(order, other):
+            kind = "limit" if other.type == "limit" else "market/stop"
+            raise forbidden(
+                "potential wash trade detected. use complex orders",
+                existing_order_id=other.id,
+                reject_reason=f"opposite side {kind} order exists",
+            )
+
+
+def _may_cross(order: Order, other: Order) -> bool:
+    if other.type != "limit" or order.type != "limit":
+        return True
+    assert order.limit_price is not None
+    assert other.limit_price is not None
+    return (order.limit_price - other.limit_price) * order.sign >= 0
+
+
+def _reserve(state: State, account: Account, order: Order, ask: Decimal) -> None:
+    power = state.worth(account).buying_power
+    order.reserve = accounting.cost(order, ask)
+    if order.reserve > power:
+        raise forbidden("insufficient buying power", buying_power=f"{power:.2f}", cost_basis=f"{order.reserve:.2f}")
+
+
+def check_replacement(order: Order, changes: OrderRequest) -> None:
+    """Check whether an order can be replaced, and by this request.
 
     Raises:
         RefusedError: the first reason why not.
@@ -107,27 +161,13 @@ def check_replacement(order: Order, changes: Ticket) -> None:
         raise refused("unable to replace order, order isn't sent to exchange yet")
     if order.qty is None or changes.qty is None:
         raise unprocessable("notional orders cannot be replaced")
-    names = ("qty", "time_in_force", "limit_price", "stop_price")
-    if all(getattr(changes, name) == getattr(order, name) for name in names):
+    if all(getattr(changes, name) == getattr(order, name) for name in _REPLACEABLE):
         raise unprocessable("order parameters are not changed")
-    parts = changes.fractional or order.qty != order.qty.to_integral_value()
-    if parts and changes.qty != order.qty:
+    _check_new_size(order.qty, changes.qty, order.filled_qty)
+
+
+def _check_new_size(old: Decimal, new: Decimal, filled: Decimal) -> None:
+    if new != old and not (is_whole(old) and is_whole(new)):
         raise unprocessable("qty of fractional orders cannot be changed, and must be of whole shares for others")
-    if changes.qty <= order.filled_qty:
+    if new <= filled:
         raise unprocessable("qty must be > filled_qty")
-
-
-def _check_wash_trade(account: Account, order: Order) -> None:
-    for other in account.open_in(order.symbol, "sell" if order.side == "buy" else "buy"):
-        crossing = True
-        if other.type == "limit" and order.type == "limit":
-            assert order.limit_price is not None
-            assert other.limit_price is not None
-            crossing = (order.limit_price - other.limit_price) * order.sign >= 0
-        if crossing:
-            kind = "limit" if other.type == "limit" else "market/stop"
-            raise forbidden(
-                "potential wash trade detected. use complex orders",
-                existing_order_id=other.id,
-                reject_reason=f"opposite side {kind} order exists",
-            )

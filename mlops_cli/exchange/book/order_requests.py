@@ -1,4 +1,4 @@
-"""What a client may ask for: order requests, checked as Alpaca checks them."""
+"""Requests for orders, checked as Alpaca checks them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from mlops_cli.exchange.book.records import SHARE, ZERO, forbidden, refused, unprocessable
+from mlops_cli.exchange.book.records import SHARE, TICK, ZERO, Order, forbidden, is_whole, refused, unprocessable
 
 TYPES = ("market", "limit", "stop", "stop_limit")
 TIMES_IN_FORCE = ("day", "gtc", "opg", "cls", "ioc", "fok")
@@ -22,11 +22,11 @@ _MOST = Decimal(10) ** 12
 
 
 @dataclass(slots=True)
-class Ticket:
-    """A well-formed order request; prices in USD.
+class OrderRequest:
+    """A well-formed request for an order; prices and notional in USD.
 
     Attributes:
-        position_intent: what it must do to the position; None for whatever it does.
+        position_intent: what the order must do to the position; None if the client does not say.
     """
 
     symbol: str
@@ -43,20 +43,20 @@ class Ticket:
 
     @property
     def fractional(self) -> bool:
-        """Whether it is about parts of a share."""
-        return self.qty is None or self.qty != self.qty.to_integral_value()
+        """Whether the order may contain a fraction of a share."""
+        return self.qty is None or not is_whole(self.qty)
 
 
-def read_ticket(body: Mapping[str, Any]) -> Ticket:
-    """Check the body of `POST /v2/orders`.
+def read_order_request(body: Mapping[str, Any]) -> OrderRequest:
+    """Read and check the body of `POST /v2/orders`.
 
     Raises:
-        RefusedError: the first thing about it that is wrong.
+        RefusedError: the first mistake in it.
     """
     if body.get("order_class") not in (None, "", "simple"):
         raise unprocessable(f"{body['order_class']} orders are not supported by this exchange")
     check_supported(body)
-    ticket = Ticket(
+    request = OrderRequest(
         symbol=_word(body, "symbol"),
         side=_word(body, "side", ("buy", "sell")),
         type=_word(body, "type", TYPES),
@@ -69,78 +69,116 @@ def read_ticket(body: Mapping[str, Any]) -> Ticket:
         extended_hours=body.get("extended_hours") is True,
         position_intent=_word(body, "position_intent", POSITION_INTENTS) if body.get("position_intent") else None,
     )
-    check(ticket)
-    return ticket
+    check(request)
+    return request
+
+
+def read_replacement(body: Mapping[str, Any], order: Order) -> OrderRequest:
+    """Read the body of `PATCH /v2/orders/{}`: the members that it lacks stay as they are in the order.
+
+    Raises:
+        RefusedError: the first mistake in the body.
+    """
+    force = body.get("time_in_force") or order.time_in_force
+    if force not in TIMES_IN_FORCE:
+        raise refused(f"invalid time_in_force: {str(force)[:40]!r}")
+    if body.get("trail") or body.get("notional"):
+        raise unprocessable("trailing_stop and notional orders cannot be replaced at this exchange")
+    check_supported(body)
+    return OrderRequest(
+        symbol=order.symbol,
+        side=order.side,
+        type=order.type,
+        time_in_force=force,
+        qty=number(body, "qty") or order.qty,
+        notional=order.notional,
+        limit_price=number(body, "limit_price") or order.limit_price,
+        stop_price=number(body, "stop_price") or order.stop_price,
+        client_order_id=client_id(body),
+        extended_hours=order.extended_hours,
+        position_intent=order.position_intent,
+    )
 
 
 def check_supported(body: Mapping[str, Any]) -> None:
-    """Refuse what would make another order of it.
+    """Refuse members that this exchange does not support and that would change the order.
 
     Raises:
-        RefusedError: there is such a member.
+        RefusedError: the body has such a member.
     """
     for name in _NOT_SUPPORTED:
         if body.get(name):
             raise unprocessable(f"{name} is not supported by this exchange")
 
 
-def check(ticket: Ticket) -> None:
-    """Check what belongs together.
+def check(request: OrderRequest) -> None:
+    """Check whether the members of a request fit together.
 
     Raises:
-        RefusedError: the first thing that does not.
+        RefusedError: the first two that do not.
     """
-    _check_size(ticket)
-    _check_prices(ticket)
-    if ticket.time_in_force in ("opg", "cls") and ticket.type not in ("market", "limit"):
-        raise unprocessable(f"{ticket.time_in_force} orders must be market or limit orders")
-    if ticket.extended_hours and (ticket.type != "limit" or ticket.time_in_force not in ("day", "gtc")):
+    _check_size(request)
+    _check_prices(request)
+    if request.time_in_force in ("opg", "cls") and request.type not in ("market", "limit"):
+        raise unprocessable(f"{request.time_in_force} orders must be market or limit orders")
+    if request.extended_hours and (request.type != "limit" or request.time_in_force not in ("day", "gtc")):
         raise unprocessable("extended hours order must be DAY or GTC limit orders")
 
 
-def _check_size(ticket: Ticket) -> None:
-    if ticket.qty is None and ticket.notional is None:
+def _check_size(request: OrderRequest) -> None:
+    if request.qty is None and request.notional is None:
         raise refused("qty or notional is required")
-    if ticket.qty is not None and ticket.notional is not None:
+    if request.qty is not None and request.notional is not None:
         raise refused("only one of qty or notional is accepted")
-    if ticket.fractional and ticket.time_in_force != "day":
+    if request.fractional and request.time_in_force != "day":
         raise unprocessable("fractional orders must be DAY orders")
-    if ticket.qty is not None and ticket.qty != ticket.qty.quantize(SHARE):
+    if request.qty is not None and request.qty != request.qty.quantize(SHARE):
         raise unprocessable("qty must be limited to 9 decimal places")
-    if ticket.notional is not None:
-        if ticket.notional != ticket.notional.quantize(_CENT):
-            raise unprocessable("notional value must be limited to 2 decimal places")
-        if ticket.notional < _LEAST_NOTIONAL:
-            raise forbidden(f"cost basis must be >= minimal amount of order {_LEAST_NOTIONAL}")
+    if request.notional is not None:
+        _check_notional(request.notional)
 
 
-def _check_prices(ticket: Ticket) -> None:
-    wants_limit, wants_stop = ticket.type in ("limit", "stop_limit"), ticket.type in ("stop", "stop_limit")
-    if ticket.type == "market" and (ticket.limit_price is not None or ticket.stop_price is not None):
+def _check_notional(notional: Decimal) -> None:
+    if notional != notional.quantize(_CENT):
+        raise unprocessable("notional value must be limited to 2 decimal places")
+    if notional < _LEAST_NOTIONAL:
+        raise forbidden(f"cost basis must be >= minimal amount of order {_LEAST_NOTIONAL}")
+
+
+def _check_prices(request: OrderRequest) -> None:
+    if request.type == "market" and (request.limit_price is not None or request.stop_price is not None):
         raise refused("market orders require no stop or limit price")
-    if wants_limit != (ticket.limit_price is not None):
-        raise refused(f"{ticket.type} orders require {'a' if wants_limit else 'no'} limit price")
-    if wants_stop != (ticket.stop_price is not None):
-        raise refused(f"{ticket.type} orders require {'a' if wants_stop else 'no'} stop price")
-    for name, price in (("limit_price", ticket.limit_price), ("stop_price", ticket.stop_price)):
-        step = _CENT if price is not None and price >= 1 else Decimal("0.0001")
-        if price is not None and price % step != 0:
-            raise unprocessable(
-                f"invalid {name} {price}. sub-penny increment does not fulfill minimum pricing criteria"
-            )
+    _check_price(request, "limit", request.limit_price)
+    _check_price(request, "stop", request.stop_price)
+    _check_increment("limit_price", request.limit_price)
+    _check_increment("stop_price", request.stop_price)
+
+
+def _check_price(request: OrderRequest, kind: str, price: Decimal | None) -> None:
+    """Check that a limit or stop price is there exactly if the type of the order needs it."""
+    needed = kind in request.type.split("_")
+    if needed != (price is not None):
+        raise refused(f"{request.type} orders require {'a' if needed else 'no'} {kind} price")
+
+
+def _check_increment(name: str, price: Decimal | None) -> None:
+    if price is not None and price % (_CENT if price >= 1 else TICK) != 0:
+        raise unprocessable(f"invalid {name} {price}. sub-penny increment does not fulfill minimum pricing criteria")
 
 
 def number(body: Mapping[str, Any], name: str) -> Decimal | None:
-    """A positive number, given as JSON number or text; None where there is none.
+    """Read a positive number, written as a JSON number or as text; None if the member is missing or empty.
 
     Raises:
-        RefusedError: it is no such number.
+        RefusedError: the member is no positive number.
     """
     given = body.get(name)
     if given is None or given == "":
         return None
     text = str(given)
-    value = Decimal(text) if _NUMBER.fullmatch(text) else None  # Decimal alone takes 1_000 and other scripts' digits
+    value = (
+        Decimal(text) if _NUMBER.fullmatch(text) else None
+    )  # Decimal alone accepts 1_000 and the digits of other scripts
     if value is None or value > _MOST:
         raise refused(f"invalid {name}: {str(given)[:40]!r}")
     if value <= ZERO:
@@ -149,10 +187,10 @@ def number(body: Mapping[str, Any], name: str) -> Decimal | None:
 
 
 def client_id(body: Mapping[str, Any]) -> str | None:
-    """The client's own id of an order; None where it gave none.
+    """Read the client's own id of an order; None if the client gives none.
 
     Raises:
-        RefusedError: it is no text or too long.
+        RefusedError: the id is no text, or too long.
     """
     given = body.get("client_order_id")
     if given is None or given == "":

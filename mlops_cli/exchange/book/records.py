@@ -1,4 +1,4 @@
-"""What the exchange keeps: accounts, orders, positions, activities, its settings, and how it refuses."""
+"""The records of the exchange (accounts, orders, positions, activities, rules) and the errors of its API."""
 
 from __future__ import annotations
 
@@ -12,10 +12,14 @@ from pydantic import AfterValidator, AwareDatetime
 from mlops_cli.errors import BrokerError
 
 ZERO = Decimal(0)
-SHARE = Decimal("0.000000001")  # Alpaca keeps shares to nine places
+SHARE = Decimal("0.000000001")
+"""The smallest part of a share: Alpaca keeps nine decimal places."""
 TICK = Decimal("0.0001")
+"""The smallest price difference in USD."""
 STARTING_CASH = Decimal(100_000)
 OPEN_STATES = frozenset({"accepted", "pending_new", "new", "partially_filled"})
+IMMEDIATE = ("ioc", "fok")
+"""Times in force of orders that are filled immediately or canceled."""
 
 
 def _in_utc(at: datetime) -> datetime:
@@ -27,12 +31,17 @@ UtcTime = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 compare."""
 
 
+def is_whole(shares: Decimal) -> bool:
+    """Whether a number of shares contains no fraction of a share."""
+    return shares == shares.to_integral_value()
+
+
 class RefusedError(BrokerError):
-    """An answer that is no success, as Alpaca words it.
+    """A request is refused; the answer has the status and body that Alpaca would send.
 
     Args:
         status: HTTP status.
-        code: Alpaca's own code, the status followed by five digits.
+        code: Alpaca's own error code: a status followed by five digits.
         message: for people.
         extra: further members of the body.
     """
@@ -44,33 +53,33 @@ class RefusedError(BrokerError):
 
 
 def refused(message: str) -> RefusedError:
-    """A request that cannot be an order (422, code 40010001)."""
+    """The request is malformed (422, code 40010001)."""
     return RefusedError(422, 40010001, message)
 
 
 def unprocessable(message: str) -> RefusedError:
-    """A request that cannot be fulfilled as things are (422, code 42210000)."""
+    """The request is well-formed but cannot be fulfilled (422, code 42210000)."""
     return RefusedError(422, 42210000, message)
 
 
 def forbidden(message: str, **extra: Any) -> RefusedError:
-    """What the account may not do (403, code 40310000)."""
+    """The account is not allowed to do this (403, code 40310000)."""
     return RefusedError(403, 40310000, message, **extra)
 
 
 def not_found(message: str) -> RefusedError:
-    """There is no such thing (404, code 40410000)."""
+    """What was asked for does not exist (404, code 40410000)."""
     return RefusedError(404, 40410000, message)
 
 
 @dataclass(slots=True)
-class Rules:
-    """How the market treats everybody.
+class MarketRules:
+    """The conditions under which the market fills orders.
 
     Attributes:
-        spread_bps: between bid and ask, around the price.
-        slippage_bps: what a market order pays beyond the quote.
-        volume_limit: share of a session's volume that one account's orders in a symbol may take.
+        spread_bps: distance of bid and ask, in basis points of the price.
+        slippage_bps: what a market order pays beyond the quote, in basis points.
+        volume_limit: fraction of a session's volume that the orders of one account in one symbol may take.
     """
 
     spread_bps: float = 2.0
@@ -80,14 +89,14 @@ class Rules:
 
 @dataclass(slots=True)
 class Order:
-    """An order and what became of it. Prices in USD.
+    """An order and its state. Prices in USD.
 
     Attributes:
-        filled_cost: sum of shares times price.
-        reserve: buying power it holds while it is open, USD.
-        triggered: its stop price was reached.
-        not_before: earliest time at which it may be filled.
-        sequence: rises with every order of the exchange.
+        filled_cost: sum of shares times price over all fills, in USD.
+        reserve: buying power that the order holds while it is open, in USD.
+        triggered: whether the stop price was reached.
+        not_before: earliest time at which the order may be filled.
+        sequence: number of the order; it rises with every order of the exchange.
     """
 
     id: str
@@ -123,7 +132,7 @@ class Order:
 
     @property
     def is_open(self) -> bool:
-        """Whether it can still be filled."""
+        """Whether the order can still be filled."""
         return self.status in OPEN_STATES
 
     @property
@@ -131,8 +140,13 @@ class Order:
         """1 for a buy, -1 for a sell."""
         return 1 if self.side == "buy" else -1
 
+    @property
+    def closes_position(self) -> bool:
+        """Whether the order closes or reduces a position."""
+        return self.position_intent.endswith("close")
+
     def left(self, price: Decimal) -> Decimal:
-        """Shares still to be filled; those of a notional order depend on the price."""
+        """Shares still to be filled; for a notional order they depend on the price (USD)."""
         if self.qty is not None:
             return self.qty - self.filled_qty
         assert self.notional is not None
@@ -141,7 +155,12 @@ class Order:
 
 @dataclass(slots=True)
 class Position:
-    """Shares held; negative where sold short."""
+    """Shares of one symbol that an account holds.
+
+    Attributes:
+        qty: shares; negative for a short position.
+        average_price: at which they were bought or sold short, in USD.
+    """
 
     symbol: str
     qty: Decimal
@@ -150,7 +169,12 @@ class Position:
 
 @dataclass(slots=True)
 class Activity:
-    """A fill or another booking, in the words of the API."""
+    """A fill or another booking.
+
+    Attributes:
+        account: id of the account.
+        body: the activity as the API shows it.
+    """
 
     id: str
     account: str
@@ -175,13 +199,18 @@ def _configurations() -> dict[str, Any]:
 
 @dataclass(slots=True)
 class Account:
-    """Cash and everything that hangs off one key.
+    """The account of one key. Amounts in USD.
 
     Attributes:
-        secret_hash: SHA-256 of the secret key: the key itself is never stored.
-        reserved: buying power that open orders hold, USD.
-        book: open orders by symbol and side.
-        equity: by day, at the close.
+        secret_hash: SHA-256 of the secret; the secret itself is never stored.
+        base_value: cash with which the account began.
+        positions: by symbol.
+        orders: all orders by id.
+        by_client_id: all orders by the client's own id.
+        open_orders: by id.
+        open_by_side: open orders by id, for each symbol and side.
+        reserved: buying power that open orders hold.
+        equity: at the close, by day.
     """
 
     id: str
@@ -196,45 +225,46 @@ class Account:
     orders: dict[str, Order] = field(default_factory=dict)
     by_client_id: dict[str, Order] = field(default_factory=dict)
     open_orders: dict[str, Order] = field(default_factory=dict)
-    book: dict[tuple[str, str], dict[str, Order]] = field(default_factory=dict)
+    open_by_side: dict[tuple[str, str], dict[str, Order]] = field(default_factory=dict)
     reserved: Decimal = ZERO
     activities: list[Activity] = field(default_factory=list)
     equity: dict[date, Decimal] = field(default_factory=dict)
 
     def add(self, order: Order) -> None:
-        """Take an order in, whatever its state."""
+        """Add an order, open or not."""
         self.orders[order.id] = order
         self.by_client_id[order.client_order_id] = order
         if order.is_open:
-            self.open(order)
+            self.add_open(order)
 
-    def open(self, order: Order) -> None:
-        """Count an order among the open ones."""
+    def add_open(self, order: Order) -> None:
+        """Add an order to the open ones and reserve its buying power."""
         self.open_orders[order.id] = order
-        self.book.setdefault((order.symbol, order.side), {})[order.id] = order
+        self.open_by_side.setdefault((order.symbol, order.side), {})[order.id] = order
         self.reserved += order.reserve
 
-    def shut(self, order: Order) -> None:
-        """Count it no longer."""
+    def remove_open(self, order: Order) -> None:
+        """Take an order out of the open ones, if it is there, and free its buying power."""
         if self.open_orders.pop(order.id, None) is not None:
-            del self.book[order.symbol, order.side][order.id]
+            del self.open_by_side[order.symbol, order.side][order.id]
             self.reserved -= order.reserve
 
-    def open_in(self, symbol: str, *sides: str) -> list[Order]:
-        """The open orders in a symbol, of one side or both."""
-        return [order for side in sides or ("buy", "sell") for order in self.book.get((symbol, side), {}).values()]
+    def open_orders_in(self, symbol: str, side: str | None = None) -> list[Order]:
+        """The open orders in a symbol, of one side or of both."""
+        sides = ("buy", "sell") if side is None else (side,)
+        return [order for each in sides for order in self.open_by_side.get((symbol, each), {}).values()]
 
 
 @dataclass(frozen=True, slots=True)
 class CorporateAction:
-    """Something a company does.
+    """A split, a dividend or a delisting.
 
     Attributes:
         kind: "split", "dividend" or "delisting".
-        day: ex-day, or the first day without trade.
-        value: new shares for an old one; USD a share; USD paid for a share of a delisted company, None for its last
-            price.
-        closes_positions: whether those of a delisted company are paid out.
+        day: the first day with new shares, without the dividend, or without trade.
+        value: split: new shares for an old one. Dividend: USD per share. Delisting: USD paid for a share, None for the
+            last price.
+        closes_positions: whether positions in a delisted company are paid out.
     """
 
     kind: str

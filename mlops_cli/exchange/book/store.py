@@ -12,18 +12,20 @@ from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
 
 from mlops_cli.errors import ConfigError, ServiceError
-from mlops_cli.exchange.book.records import Account, Activity, CorporateAction, Order, Rules, UtcTime
+from mlops_cli.exchange.book.records import Account, Activity, CorporateAction, MarketRules, Order, UtcTime
 from mlops_cli.exchange.book.state import State
+from mlops_cli.exchange.market.market import Split
 
 VERSION = 1
-CLOCKS_DIFFER = timedelta(hours=1)  # a clock that was put right is no mistake: time then waits
+CLOCKS_DIFFER = timedelta(hours=1)
+"""A clock may have been corrected by so much since the last exchange. Time then stands still for a while."""
 _TABLES = """
 CREATE TABLE IF NOT EXISTS accounts (id TEXT PRIMARY KEY, body TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS orders (id TEXT PRIMARY KEY, account TEXT NOT NULL, body TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS activities (id TEXT PRIMARY KEY, account TEXT NOT NULL, body TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS world (name TEXT PRIMARY KEY, body TEXT NOT NULL);
 """
-_IN_OTHER_ROWS = {"orders", "by_client_id", "open_orders", "book", "reserved", "activities"}
+_IN_OTHER_ROWS = {"orders", "by_client_id", "open_orders", "open_by_side", "reserved", "activities"}
 
 
 @dataclass(slots=True)
@@ -31,15 +33,15 @@ class MarketRow:
     """The body of the row "market": what the exchange remembers beyond its accounts.
 
     Attributes:
-        splits: by symbol, first day and new shares for an old one.
+        splits: announced splits by symbol.
         delisted: by symbol, the first day without trade.
         standing: the time of a replay; None for the real time.
     """
 
-    splits: dict[str, list[tuple[date, float]]]
+    splits: dict[str, list[Split]]
     delisted: dict[str, date]
     actions: list[CorporateAction]
-    rules: Rules
+    rules: MarketRules
     standing: UtcTime | None
 
 
@@ -48,18 +50,21 @@ MARKET, TIME = TypeAdapter(MarketRow), TypeAdapter[datetime](UtcTime)
 
 
 class Store:
-    """A database file, of one exchange at a time.
+    """A database file. Only one exchange at a time can open it.
 
-    WAL and synchronous=NORMAL: a killed exchange loses nothing, a power cut perhaps the last.
+    With WAL and synchronous=NORMAL, a killed exchange loses nothing; a power cut may lose the last commits.
+
+    Args:
+        path: of the file; it is created if it does not exist.
 
     Raises:
-        ServiceError: another exchange has it.
-        ConfigError: it is no such database.
+        ServiceError: another exchange has opened the file.
+        ConfigError: the file cannot be created, or is no database of this version of the exchange.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        # not of a thread: closed by another one than opened it
+        # not bound to a thread: another thread may close the exchange
         self._lock = FileLock(path.with_name(f"{path.name}.lock"), thread_local=False)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,15 +80,15 @@ class Store:
             self._lock.release()
             raise
         self._market = b""
-        self._settled: datetime | None = None
+        self._time: datetime | None = None
 
     def _open(self) -> None:
         path = self._path
         try:
-            # made in one thread and used in another, but never in two at once
+            # opened in one thread and used in another, but never by two at once
             self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            found = self._database.execute("PRAGMA user_version").fetchone()[0]
-            if found not in (0, VERSION):
+            version = self._database.execute("PRAGMA user_version").fetchone()[0]
+            if version not in (0, VERSION):
                 raise ConfigError(f"{path}: made by another version of the exchange", "give another --database")
             self._database.execute("PRAGMA journal_mode=WAL")
             self._database.execute("PRAGMA synchronous=NORMAL")
@@ -109,7 +114,7 @@ class Store:
                 self._write(state, body)
         except sqlite3.Error as error:
             raise ServiceError(f"{self._path}: nothing can be written: {error}", "ask again") from error
-        self._market, self._settled = body, state.settled
+        self._market, self._time = body, state.now
 
     def _write(self, state: State, market: bytes) -> None:
         run = self._database.execute
@@ -125,8 +130,8 @@ class Store:
                     run("REPLACE INTO activities VALUES (?, ?, ?)", (record.id, record.account, body))
         if market != self._market:
             run("REPLACE INTO world VALUES ('market', ?)", (market,))
-        if state.settled != self._settled:
-            run("REPLACE INTO world VALUES ('settled', ?)", (TIME.dump_json(state.settled),))
+        if state.now != self._time:
+            run("REPLACE INTO world VALUES ('settled', ?)", (TIME.dump_json(state.now),))
 
     def load(self, state: State) -> None:
         """Continue where the last exchange on this file ended.
@@ -138,7 +143,7 @@ class Store:
             self._load_accounts(state)
             bodies = dict(self._database.execute("SELECT name, body FROM world"))
             if bodies:
-                _continue(state, MARKET.validate_json(bodies["market"]), TIME.validate_json(bodies["settled"]))
+                _restore(state, MARKET.validate_json(bodies["market"]), TIME.validate_json(bodies["settled"]))
         except (ValidationError, KeyError, sqlite3.Error) as error:
             raise ConfigError(f"{self._path}: damaged: {_reason(error)}", "give another --database") from error
 
@@ -166,17 +171,17 @@ def _reason(error: Exception) -> str:
     return f"{error.title} {'.'.join(map(str, first['loc']))}: {first['msg']}"
 
 
-def _continue(state: State, row: MarketRow, settled: datetime) -> None:
-    state.settled = settled
+def _restore(state: State, row: MarketRow, time: datetime) -> None:
+    state.now = time
     state.rules, state.actions = row.rules, row.actions
     state.market.splits.update(row.splits)
     state.market.delisted.update(row.delisted)
     if row.standing is not None and state.clock.standing is not None:
         state.clock.standing = max(state.clock.standing, row.standing)
     now = state.clock.now()
-    if now < settled - CLOCKS_DIFFER:
+    if now < time - CLOCKS_DIFFER:
         raise ConfigError(
-            f"the exchange's database has lived until {settled.isoformat()}, which is after {now.isoformat()}",
+            f"the exchange's database has lived until {time.isoformat()}, which is after {now.isoformat()}",
             "give another --database, or a later --replay",
         )
     state.taken.update(_taken(state))
@@ -184,7 +189,7 @@ def _continue(state: State, row: MarketRow, settled: datetime) -> None:
 
 def _taken(state: State) -> dict[tuple[str, str], Decimal]:
     """Shares that accounts have taken of the present session's volume: the sum of their fills in it."""
-    session = state.hours.current(state.settled)
+    session = state.hours.current(state.now)
     taken: dict[tuple[str, str], Decimal] = {}
     if session is None:
         return taken

@@ -1,83 +1,238 @@
-"""The trading floor: open orders meet the price's path, in the order in which they touch it."""
+"""The trading floor: what happens to orders and accounts as time passes.
+
+Sessions open and close, and in between orders are filled in the order in which the price reaches them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from mlops_cli.exchange.book import accounting
-from mlops_cli.exchange.book.activities import fill
-from mlops_cli.exchange.book.matching import Touch, allowance, match
-from mlops_cli.exchange.book.records import SHARE, ZERO, Account, Order
-from mlops_cli.exchange.book.state import State
+from mlops_cli.exchange.book.activities import fill_activity
+from mlops_cli.exchange.book.corporate_actions import apply
+from mlops_cli.exchange.book.matching import Match, match, volume_left
+from mlops_cli.exchange.book.records import IMMEDIATE, SHARE, ZERO, Account, Order, is_whole
+from mlops_cli.exchange.book.state import AccountOrder, State
 from mlops_cli.market.hours import Session
 
 Span = tuple[float, float]
+"""The beginning and end of a part of a session, as fractions of the session."""
+AT_OPEN: Span = (0.0, 0.0)
 
 
-def match_orders(state: State, session: Session, span: Span, orders: Sequence[tuple[Account, Order]]) -> None:
-    """Fill what can be filled within a span of a session, in the order in which it can."""
-    turns: list[tuple[float, int, Account, Order, Touch]] = []
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """The moment at which an order can be filled."""
+
+    account: Account
+    order: Order
+    match: Match
+
+    @property
+    def rank(self) -> tuple[float, int]:
+        """Earlier matches come first, then earlier orders."""
+        return self.match.fraction, self.order.sequence
+
+
+def advance(state: State, to: datetime) -> None:
+    """Match the new orders, then carry out everything that happens up to a time, in the order in which it happens.
+
+    Raises:
+        DataError: a price table that is needed is damaged. The state then stays at the time before; nothing is lost,
+            because the next call continues from there.
+    """
+    _match_new_orders(state)
+    while state.now < to:
+        session = state.hours.current(state.now)
+        if session is None:
+            _wait_for_opening(state, to)
+        else:
+            _trade(state, session, min(to, session.closes))
+
+
+def _match_new_orders(state: State) -> None:
+    if not state.new_orders:
+        return
+    session = state.hours.current(state.now)
+    if session is not None:
+        _read_prices(state, {order.symbol for _, order in state.new_orders})
+    new_orders, state.new_orders = state.new_orders, []
+    _reject(state, new_orders)
+    if session is not None:
+        fraction = session.fraction(state.now)
+        _match_orders(state, session, (fraction, fraction), new_orders)
+        for account, order in new_orders:
+            _place(state, account, order)
+
+
+def _reject(state: State, new_orders: Sequence[AccountOrder]) -> None:
+    """Reject the orders that a fault has chosen."""
+    for account, order in new_orders:
+        if order.id in state.to_reject and order.is_open:
+            state.to_reject.discard(order.id)
+            state.end_order(account, order, "rejected", state.now)
+
+
+def _place(state: State, account: Account, order: Order) -> None:
+    """After its first match, an order waits in the book, or is canceled if it must be filled immediately."""
+    if order.status == "pending_new":
+        order.status = "new"
+        state.changed(order)
+    if order.is_open and order.time_in_force in IMMEDIATE:
+        state.end_order(account, order, "canceled", state.now)
+
+
+def _wait_for_opening(state: State, to: datetime) -> None:
+    """While the market is closed, move to the next opening if it is due, else to `to`."""
+    session = state.hours.next_open(state.now)
+    if not state.now < session.opens <= to:
+        state.move_to(to)
+        return
+    _read_prices(state, _symbols_in_use(state))
+    state.move_to(session.opens)
+    _open(state, session)
+
+
+def _trade(state: State, session: Session, until: datetime) -> None:
+    """During a session, move on and fill what the price reaches; at the end, close the session."""
+    span = (session.fraction(state.now), session.fraction(until))
+    _read_prices(state, _symbols_in_use(state))
+    state.move_to(until)
+    _match_orders(state, session, span, state.open_orders())
+    if until == session.closes:
+        _close(state, session)
+
+
+def _symbols_in_use(state: State) -> set[str]:
+    symbols = {symbol for account in state.accounts.values() for symbol in account.positions}
+    symbols |= {order.symbol for _, order in state.open_orders()}
+    return symbols | {action.symbol for action in state.actions}
+
+
+def _read_prices(state: State, symbols: set[str]) -> None:
+    """Read the tables that the next step may need: once time has moved, nothing may fail."""
+    for symbol in symbols:
+        state.market.series(symbol)
+
+
+def _open(state: State, session: Session) -> None:
+    state.taken.clear()
+    _apply_actions(state, session)
+    for _, order in state.open_orders():
+        if order.status == "accepted":
+            order.status, order.updated_at = "new", state.now
+            state.changed(order)
+    _match_orders(state, session, AT_OPEN, state.open_orders())
+    for account, order in state.open_orders():
+        if order.time_in_force == "opg":
+            state.end_order(account, order, "canceled", state.now)
+
+
+def _apply_actions(state: State, session: Session) -> None:
+    due = [action for action in state.actions if action.day <= session.day]
+    state.actions = [action for action in state.actions if action.day > session.day]
+    for action in due:
+        apply(state, action, session.day)
+    state.forget_prices()
+
+
+def _close(state: State, session: Session) -> None:
+    for account, order in state.open_orders():
+        if order.expires_at <= session.closes:
+            state.end_order(account, order, "expired", session.closes)
+    for account in state.accounts.values():
+        account.equity[session.day] = state.worth(account).equity
+        state.changed(account)
+
+
+def _match_orders(state: State, session: Session, span: Span, orders: Sequence[AccountOrder]) -> None:
+    """Fill the orders that can be filled within a part of a session, in the order in which they can."""
+    turns = []
     for account, order in orders:
-        touch = _touch(state, order, session, span) if order.is_open else None
-        if touch is not None:
-            turns.append((touch.share, order.sequence, account, order, touch))
-    for _, _, account, order, touch in sorted(turns, key=lambda turn: turn[:2]):
-        _fill(state, account, order, session, touch)
+        found = _first_match(state, order, session, span) if order.is_open else None
+        if found is not None:
+            turns.append(_Turn(account, order, found))
+    for turn in sorted(turns, key=lambda turn: turn.rank):
+        _fill(state, session, turn)
 
 
-def _touch(state: State, order: Order, session: Session, span: Span) -> Touch | None:
+def _first_match(state: State, order: Order, session: Session, span: Span) -> Match | None:
+    start = _earliest(order, session, span)
+    if start is None or state.faults.standing("halt", order.symbol):
+        return None
+    path = state.market.path(order.symbol, session)
+    if path is None or not path.traded:
+        return None
+    was_triggered = order.triggered
+    found = match(order, path, (start, span[1]), state.rules, state.spread_factor(order.symbol))
+    if order.triggered and not was_triggered:
+        state.changed(order)
+    return found
+
+
+def _earliest(order: Order, session: Session, span: Span) -> float | None:
+    """The fraction of the session from which on an order may be filled; None if that is not within the span."""
     start, end = span
     if order.time_in_force == "opg" and end > 0:
         return None
     if order.time_in_force == "cls":
         start = 1.0
     if order.not_before is not None:
-        start = max(start, session.share(order.not_before))
         if order.not_before > session.closes:
             return None
-    path = state.market.path(order.symbol, session)
-    if path is None or not path.traded or start > end or state.faults.standing("halt", order.symbol):
-        return None
-    waiting = not order.triggered
-    touch = match(order, path, (start, end), state.rules, state.widening(order.symbol))
-    if order.triggered and waiting:
-        state.changed(order)
-    return touch
+        start = max(start, session.fraction(order.not_before))
+    return start if start <= end else None
 
 
-def _fill(state: State, account: Account, order: Order, session: Session, touch: Touch) -> None:
-    path = state.market.path(order.symbol, session)
+def _fill(state: State, session: Session, turn: _Turn) -> None:
+    account, order, price = turn.account, turn.order, turn.match.price
     place = (account.id, order.symbol)
-    taken = state.taken.get(place, ZERO)
-    wanted = order.left(touch.price)
-    if order.position_intent.endswith("close"):
-        wanted = min(wanted, _closable(account, order))
-        if wanted <= 0:  # another order was faster, or a delisting
-            state.end(account, order, "canceled", state.settled)
-            return
-    shares = min(wanted, ZERO if path is None else allowance(path, state.rules, taken))
+    wanted = _shares_wanted(account, order, price)
+    if wanted <= 0 and order.closes_position:  # another order has closed it before, or a delisting
+        state.end_order(account, order, "canceled", state.now)
+        return
+    shares = min(wanted, _volume_left(state, session, place))
     if order.time_in_force == "fok" and shares < wanted:
         return
-    partial = state.faults.strike("partial_fills", order.symbol) if not order.filled_qty else None
-    if partial is not None:
-        step = SHARE if wanted != wanted.to_integral_value() else Decimal(1)
-        shares = min(shares, max(step, (wanted * Decimal(str(partial.fraction))).quantize(step, "ROUND_DOWN")))
-        order.not_before = session.at(touch.share) + timedelta(seconds=partial.seconds)
+    shares = _partly(state, session, turn, wanted, shares)
     if shares <= 0:
         return
-    at = min(session.at(touch.share), state.settled)
-    state.taken[place] = taken + shares
-    accounting.book(account, order, shares, touch.price)
+    at = min(session.time_at(turn.match.fraction), state.now)
+    state.taken[place] = state.taken.get(place, ZERO) + shares
+    accounting.book_fill(account, order, shares, price)
     order.status, order.updated_at = "partially_filled", at
     if shares == wanted and order.qty in (None, order.filled_qty):
         order.filled_at = at
-        state.end(account, order, "filled", at)
-    state.record(account, fill(account, order, shares, touch.price, at))
+        state.end_order(account, order, "filled", at)
+    state.add_activity(account, fill_activity(account, order, shares, price, at))
     state.changed(order)
 
 
-def _closable(account: Account, order: Order) -> Decimal:
-    held = account.positions.get(order.symbol)
-    return abs(held.qty) if held is not None and held.qty * order.sign < 0 else ZERO
+def _shares_wanted(account: Account, order: Order, price: Decimal) -> Decimal:
+    """Shares that an order still asks for; an order that closes a position asks for no more than the position has."""
+    wanted = order.left(price)
+    if not order.closes_position:
+        return wanted
+    position = account.positions.get(order.symbol)
+    closable = abs(position.qty) if position is not None and position.qty * order.sign < 0 else ZERO
+    return min(wanted, closable)
+
+
+def _volume_left(state: State, session: Session, place: tuple[str, str]) -> Decimal:
+    path = state.market.path(place[1], session)
+    return ZERO if path is None else volume_left(path, state.rules, state.taken.get(place, ZERO))
+
+
+def _partly(state: State, session: Session, turn: _Turn, wanted: Decimal, shares: Decimal) -> Decimal:
+    """Shares of a fill, which the fault `partial_fills` cuts down at an order's first fill."""
+    order = turn.order
+    fault = state.faults.strike("partial_fills", order.symbol) if not order.filled_qty else None
+    if fault is None:
+        return shares
+    step = Decimal(1) if is_whole(wanted) else SHARE
+    part = (wanted * Decimal(str(fault.fraction))).quantize(step, "ROUND_DOWN")
+    order.not_before = session.time_at(turn.match.fraction) + timedelta(seconds=fault.seconds)
+    return min(shares, max(step, part))

@@ -1,1 +1,1 @@
-"""The prices that the exchange trades at."""
+"""The prices at which the exchange trades."""

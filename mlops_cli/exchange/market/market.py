@@ -1,4 +1,4 @@
-"""Prices at any time, from tables of daily bars."""
+"""Prices at any time, computed from tables of daily bars."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from bisect import bisect_right
 from collections.abc import Set
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import pandas as pd
 
@@ -15,147 +15,182 @@ from mlops_cli.errors import DataError
 from mlops_cli.exchange.market.price_path import PricePath
 from mlops_cli.market.hours import Hours, Session
 
-LOOK_AGAIN_SECONDS = 30.0
-COLUMNS = ["open", "high", "low", "close", "volume"]
-Bar = tuple[float, float, float, float, float]
+CHECK_SECONDS = 30.0
+"""How often the files are checked for changes."""
 
 
 class PriceTables(Protocol):
-    """Where daily bars come from."""
+    """A source of daily bars."""
 
     @property
     def symbols(self) -> Set[str]:
-        """For which there is a table."""
+        """The symbols that have a table."""
         ...
 
     def version(self, symbol: str) -> float:
-        """Another number as soon as the table is another."""
+        """A number that changes whenever the table changes."""
         ...
 
     def table(self, symbol: str) -> pd.DataFrame:
-        """The price table."""
+        """The price table of a symbol."""
         ...
+
+
+class DailyBar(NamedTuple):
+    """One session of a price table; prices in USD, volume in shares."""
+
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+
+
+class Split(NamedTuple):
+    """A split that was announced to the exchange: `ratio` new shares for an old one, from `day` on."""
+
+    day: date
+    ratio: float
+
+
+class LastPrice(NamedTuple):
+    """The last price in USD, and the time at which it was made."""
+
+    price: float
+    at: datetime
 
 
 @dataclass(slots=True)
 class Series:
-    """One symbol's daily bars, as open, high, low, close (USD) and volume (shares)."""
+    """The daily bars of one symbol.
+
+    Attributes:
+        version: of the table that was read.
+        days: sessions, rising.
+        bars: one for each day.
+        places: position in `bars` by day.
+    """
 
     version: float
     days: list[date]
-    bars: list[Bar]
+    bars: list[DailyBar]
     places: dict[date, int]
 
     @classmethod
     def of(cls, table: pd.DataFrame, version: float) -> Series:
-        """From a price table."""
+        """Take the bars out of a price table."""
         days = list(pd.DatetimeIndex(table.index).date)
-        bars = [tuple(row) for row in table[COLUMNS].to_numpy().tolist()]
+        bars = [DailyBar(*row) for row in table[list(DailyBar._fields)].to_numpy().tolist()]
         return cls(version, days, bars, {day: place for place, day in enumerate(days)})
+
+    def last_place(self, day: date) -> int | None:
+        """Position of the last bar up to a day; None if the series begins later."""
+        place = bisect_right(self.days, day)
+        return place - 1 if place else None
 
 
 @dataclass(slots=True)
 class Market:
-    """All symbols. Splits that were announced to the exchange apply to its prices from their day on.
+    """The prices of all symbols. Announced splits divide the prices of their table from the split's day on.
 
     Attributes:
-        splits: by symbol, day and new shares for an old one.
-        delisted: by symbol, the first day without trade.
+        splits: announced splits by symbol.
+        delisted: the first day without trade, by symbol.
     """
 
     tables: PriceTables
     hours: Hours
-    splits: dict[str, list[tuple[date, float]]] = field(default_factory=dict)
+    splits: dict[str, list[Split]] = field(default_factory=dict)
     delisted: dict[str, date] = field(default_factory=dict)
     _series: dict[str, Series] = field(default_factory=dict)
-    _looked: float = 0.0
+    _checked: float = 0.0
 
     def has(self, symbol: str) -> bool:
-        """Whether there is such a symbol at all."""
+        """Whether there is a price table of this symbol."""
         return symbol in self.tables.symbols
 
     def listed(self, symbol: str, now: datetime) -> bool:
-        """Whether it is traded: its prices have begun, and it was not delisted."""
-        end = self.delisted.get(symbol)
-        gone = end is not None and self._newest(now).day >= end
-        return not gone and self._row(self.series(symbol), self._newest(now)) is not None
+        """Whether a symbol can be traded: its prices have begun, and it was not delisted."""
+        day = self._latest_session(now).day
+        last_day = self.delisted.get(symbol)
+        if last_day is not None and day >= last_day:
+            return False
+        return self.series(symbol).last_place(day) is not None
 
     def series(self, symbol: str) -> Series:
-        """A symbol's bars, as they were when `look_again` looked.
+        """The bars of a symbol; `forget_changed_tables` decides when they are read again.
 
         Raises:
-            DataError: its table is damaged.
+            DataError: the table is missing or damaged.
         """
-        known = self._series.get(symbol)
-        if known is None:
+        series = self._series.get(symbol)
+        if series is None:
             version = self.tables.version(symbol)
-            known = self._series[symbol] = Series.of(self.tables.table(symbol), version)
-        return known
+            series = self._series[symbol] = Series.of(self.tables.table(symbol), version)
+        return series
 
-    def look_again(self) -> None:
-        """Now and then, forget the tables that have changed: `series` then reads them anew."""
-        if time.monotonic() - self._looked < LOOK_AGAIN_SECONDS:
+    def forget_changed_tables(self) -> None:
+        """Every `CHECK_SECONDS`, forget the tables that have changed, so that `series` reads them again."""
+        if time.monotonic() - self._checked < CHECK_SECONDS:
             return
-        self._looked = time.monotonic()
-        for symbol in [symbol for symbol, known in self._series.items() if self._changed(symbol, known)]:
+        self._checked = time.monotonic()
+        for symbol in [symbol for symbol, series in self._series.items() if self._changed(symbol, series)]:
             del self._series[symbol]
 
-    def _changed(self, symbol: str, known: Series) -> bool:
+    def _changed(self, symbol: str, series: Series) -> bool:
         try:
-            return self.tables.version(symbol) != known.version
-        except DataError:  # gone: who needs it is told
+            return self.tables.version(symbol) != series.version
+        except DataError:  # the file is gone: `series` raises this when the symbol is needed
             return True
 
     def path(self, symbol: str, session: Session) -> PricePath | None:
-        """The price within a session; None before the first bar.
+        """The price during a session; None before the first bar.
 
-        Where the table ends before the session, its last close stands; where the session is missing in the midst of
-        it, the symbol is not traded on that day.
+        After the last bar of the table, its close is the price. If the table lacks a session in its middle, the symbol
+        is not traded in that session.
         """
         series = self.series(symbol)
-        row = series.places.get(session.day)
-        factor = self.factor(symbol, session.day)
-        if row is not None:
-            open_, high, low, close, volume = series.bars[row]
-            return PricePath.of_bar(open_ / factor, high / factor, low / factor, close / factor, volume * factor)
-        row = self._row(series, session)
-        if row is None:
+        factor = self.split_factor(symbol, session.day)
+        place = series.places.get(session.day)
+        if place is not None:
+            bar = series.bars[place]
+            return PricePath.of_bar(
+                bar.open / factor, bar.high / factor, bar.low / factor, bar.close / factor, bar.volume * factor
+            )
+        place = series.last_place(session.day)
+        if place is None:
             return None
-        close, volume = series.bars[row][3:]
-        ended = row == len(series.days) - 1
-        return PricePath.flat(close / factor, volume * factor if ended else 0.0, traded=ended)
+        bar = series.bars[place]
+        ended = place == len(series.days) - 1
+        return PricePath.flat(bar.close / factor, bar.volume * factor if ended else 0.0, traded=ended)
 
-    def price(self, symbol: str, now: datetime) -> tuple[float, datetime] | None:
-        """The last price, and when it was made; None before the first bar."""
-        session = self._newest(now)
+    def price(self, symbol: str, now: datetime) -> LastPrice | None:
+        """The last price at a time; None before the first bar."""
+        session = self._latest_session(now)
         path = self.path(symbol, session)
         if path is None:
             return None
-        return path.price(session.share(now)), min(now, session.closes)
+        return LastPrice(path.price(session.fraction(now)), min(now, session.closes))
 
     def close_before(self, symbol: str, day: date) -> float | None:
-        """The close of the last session before a day, in that day's shares."""
-        before = self.hours.before(day)
-        path = None if before is None else self.path(symbol, before)
-        if before is None or path is None:
+        """The close of the last session before a day, in the shares of that day."""
+        session = self.hours.before(day)
+        path = None if session is None else self.path(symbol, session)
+        if session is None or path is None:
             return None
-        return path.points[3] * self.factor(symbol, before.day) / self.factor(symbol, day)
+        return path.points[3] * self.split_factor(symbol, session.day) / self.split_factor(symbol, day)
 
     def split(self, symbol: str, day: date, ratio: float) -> None:
         """From this day on there are `ratio` shares for one."""
-        self.splits.setdefault(symbol, []).append((day, ratio))
+        self.splits.setdefault(symbol, []).append(Split(day, ratio))
 
-    def _newest(self, now: datetime) -> Session:
-        return self.hours.sessions[max(0, self.hours.begun(now) - 1)]
-
-    def factor(self, symbol: str, day: date) -> float:
-        """Shares on a day for one in the tables."""
+    def split_factor(self, symbol: str, day: date) -> float:
+        """How many shares on a day stand for one share of the table."""
         factor = 1.0
-        for first, ratio in self.splits.get(symbol, ()):
-            factor *= ratio if day >= first else 1.0
+        for split in self.splits.get(symbol, ()):
+            factor *= split.ratio if day >= split.day else 1.0
         return factor
 
-    def _row(self, series: Series, session: Session) -> int | None:
-        """Place of the last bar up to a session."""
-        place = bisect_right(series.days, session.day)
-        return place - 1 if place else None
+    def _latest_session(self, now: datetime) -> Session:
+        """The last session that has opened."""
+        return self.hours.sessions[max(0, self.hours.count_opened(now) - 1)]

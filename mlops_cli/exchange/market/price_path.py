@@ -1,8 +1,9 @@
 """The price within a session, of which only open, high, low and close are known.
 
-It runs in straight lines from the open by way of one extreme to the other and to the close, a third of the
-session each: first down where the session ends higher, first up where it ends lower. An assumption, the one charting
-programs make for daily bars; but the same price at the same time, whoever asks and however often.
+The price moves in straight lines from the open to one extreme, to the other extreme and to the close. Each line takes
+a third of the session. It moves down first when the session closes at or above its open, and up first when it closes
+below. This is an assumption (charting programs make it for daily bars), but the price at a given time is always the
+same, whoever asks and however often.
 """
 
 from __future__ import annotations
@@ -14,7 +15,13 @@ KNOTS = (0.0, 1 / 3, 2 / 3, 1.0)
 
 @dataclass(frozen=True, slots=True)
 class PricePath:
-    """Prices at `KNOTS` of a session, and how many shares were traded in it."""
+    """The price during one session.
+
+    Attributes:
+        points: prices in USD at the fractions `KNOTS` of the session.
+        volume: shares traded in the whole session.
+        traded: whether orders can be filled in the session.
+    """
 
     points: tuple[float, float, float, float]
     volume: float
@@ -22,35 +29,38 @@ class PricePath:
 
     @classmethod
     def of_bar(cls, open_: float, high: float, low: float, close: float, volume: float) -> PricePath:
-        """The path of a daily bar."""
+        """The path of a daily bar; prices in USD, volume in shares."""
         middle = (low, high) if close >= open_ else (high, low)
         return cls((open_, *middle, close), volume, volume > 0)
 
     @classmethod
     def flat(cls, price: float, volume: float, *, traded: bool = True) -> PricePath:
-        """A session without news."""
+        """One price for the whole session."""
         return cls((price,) * 4, volume, traded)
 
-    def price(self, share: float) -> float:
-        """At this share (0 to 1) of the session."""
-        piece = min(int(share * 3), 2)
-        inside = min(1.0, share * 3 - piece)
+    def price(self, fraction: float) -> float:
+        """The price after this fraction (0 to 1) of the session."""
+        piece = min(int(fraction * 3), 2)
+        inside = min(1.0, fraction * 3 - piece)
         return self.points[piece] + (self.points[piece + 1] - self.points[piece]) * inside
 
-    def extremes(self, share: float, since: float = 0.0) -> tuple[float, float]:
-        """Lowest and highest price from `since` up to this share of the session."""
-        inner = [point for knot, point in zip(KNOTS, self.points, strict=True) if since < knot < share]
-        seen = [self.price(since), *inner, self.price(share)]
-        return min(seen), max(seen)
+    def extremes(self, until: float, since: float = 0.0) -> tuple[float, float]:
+        """Lowest and highest price between two fractions of the session, both included."""
+        inner = [point for knot, point in zip(KNOTS, self.points, strict=True) if since < knot < until]
+        prices = [self.price(since), *inner, self.price(until)]
+        return min(prices), max(prices)
 
     def reaches(self, level: float, since: float, until: float, *, falling: bool) -> float | None:
-        """The first share of the session between both at which the price is at or beyond a level.
+        """Find when the price first reaches a level.
 
         Args:
             level: in USD.
-            since: share of the session from which on to look.
-            until: up to which, included.
-            falling: at or below the level, else at or above it.
+            since: fraction of the session at which to begin.
+            until: fraction at which to stop, included.
+            falling: look for a price at or below the level, else for one at or above it.
+
+        Returns:
+            A fraction of the session; None if the level is not reached.
         """
         towards = -1.0 if falling else 1.0
         if (self.price(since) - level) * towards >= 0:

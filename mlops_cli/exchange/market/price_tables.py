@@ -1,4 +1,4 @@
-"""Where the exchange's prices come from: parquet files, or tables in memory."""
+"""Sources of the exchange's prices: parquet files, or tables in memory."""
 
 from __future__ import annotations
 
@@ -13,20 +13,26 @@ from mlops_cli.prices.table import check_table
 
 
 class ParquetTables:
-    """`<TICKER>.parquet` price tables, found by Alpaca's symbols; where two folders hold one, the newer file counts."""
+    """`<TICKER>.parquet` price tables by Alpaca's symbols. If two folders hold the same symbol, the newer file counts.
+
+    Args:
+        folders: where the files lie.
+
+    Attributes:
+        symbols: for which there is a file.
+    """
 
     def __init__(self, folders: Sequence[Path]) -> None:
-        self._files: dict[str, Path] = {}
-        found = [path for folder in folders for path in folder.glob("*.parquet") if not path.name.startswith(".")]
-        for path in sorted(found, key=lambda path: path.stat().st_mtime):
-            self._files[symbol_of(path.stem.upper())] = path
+        paths = [path for folder in folders for path in folder.glob("*.parquet") if not path.name.startswith(".")]
+        oldest_first = sorted(paths, key=lambda path: path.stat().st_mtime)
+        self._files = {symbol_of(path.stem.upper()): path for path in oldest_first}
         self.symbols = frozenset(self._files)
 
     def version(self, symbol: str) -> float:
-        """When the file was written.
+        """Time at which the file was written, in seconds.
 
         Raises:
-            DataError: there is none, or none any more.
+            DataError: there is no file, or it was removed.
         """
         path = self._file(symbol)
         try:
@@ -55,16 +61,23 @@ class ParquetTables:
 
 
 class MemoryTables:
-    """Price tables that are there already."""
+    """Price tables that are already in memory.
+
+    Args:
+        tables: price tables by ticker or symbol.
+
+    Attributes:
+        symbols: for which there is a table.
+    """
 
     def __init__(self, tables: Mapping[str, pd.DataFrame]) -> None:
         self._tables = {symbol_of(ticker): table for ticker, table in tables.items()}
         self.symbols = frozenset(self._tables)
 
     def version(self, symbol: str) -> float:
-        """They do not change."""
+        """Always 0: the tables do not change."""
         return 0.0
 
     def table(self, symbol: str) -> pd.DataFrame:
-        """A price table."""
+        """The price table of a symbol."""
         return self._tables[symbol]

@@ -16,7 +16,7 @@ from mlops_cli.errors import ServiceError
 from mlops_cli.exchange.api.serve import listen, server
 from mlops_cli.exchange.book.clock import Clock
 from mlops_cli.exchange.book.engine import Exchange
-from mlops_cli.exchange.book.records import Rules
+from mlops_cli.exchange.book.records import MarketRules
 from mlops_cli.exchange.market.market import Market
 from mlops_cli.exchange.market.price_tables import ParquetTables
 from mlops_cli.market.hours import us_hours
@@ -58,7 +58,7 @@ def replay_exchange(prices: Sequence[Path], start: datetime, costs: Costs) -> It
         start: first time of its clock.
         costs: the exchange uses their spread and slippage, and takes neither commission nor fees.
     """
-    rules = Rules(spread_bps=2 * costs.half_spread_bps, slippage_bps=costs.slippage_bps)
+    rules = MarketRules(spread_bps=2 * costs.half_spread_bps, slippage_bps=costs.slippage_bps)
     exchange = Exchange(Market(ParquetTables(prices), us_hours()), Clock(start), rules)
     listening = listen(LOOPBACK, 0)
     serving = server(exchange)

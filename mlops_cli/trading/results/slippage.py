@@ -14,7 +14,7 @@ import pandas as pd
 
 from mlops_cli.config.schemas.trading import Costs
 from mlops_cli.exchange.book.matching import match
-from mlops_cli.exchange.book.records import Order, Rules
+from mlops_cli.exchange.book.records import MarketRules, Order
 from mlops_cli.exchange.market.market import Market
 from mlops_cli.exchange.market.price_path import PricePath
 from mlops_cli.market.hours import NEW_YORK, Hours, Session
@@ -120,7 +120,7 @@ def _row(one: FilledOrder, market: Market, costs: Costs) -> dict[str, Any]:
     path = None if session is None else _path(one, session, market)
     if path is not None and session is not None:
         opening = path.price(0.0)
-        touch = match(_order(one, session), path, OPEN_TO_CLOSE, Rules())
+        touch = match(_order(one, session), path, OPEN_TO_CLOSE, MarketRules())
         local = None if touch is None else float(touch.price)
     if opening is None:
         return {

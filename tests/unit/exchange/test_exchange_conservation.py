@@ -18,8 +18,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from mlops_cli.exchange.book.corporate_actions import read_action
 from mlops_cli.exchange.book.engine import Exchange
-from mlops_cli.exchange.book.order_requests import read_ticket
-from mlops_cli.exchange.book.records import RefusedError, Rules
+from mlops_cli.exchange.book.order_requests import read_order_request
+from mlops_cli.exchange.book.records import MarketRules, RefusedError
 from mlops_cli.market.hours import local
 from tests.fakes.exchange_server import new_exchange, some_prices
 
@@ -37,7 +37,7 @@ class AnyDay(RuleBasedStateMachine):
         super().__init__()
         self.folder = TemporaryDirectory()
         self.database = Path(self.folder.name) / "exchange.db"
-        self.exchange: Exchange = new_exchange(PRICES, database=self.database, rules=Rules(volume_limit=0.0005))
+        self.exchange: Exchange = new_exchange(PRICES, database=self.database, rules=MarketRules(volume_limit=0.0005))
         for key in ("red", "blue"):
             self.exchange.account(key, "secret")
 
@@ -56,35 +56,37 @@ class AnyDay(RuleBasedStateMachine):
     ) -> None:
         if not size.isdigit():  # parts of shares are for day orders
             force = "day"
-        if self.exchange.hours.current(self.exchange.settled) is None and force in ("ioc", "fok"):
+        if self.exchange.state.hours.current(self.exchange.state.now) is None and force in ("ioc", "fok"):
             force = "day"
-        price = f"{float(self.exchange.price(symbol)) * near:.2f}"
+        price = f"{float(self.exchange.state.price(symbol)) * near:.2f}"
         body: dict[str, Any] = {"symbol": symbol, "side": side, "type": kind, "time_in_force": force}
         body |= {"notional": size[1:]} if size.startswith("$") else {"qty": size}
         body |= {"limit_price": price} if "limit" in kind else {}
         body |= {"stop_price": price} if "stop" in kind else {}
         with suppress(RefusedError):
-            self.exchange.submit(self.exchange.accounts[key], read_ticket(body))
+            self.exchange.submit(self.exchange.state.accounts[key], read_order_request(body))
         self.wait(hours)
 
     @rule(key=KEYS, which=st.integers(0, 5))
     def cancel(self, key: str, which: int) -> None:
-        account = self.exchange.accounts[key]
+        account = self.exchange.state.accounts[key]
         for order_id in [*account.open_orders][which : which + 1]:
             self.exchange.cancel(account, order_id)
 
     def wait(self, hours: float) -> None:
-        self.exchange.clock.advance(self.exchange.settled + timedelta(hours=hours))
-        self.exchange.settle()
+        self.exchange.state.clock.advance(self.exchange.state.now + timedelta(hours=hours))
+        self.exchange.catch_up()
 
     @rule(symbol=SYMBOLS, what=st.sampled_from([("split", "ratio", "3"), ("dividend", "amount", "0.37")]))
     def act(self, symbol: str, what: tuple[str, str, str]) -> None:
-        day = local(self.exchange.settled).date().isoformat()
-        self.exchange.actions.append(read_action({"type": what[0], "symbol": symbol, "date": day, what[1]: what[2]}))
+        day = local(self.exchange.state.now).date().isoformat()
+        self.exchange.state.actions.append(
+            read_action({"type": what[0], "symbol": symbol, "date": day, what[1]: what[2]})
+        )
 
     @rule(kind=st.sampled_from(KINDS), symbol=SYMBOLS)
     def fault(self, kind: str, symbol: str) -> None:
-        self.exchange.faults.add({"kind": kind, "symbol": symbol, "times": 3}, self.exchange.settled)
+        self.exchange.state.faults.add({"kind": kind, "symbol": symbol, "times": 3}, self.exchange.state.now)
 
     @rule()
     def restart(self) -> None:
@@ -92,13 +94,13 @@ class AnyDay(RuleBasedStateMachine):
         old = self.exchange
         old.commit()
         old.close()
-        start = old.settled.isoformat()
+        start = old.state.now.isoformat()
         self.exchange = new = new_exchange(PRICES, start, self.database)
-        new.faults = old.faults
-        if old.hours.current(old.settled) is not None:
-            assert new.taken == old.taken
-        for key, account in old.accounts.items():
-            again = new.accounts[key]
+        new.state.faults = old.state.faults
+        if old.state.hours.current(old.state.now) is not None:
+            assert new.state.taken == old.state.taken
+        for key, account in old.state.accounts.items():
+            again = new.state.accounts[key]
             for name in ("cash", "positions", "orders", "open_orders", "reserved", "activities", "equity"):
                 assert getattr(again, name) == getattr(account, name), name
 
@@ -108,11 +110,11 @@ class AnyDay(RuleBasedStateMachine):
 
     @rule()
     def mend(self) -> None:
-        self.exchange.faults.clear()
+        self.exchange.state.faults.clear()
 
     @invariant()
     def cash_and_shares_are_what_the_activities_say(self) -> None:
-        for account in self.exchange.accounts.values():
+        for account in self.exchange.state.accounts.values():
             cash, shares = START, defaultdict[str, Decimal](Decimal)
             for one in (activity.body for activity in account.activities):
                 if one["activity_type"] == "FILL":
@@ -129,7 +131,7 @@ class AnyDay(RuleBasedStateMachine):
 
     @invariant()
     def orders_keep_their_bounds(self) -> None:
-        for account in self.exchange.accounts.values():
+        for account in self.exchange.state.accounts.values():
             for order in account.orders.values():
                 assert order.filled_qty >= 0
                 assert order.qty is None or order.filled_qty <= order.qty
@@ -168,9 +170,9 @@ def test_a_long_random_run(seed: int) -> None:
         machine.cash_and_shares_are_what_the_activities_say()
         machine.orders_keep_their_bounds()
         statuses |= {
-            order.status for account in machine.exchange.accounts.values() for order in account.orders.values()
+            order.status for account in machine.exchange.state.accounts.values() for order in account.orders.values()
         }
-    fills = sum(len(account.activities) for account in machine.exchange.accounts.values())
+    fills = sum(len(account.activities) for account in machine.exchange.state.accounts.values())
     machine.teardown()
     assert fills > 50
     assert {"filled", "canceled", "expired", "new"} <= statuses

@@ -13,16 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlops_cli.errors import ConfigError
-from mlops_cli.exchange.api.views import history_view
+from mlops_cli.exchange.api.history import history_view
 from mlops_cli.exchange.book.corporate_actions import read_action
 from mlops_cli.exchange.book.engine import Exchange
-from mlops_cli.exchange.book.order_requests import read_ticket
-from mlops_cli.exchange.book.records import Account, Order, RefusedError, Rules
+from mlops_cli.exchange.book.order_requests import read_order_request
+from mlops_cli.exchange.book.records import Account, MarketRules, Order, RefusedError
 from mlops_cli.exchange.market.price_path import PricePath
 from tests.fakes.exchange_server import new_exchange
 from tests.fakes.price_tables import xnys_sessions
 
-EXACT = Rules(spread_bps=0, slippage_bps=0, volume_limit=1.0)
+EXACT = MarketRules(spread_bps=0, slippage_bps=0, volume_limit=1.0)
 FRIDAY_EVENING = "2024-06-28T23:30:00+00:00"
 MONDAY = date(2024, 7, 1)
 # open, high, low, close, volume of Friday, Monday, Tuesday, the half day, and the Friday after Independence Day
@@ -43,7 +43,7 @@ def table(bars: list[tuple[int, ...]] | None = None) -> pd.DataFrame:
     return pd.DataFrame(rows, sessions[place : place + len(rows)], columns, dtype="float64")
 
 
-def exchange_with(rules: Rules = EXACT, **tables: pd.DataFrame) -> tuple[Exchange, Account]:
+def exchange_with(rules: MarketRules = EXACT, **tables: pd.DataFrame) -> tuple[Exchange, Account]:
     exchange = new_exchange(tables or {"AAA": table()}, FRIDAY_EVENING, rules=rules)
     return exchange, exchange.account("key", "secret")
 
@@ -51,12 +51,12 @@ def exchange_with(rules: Rules = EXACT, **tables: pd.DataFrame) -> tuple[Exchang
 def send(exchange: Exchange, account: Account, **body: Any) -> Order:
     standard = {"symbol": "AAA", "side": "buy", "type": "market", "time_in_force": "day"}
     size = {} if "notional" in body else {"qty": 10}
-    return exchange.submit(account, read_ticket({**standard, **size, **body}))
+    return exchange.submit(account, read_order_request({**standard, **size, **body}))
 
 
 def until(exchange: Exchange, time: str) -> None:
-    exchange.clock.advance(datetime.fromisoformat(time).replace(tzinfo=UTC))
-    exchange.settle()
+    exchange.state.clock.advance(datetime.fromisoformat(time).replace(tzinfo=UTC))
+    exchange.catch_up()
 
 
 def test_the_path_touches_the_whole_bar() -> None:
@@ -118,30 +118,30 @@ def test_the_same_in_one_step_or_in_many() -> None:
         exchange, account = exchange_with()
         for body in ({}, {"type": "limit", "limit_price": 95}, {"type": "stop", "stop_price": 106}):
             send(exchange, account, time_in_force="gtc", **body)
-        while exchange.settled < datetime(2024, 7, 6, tzinfo=UTC):
-            exchange.clock.advance(exchange.settled + step)
-            exchange.settle()
+        while exchange.state.now < datetime(2024, 7, 6, tzinfo=UTC):
+            exchange.state.clock.advance(exchange.state.now + step)
+            exchange.catch_up()
         fills = [{**one.body, "id": "", "order_id": "", "account_id": ""} for one in account.activities]
         ends.append((account.cash, {s: p.qty for s, p in account.positions.items()}, fills))
     assert ends[0] == ends[1]
 
 
 def test_spread_and_slippage_are_paid() -> None:
-    exchange, account = exchange_with(Rules(spread_bps=10, slippage_bps=3, volume_limit=1.0))
+    exchange, account = exchange_with(MarketRules(spread_bps=10, slippage_bps=3, volume_limit=1.0))
     buy = send(exchange, account)
     limit = send(exchange, account, type="limit", limit_price=103)
     until(exchange, "2024-07-01T13:30:00")
     assert buy.filled_cost / 10 == Decimal("102.0816")  # 8 bp
     assert limit.filled_cost / 10 == Decimal("102.0510")  # half the spread
     sell = send(exchange, account, side="sell")
-    exchange.settle()
+    exchange.catch_up()
     assert sell.filled_cost / 10 == Decimal("101.9184")
-    bid, ask, _ = exchange.quote("AAA") or (0.0, 0.0, None)
+    bid, ask, _ = exchange.state.quote("AAA") or (0.0, 0.0, None)
     assert (bid, ask) == pytest.approx((102 * 0.9995, 102 * 1.0005))
 
 
 def test_volume_limits_a_fill_and_the_rest_expires() -> None:
-    exchange, account = exchange_with(Rules(0, 0, 0.05))
+    exchange, account = exchange_with(MarketRules(0, 0, 0.05))
     day, longer = send(exchange, account, qty=80), send(exchange, account, qty=30, time_in_force="gtc")
     until(exchange, "2024-07-01T13:30:00")
     assert (day.status, day.filled_qty, longer.filled_qty) == ("partially_filled", 50, 0)
@@ -153,11 +153,11 @@ def test_volume_limits_a_fill_and_the_rest_expires() -> None:
 
 
 def test_immediate_orders() -> None:
-    exchange, account = exchange_with(Rules(0, 0, 0.05))
+    exchange, account = exchange_with(MarketRules(0, 0, 0.05))
     until(exchange, "2024-07-01T15:00:00")
     fok = send(exchange, account, qty=60, time_in_force="fok")
     ioc = send(exchange, account, qty=60, time_in_force="ioc")
-    exchange.settle()
+    exchange.catch_up()
     assert (fok.status, fok.filled_qty) == ("canceled", 0)
     assert (ioc.status, ioc.filled_qty) == ("canceled", 50)
 
@@ -218,7 +218,7 @@ def test_nothing_is_sold_twice() -> None:
     assert caught.value.status == 403
     assert (caught.value.body["available"], caught.value.body["held_for_orders"]) == ("3", "7")
     send(exchange, account, side="sell", qty=3)
-    exchange.settle()
+    exchange.catch_up()
     assert account.positions["AAA"].qty == 7
 
 
@@ -235,11 +235,11 @@ def test_buying_power_is_reserved_by_open_orders_and_freed_again() -> None:
     exchange, account = exchange_with()
     account.configurations["max_margin_multiplier"] = "1"
     first = send(exchange, account, type="limit", limit_price=50, qty=1900)
-    assert exchange.worth(account).buying_power == 5000
+    assert exchange.state.worth(account).buying_power == 5000
     with pytest.raises(RefusedError, match="insufficient buying power"):
         send(exchange, account, type="limit", limit_price=50, qty=101)
     exchange.cancel(account, first.id)
-    assert exchange.worth(account).buying_power == 100_000
+    assert exchange.state.worth(account).buying_power == 100_000
     with pytest.raises(RefusedError, match='already in "canceled" state'):
         exchange.cancel(account, first.id)
     with pytest.raises(RefusedError, match="not allowed to short"):
@@ -250,18 +250,18 @@ def test_a_refused_replacement_leaves_the_order() -> None:
     exchange, account = exchange_with()
     until(exchange, "2024-07-01T14:00:00")
     order = send(exchange, account, type="limit", limit_price=50)
-    exchange.settle()
+    exchange.catch_up()
     body = {"symbol": "AAA", "side": "buy", "type": "limit", "time_in_force": "day", "limit_price": 50}
     with pytest.raises(RefusedError, match="buying power"):
-        exchange.replace(account, order.id, read_ticket({**body, "qty": 90_000}))
+        exchange.replace(account, order.id, read_order_request({**body, "qty": 90_000}))
     assert order.is_open
     assert account.reserved == 500
-    assert exchange.replace(account, order.id, read_ticket({**body, "qty": 20})).qty == 20
+    assert exchange.replace(account, order.id, read_order_request({**body, "qty": 20})).qty == 20
     assert (order.status, account.reserved) == ("replaced", 1000)
 
 
 def act(exchange: Exchange, **body: Any) -> None:
-    exchange.actions.append(read_action({"symbol": "AAA", **body}))
+    exchange.state.actions.append(read_action({"symbol": "AAA", **body}))
 
 
 def test_a_split_overnight_changes_shares_orders_and_prices_but_no_worth() -> None:
@@ -270,17 +270,17 @@ def test_a_split_overnight_changes_shares_orders_and_prices_but_no_worth() -> No
     until(exchange, "2024-07-01T20:30:00")
     low = send(exchange, account, type="limit", limit_price=47, time_in_force="gtc", qty=5)
     act(exchange, type="split", ratio=2, date="2024-07-02")
-    before = exchange.worth(account).equity
+    before = exchange.state.worth(account).equity
     until(exchange, "2024-07-02T13:29:59")
-    assert (account.positions["AAA"].qty, exchange.worth(account).equity) == (10, before)
+    assert (account.positions["AAA"].qty, exchange.state.worth(account).equity) == (10, before)
     until(exchange, "2024-07-02T13:30:00")
     assert (account.positions["AAA"].qty, account.positions["AAA"].average_price) == (20, 51)
-    assert exchange.price("AAA") == 52
-    assert exchange.market.close_before("AAA", date(2024, 7, 2)) == 52.5
+    assert exchange.state.price("AAA") == 52
+    assert exchange.state.market.close_before("AAA", date(2024, 7, 2)) == 52.5
     assert (low.qty, low.limit_price) == (10, Decimal("23.5"))
     assert [one.body["activity_type"] for one in account.activities] == ["FILL", "SPLIT"]
     until(exchange, "2024-07-02T20:30:00")
-    assert exchange.worth(account).equity == account.cash + 20 * 46
+    assert exchange.state.worth(account).equity == account.cash + 20 * 46
 
 
 def test_dividends_are_paid_to_holders_and_by_sellers() -> None:
@@ -324,15 +324,15 @@ def test_equity_by_day_and_the_last_one() -> None:
     send(exchange, account)
     until(exchange, "2024-07-02T21:00:00")
     assert account.equity == {MONDAY: Decimal(100_030), date(2024, 7, 2): Decimal(99_900)}
-    assert exchange.last_equity(account) == (MONDAY, Decimal(100_030))
+    assert exchange.state.last_equity(account) == (MONDAY, Decimal(100_030))
     until(exchange, "2024-07-03T05:00:00")
-    assert exchange.last_equity(account) == (date(2024, 7, 2), Decimal(99_900))
-    history = history_view(exchange, account, {"period": "1W"})
+    assert exchange.state.last_equity(account) == (date(2024, 7, 2), Decimal(99_900))
+    history = history_view(exchange.state, account, {"period": "1W"})
     assert history["equity"] == [100_030, 99_900, 99_900]
     with pytest.raises(RefusedError, match="1D"):
-        history_view(exchange, account, {"timeframe": "5Min"})
+        history_view(exchange.state, account, {"timeframe": "5Min"})
     with pytest.raises(RefusedError, match="invalid"):
-        history_view(exchange, account, {"period": "x"})
+        history_view(exchange.state, account, {"period": "x"})
 
 
 def test_time_does_not_go_back() -> None:
@@ -352,8 +352,8 @@ def test_everything_is_there_again_after_a_restart(tmp_path: Path) -> None:
     first.commit()
     first.close()
     second = new_exchange({"AAA": table()}, FRIDAY_EVENING, file)
-    assert second.settled == first.settled
-    assert second.rules == EXACT
+    assert second.state.now == first.state.now
+    assert second.state.rules == EXACT
     again = second.account("key", "secret")
     assert again == account
     with pytest.raises(RefusedError):
@@ -366,7 +366,7 @@ def test_everything_is_there_again_after_a_restart(tmp_path: Path) -> None:
     second.commit()
     second.close()
     with pytest.raises(ConfigError, match="has lived until"):
-        Exchange(second.market, type(second.clock)(None), store=_ahead(file))
+        Exchange(second.state.market, type(second.state.clock)(None), store=_ahead(file))
 
 
 def _ahead(file: Path) -> Any:
@@ -409,7 +409,7 @@ FIELDS = {
 def test_anything_is_an_order_or_refused(body: dict[str, Any]) -> None:
     exchange, account = exchange_with()
     try:
-        order = exchange.submit(account, read_ticket(body))
+        order = exchange.submit(account, read_order_request(body))
     except RefusedError:
         return
     until(exchange, "2024-07-01T20:30:00")

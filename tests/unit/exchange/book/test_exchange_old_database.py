@@ -18,7 +18,7 @@ import pytest
 
 from mlops_cli.errors import ConfigError
 from mlops_cli.exchange.book.engine import Exchange
-from mlops_cli.exchange.book.records import CorporateAction, Rules
+from mlops_cli.exchange.book.records import CorporateAction, MarketRules
 from tests.fakes.exchange_server import new_exchange
 from tests.unit.exchange.book.test_exchange_engine import FRIDAY_EVENING, table, until
 
@@ -90,7 +90,7 @@ def test_accounts_of_an_old_database(exchange: Exchange) -> None:
 
 
 def test_orders_of_an_old_database(exchange: Exchange) -> None:
-    red, blue = exchange.accounts["red"], exchange.accounts["blue"]
+    red, blue = exchange.state.accounts["red"], exchange.state.accounts["blue"]
     assert {name: (order.status, order.sequence) for name, order in red.by_client_id.items()} == {
         "market": ("filled", 1),
         "part": ("filled", 2),
@@ -122,32 +122,32 @@ def test_orders_of_an_old_database(exchange: Exchange) -> None:
 
 
 def test_the_market_of_an_old_database(exchange: Exchange) -> None:
-    assert exchange.settled == exchange.clock.standing == datetime(2024, 7, 2, 15, tzinfo=UTC)
-    assert exchange.rules == Rules(4.0, 1.5, 0.05)
-    assert exchange.actions == [
+    assert exchange.state.now == exchange.state.clock.standing == datetime(2024, 7, 2, 15, tzinfo=UTC)
+    assert exchange.state.rules == MarketRules(4.0, 1.5, 0.05)
+    assert exchange.state.actions == [
         CorporateAction("split", "DDD", date(2024, 7, 5), Decimal(3)),
         CorporateAction("delisting", "BBB", date(2024, 7, 8), None, closes_positions=False),
     ]
-    assert exchange.market.splits == {"AAA": [(date(2024, 7, 2), 2.0)]}
-    assert exchange.market.delisted == {"CCC": date(2024, 7, 2)}
-    red, blue = exchange.accounts["red"], exchange.accounts["blue"]
-    assert exchange.taken == {(red.id, "BBB"): 30, (blue.id, "DDD"): Decimal("1.123456789")}
+    assert exchange.state.market.splits == {"AAA": [(date(2024, 7, 2), 2.0)]}
+    assert exchange.state.market.delisted == {"CCC": date(2024, 7, 2)}
+    red, blue = exchange.state.accounts["red"], exchange.state.accounts["blue"]
+    assert exchange.state.taken == {(red.id, "BBB"): 30, (blue.id, "DDD"): Decimal("1.123456789")}
     kinds = [activity.body["activity_type"] for activity in blue.activities]
     assert kinds == ["FILL", "FILL", "SPLIT", "DIV", "REORG", "FILL"]
 
 
 def test_times_are_of_one_zone(exchange: Exchange) -> None:
     """Comparing times of two zones takes ten times as long."""
-    account = exchange.accounts["red"]
-    times = [exchange.settled, account.created_at, *(activity.at for activity in account.activities)]
+    account = exchange.state.accounts["red"]
+    times = [exchange.state.now, account.created_at, *(activity.at for activity in account.activities)]
     times += [order.expires_at for order in account.orders.values()]
     assert all(time.tzinfo is UTC for time in times)
 
 
 def test_trading_goes_on_as_the_old_version_would_have_gone_on(exchange: Exchange) -> None:
-    exchange.settle()
+    exchange.catch_up()
     until(exchange, "2024-07-08T21:00:00")
-    red, blue = exchange.accounts["red"], exchange.accounts["blue"]
+    red, blue = exchange.state.accounts["red"], exchange.state.accounts["blue"]
     assert (red.cash, blue.cash) == (Decimal("89884.7751000875442"), Decimal("99813.2522001184365"))
     assert red.equity[date(2024, 7, 8)] == Decimal("99139.5469709235442")
     assert blue.equity[date(2024, 7, 8)] == Decimal("99542.8570259387576")
@@ -170,15 +170,15 @@ def test_trading_goes_on_as_the_old_version_would_have_gone_on(exchange: Exchang
 def test_what_is_written_again_says_the_same(database: Path) -> None:
     before = rows(database)
     exchange = opened(database)
-    for account in exchange.accounts.values():
-        exchange.changed(account)
+    for account in exchange.state.accounts.values():
+        exchange.state.changed(account)
         for thing in (*account.orders.values(), *account.activities):
-            exchange.changed(thing)
+            exchange.state.changed(thing)
     exchange.commit()
     exchange.close()
     assert rows(database) == before
     again = opened(database)
-    assert again.accounts == exchange.accounts
+    assert again.state.accounts == exchange.state.accounts
     again.close()
 
 

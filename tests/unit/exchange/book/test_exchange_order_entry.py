@@ -10,15 +10,15 @@ import pytest
 from mlops_cli.exchange.api.views import account_view
 from mlops_cli.exchange.book.corporate_actions import read_action
 from mlops_cli.exchange.book.engine import Exchange
-from mlops_cli.exchange.book.order_requests import Ticket, number, read_ticket
-from mlops_cli.exchange.book.records import Account, RefusedError, Rules
+from mlops_cli.exchange.book.order_requests import OrderRequest, number, read_order_request
+from mlops_cli.exchange.book.records import Account, MarketRules, RefusedError
 from tests.unit.exchange.book.test_exchange_engine import EXACT, exchange_with, send, until
 
 MONDAY_NOON = "2024-07-01T16:00:00"  # the price is half way between the low of 98 and the high of 110
 LIMIT = {"type": "limit", "limit_price": "60"}
 
 
-def at_noon(rules: Rules = EXACT, cash: int = 100_000) -> tuple[Exchange, Account]:
+def at_noon(rules: MarketRules = EXACT, cash: int = 100_000) -> tuple[Exchange, Account]:
     exchange, account = exchange_with(rules)
     account.cash = Decimal(cash)
     until(exchange, MONDAY_NOON)
@@ -37,20 +37,20 @@ def test_a_short_sale_counts_at_the_market_at_least(body: dict[str, Any]) -> Non
     exchange, account = at_noon()
     with pytest.raises(RefusedError, match="insufficient buying power") as caught:
         send(exchange, account, side="sell", qty=100_000, **body)
-    assert caught.value.body["cost_basis"] == f"{exchange.price('AAA') * 100_000 * Decimal('1.03'):.2f}"
+    assert caught.value.body["cost_basis"] == f"{exchange.state.price('AAA') * 100_000 * Decimal('1.03'):.2f}"
     assert not account.orders
 
 
 def test_a_short_sale_above_the_market_counts_at_its_limit_and_so_does_its_replacement() -> None:
-    exchange, account = at_noon(Rules(0, 0, 0.001))
+    exchange, account = at_noon(MarketRules(0, 0, 0.001))
     order = send(exchange, account, side="sell", qty=10, type="limit", limit_price="150", time_in_force="gtc")
     assert account.reserved == 1500
-    exchange.settle()
-    lower = Ticket("AAA", "sell", "limit", "gtc", Decimal(10), None, Decimal("0.5"), None, None)
+    exchange.catch_up()
+    lower = OrderRequest("AAA", "sell", "limit", "gtc", Decimal(10), None, Decimal("0.5"), None, None)
     new = exchange.replace(account, order.id, lower)
-    assert new.reserve == 10 * exchange.price("AAA") * Decimal("1.03")
-    exchange.settle()
-    more = Ticket("AAA", "sell", "limit", "gtc", Decimal(10_000), None, Decimal("0.5"), None, None)
+    assert new.reserve == 10 * exchange.state.price("AAA") * Decimal("1.03")
+    exchange.catch_up()
+    more = OrderRequest("AAA", "sell", "limit", "gtc", Decimal(10_000), None, Decimal("0.5"), None, None)
     with pytest.raises(RefusedError, match="insufficient buying power"):
         exchange.replace(account, new.id, more)
     assert [*account.open_orders] == [new.id]
@@ -59,7 +59,7 @@ def test_a_short_sale_above_the_market_counts_at_its_limit_and_so_does_its_repla
 @pytest.mark.parametrize(("cash", "multiplier"), [(1999, "1"), (2000, "2")])
 def test_margin_and_short_sales_take_2000_dollars(cash: int, multiplier: str) -> None:
     exchange, account = at_noon(cash=cash)
-    view = account_view(exchange, account)
+    view = account_view(exchange.state, account)
     assert (view["multiplier"], view["shorting_enabled"]) == (multiplier, multiplier == "2")
     assert view["buying_power"] == str(cash * int(multiplier))
     if multiplier == "1":
@@ -72,9 +72,9 @@ def test_margin_and_short_sales_take_2000_dollars(cash: int, multiplier: str) ->
 def test_without_margin_the_proceeds_of_a_short_sale_buy_nothing() -> None:
     exchange, account = at_noon()
     send(exchange, account, side="sell", qty=100)
-    exchange.settle()
+    exchange.catch_up()
     account.configurations["max_margin_multiplier"] = "1"
-    worth = exchange.worth(account)
+    worth = exchange.state.worth(account)
     assert worth.cash > 100_000
     assert worth.buying_power == worth.cash + 2 * worth.short == 100_000 + worth.short
 
@@ -84,14 +84,14 @@ def test_regulation_t_stays_two_for_one() -> None:
     exchange, account = at_noon()
     account.configurations["max_margin_multiplier"] = "4"
     send(exchange, account, qty=100)
-    exchange.settle()
-    long = 100 * exchange.price("AAA")
-    view = {name: value for name, value in account_view(exchange, account).items() if "_" in name}
+    exchange.catch_up()
+    long = 100 * exchange.state.price("AAA")
+    view = {name: value for name, value in account_view(exchange.state, account).items() if "_" in name}
     assert Decimal(view["initial_margin"]) == long / 2
     assert Decimal(view["regt_buying_power"]) == (100_000 - long / 2) * 2
     assert Decimal(view["daytrading_buying_power"]) == Decimal(view["buying_power"]) == 400_000 - long
     account.configurations["max_margin_multiplier"] = "2"
-    assert account_view(exchange, account)["daytrading_buying_power"] == "0"
+    assert account_view(exchange.state, account)["daytrading_buying_power"] == "0"
 
 
 @pytest.mark.parametrize("size", [{"qty": "1.5"}, {"notional": "150"}])
@@ -121,33 +121,35 @@ def test_parts_of_shares_cost_a_dollar_at_least_unless_they_are_all_that_is_left
             send(exchange, account, **body)
         assert (caught.value.status, caught.value.body["code"]) == (403, 40310000)
     send(exchange, account, qty="1.001")
-    exchange.settle()
+    exchange.catch_up()
     send(exchange, account, side="sell", qty="1")
-    exchange.settle()
+    exchange.catch_up()
     send(exchange, account, side="sell", qty="0.001")
-    exchange.settle()
+    exchange.catch_up()
     assert not account.positions
 
 
 def test_a_short_position_stays_of_whole_shares() -> None:
     exchange, account = at_noon()
     send(exchange, account, side="sell", qty=4)
-    exchange.settle()
+    exchange.catch_up()
     for body in ({"qty": "1.5"}, {"notional": "150"}):
         with pytest.raises(RefusedError, match="cannot cover short positions in part"):
             send(exchange, account, **body)
     until(exchange, "2024-07-01T21:00:00")
-    exchange.actions.append(read_action({"type": "split", "symbol": "AAA", "date": "2024-07-02", "ratio": "0.125"}))
+    exchange.state.actions.append(
+        read_action({"type": "split", "symbol": "AAA", "date": "2024-07-02", "ratio": "0.125"})
+    )
     until(exchange, "2024-07-02T14:00:00")
     send(exchange, account, qty="0.5")  # what a reverse split has left
-    exchange.settle()
+    exchange.catch_up()
     assert not account.positions
 
 
 def test_refusals_speak_of_plain_numbers() -> None:
     exchange, account = at_noon()
     send(exchange, account, qty="9.5")
-    exchange.settle()
+    exchange.catch_up()
     with pytest.raises(RefusedError, match=r"\(requested: 20, available: 9\.5\)") as caught:
         send(exchange, account, side="sell", qty="20")
     assert [caught.value.body[name] for name in ("available", "existing_qty", "held_for_orders")] == ["9.5", "9.5", "0"]
@@ -162,7 +164,7 @@ def test_an_order_does_what_it_is_meant_to_or_is_refused(side: str, intent: str)
         send(exchange, account, side=side, position_intent=intent)
     assert (caught.value.status, caught.value.body["code"]) == (422, 42210000)
     assert send(exchange, account, position_intent="buy_to_open").position_intent == "buy_to_open"
-    exchange.settle()
+    exchange.catch_up()
     assert send(exchange, account, side="sell", position_intent="sell_to_close").position_intent == "sell_to_close"
 
 
@@ -179,7 +181,9 @@ def test_an_order_does_what_it_is_meant_to_or_is_refused(side: str, intent: str)
 )
 def test_what_would_be_another_order_is_refused(more: dict[str, Any]) -> None:
     with pytest.raises(RefusedError, match=r"is not supported by this exchange|invalid position_intent") as caught:
-        read_ticket({"symbol": "AAA", "side": "buy", "type": "market", "time_in_force": "day", "qty": "1", **more})
+        read_order_request(
+            {"symbol": "AAA", "side": "buy", "type": "market", "time_in_force": "day", "qty": "1", **more}
+        )
     assert caught.value.status == 422
 
 
@@ -194,10 +198,10 @@ def test_what_is_a_number(given: Any, value: float) -> None:
     assert number({"qty": given}, "qty") == Decimal(str(value))
 
 
-def changed(**changes: Any) -> Ticket:
+def changed(**changes: Any) -> OrderRequest:
     """Another ticket for ten shares at 60, good till canceled."""
     standard = {"symbol": "AAA", "side": "buy", "time_in_force": "gtc", "qty": "10", **LIMIT}
-    return read_ticket({**standard, **changes})
+    return read_order_request({**standard, **changes})
 
 
 @pytest.mark.parametrize(
@@ -212,7 +216,7 @@ def changed(**changes: Any) -> Ticket:
 def test_what_no_replacement_is(changes: dict[str, Any], words: str, code: int) -> None:
     exchange, account = at_noon()
     order = send(exchange, account, time_in_force="gtc", **LIMIT)
-    exchange.settle()
+    exchange.catch_up()
     with pytest.raises(RefusedError, match=words) as caught:
         exchange.replace(account, order.id, changed(**changes))
     assert (caught.value.status, caught.value.body["code"], order.status) == (422, code, "new")
@@ -230,7 +234,7 @@ def test_an_order_that_is_not_at_the_market_yet_is_not_replaced() -> None:
         with pytest.raises(RefusedError, match="isn't sent to exchange yet") as caught:
             exchange.replace(account, order.id, changed(qty="4"))
         assert (caught.value.status, caught.value.body["code"]) == (422, 40010001)
-    exchange.settle()
+    exchange.catch_up()
     assert exchange.replace(account, order.id, changed(qty="4")).qty == 4
 
 
@@ -238,7 +242,7 @@ def test_an_order_for_parts_of_shares_changes_its_price_but_not_its_size() -> No
     exchange, account = at_noon()
     order = send(exchange, account, qty="2.5", **LIMIT)
     notional = send(exchange, account, notional="200", **LIMIT)
-    exchange.settle()
+    exchange.catch_up()
     day = {"time_in_force": "day"}
     for qty in ("3", "2"):
         with pytest.raises(RefusedError, match="qty of fractional orders cannot be changed"):

@@ -14,7 +14,7 @@ from mlops_cli.errors import ConfigError, DataError, ServiceError
 from mlops_cli.exchange.book.clock import Clock
 from mlops_cli.exchange.book.corporate_actions import read_action
 from mlops_cli.exchange.book.engine import Exchange
-from mlops_cli.exchange.book.records import RefusedError, Rules
+from mlops_cli.exchange.book.records import MarketRules, RefusedError
 from mlops_cli.exchange.book.store import Store
 from mlops_cli.exchange.market import market as market_module
 from mlops_cli.exchange.market.market import Market
@@ -24,7 +24,7 @@ from tests.fakes.exchange_server import new_exchange
 from tests.unit.exchange.book.test_exchange_engine import EXACT, FRIDAY_EVENING, exchange_with, send, table, until
 
 
-def on_disk(database: Path, rules: Rules = EXACT) -> Exchange:
+def on_disk(database: Path, rules: MarketRules = EXACT) -> Exchange:
     return new_exchange({"AAA": table()}, FRIDAY_EVENING, database, rules)
 
 
@@ -44,24 +44,24 @@ def test_the_sequence_of_orders_goes_on_after_a_restart(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "x.db") as database:  # as a database of an earlier version was
         database.execute("UPDATE orders SET body = json_set(body, '$.sequence', 40) WHERE id = ?", (before.id,))
     second = on_disk(tmp_path / "x.db")
-    assert send(second, second.accounts["key"]).sequence == 41
+    assert send(second, second.state.accounts["key"]).sequence == 41
     second.close()
 
 
 def test_what_was_taken_of_the_volume_is_known_after_a_restart(tmp_path: Path) -> None:
-    rules = Rules(0, 0, 0.05)  # 50 shares of a session's 1000
+    rules = MarketRules(0, 0, 0.05)  # 50 shares of a session's 1000
     first = on_disk(tmp_path / "x.db", rules)
     account = first.account("key", "secret")
     send(first, account, qty=30)
     until(first, "2024-07-02T13:30:00")
     send(first, account, qty=30)
-    first.settle()
+    first.catch_up()
     first.commit()
     first.close()
     second = on_disk(tmp_path / "x.db", rules)
-    assert second.taken == first.taken == {(account.id, "AAA"): Decimal(30)}
-    again = send(second, second.accounts["key"], qty=30)
-    second.settle()
+    assert second.state.taken == first.state.taken == {(account.id, "AAA"): Decimal(30)}
+    again = send(second, second.state.accounts["key"], qty=30)
+    second.catch_up()
     assert again.filled_qty == 20
     second.close()
 
@@ -99,14 +99,14 @@ def test_what_could_not_be_written_is_written_later(tmp_path: Path) -> None:
     exchange.commit()
     exchange.close()
     again = on_disk(tmp_path / "x.db")
-    assert set(again.accounts["key"].by_client_id) == {"one", "two"}
+    assert set(again.state.accounts["key"].by_client_id) == {"one", "two"}
     again.close()
 
 
 @pytest.fixture
 def on_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Exchange:
     """An exchange whose price tables AAA and BBB may be damaged, and are looked at with every request."""
-    monkeypatch.setattr(market_module, "LOOK_AGAIN_SECONDS", 0)
+    monkeypatch.setattr(market_module, "CHECK_SECONDS", 0)
     for name in ("AAA", "BBB"):
         table().to_parquet(tmp_path / f"{name}.parquet")
     tables = ParquetTables([tmp_path])
@@ -123,15 +123,15 @@ def test_a_damaged_table_costs_nobody_a_fill(on_files: Exchange, tmp_path: Path,
     order = send(exchange, hers, type="limit", limit_price="100")
     send(exchange, his, symbol="BBB", type="limit", limit_price="1")
     until(exchange, start)
-    was = exchange.settled
+    was = exchange.state.now
     file.write_bytes(b"x") if damage == "damaged" else file.unlink()
     for _ in range(2):
         with pytest.raises(DataError, match=r"BBB\.parquet: (damaged|No such file)"):
             until(exchange, "2024-07-01T18:00:00")
-    assert exchange.settled <= max(was, parse_time("2024-07-01T13:30:00+00:00"))
+    assert exchange.state.now <= max(was, parse_time("2024-07-01T13:30:00+00:00"))
     assert order.is_open
     file.write_bytes(good)
-    exchange.settle()
+    exchange.catch_up()
     assert (order.status, order.filled_at) == ("filled", parse_time("2024-07-01T14:35:00+00:00"))
 
 
@@ -142,22 +142,22 @@ def test_an_order_on_its_way_waits_for_its_table(on_files: Exchange, tmp_path: P
     orders = [send(exchange, account), send(exchange, account, symbol="BBB")]
     file.write_bytes(b"x")
     with pytest.raises(DataError, match="damaged"):
-        exchange.settle()
+        exchange.catch_up()
     assert [order.status for order in orders] == ["pending_new"] * 2
     file.write_bytes(good)
-    exchange.settle()
+    exchange.catch_up()
     assert [order.status for order in orders] == ["filled"] * 2
 
 
 def test_a_table_that_is_not_needed_may_be_damaged(on_files: Exchange, tmp_path: Path) -> None:
     account = on_files.account("hers", "secret")
-    assert on_files.price("BBB") == 100
+    assert on_files.state.price("BBB") == 100
     order = send(on_files, account)
     (tmp_path / "BBB.parquet").write_bytes(b"x")
     until(on_files, "2024-07-01T14:00:00")
     assert order.status == "filled"
     with pytest.raises(DataError, match="damaged"):
-        on_files.price("BBB")
+        on_files.state.price("BBB")
 
 
 def test_a_position_without_a_table_is_said(tmp_path: Path) -> None:
@@ -173,10 +173,10 @@ def test_what_a_reverse_split_leaves_nothing_of_is_gone() -> None:
     exchange, account = exchange_with(**tables)
     until(exchange, "2024-07-01T14:00:00")
     send(exchange, account, qty="1.000000004")
-    exchange.settle()
+    exchange.catch_up()
     send(exchange, account, side="sell", qty="1")
     other = send(exchange, account, symbol="BBB", type="limit", limit_price="1", qty=4, time_in_force="gtc")
-    exchange.settle()
+    exchange.catch_up()
     assert account.positions["AAA"].qty == Decimal("4e-9")
     rest = send(exchange, account, qty="4e-9", side="sell", type="limit", limit_price="900")
     rest.expires_at = other.expires_at
@@ -185,8 +185,8 @@ def test_what_a_reverse_split_leaves_nothing_of_is_gone() -> None:
         {"type": "dividend", "symbol": "AAA", "amount": "1"},
         {"type": "split", "symbol": "BBB", "ratio": "2"},
     ):
-        exchange.actions.append(read_action({**body, "date": "2024-07-02"}))
+        exchange.state.actions.append(read_action({**body, "date": "2024-07-02"}))
     until(exchange, "2024-07-02T14:00:00")
     assert not account.positions
-    assert (rest.status, other.qty, exchange.actions) == ("canceled", 8, [])
+    assert (rest.status, other.qty, exchange.state.actions) == ("canceled", 8, [])
     assert account.activities[-1].body["activity_type"] == "SPLIT"

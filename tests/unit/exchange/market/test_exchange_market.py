@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from mlops_cli.errors import DataError
-from mlops_cli.exchange.api.bars import bars, read_timeframe
+from mlops_cli.exchange.api.bars import TimeSpan, bars, read_timeframe
 from mlops_cli.exchange.book.clock import Clock
 from mlops_cli.exchange.book.engine import Exchange
 from mlops_cli.exchange.book.records import RefusedError
@@ -41,7 +41,7 @@ def future_changed(moment: datetime) -> Market:
 
 @pytest.mark.parametrize("frame", ["1Min", "17Min", "2Hour", "1Day", "1Week", "1Month"])
 def test_bars_know_nothing_of_the_future(market: Market, frame: str) -> None:
-    span = (NOON - timedelta(days=40), NOON)
+    span = TimeSpan(NOON - timedelta(days=40), NOON)
     found = bars(market, "AAPL", read_timeframe(frame), span, False)
     assert found == bars(future_changed(NOON), "AAPL", read_timeframe(frame), span, False)
     price = market.price("AAPL", NOON)
@@ -54,9 +54,9 @@ def test_bars_know_nothing_of_the_future(market: Market, frame: str) -> None:
 
 def test_bars_of_minutes_add_up_to_the_day(market: Market) -> None:
     close = datetime(2024, 3, 12, 20, 0, tzinfo=UTC)
-    span = (midnight(close.date()), close - timedelta(microseconds=1))
+    span = TimeSpan(midnight(close.date()), close - timedelta(microseconds=1))
     minutes = bars(market, "MSFT", read_timeframe("1Min"), span, False)
-    day = bars(market, "MSFT", read_timeframe("1Day"), (span[0], close), False)[0]
+    day = bars(market, "MSFT", read_timeframe("1Day"), TimeSpan(span.start, close), False)[0]
     assert len(minutes) == 390
     assert (minutes[0]["o"], minutes[-1]["c"]) == pytest.approx((day["o"], day["c"]), abs=1e-3)
     assert max(bar["h"] for bar in minutes) == day["h"]
@@ -68,10 +68,10 @@ def test_bars_of_minutes_add_up_to_the_day(market: Market) -> None:
 
 def test_a_split_divides_what_comes_after_it(market: Market) -> None:
     day = NOON.date()
-    plain = bars(market, "AAPL", read_timeframe("1Day"), (NOON - timedelta(days=5), NOON), False)
+    plain = bars(market, "AAPL", read_timeframe("1Day"), TimeSpan(NOON - timedelta(days=5), NOON), False)
     market.split("AAPL", day, 4.0)
-    raw = bars(market, "AAPL", read_timeframe("1Day"), (NOON - timedelta(days=5), NOON), False)
-    adjusted = bars(market, "AAPL", read_timeframe("1Day"), (NOON - timedelta(days=5), NOON), True)
+    raw = bars(market, "AAPL", read_timeframe("1Day"), TimeSpan(NOON - timedelta(days=5), NOON), False)
+    adjusted = bars(market, "AAPL", read_timeframe("1Day"), TimeSpan(NOON - timedelta(days=5), NOON), True)
     assert [bar["c"] for bar in raw[:-1]] == [bar["c"] for bar in plain[:-1]]
     assert raw[-1]["c"] == pytest.approx(plain[-1]["c"] / 4, abs=1e-3)
     assert [bar["c"] for bar in adjusted] == pytest.approx([bar["c"] / 4 for bar in plain], abs=1e-3)
@@ -85,14 +85,14 @@ def test_other_timeframes_are_refused(text: str) -> None:
 
 
 def test_a_table_that_grows_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(market_module, "LOOK_AGAIN_SECONDS", 0)
+    monkeypatch.setattr(market_module, "CHECK_SECONDS", 0)
     file = tmp_path / "AAPL.parquet"
     TABLES["AAPL"].iloc[:200].to_parquet(file)
     market = Market(ParquetTables([tmp_path]), us_hours())
     known = len(market.series("AAPL").days)
     TABLES["AAPL"].iloc[:201].to_parquet(file)
     os.utime(file, ns=(1, 1))
-    market.look_again()
+    market.forget_changed_tables()
     assert (known, len(market.series("AAPL").days)) == (200, 201)
 
 
@@ -113,8 +113,8 @@ def test_a_damaged_table_is_said(tmp_path: Path) -> None:
 
 def test_real_time_is_real(market: Market) -> None:
     exchange = Exchange(market, Clock())
-    exchange.settle()
-    assert datetime.now(UTC) - exchange.settled < timedelta(seconds=5)
-    exchange.clock.advance(exchange.settled + timedelta(days=3))
-    exchange.settle()
-    assert exchange.settled > datetime.now(UTC)
+    exchange.catch_up()
+    assert datetime.now(UTC) - exchange.state.now < timedelta(seconds=5)
+    exchange.state.clock.advance(exchange.state.now + timedelta(days=3))
+    exchange.catch_up()
+    assert exchange.state.now > datetime.now(UTC)

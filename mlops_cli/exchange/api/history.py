@@ -1,0 +1,172 @@
+"""The equity of an account by day, and the profit of a position within a day."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import Any
+
+from mlops_cli.exchange.book.records import ZERO, Account, Position, unprocessable
+from mlops_cli.exchange.book.state import State
+from mlops_cli.market.hours import local, midnight, parse_time
+
+LONGEST_DAYS = 36_500
+PERIOD_DAYS = {"D": 1, "W": 7, "M": 30, "A": 365}
+
+
+@dataclass(frozen=True, slots=True)
+class Days:
+    """A period of days; both ends belong to it."""
+
+    first: date
+    last: date
+
+    def include(self, day: date) -> bool:
+        """Whether a day belongs to the period."""
+        return self.first <= day <= self.last
+
+
+def read_days(query: Mapping[str, str], today: date) -> Days:
+    """Read the period that a portfolio history is asked for, from any two of `start`, `end` and `period`.
+
+    Raises:
+        RefusedError: one of them is invalid, or all three are there.
+    """
+    start, end, period = query.get("start"), query.get("end") or query.get("date_end"), query.get("period")
+    if start and end and period:
+        raise unprocessable("only two of start, end and period can be specified")
+    try:
+        length = read_period(period or "1M")
+        last = local(parse_time(end)).date() if end else today
+        if not start:
+            return Days(last - length, last)
+        first = local(parse_time(start)).date()
+        return Days(first, first + length if period else last)
+    except ValueError:
+        raise unprocessable("invalid start, end or period") from None
+
+
+def read_period(text: str) -> timedelta:
+    """Read a period such as 5D, 2W, 1M or 1A.
+
+    Raises:
+        ValueError: the text is no such period, or it is longer than a hundred years.
+    """
+    unit = PERIOD_DAYS.get(text[-1:].upper())
+    if unit is None or not 0 < int(text[:-1]) * unit < LONGEST_DAYS:
+        raise ValueError(f"no period: {text}")
+    return timedelta(days=int(text[:-1]) * unit)
+
+
+def history_view(state: State, account: Account, query: Mapping[str, str]) -> dict[str, Any]:
+    """Schema `PortfolioHistory`: one point for each session, at its close, and one for the present.
+
+    Profits count from the last close before the first point, or from that point itself if there is no such close.
+
+    Raises:
+        RefusedError: the timeframe is not 1D, or the period is invalid.
+    """
+    if query.get("timeframe", "1D") != "1D":
+        raise unprocessable("this exchange keeps portfolio history by day: timeframe must be 1D")
+    days = read_days(query, local(state.now).date())
+    points = _points(state, account, days)
+    values = list(points.values())
+    before = max((day for day in account.equity if day < days.first), default=None)
+    base = _base(account, before, values)
+    return {
+        "timestamp": [int(midnight(day).timestamp()) for day in points],
+        "equity": values,
+        "profit_loss": [round(value - base, 6) for value in values],
+        "profit_loss_pct": [round(value / base - 1, 8) if base else 0.0 for value in values],
+        "base_value": base,
+        **({} if before is None else {"base_value_asof": before.isoformat()}),
+        "timeframe": "1D",
+    }
+
+
+def _base(account: Account, before: date | None, values: Sequence[float]) -> float:
+    """The equity from which profits count, in USD."""
+    if before is not None:
+        return float(account.equity[before])
+    return values[0] if values else float(account.base_value)
+
+
+def _points(state: State, account: Account, days: Days) -> dict[date, float]:
+    """Equity in USD by day, rising; today's is the present one."""
+    points = {day: value for day, value in account.equity.items() if days.include(day)}
+    today = local(state.now).date()
+    if today not in points and days.include(today) and state.hours.between(today, today):
+        points[today] = state.worth(account).equity
+    return {day: float(points[day]) for day in sorted(points)}
+
+
+@dataclass(slots=True)
+class _DayShares:
+    """The shares of a position that were traded today; negative if they were sold short."""
+
+    qty: Decimal = ZERO
+    cost: Decimal = ZERO
+
+    def trade(self, shares: Decimal, price: Decimal) -> None:
+        """Add bought shares (negative: sold ones). Shares that leave take their part of the cost with them."""
+        after = self.qty + shares
+        if self.qty * shares >= 0:
+            self.cost += shares * price
+        elif self.qty * after >= 0:
+            self.cost = self.cost * after / self.qty
+        else:
+            self.cost = after * price
+        self.qty = after
+
+
+@dataclass(frozen=True, slots=True)
+class _Trade:
+    """A fill of today: shares (negative if sold) and price in USD."""
+
+    shares: Decimal
+    price: Decimal
+
+
+def day_basis(state: State, account: Account, position: Position, yesterday: Decimal) -> Decimal:
+    """The value from which a position's profit of the day is counted, in USD.
+
+    Shares that were held overnight count at yesterday's close, shares traded today at their average cost. A trade
+    closes shares held overnight first.
+
+    Args:
+        state: of the exchange.
+        account: that holds the position.
+        position: to value.
+        yesterday: the close of the last session before today, in USD.
+    """
+    trades = _trades_of_today(state, account, position.symbol)
+    overnight = position.qty - sum((trade.shares for trade in trades), ZERO)
+    today = _DayShares()
+    for trade in trades:
+        closing = _closing_part(trade.shares, overnight)
+        overnight += closing
+        today.trade(trade.shares - closing, trade.price)
+    return overnight * yesterday + today.cost
+
+
+def _trades_of_today(state: State, account: Account, symbol: str) -> list[_Trade]:
+    """The fills since midnight, oldest first."""
+    start = midnight(local(state.now).date())
+    trades = []
+    for activity in reversed(account.activities):
+        if activity.at < start:
+            break
+        body = activity.body
+        if body["activity_type"] == "FILL" and body["symbol"] == symbol:
+            sign = 1 if body["side"] == "buy" else -1
+            trades.append(_Trade(sign * Decimal(body["qty"]), Decimal(body["price"])))
+    return trades[::-1]
+
+
+def _closing_part(shares: Decimal, held: Decimal) -> Decimal:
+    """The part of traded shares that closes held ones: none of it if both have the same sign."""
+    if held * shares >= 0:
+        return ZERO
+    return shares if abs(shares) <= abs(held) else -held
