@@ -14,49 +14,14 @@ from hypothesis import strategies as st
 
 from mlops_cli.errors import ConfigError
 from mlops_cli.exchange.api.history import history_view
-from mlops_cli.exchange.book.corporate_actions import read_action
 from mlops_cli.exchange.book.engine import Exchange
 from mlops_cli.exchange.book.order_requests import read_order_request
-from mlops_cli.exchange.book.records import Account, MarketRules, Order, RefusedError
+from mlops_cli.exchange.book.records import MarketRules, RefusedError
 from mlops_cli.exchange.market.price_path import PricePath
 from tests.fakes.exchange_server import new_exchange
-from tests.fakes.price_tables import xnys_sessions
+from tests.fakes.small_exchange import EXACT, FRIDAY_EVENING, announce, exchange_with, send, table, until
 
-EXACT = MarketRules(spread_bps=0, slippage_bps=0, volume_limit=1.0)
-FRIDAY_EVENING = "2024-06-28T23:30:00+00:00"
 MONDAY = date(2024, 7, 1)
-# open, high, low, close, volume of Friday, Monday, Tuesday, the half day, and the Friday after Independence Day
-BARS = [
-    (100, 101, 99, 100, 1000),
-    (102, 110, 98, 105, 1000),
-    (104, 106, 90, 92, 1000),
-    (92, 94, 91, 93, 1000),
-    (93, 95, 92, 94, 1000),
-]
-
-
-def table(bars: list[tuple[int, ...]] | None = None) -> pd.DataFrame:
-    sessions = xnys_sessions()
-    place = sessions.get_loc(pd.Timestamp("2024-06-28"))
-    rows = [(*bar[:4], bar[3], bar[4]) for bar in bars or BARS]
-    columns = ["open", "high", "low", "close", "adj_close", "volume"]
-    return pd.DataFrame(rows, sessions[place : place + len(rows)], columns, dtype="float64")
-
-
-def exchange_with(rules: MarketRules = EXACT, **tables: pd.DataFrame) -> tuple[Exchange, Account]:
-    exchange = new_exchange(tables or {"AAA": table()}, FRIDAY_EVENING, rules=rules)
-    return exchange, exchange.account("key", "secret")
-
-
-def send(exchange: Exchange, account: Account, **body: Any) -> Order:
-    standard = {"symbol": "AAA", "side": "buy", "type": "market", "time_in_force": "day"}
-    size = {} if "notional" in body else {"qty": 10}
-    return exchange.submit(account, read_order_request({**standard, **size, **body}))
-
-
-def until(exchange: Exchange, time: str) -> None:
-    exchange.state.clock.advance(datetime.fromisoformat(time).replace(tzinfo=UTC))
-    exchange.catch_up()
 
 
 def test_the_path_touches_the_whole_bar() -> None:
@@ -260,16 +225,12 @@ def test_a_refused_replacement_leaves_the_order() -> None:
     assert (order.status, account.reserved) == ("replaced", 1000)
 
 
-def act(exchange: Exchange, **body: Any) -> None:
-    exchange.state.actions.append(read_action({"symbol": "AAA", **body}))
-
-
 def test_a_split_overnight_changes_shares_orders_and_prices_but_no_worth() -> None:
     exchange, account = exchange_with()
     send(exchange, account)
     until(exchange, "2024-07-01T20:30:00")
     low = send(exchange, account, type="limit", limit_price=47, time_in_force="gtc", qty=5)
-    act(exchange, type="split", ratio=2, date="2024-07-02")
+    announce(exchange, type="split", ratio=2, date="2024-07-02")
     before = exchange.state.worth(account).equity
     until(exchange, "2024-07-02T13:29:59")
     assert (account.positions["AAA"].qty, exchange.state.worth(account).equity) == (10, before)
@@ -288,7 +249,7 @@ def test_dividends_are_paid_to_holders_and_by_sellers() -> None:
     other = exchange.account("short", "secret")
     send(exchange, account)
     send(exchange, other, side="sell", qty=4)
-    act(exchange, type="dividend", amount="0.5", date="2024-07-02")
+    announce(exchange, type="dividend", amount="0.5", date="2024-07-02")
     until(exchange, "2024-07-01T20:30:00")
     assert (account.cash, other.cash) == (98_980, 100_408)
     until(exchange, "2024-07-02T13:30:00")
@@ -301,7 +262,7 @@ def test_a_delisting_pays_out_and_ends_trade(body: dict[str, Any], cash: int) ->
     send(exchange, account)
     until(exchange, "2024-07-01T20:30:00")
     waiting = send(exchange, account, time_in_force="gtc", type="limit", limit_price=50)
-    act(exchange, type="delisting", date="2024-07-02", **body)
+    announce(exchange, type="delisting", date="2024-07-02", **body)
     until(exchange, "2024-07-02T14:00:00")
     assert (account.cash, account.positions) == (cash, {})
     assert waiting.status == "canceled"
@@ -312,7 +273,7 @@ def test_a_delisting_pays_out_and_ends_trade(body: dict[str, Any], cash: int) ->
 def test_a_delisted_symbol_may_stay_on_the_books() -> None:
     exchange, account = exchange_with()
     send(exchange, account)
-    act(exchange, type="delisting", date="2024-07-02", close_positions=False)
+    announce(exchange, type="delisting", date="2024-07-02", close_positions=False)
     until(exchange, "2024-07-02T14:00:00")
     assert account.positions["AAA"].qty == 10
     with pytest.raises(RefusedError, match="is not active"):
@@ -347,7 +308,7 @@ def test_everything_is_there_again_after_a_restart(tmp_path: Path) -> None:
     account = first.account("key", "secret")
     send(first, account, client_order_id="one")
     send(first, account, type="limit", limit_price=95, time_in_force="gtc", client_order_id="two")
-    act(first, type="split", ratio=2, date="2024-07-03")
+    announce(first, type="split", ratio=2, date="2024-07-03")
     until(first, "2024-07-01T20:30:00")
     first.commit()
     first.close()

@@ -20,7 +20,7 @@ from mlops_cli.errors import ConfigError
 from mlops_cli.exchange.book.engine import Exchange
 from mlops_cli.exchange.book.records import CorporateAction, MarketRules
 from tests.fakes.exchange_server import new_exchange
-from tests.unit.exchange.book.test_exchange_engine import FRIDAY_EVENING, table, until
+from tests.fakes.small_exchange import FRIDAY_EVENING, table, until
 
 DUMP = Path(__file__).with_name("exchange_database_v1.sql")
 SYMBOLS = ("AAA", "BBB", "CCC", "DDD")

@@ -12,7 +12,7 @@ from mlops_cli.exchange.book.corporate_actions import read_action
 from mlops_cli.exchange.book.engine import Exchange
 from mlops_cli.exchange.book.order_requests import OrderRequest, number, read_order_request
 from mlops_cli.exchange.book.records import Account, MarketRules, RefusedError
-from tests.unit.exchange.book.test_exchange_engine import EXACT, exchange_with, send, until
+from tests.fakes.small_exchange import EXACT, exchange_with, send, until
 
 MONDAY_NOON = "2024-07-01T16:00:00"  # the price is half way between the low of 98 and the high of 110
 LIMIT = {"type": "limit", "limit_price": "60"}

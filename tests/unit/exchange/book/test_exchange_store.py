@@ -21,7 +21,7 @@ from mlops_cli.exchange.market.market import Market
 from mlops_cli.exchange.market.price_tables import ParquetTables
 from mlops_cli.market.hours import parse_time, us_hours
 from tests.fakes.exchange_server import new_exchange
-from tests.unit.exchange.book.test_exchange_engine import EXACT, FRIDAY_EVENING, exchange_with, send, table, until
+from tests.fakes.small_exchange import EXACT, FRIDAY_EVENING, exchange_with, send, table, until
 
 
 def on_disk(database: Path, rules: MarketRules = EXACT) -> Exchange:
