@@ -1,7 +1,7 @@
-"""Alpaca's own OpenAPI files as a judge of answers: which schema an endpoint's answer must fulfil, and whether it does.
+"""Checks answers against Alpaca's own OpenAPI files: which schema an endpoint's answer must have, and if it has it.
 
-The schemas needed lie in tests/contract/data/alpaca, without their prose: `slim` of the whole files. Run this file as a
-program to make them anew: python -m tests.fakes.alpaca_contract FOLDER_OF_THE_WHOLE_FILES
+tests/contract/data/alpaca contains the schemas that are needed, without their prose. To write them again from the
+complete files, run: python -m tests.fakes.alpaca_contract FOLDER_OF_THE_COMPLETE_FILES
 """
 
 from __future__ import annotations
@@ -68,28 +68,28 @@ _formats.checks("uuid", raises=ValueError)(lambda text: bool(UUID(text)))
 
 
 def slim(whole: dict[str, Any], roots: set[str]) -> dict[str, Any]:
-    """The schemas that `roots` need, all the way down, without prose."""
-    schemas, found = whole["components"]["schemas"], {}
+    """The schemas `roots` and all schemas that they refer to, without prose."""
+    schemas, needed = whole["components"]["schemas"], {}
     waiting = sorted(roots)
     while waiting:
         name = waiting.pop()
-        if name not in found:
-            found[name] = _without_prose(schemas[name])
-            waiting += re.findall(r"#/components/schemas/([\w]+)", json.dumps(found[name]))
-    return {"openapi": whole["openapi"], "components": {"schemas": dict(sorted(found.items()))}}
+        if name not in needed:
+            needed[name] = _without_prose(schemas[name])
+            waiting += re.findall(r"#/components/schemas/([\w]+)", json.dumps(needed[name]))
+    return {"openapi": whole["openapi"], "components": {"schemas": dict(sorted(needed.items()))}}
 
 
 def _without_prose(schema: Any) -> Any:
     if isinstance(schema, list):
-        return [_without_prose(one) for one in schema]
+        return [_without_prose(part) for part in schema]
     if not isinstance(schema, dict):
         return schema
-    kept = {k: v for k, v in schema.items() if not k.startswith("x-") and (k not in PROSE or isinstance(v, dict))}
-    return {key: _without_prose(value) for key, value in kept.items()}
+    members = {k: v for k, v in schema.items() if not k.startswith("x-") and (k not in PROSE or isinstance(v, dict))}
+    return {key: _without_prose(value) for key, value in members.items()}
 
 
 def roots(file: str) -> set[str]:
-    """Names of the schemas that endpoints of a file answer with."""
+    """Names of the schemas of the answers that a file describes."""
     if file == FILES[1]:
         return set(MARKET_DATA.values())
     return {name.strip("[]") for name in TRADING.values() if name != "[Activity]"} | set(EXTRA)
@@ -103,7 +103,7 @@ def schemas(file: str) -> dict[str, Any]:
 
 def _nullable(schema: Any) -> Any:
     if isinstance(schema, list):
-        return [_nullable(one) for one in schema]
+        return [_nullable(part) for part in schema]
     if not isinstance(schema, dict):
         return schema
     made = {key: _nullable(value) for key, value in schema.items() if key != "nullable"}
@@ -116,14 +116,14 @@ def check(file: str, name: str, body: Any) -> None:
     """Check a body against a schema.
 
     Raises:
-        jsonschema.ValidationError: where it does not fulfil it.
+        jsonschema.ValidationError: the body does not have the schema.
     """
     if name.startswith("["):
         assert isinstance(body, list), body
-        for one in body:
-            check(file, name.strip("[]"), one)
+        for member in body:
+            check(file, name.strip("[]"), member)
     elif name == "Activity":
-        # the file says oneOf, which no fill can fulfil: whatever is a trade activity is a non-trade activity, too
+        # the file says oneOf, which no fill fulfils, because every trade activity is a non-trade activity, too
         check(file, "TradingActivities" if body["activity_type"] == "FILL" else "NonTradeActivities", body)
     else:
         schema = {"$ref": f"#/components/schemas/{name}", **schemas(file)}
@@ -136,7 +136,7 @@ def judge(method: str, path: str, status: int, text: str) -> tuple[str, str]:
     Returns:
         The endpoint, as method and path with {} for its parameters.
     """
-    endpoint = next(one for one in [*TRADING, *MARKET_DATA, ("DELETE", "/v2/orders/{}")] if _fits(one, method, path))
+    endpoint = next(each for each in [*TRADING, *MARKET_DATA, ("DELETE", "/v2/orders/{}")] if _fits(each, method, path))
     if status >= 400:
         check(FILES[0], "Error", json.loads(text))
         assert json.loads(text)["code"] // 100_000 in (status, 400), text
@@ -150,7 +150,7 @@ def judge(method: str, path: str, status: int, text: str) -> tuple[str, str]:
 
 
 def watch(session: requests.Session, seen: set[tuple[str, str]]) -> None:
-    """Judge whatever comes back over a session, on its way; `seen` gets the endpoints."""
+    """Check every answer that a session receives, and add its endpoint to `seen`."""
 
     def look(response: requests.Response, *_: object, **__: object) -> None:
         path, method = urlsplit(str(response.request.url)).path, str(response.request.method)

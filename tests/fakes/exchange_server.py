@@ -1,4 +1,4 @@
-"""The real local exchange, over real HTTP on a port of its own, for any test that trades."""
+"""The real local exchange, served over HTTP on its own port, for all tests that trade."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ class ExchangeServer:
     """A running exchange.
 
     Attributes:
-        url: base address, for `url_override` of alpaca-py's trading and data clients alike.
-        exchange: the engine inside; look at it between requests only.
+        url: base address, for `url_override` of alpaca-py's trading and data clients.
+        exchange: the exchange that is served; use it only between requests.
     """
 
     url: str
     exchange: Exchange
 
     def sim(self, method: str, path: str, /, **body: Any) -> Any:
-        """Call `/sim/<path>` and give its JSON."""
+        """Call `/sim/<path>` and return its JSON."""
         answer = requests.request(method, f"{self.url}/sim/{path}", json=body or None, timeout=PATIENCE_SECONDS)
         assert answer.ok, answer.text
         return answer.json()
 
     def advance(self, now: str | None = None, *, to: str | None = None, seconds: float = 0) -> str:
-        """Move the clock: to an ISO time, or to "next_open" or "next_close", plus seconds. Gives the new time."""
+        """Move the clock: to an ISO time, or to "next_open" or "next_close", plus seconds. Returns the new time."""
         body = {"now": now, "to": to, "seconds": seconds}
         return str(self.sim("POST", "clock", **{k: v for k, v in body.items() if v is not None})["now"])
 
@@ -54,7 +54,7 @@ class ExchangeServer:
         self.sim("POST", "faults", kind=kind, **settings)
 
     def clear(self) -> None:
-        """Take all faults away."""
+        """Remove all faults."""
         self.sim("DELETE", "faults")
 
     def action(self, kind: str, symbol: str, date: str, /, **settings: Any) -> None:
@@ -62,7 +62,7 @@ class ExchangeServer:
         self.sim("POST", "corporate-actions", type=kind, symbol=symbol, date=date, **settings)
 
     def cash(self, key: str, cash: str) -> None:
-        """Set the cash of the account that this key has opened."""
+        """Set the cash of the account of this key."""
         self.sim("POST", "accounts", key=key, cash=cash)
 
 
@@ -78,7 +78,7 @@ def new_exchange(
     database: Path | None = None,
     rules: MarketRules | None = None,
 ) -> Exchange:
-    """An exchange without HTTP, in replay; start is 16:30 in New York on a session, unless given."""
+    """A replay without HTTP; it starts after the close of a session (16:30 in New York) by default."""
     market = Market(MemoryTables(tables if tables is not None else some_prices()), us_hours())
     return Exchange(market, Clock(parse_time(start)), rules, None if database is None else Store(database))
 
@@ -94,11 +94,11 @@ def exchange_server(
     """Serve an exchange in a thread until the block ends.
 
     Args:
-        tables: price tables by symbol; `some_prices()` if left out.
-        start: where its clock stands at first.
-        database: file to keep its state in; memory if left out.
+        tables: price tables by symbol; by default `some_prices()`.
+        start: time of the replay.
+        database: file that keeps the state; by default none.
         rules: of the market.
-        exchange: one that is there already; the other arguments then do not count.
+        exchange: an existing exchange to serve; the other arguments then have no effect.
     """
     inside = exchange if exchange is not None else new_exchange(tables, start, database, rules)
     taken = listen("127.0.0.1", 0)

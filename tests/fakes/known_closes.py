@@ -1,4 +1,4 @@
-"""A feature table that holds the answer, so that versions of a model differ in skill by more than chance."""
+"""A feature table that contains the next close, so that versions of a model clearly differ in skill."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.fakes.projects import SmallProject
 
 
 def know_the_closes(small: SmallProject, name: str) -> None:
-    """Put the next log return, plus noise, into a column `actual` of a model's table; leave the model untrained."""
+    """Write the next log return, plus noise, into the column `actual` of a model's table, and delete the model."""
     small.run(LinearTrainer())
     path = small.project.features("main") / f"{name}.parquet"
     table = pd.read_parquet(path)

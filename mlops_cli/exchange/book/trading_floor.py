@@ -152,9 +152,9 @@ def _match_orders(state: State, session: Session, span: Span, orders: Sequence[A
     """Fill the orders that can be filled within a part of a session, in the order in which they can."""
     turns = []
     for account, order in orders:
-        found = _first_match(state, order, session, span) if order.is_open else None
-        if found is not None:
-            turns.append(_Turn(account, order, found))
+        first = _first_match(state, order, session, span) if order.is_open else None
+        if first is not None:
+            turns.append(_Turn(account, order, first))
     for turn in sorted(turns, key=lambda turn: turn.rank):
         _fill(state, session, turn)
 
@@ -167,10 +167,10 @@ def _first_match(state: State, order: Order, session: Session, span: Span) -> Ma
     if path is None or not path.traded:
         return None
     was_triggered = order.triggered
-    found = match(order, path, (start, span[1]), state.rules, state.spread_factor(order.symbol))
+    first = match(order, path, (start, span[1]), state.rules, state.spread_factor(order.symbol))
     if order.triggered and not was_triggered:
         state.changed(order)
-    return found
+    return first
 
 
 def _earliest(order: Order, session: Session, span: Span) -> float | None:
@@ -190,35 +190,35 @@ def _earliest(order: Order, session: Session, span: Span) -> float | None:
 def _fill(state: State, session: Session, turn: _Turn) -> None:
     account, order, price = turn.account, turn.order, turn.match.price
     place = (account.id, order.symbol)
-    wanted = _shares_wanted(account, order, price)
-    if wanted <= 0 and order.closes_position:  # another order has closed it before, or a delisting
+    unfilled = _unfilled_shares(account, order, price)
+    if unfilled <= 0 and order.closes_position:  # another order has closed it before, or a delisting
         state.end_order(account, order, "canceled", state.now)
         return
-    shares = min(wanted, _volume_left(state, session, place))
-    if order.time_in_force == "fok" and shares < wanted:
+    shares = min(unfilled, _volume_left(state, session, place))
+    if order.time_in_force == "fok" and shares < unfilled:
         return
-    shares = _partly(state, session, turn, wanted, shares)
+    shares = _partly(state, session, turn, unfilled, shares)
     if shares <= 0:
         return
     at = min(session.time_at(turn.match.fraction), state.now)
     state.taken[place] = state.taken.get(place, ZERO) + shares
     accounting.book_fill(account, order, shares, price)
     order.status, order.updated_at = "partially_filled", at
-    if shares == wanted and order.qty in (None, order.filled_qty):
+    if shares == unfilled and order.qty in (None, order.filled_qty):
         order.filled_at = at
         state.end_order(account, order, "filled", at)
     state.add_activity(account, fill_activity(account, order, shares, price, at))
     state.changed(order)
 
 
-def _shares_wanted(account: Account, order: Order, price: Decimal) -> Decimal:
-    """Shares that an order still asks for; an order that closes a position asks for no more than the position has."""
-    wanted = order.left(price)
+def _unfilled_shares(account: Account, order: Order, price: Decimal) -> Decimal:
+    """Shares that an order still asks for. To close a position, they are no more than the position has."""
+    unfilled = order.left(price)
     if not order.closes_position:
-        return wanted
+        return unfilled
     position = account.positions.get(order.symbol)
     closable = abs(position.qty) if position is not None and position.qty * order.sign < 0 else ZERO
-    return min(wanted, closable)
+    return min(unfilled, closable)
 
 
 def _volume_left(state: State, session: Session, place: tuple[str, str]) -> Decimal:
@@ -226,13 +226,13 @@ def _volume_left(state: State, session: Session, place: tuple[str, str]) -> Deci
     return ZERO if path is None else volume_left(path, state.rules, state.taken.get(place, ZERO))
 
 
-def _partly(state: State, session: Session, turn: _Turn, wanted: Decimal, shares: Decimal) -> Decimal:
+def _partly(state: State, session: Session, turn: _Turn, unfilled: Decimal, shares: Decimal) -> Decimal:
     """Shares of a fill, which the fault `partial_fills` cuts down at an order's first fill."""
     order = turn.order
     fault = state.faults.strike("partial_fills", order.symbol) if not order.filled_qty else None
     if fault is None:
         return shares
-    step = Decimal(1) if is_whole(wanted) else SHARE
-    part = (wanted * Decimal(str(fault.fraction))).quantize(step, "ROUND_DOWN")
+    step = Decimal(1) if is_whole(unfilled) else SHARE
+    part = (unfilled * Decimal(str(fault.fraction))).quantize(step, "ROUND_DOWN")
     order.not_before = session.time_at(turn.match.fraction) + timedelta(seconds=fault.seconds)
     return min(shares, max(step, part))
