@@ -82,11 +82,13 @@ class Hours:
 @lru_cache(maxsize=1)
 def us_hours() -> Hours:
     """The sessions of the New York Stock Exchange."""
-    # the same tzinfo as the clock's: comparing times of two zones takes ten times as long
-    times = [
-        (day, opens.replace(tzinfo=UTC), closes.replace(tzinfo=UTC)) for day, opens, closes in opening_hours(CALENDAR)
-    ]
-    return Hours([Session(*each) for each in times])
+    # exactly the clock's tzinfo, because comparing times of two different zones takes ten times as long
+    return Hours(
+        [
+            Session(day, opens.replace(tzinfo=UTC), closes.replace(tzinfo=UTC))
+            for day, opens, closes in opening_hours(CALENDAR)
+        ]
+    )
 
 
 def local(at: datetime) -> datetime:

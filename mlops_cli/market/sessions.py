@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from datetime import date, datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import exchange_calendars
 import pandas as pd
@@ -91,7 +91,15 @@ def last_finished_session(exchange: str, now: pd.Timestamp) -> pd.Timestamp:
     return pd.Timestamp(calendar.sessions[finished - 1])
 
 
-def opening_hours(exchange: str) -> list[tuple[date, datetime, datetime]]:
+class OpeningHours(NamedTuple):
+    """A session and its opening and closing time in UTC."""
+
+    day: date
+    opens: datetime
+    closes: datetime
+
+
+def opening_hours(exchange: str) -> list[OpeningHours]:
     """Day, opening and closing time (UTC, half days included) of every session in the calendar, in order.
 
     Raises:
@@ -100,7 +108,7 @@ def opening_hours(exchange: str) -> list[tuple[date, datetime, datetime]]:
     calendar = _calendar(exchange)
     days = pd.DatetimeIndex(calendar.sessions).date
     opens, closes = (pd.DatetimeIndex(times).to_pydatetime() for times in (calendar.opens, calendar.closes))
-    return list(zip(days, opens, closes, strict=True))
+    return [OpeningHours(*session) for session in zip(days, opens, closes, strict=True)]
 
 
 def exchange_timezone(exchange: str) -> str:

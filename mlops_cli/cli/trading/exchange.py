@@ -95,7 +95,7 @@ def _start(text: str) -> datetime:
     try:
         return parse_time(text)
     except ValueError:
-        raise ConfigError(f"--replay {text}: no day or time", "give one such as 2024-01-02") from None
+        raise ConfigError(f"--replay {text}: this is no day or time", "give one such as 2024-01-02") from None
 
 
 def _describe(local: LocalExchange) -> None:

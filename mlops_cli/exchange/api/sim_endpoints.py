@@ -40,7 +40,7 @@ async def post_clock(request: Request) -> Response:
         raise refused(f"now must be an ISO time, not {str(body['now'])[:40]!r}") from None
     to = target(now, state.hours, body.get("to"), float(seconds))
     if to < state.now:  # the real time does not go back either
-        raise refused(f"the exchange has lived until {state.now.isoformat()} and time does not go back")
+        raise refused(f"it is {state.now.isoformat()} at the exchange, and time does not go back")
     state.clock.advance(to)
     exchange.catch_up()
     return answer(_time(state))

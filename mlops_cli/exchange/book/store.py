@@ -70,10 +70,10 @@ class Store:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=0)
         except Timeout:
-            hint = "end that one first, or give this one another --database (:memory: for none)"
+            hint = "stop that exchange, or give another --database (:memory: for none)"
             raise ServiceError(f"{path}: another exchange is running on this database", hint) from None
         except OSError as error:
-            raise ConfigError(f"{path}: no place for a database: {error}", "give another --database") from error
+            raise ConfigError(f"{path}: the database cannot be created: {error}", "give another --database") from error
         try:
             self._open()
         except ConfigError:
@@ -89,13 +89,13 @@ class Store:
             self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             version = self._database.execute("PRAGMA user_version").fetchone()[0]
             if version not in (0, VERSION):
-                raise ConfigError(f"{path}: made by another version of the exchange", "give another --database")
+                raise ConfigError(f"{path}: written by another version of the exchange", "give another --database")
             self._database.execute("PRAGMA journal_mode=WAL")
             self._database.execute("PRAGMA synchronous=NORMAL")
             self._database.executescript(_TABLES)
             self._database.execute(f"PRAGMA user_version={VERSION}")
         except sqlite3.Error as error:
-            raise ConfigError(f"{path}: no database of the exchange: {error}", "give another --database") from error
+            raise ConfigError(f"{path}: no database of an exchange: {error}", "give another --database") from error
 
     def commit(self, state: State) -> None:
         """Write down what has changed, all of it or nothing.
@@ -181,7 +181,7 @@ def _restore(state: State, row: MarketRow, time: datetime) -> None:
     now = state.clock.now()
     if now < time - CLOCKS_DIFFER:
         raise ConfigError(
-            f"the exchange's database has lived until {time.isoformat()}, which is after {now.isoformat()}",
+            f"the exchange's database ends at {time.isoformat()}, which is later than {now.isoformat()}",
             "give another --database, or a later --replay",
         )
     state.taken.update(_taken(state))

@@ -152,9 +152,9 @@ def _match_orders(state: State, session: Session, span: Span, orders: Sequence[A
     """Fill the orders that can be filled within a part of a session, in the order in which they can."""
     turns = []
     for account, order in orders:
-        first = _first_match(state, order, session, span) if order.is_open else None
-        if first is not None:
-            turns.append(_Turn(account, order, first))
+        first_match = _first_match(state, order, session, span) if order.is_open else None
+        if first_match is not None:
+            turns.append(_Turn(account, order, first_match))
     for turn in sorted(turns, key=lambda turn: turn.rank):
         _fill(state, session, turn)
 
@@ -167,10 +167,10 @@ def _first_match(state: State, order: Order, session: Session, span: Span) -> Ma
     if path is None or not path.traded:
         return None
     was_triggered = order.triggered
-    first = match(order, path, (start, span[1]), state.rules, state.spread_factor(order.symbol))
+    first_match = match(order, path, (start, span[1]), state.rules, state.spread_factor(order.symbol))
     if order.triggered and not was_triggered:
         state.changed(order)
-    return first
+    return first_match
 
 
 def _earliest(order: Order, session: Session, span: Span) -> float | None:

@@ -99,7 +99,7 @@ def test_a_database_of_the_future_is_refused_and_released(project: Project) -> N
     replay.exchange.commit()
     replay.exchange.close()
     for _ in range(2):
-        with pytest.raises(ConfigError, match="has lived until"):
+        with pytest.raises(ConfigError, match="the exchange's database ends at"):
             wiring.local_exchange(project)
 
 

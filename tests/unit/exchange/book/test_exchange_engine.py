@@ -326,7 +326,7 @@ def test_everything_is_there_again_after_a_restart(tmp_path: Path) -> None:
     assert "secret" not in file.read_bytes().decode("latin-1").replace("secret_hash", "")
     second.commit()
     second.close()
-    with pytest.raises(ConfigError, match="has lived until"):
+    with pytest.raises(ConfigError, match="the exchange's database ends at"):
         Exchange(second.state.market, type(second.state.clock)(None), store=_ahead(file))
 
 
@@ -344,7 +344,7 @@ def _ahead(file: Path) -> Any:
 
 def test_no_database(tmp_path: Path) -> None:
     (tmp_path / "x.db").write_bytes(b"nothing of the kind" * 100)
-    with pytest.raises(ConfigError, match="no database of the exchange"):
+    with pytest.raises(ConfigError, match="no database of an exchange"):
         new_exchange({"AAA": table()}, FRIDAY_EVENING, tmp_path / "x.db")
 
 

@@ -76,9 +76,9 @@ def test_a_database_is_one_exchanges(tmp_path: Path) -> None:
     on_disk(tmp_path / "x.db").close()
     (tmp_path / "y.db").write_bytes(b"nothing of the kind" * 100)
     for _ in range(2):
-        with pytest.raises(ConfigError, match="no database of the exchange"):
+        with pytest.raises(ConfigError, match="no database of an exchange"):
             Store(tmp_path / "y.db")
-    with pytest.raises(ConfigError, match="no place for a database"):
+    with pytest.raises(ConfigError, match="the database cannot be created"):
         Store(tmp_path / "x.db" / "z.db")
 
 
