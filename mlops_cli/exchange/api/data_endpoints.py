@@ -93,12 +93,7 @@ async def get_bars_of(request: Request) -> Response:
 
 
 def read_page(state: State, query: Mapping[str, str], symbols: list[str]) -> Page:
-    """Compute the bars of one page, by symbol and then by time.
-
-    Args:
-        state: of the exchange.
-        query: the parameters timeframe, start, end, limit, page_token, sort and adjustment.
-        symbols: rising.
+    """Compute the bars of one page, by symbol and then by time. The symbols must be rising.
 
     Raises:
         RefusedError: a parameter is invalid.

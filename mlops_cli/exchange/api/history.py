@@ -133,13 +133,7 @@ def day_basis(state: State, account: Account, position: Position, yesterday: Dec
     """The value from which a position's profit of the day is counted, in USD.
 
     Shares that were held overnight count at yesterday's close, shares traded today at their average cost. A trade
-    closes shares held overnight first.
-
-    Args:
-        state: of the exchange.
-        account: that holds the position.
-        position: to value.
-        yesterday: the close of the last session before today, in USD.
+    closes shares held overnight first. `yesterday` is the close of the last session before today.
     """
     trades = _trades_of_today(state, account, position.symbol)
     overnight = position.qty - sum((trade.shares for trade in trades), ZERO)

@@ -21,15 +21,8 @@ def whole_number(
 ) -> int:
     """Read a whole number from 1; larger numbers than `most` become `most`.
 
-    Args:
-        query: parameters by name.
-        name: of the parameter.
-        default: if it is missing or empty.
-        most: the largest number.
-        refusal: makes the error from a message.
-
     Raises:
-        RefusedError: the parameter is no such number.
+        RefusedError: the parameter is no such number; `refusal` makes it from a message.
     """
     text = query.get(name) or str(default)
     if not (text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS and int(text) > 0):
@@ -178,9 +171,7 @@ class ActivityQuery:
 def read_activity_query(query: Query, kind: str | None = None) -> ActivityQuery:
     """Read the parameters of `GET /v2/account/activities`.
 
-    Args:
-        query: parameters by name.
-        kind: of activity that the path names; the parameters then name none.
+    If the path names a kind of activity, the parameters name none.
 
     Raises:
         RefusedError: one of the parameters is invalid.

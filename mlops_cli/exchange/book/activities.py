@@ -27,15 +27,7 @@ def timestamp(at: datetime | None) -> str | None:
 
 
 def fill_activity(account: Account, order: Order, shares: Decimal, price: Decimal, at: datetime) -> Activity:
-    """The activity of a fill; the order already counts its shares.
-
-    Args:
-        account: that has sent the order.
-        order: after the fill.
-        shares: that were filled.
-        price: in USD.
-        at: time of the fill.
-    """
+    """The activity of a fill at `price` (USD); the order already counts the shares."""
     complete = order.status == "filled"
     body = {
         "activity_type": "FILL",
@@ -57,7 +49,7 @@ def booking(account: Account, kind: str, at: datetime, amount: Decimal, position
     """The activity of a booking that is no trade.
 
     Args:
-        account: whose cash or shares change.
+        account: that it belongs to.
         kind: DIV (dividend), SPLIT, REORG (a delisted company is paid out) or JNLC (cash paid in or out).
         at: time of the booking.
         amount: in USD.

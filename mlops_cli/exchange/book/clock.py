@@ -35,13 +35,7 @@ class Clock:
 
 
 def target(now: datetime, hours: Hours, to: str | None, seconds: float) -> datetime:
-    """The time to which to move the clock.
-
-    Args:
-        now: the present time.
-        hours: of the market.
-        to: "next_open" or "next_close"; None for now.
-        seconds: to add to that.
+    """The time to which to move the clock: "next_open", "next_close" or None (now), plus seconds.
 
     Raises:
         RefusedError: another word, or a time after the end of the calendar.

@@ -112,12 +112,7 @@ class Exchange:
         return account
 
     def submit(self, account: Account, request: OrderRequest, replaces: Order | None = None) -> Order:
-        """Accept an order. It is filled at the next `catch_up` at the earliest, never before this returns.
-
-        Args:
-            account: that sends it.
-            request: a checked request.
-            replaces: the order in whose place it comes.
+        """Accept an order, perhaps in the place of another. The next `catch_up` fills it at the earliest.
 
         Raises:
             RefusedError: the order is not accepted.
@@ -148,12 +143,7 @@ class Exchange:
         return order
 
     def replace(self, account: Account, order_id: str, changes: OrderRequest) -> Order:
-        """Put a new order in the place of an open one, without the shares that are already filled.
-
-        Args:
-            account: that has sent the order.
-            order_id: of the order to replace.
-            changes: the new order, with the shares of the old and the new order together.
+        """Put a new order in the place of an open one. Shares that are already filled count for the new order.
 
         Raises:
             RefusedError: the order is no longer open, or the new one is not accepted; the old one then stays open.

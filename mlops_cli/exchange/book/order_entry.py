@@ -41,12 +41,6 @@ def expiry(time_in_force: str, hours: Hours, now: datetime) -> datetime:
 def admit(state: State, account: Account, order: Order, request: OrderRequest) -> None:
     """Check an order against the account and the market, and set its `position_intent` and `reserve`.
 
-    Args:
-        state: of the exchange.
-        account: that sends the order.
-        order: the new order.
-        request: from which it was made.
-
     Raises:
         RefusedError: the first reason not to accept the order.
     """

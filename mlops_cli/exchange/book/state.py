@@ -47,11 +47,6 @@ class DayEquity(NamedTuple):
 class State:
     """The state that requests read and change, and that `trading_floor.advance` moves through time.
 
-    Args:
-        market: prices and opening hours.
-        clock: tells the time that the exchange follows.
-        rules: of the market.
-
     Attributes:
         now: everything up to this time has happened. The clock may already be later.
         accounts: by key.

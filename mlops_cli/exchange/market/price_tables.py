@@ -13,14 +13,7 @@ from mlops_cli.prices.table import check_table
 
 
 class ParquetTables:
-    """`<TICKER>.parquet` price tables by Alpaca's symbols. If two folders hold the same symbol, the newer file counts.
-
-    Args:
-        folders: where the files lie.
-
-    Attributes:
-        symbols: for which there is a file.
-    """
+    """`<TICKER>.parquet` price tables by Alpaca's symbols. If two folders hold a symbol, the newer file counts."""
 
     def __init__(self, folders: Sequence[Path]) -> None:
         paths = [path for folder in folders for path in folder.glob("*.parquet") if not path.name.startswith(".")]
@@ -61,14 +54,7 @@ class ParquetTables:
 
 
 class MemoryTables:
-    """Price tables that are already in memory.
-
-    Args:
-        tables: price tables by ticker or symbol.
-
-    Attributes:
-        symbols: for which there is a table.
-    """
+    """Price tables that are already in memory, by ticker or symbol."""
 
     def __init__(self, tables: Mapping[str, pd.DataFrame]) -> None:
         self._tables = {symbol_of(ticker): table for ticker, table in tables.items()}
