@@ -122,16 +122,18 @@ class Store:
             match record:
                 case Account():
                     body = ACCOUNT.dump_json(record, exclude=_IN_OTHER_ROWS)
-                    run("REPLACE INTO accounts VALUES (?, ?)", (record.id, body))
+                    run("REPLACE INTO accounts (id, body) VALUES (?, ?)", (record.id, body))
                 case Order():
-                    run("REPLACE INTO orders VALUES (?, ?, ?)", (record.id, record.account, ORDER.dump_json(record)))
+                    body = ORDER.dump_json(record)
+                    run("REPLACE INTO orders (id, account, body) VALUES (?, ?, ?)", (record.id, record.account, body))
                 case Activity():
                     body = ACTIVITY.dump_json(record)
-                    run("REPLACE INTO activities VALUES (?, ?, ?)", (record.id, record.account, body))
+                    values = (record.id, record.account, body)
+                    run("REPLACE INTO activities (id, account, body) VALUES (?, ?, ?)", values)
         if market != self._market:
-            run("REPLACE INTO world VALUES ('market', ?)", (market,))
+            run("REPLACE INTO world (name, body) VALUES ('market', ?)", (market,))
         if state.now != self._time:
-            run("REPLACE INTO world VALUES ('settled', ?)", (TIME.dump_json(state.now),))
+            run("REPLACE INTO world (name, body) VALUES ('settled', ?)", (TIME.dump_json(state.now),))
 
     def load(self, state: State) -> None:
         """Continue where the last exchange on this file ended.
