@@ -88,15 +88,22 @@ def local_exchange(
     from mlops_cli.exchange.market.market import Market
     from mlops_cli.market.hours import us_hours
 
-    tables, origin = _exchange_prices(project, prices)
+    tables, origin = exchange_prices(project, prices)
     if database is None:
         database = IN_MEMORY if project is None or start is not None else str(project.state / "exchange.db")
     store = None if database == IN_MEMORY else Store(Path(database))
     return LocalExchange(Exchange(Market(tables, us_hours()), Clock(start), store=store), tables, origin, database)
 
 
-def _exchange_prices(project: Project | None, folder: Path | None) -> tuple[PriceTables, str]:
-    """Prices from the first of `folder`, the project's price tables and the sample, and in words where they come from."""
+def exchange_prices(project: Project | None, folder: Path | None) -> tuple[PriceTables, str]:
+    """Prices of the local exchange, from the first of: `folder`, the project's price tables, the sample.
+
+    Returns:
+        The prices, and in words where they come from.
+
+    Raises:
+        DataError: `folder` holds no price tables.
+    """
     from mlops_cli.exchange.market.price_tables import ParquetTables
 
     if folder is not None:
