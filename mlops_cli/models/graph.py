@@ -22,6 +22,7 @@ from mlops_cli.errors import ModelError
 INPUT = "features"
 OUTPUT = "log_return"
 RAW_OUTPUT = "raw_log_return"
+OUTPUTS = (OUTPUT, RAW_OUTPUT)
 SHRINKAGE = "shrinkage"
 LARGEST_LOG_RETURN = 100.0  # a forecast beyond gives no price that can be written down
 OPSET = 20

@@ -12,15 +12,14 @@ import numpy.typing as npt
 import onnxruntime
 
 from mlops_cli.errors import ModelError, bounded
-from mlops_cli.models.graph import INPUT, LARGEST_LOG_RETURN, OUTPUT, RAW_OUTPUT
+from mlops_cli.models.graph import INPUT
 from mlops_cli.models.manifest import GRAPH, Manifest, read_manifest
-from mlops_cli.models.session import SESSION_FAILURES, start_session
+from mlops_cli.models.session import RUN_FAILURES, SESSION_FAILURES, run_graph, start_session, usable_rows
 
 if TYPE_CHECKING:
     import pandas as pd  # 40 MB that a server does not need
 
 Vector = npt.NDArray[np.float64]
-RUN_FAILURES: tuple[type[Exception], ...] = (*SESSION_FAILURES, ValueError)  # ValueError: the input has another name
 
 
 @dataclass(frozen=True)
@@ -86,12 +85,12 @@ def run_session(
         return np.empty(0), np.empty(0)
     rows = _inputs(table[list(inputs)], name)
     try:
-        shrunk, raw = session.run([OUTPUT, RAW_OUTPUT], {INPUT: rows})
+        shrunk, raw = run_graph(session, {INPUT: rows})
     except RUN_FAILURES as error:
         raise ModelError(
             f"{name}: the graph does not fit its manifest: {error}", "train it again: mlops train"
         ) from error
-    bad = ~(np.isfinite(shrunk) & (np.abs(raw) <= LARGEST_LOG_RETURN))
+    bad = ~usable_rows(shrunk, raw)
     if bad.any():
         raise ModelError(f"{name}: no usable forecast for {_which(table, bad)}", "train it again: mlops train")
     return shrunk.astype(np.float64), raw.astype(np.float64)

@@ -1,11 +1,20 @@
-"""ONNX Runtime sessions: one thread each, and all that the library raises."""
+"""How the graph of a finished model is run: start a session, run it, and check that its forecasts can be used."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as state
 
-# they share no base class of their own
+from mlops_cli.models.graph import LARGEST_LOG_RETURN, OUTPUTS
+
+Values = npt.NDArray[np.float32]
+
+# ONNX Runtime's exceptions share no base class of their own
 SESSION_FAILURES: tuple[type[Exception], ...] = (
     state.EPFail,
     state.EngineError,
@@ -20,16 +29,53 @@ SESSION_FAILURES: tuple[type[Exception], ...] = (
     state.NotImplemented,
     state.RuntimeException,
 )
+RUN_FAILURES: tuple[type[Exception], ...] = (*SESSION_FAILURES, ValueError)  # ValueError: an input has another name
 
 
 def start_session(graph: bytes) -> onnxruntime.InferenceSession:
     """Load a graph for one thread on the CPU.
 
     Raises:
-        any of `SESSION_FAILURES`: it is no graph, or one that ONNX Runtime cannot run.
+        any of `SESSION_FAILURES`: the bytes are no graph, or ONNX Runtime cannot run it.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+
+def run_graph(session: onnxruntime.InferenceSession, feed: Mapping[str, Values]) -> tuple[Values, Values]:
+    """Run a graph once. The caller checks the forecasts with `are_usable` or `usable_rows`.
+
+    Args:
+        session: of a model's own graph, or of the graph that its architecture shares.
+        feed: values by input name: `features`, float32 (rows, columns) with at least one row; and for a shared graph
+            the model's weights.
+
+    Returns:
+        `log_return` and `raw_log_return`, float32 (rows,) each.
+
+    Raises:
+        any of `RUN_FAILURES`: the feed does not fit the graph.
+    """
+    log_return, raw = session.run(OUTPUTS, feed)
+    return log_return, raw
+
+
+def usable_rows(log_return: Values, raw: Values) -> npt.NDArray[np.bool_]:
+    """Which forecasts give a price that can be written down: finite, and at most `LARGEST_LOG_RETURN` unshrunk.
+
+    Args:
+        log_return: shrunk, (rows,).
+        raw: unshrunk, (rows,).
+    """
+    usable: npt.NDArray[np.bool_] = np.isfinite(log_return) & (np.abs(raw) <= LARGEST_LOG_RETURN)
+    return usable
+
+
+def are_usable(log_return: Values, raw: Values) -> bool:
+    """Whether all of these forecasts are usable, by the rule of `usable_rows`."""
+    if len(raw) == 1:  # the usual request: ten times faster than numpy
+        return math.isfinite(log_return[0]) and bool(abs(raw[0]) <= LARGEST_LOG_RETURN)
+    return bool(usable_rows(log_return, raw).all())

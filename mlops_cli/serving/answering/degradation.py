@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-import math
-from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import batched
 from time import monotonic
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
 
 from mlops_cli.config.schemas.serving import Serving
 from mlops_cli.errors import bounded
-from mlops_cli.models.graph import LARGEST_LOG_RETURN
-from mlops_cli.models.shared.architectures import Architecture
-from mlops_cli.models.shared.weight_files import LoadedModel
+from mlops_cli.models.session import are_usable
 from mlops_cli.serving.answering.answer_cache import MOST_ROWS, AnswerCache, Kept, Key
-from mlops_cli.serving.answering.dispatcher import Dispatcher, Outputs, run_alone
+from mlops_cli.serving.answering.dispatcher import Dispatcher, Outputs
 from mlops_cli.serving.answering.load_level import LoadLevel
-from mlops_cli.serving.answering.stacked import LEAST, MOST, Stacked
 from mlops_cli.serving.catalog.catalog import Catalog, ServedModel
 from mlops_cli.serving.catalog.loaded_models import Residence
-from mlops_cli.serving.contract.messages import Answer, BadInputError, Rows, Rung, UnservableError
+from mlops_cli.serving.contract.messages import Answer, BadInputError, Rows, Rung
 from mlops_cli.serving.contract.served_version import ServedVersion
 
 SMALL, CACHED, DELAYED = 1, 2, 3  # levels of load from which each step is taken
@@ -75,7 +66,6 @@ class Answering:
         self._cache = AnswerCache(settings.cached_answer) if settings.cached_answer.enabled else None
         self._stale_from = DELAYED if settings.delayed_answer.enabled else CACHED
         self._long = settings.delayed_answer.enter_ms / 1e3
-        self._stacked: WeakKeyDictionary[Architecture, Stacked | None] = WeakKeyDictionary()
 
     async def answer(self, catalog: Catalog, target: Target, inputs: tuple[str, ...], rows: Rows) -> Answer:
         """Answer one request.
@@ -111,62 +101,6 @@ class Answering:
             rung = LATE
         return _answer(model.name, answered_by, version, (log_return, raw), rung)
 
-    async def answer_many(self, requests: Sequence[Asked]) -> dict[str, Answer]:
-        """Answer what can be answered without bending, models of one architecture in one call.
-
-        Args:
-            requests: for different models.
-
-        Returns:
-            Answers by model. Those left out are to be asked for one by one: under load, of architectures that have no
-            stacked form or too few models, and where something is wrong with a model or its answer.
-        """
-        groups: defaultdict[Architecture, list[tuple[Asked, LoadedModel, Rows]]] = defaultdict(list)
-        answers: dict[str, Answer] = {}
-        if self._load.level:
-            return answers
-        for asked in requests:
-            version = asked.target.version
-            try:
-                loaded = self._residence.get(version.sha) or await self._residence.load(version)
-                rows = pick_columns(asked.rows, asked.inputs, version.inputs)
-            except (UnservableError, BadInputError):
-                continue  # told when it is asked for alone
-            groups[loaded.architecture].append((asked, loaded, rows))
-        for architecture, members in groups.items():
-            for chunk in batched(members, MOST):
-                if len(chunk) < LEAST or not self._answer_chunk(architecture, chunk, answers):
-                    break
-                await asyncio.sleep(0)  # others get their turn after each millisecond
-        return answers
-
-    def _answer_chunk(
-        self,
-        architecture: Architecture,
-        chunk: Sequence[tuple[Asked, LoadedModel, Rows]],
-        answers: dict[str, Answer],
-    ) -> bool:
-        """Answer models of one architecture in one call; False where it has no stacked form."""
-        if architecture not in self._stacked:
-            self._stacked[architecture] = Stacked.of(architecture.graph) if chunk[0][1].feed else None
-        stacked = self._stacked[architecture]
-        if stacked is None:
-            return False
-        feeds, rows = [loaded.feed for _, loaded, _ in chunk], [row for _, _, row in chunk]
-        outputs = stacked.run(feeds, rows, lambda number: run_alone(chunk[number][1], rows[number]))
-        if outputs is None:
-            self._stacked[architecture] = None
-            return False
-        for (asked, _, _), (log_return, raw) in zip(chunk, outputs, strict=True):
-            model, version = asked.target.model, asked.target.version
-            if not _usable(raw, log_return):
-                continue  # told when it is asked for alone
-            if self._cache is not None:
-                key = self._cache.key(model.name, asked.inputs, asked.rows)
-                self._cache.put(key, Kept(model.name, version.version, log_return, raw, monotonic()))
-            answers[model.name] = _answer(model.name, model, version, (log_return, raw), FULL)
-        return True
-
     async def _run(self, version: ServedVersion, rows: Rows) -> tuple[Outputs, float]:
         loaded = self._residence.get(version.sha) or await self._residence.load(version)
         outputs = self._dispatcher.run_now(loaded, rows)
@@ -195,15 +129,8 @@ def _answer(name: str, by: ServedModel, version: ServedVersion, outputs: Outputs
     return Answer(name, by.name, version.version, outputs[0], outputs[1], rung, 0.0, by.verdicts.get(version.version))
 
 
-def _usable(raw: Rows, log_return: Rows) -> bool:
-    """Whether the forecasts give prices; the bounds are those of `models.predict`."""
-    if len(raw) == 1:  # ten times faster than numpy
-        return math.isfinite(log_return[0]) and abs(raw[0]) <= LARGEST_LOG_RETURN
-    return bool((np.isfinite(log_return) & (np.abs(raw) <= LARGEST_LOG_RETURN)).all())
-
-
 def _check(raw: Rows, log_return: Rows, name: str) -> None:
-    if not _usable(raw, log_return):
+    if not are_usable(log_return, raw):
         raise BadInputError(
             f"{name}: no usable forecast comes of these values", "send values as they occur in training"
         )

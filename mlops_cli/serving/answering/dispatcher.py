@@ -19,8 +19,8 @@ import numpy as np
 
 from mlops_cli.config.schemas.serving import Serving
 from mlops_cli.models.graph import INPUT
-from mlops_cli.models.predict import RUN_FAILURES
-from mlops_cli.models.shared.architectures import OUTPUTS, Weights
+from mlops_cli.models.session import RUN_FAILURES, run_graph
+from mlops_cli.models.shared.architectures import Weights
 from mlops_cli.models.shared.weight_files import LoadedModel
 from mlops_cli.serving.contract.messages import OverloadedError, Rows, UnservableError
 
@@ -226,25 +226,15 @@ class Dispatcher:
         return max(1, math.ceil(self._deadline)) if self._deadline < math.inf else 1
 
 
-def run_alone(model: LoadedModel, rows: Rows) -> Outputs:
-    """Run a model at once, past the queue.
-
-    Raises:
-        UnservableError: the graph failed.
-    """
-    return _run(model, model.feed, rows)
-
-
 def _run(model: LoadedModel, feed: Weights, rows: Rows) -> Outputs:
     feed[INPUT] = rows
     try:
-        log_return, raw = model.architecture.session.run(OUTPUTS, feed)
+        return run_graph(model.architecture.session, feed)
     except RUN_FAILURES as error:
         text = f"the graph does not fit its manifest: {error}"
         raise UnservableError(text, "train the model again: mlops train") from error
     finally:
         feed.pop(INPUT, None)
-    return log_return, raw
 
 
 def _run_chunks(model: LoadedModel, feed: Weights, rows: Rows, size: int) -> tuple[Outputs, float]:

@@ -49,13 +49,10 @@ class LatestForecasts:
                 asked.append(_asked(model, rows[model.branch, model.slug]))
             except MlopsError as error:
                 reasons[model.name] = error.message
-        answers = await self._answering.answer_many([one for one, _ in asked])
         for one, row in asked:
             model = one.target.model
             try:
-                answer = answers.get(model.name) or await self._answering.answer(
-                    catalog, one.target, one.inputs, one.rows
-                )
+                answer = await self._answering.answer(catalog, one.target, one.inputs, one.rows)
                 made[model.name] = _forecast(one, row, answer)
             except MlopsError as error:
                 reasons[model.name] = error.message

@@ -16,13 +16,14 @@ from mlops_cli.models.graph import (
     IR_VERSION,
     OPSET,
     OUTPUT,
+    OUTPUTS,
     RAW_OUTPUT,
     SHRINKAGE,
     constant_return_graph,
 )
 from mlops_cli.models.manifest import GRAPH
 from mlops_cli.models.session import start_session
-from mlops_cli.models.shared.architectures import OUTPUTS, same_answers, split, whole
+from mlops_cli.models.shared.architectures import same_answers, split, whole
 from mlops_cli.models.shared.weight_files import WeightFiles, open_weight_files
 from tests.fakes.served_projects import COLUMNS, mlp_graph
 
