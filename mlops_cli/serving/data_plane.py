@@ -23,18 +23,17 @@ from mlops_cli.serving.answering.load_level import LoadLevel
 from mlops_cli.serving.answering.shadow import Shadow
 from mlops_cli.serving.auto_promotion import AutoPromotion
 from mlops_cli.serving.catalog import metadata
-from mlops_cli.serving.catalog.catalog import Catalog, ServedModel
+from mlops_cli.serving.catalog.catalog import Catalog, ModelKey, ServedModel
 from mlops_cli.serving.catalog.ensembles import averaged, ensemble_inputs
 from mlops_cli.serving.catalog.folder_watch import changes, new_tables, touched
-from mlops_cli.serving.catalog.live_catalog import Collection
-from mlops_cli.serving.catalog.load_catalog import Repository, select
-from mlops_cli.serving.catalog.loaded_models import Residence
+from mlops_cli.serving.catalog.live_catalog import LiveCatalog
+from mlops_cli.serving.catalog.load_catalog import CatalogLoader, select
+from mlops_cli.serving.catalog.loaded_models import LoadedModels
 from mlops_cli.serving.contract.messages import (
     Answer,
     BadInputError,
     Forecast,
     IndexEntry,
-    ModelFacts,
     Query,
     Rows,
     UnservableError,
@@ -47,8 +46,8 @@ _MEGABYTE = 1_000_000
 log = logging.getLogger(__name__)
 
 
-class ServingDataPlane:
-    """Serves a collection of model folders; implements `answers.DataPlane`."""
+class DataPlane:
+    """All model logic behind HTTP. It lives in one event loop, and its methods are called from that loop only."""
 
     def __init__(self, project: Project, settings: Serving, models: str | None = None) -> None:
         """Serve models of `project`.
@@ -61,14 +60,14 @@ class ServingDataPlane:
         self._settings = settings
         self._selection = select(project, models)
         self._files, self._temporary = open_weight_files(project.state / "serving")
-        self._repository = Repository(project, settings, self._selection, self._files)
+        self._loader = CatalogLoader(project, settings, self._selection, self._files)
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="models")
         self._table_readers = ThreadPoolExecutor(2, thread_name_prefix="tables")  # nobody waits for a model behind them
-        self._residence = Residence(self._files, settings.memory_budget * _MEGABYTE, self._readers)
-        self._collection = Collection(settings, self._repository, self._residence, self._readers)
+        self._loaded = LoadedModels(self._files, settings.memory_budget * _MEGABYTE, self._readers)
+        self._live = LiveCatalog(settings, self._loader, self._loaded, self._readers)
         self._dispatcher = Dispatcher(settings)
         self._load_level = LoadLevel(settings)
-        self._answering = Answering(settings, self._residence, self._dispatcher, self._load_level)
+        self._answering = Answering(settings, self._loaded, self._dispatcher, self._load_level)
         self._rows = LatestRows(project, self._table_readers)
         self._forecasts = LatestForecasts(self._answering, self._rows)
         self._shadow = Shadow(self._answering, self._load_level)
@@ -79,6 +78,11 @@ class ServingDataPlane:
         self._stopping = asyncio.Event()
         self._watching: asyncio.Task[None] | None = None
         self._ticking: asyncio.TimerHandle | None = None
+
+    @property
+    def catalog(self) -> Catalog:
+        """What is served now. A request that holds it finishes on it, whatever changes meanwhile."""
+        return self._live.catalog
 
     async def start(self) -> None:
         """Begin to watch the folders, read them, load what is to be prewarmed."""
@@ -108,7 +112,7 @@ class ServingDataPlane:
 
     async def infer(self, query: Query) -> Answer:
         """Answer one request on the rung that the load allows; see `answers.DataPlane`."""
-        catalog = self._collection.catalog
+        catalog = self._live.catalog
         model = catalog.models.get(query.model)
         if model is None:
             return await self._infer_ensemble(catalog, query)
@@ -125,41 +129,29 @@ class ServingDataPlane:
         Raises:
             UnknownModelError: a name is not served.
         """
-        catalog = self._collection.catalog
+        catalog = self._live.catalog
         names = catalog.names() if models is None else list(models)
         for name in names:
             if name not in catalog.ensembles:
                 catalog.model(name)
         return await self._forecasts.of(catalog, names, self._unloaded)
 
-    def facts(self, model: str, version: str | None = None) -> ModelFacts:
-        """Facts of a model; see `metadata.facts`."""
-        return metadata.facts(self._collection.catalog, model, version)
-
-    def names(self) -> list[str]:
-        """Every name that can be asked for, sorted."""
-        return self._collection.catalog.names()
-
-    def models_of(self, ticker: str) -> list[str]:
-        """Names of the models of a ticker; see `metadata.models_of`."""
-        return metadata.models_of(self._collection.catalog, ticker)
-
     def index(self) -> list[IndexEntry]:
         """Every version of every model."""
-        return metadata.index(self._collection.catalog, self._residence, self._unloaded)
+        return metadata.index(self._live.catalog, self._loaded, self._unloaded)
 
     def ready(self, model: str | None = None, version: str | None = None) -> bool:
         """Whether the server, or this model, answers."""
         if model is None:
             return self._watching is not None and not self._stopping.is_set()
-        ensemble = self._collection.catalog.ensembles.get(model)
+        ensemble = self._live.catalog.ensembles.get(model)
         if ensemble is not None:
             return not ensemble.reason and not any(one.name in self._unloaded for one, _ in ensemble.members)
-        found = self._collection.catalog.models.get(model)
+        found = self._live.catalog.models.get(model)
         if found is None or model in self._unloaded:
             return False
         one = found.default if version is None else found.version(version)
-        return one is not None and one.sha not in self._residence.failures
+        return one is not None and one.sha not in self._loaded.failures
 
     async def load(self, model: str) -> None:
         """Read the model's folder again and load what answers by default.
@@ -167,16 +159,16 @@ class ServingDataPlane:
         Raises:
             UnknownModelError, UnservableError: see `answers`.
         """
-        if model in self._collection.catalog.ensembles:
-            metadata.checked_ensemble(self._collection.catalog.ensembles[model], None)
-            for member, _ in self._collection.catalog.ensembles[model].members:
+        if model in self._live.catalog.ensembles:
+            metadata.checked_ensemble(self._live.catalog.ensembles[model], None)
+            for member, _ in self._live.catalog.ensembles[model].members:
                 await self.load(member.name)
             return
-        found = self._collection.catalog.model(model)
-        await self._collection.rescan({(found.branch, found.slug)})
-        version = metadata.version_of(self._collection.catalog.model(model))
+        found = self._live.catalog.model(model)
+        await self._live.rescan({ModelKey(found.branch, found.slug)})
+        version = metadata.version_of(self._live.catalog.model(model))
         self._unloaded.discard(model)
-        await self._residence.load(version)
+        await self._loaded.load(version)
 
     async def unload(self, model: str) -> None:
         """Drop a model from memory; it answers no more until it is loaded.
@@ -185,12 +177,12 @@ class ServingDataPlane:
             UnknownModelError: there is none.
             UnservableError: it is an ensemble, which holds no memory of its own.
         """
-        if model in self._collection.catalog.ensembles:
+        if model in self._live.catalog.ensembles:
             raise UnservableError(f"{model} is an ensemble: it is not in memory", "unload its models")
-        found = self._collection.catalog.model(model)
+        found = self._live.catalog.model(model)
         self._unloaded.add(model)
         for version in found.versions:
-            self._residence.drop(version.sha)
+            self._loaded.drop(version.sha)
 
     def features_of(self, model: str) -> Manifest:
         """The manifest of what answers by default: its `features`, `target`, `exchange`, `ticker` and `inputs`.
@@ -198,9 +190,9 @@ class ServingDataPlane:
         Raises:
             UnknownModelError, UnservableError: see `answers`; an ensemble has features of several models.
         """
-        if model in self._collection.catalog.ensembles:
+        if model in self._live.catalog.ensembles:
             raise UnservableError(f"{model} is an ensemble, without features of its own", "ask its models one by one")
-        found = self._collection.catalog.model(model)
+        found = self._live.catalog.model(model)
         wanted = metadata.version_of(found)
         with contextlib.suppress(ModelError):  # gone from its folder, where perhaps another version stands since
             manifest = read_manifest(wanted.folder)
@@ -219,11 +211,11 @@ class ServingDataPlane:
             "loop_lag_ms": self._load_level.lag_ms,
             "level": self._load_level.level,
             "queued": self._dispatcher.queued,
-            "resident_models": len(self._residence),
-            "resident_bytes": self._residence.bytes,
-            "memory_budget_bytes": self._residence.budget,
-            "loads": self._residence.loads,
-            "evictions": self._residence.evictions,
+            "resident_models": len(self._loaded),
+            "resident_bytes": self._loaded.bytes,
+            "memory_budget_bytes": self._loaded.budget,
+            "loads": self._loaded.loads,
+            "evictions": self._loaded.evictions,
             "shadow_rows": self._shadow.rows,
             "shadow_difference": self._shadow.difference,
             "shadow_failures": self._shadow.failures,
@@ -258,9 +250,9 @@ class ServingDataPlane:
     async def _watch(self, first: asyncio.Future[None]) -> None:
         async for paths in changes(self._watched, self._stopping):
             try:
-                await self._collection.rescan(None if paths is None else touched(paths, self._selection.root))
+                await self._live.rescan(None if paths is None else touched(paths, self._selection.root))
                 if not first.done():
-                    await asyncio.to_thread(self._files.remove_others, self._repository.shas())
+                    await asyncio.to_thread(self._files.remove_others, self._loader.shas())
                     first.set_result(None)
                 await self._read_rows()
             except OSError as error:
@@ -272,7 +264,7 @@ class ServingDataPlane:
 
     async def _read_rows(self) -> None:
         """Read new feature tables before somebody asks for forecasts from them."""
-        await self._rows.get(self._collection.catalog.folders)
+        await self._rows.get(self._live.catalog.folders)
 
     def _tick(self, due: float) -> None:
         """Sample the load, refuse what waited too long, and come again."""

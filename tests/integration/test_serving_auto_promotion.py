@@ -18,7 +18,7 @@ from mlops_cli.models.versions import champion
 from mlops_cli.serving import auto_promotion
 from mlops_cli.serving.auto_promotion import AutoPromotion
 from mlops_cli.serving.contract.messages import Query
-from mlops_cli.serving.data_plane import ServingDataPlane
+from mlops_cli.serving.data_plane import DataPlane
 from tests.fakes.known_closes import know_the_closes
 from tests.fakes.linear_trainer import linear_graph
 from tests.fakes.model_folders import model_folder
@@ -59,7 +59,7 @@ def test_the_nearer_version_is_promoted_when_new_sessions_come_in(
     row = np.ones((1, 1), dtype=np.float32)
 
     async def work() -> None:
-        plane = ServingDataPlane(small.project, settings)
+        plane = DataPlane(small.project, settings)
         await plane.start()
         assert (await plane.infer(Query(NAME, row))).version == first
         path = small.project.features("main") / f"{NAME}.parquet"

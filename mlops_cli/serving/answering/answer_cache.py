@@ -1,4 +1,4 @@
-"""Answers given before, to be given again under load."""
+"""Earlier answers, which are given again under load."""
 
 from __future__ import annotations
 
@@ -12,16 +12,19 @@ from mlops_cli.config.schemas.serving import CachedAnswer
 from mlops_cli.serving.contract.messages import Rows
 
 Key = tuple[str, tuple[str, ...], bytes]
-MOST_ROWS = 256  # of an answer that is kept: entries are counted, so each must be small
+MOST_ROWS = 256  # of an answer that is stored: the cache counts entries, so each must be small
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class StoredAnswer:
     """An answer as it was computed.
 
     Attributes:
         answered_by: name of the model that computed it.
-        at: when, on the clock of `time.monotonic`.
+        version: of that model.
+        log_return: float32 (n,), shrunk.
+        raw_log_return: float32 (n,), before shrinkage.
+        at: when it was computed, on the clock of `time.monotonic`.
     """
 
     answered_by: str
@@ -37,22 +40,28 @@ class AnswerCache:
     def __init__(self, settings: CachedAnswer) -> None:
         self._ttl = settings.ttl_seconds
         self._stale = settings.stale_seconds
-        self._kept: LRUCache[tuple[str, Key], Kept] = LRUCache(settings.entries)
+        self._answers: LRUCache[tuple[str, Key], StoredAnswer] = LRUCache(settings.entries)
 
     @staticmethod
     def key(model: str, inputs: tuple[str, ...], rows: Rows) -> Key:
-        """What an answer is kept under, beside its version: the name asked for, the columns, and the values."""
+        """The part of an answer's key that the request decides: the name asked for, the columns, and the values."""
         return model, inputs, hashlib.blake2b(rows.tobytes(), digest_size=16).digest()
 
-    def put(self, key: Key, kept: Kept) -> None:
-        """Keep an answer."""
-        self._kept[kept.version, key] = kept
+    def put(self, key: Key, answer: StoredAnswer) -> None:
+        """Store an answer under its version and this key."""
+        self._answers[answer.version, key] = answer
 
-    def get(self, key: Key, versions: tuple[str, ...], stale: bool) -> Kept | None:
-        """An answer of one of these versions within its time to live, or, if `stale`, up to the stated age."""
-        most = max(self._ttl, self._stale) if stale else self._ttl
+    def get(self, key: Key, versions: tuple[str, ...], stale: bool) -> StoredAnswer | None:
+        """An answer that is not too old.
+
+        Args:
+            key: see `key`.
+            versions: the answer is of one of these; the first that has one is taken.
+            stale: allow `stale_seconds` of age instead of `ttl_seconds`, if that is more.
+        """
+        oldest = max(self._ttl, self._stale) if stale else self._ttl
         for version in versions:
-            kept = self._kept.get((version, key))
-            if kept is not None and time.monotonic() - kept.at <= most:
-                return kept
+            answer = self._answers.get((version, key))
+            if answer is not None and time.monotonic() - answer.at <= oldest:
+                return answer
         return None

@@ -1,4 +1,4 @@
-"""One request through the degradation policy: small variant, cached answer, queue; and out comes an answer."""
+"""One request through the degradation policy: small variant, stored answer, queue."""
 
 from __future__ import annotations
 
@@ -12,28 +12,25 @@ import numpy.typing as npt
 from mlops_cli.config.schemas.serving import Serving
 from mlops_cli.errors import bounded
 from mlops_cli.models.session import are_usable
-from mlops_cli.serving.answering.answer_cache import MOST_ROWS, AnswerCache, Kept, Key
+from mlops_cli.serving.answering.answer_cache import MOST_ROWS, AnswerCache, Key, StoredAnswer
 from mlops_cli.serving.answering.dispatcher import Dispatcher, Outputs
 from mlops_cli.serving.answering.load_level import LoadLevel
-from mlops_cli.serving.catalog.catalog import Catalog, ServedModel
-from mlops_cli.serving.catalog.loaded_models import Residence
+from mlops_cli.serving.catalog.catalog import Catalog, ModelKey, ServedModel
+from mlops_cli.serving.catalog.loaded_models import LoadedModels
 from mlops_cli.serving.contract.messages import Answer, BadInputError, Rows, Rung
 from mlops_cli.serving.contract.served_version import ServedVersion
 
-SMALL, CACHED, DELAYED = 1, 2, 3  # levels of load from which each step is taken
-FULL: Rung = "full"
-SMALLER: Rung = "small"
-LATE: Rung = "delayed"
+SMALL, CACHED, DELAYED = 1, 2, 3  # load levels from which each step is taken
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What answers a request, unless the load bends it.
+    """The model and version that a request asks for.
 
     Attributes:
         model: that was asked for.
         version: of it.
-        fixed: the caller asked for exactly this version: no small variant, no stale answer.
+        fixed: the caller asked for exactly this version: no small variant and no stale answer, whatever the load.
     """
 
     model: ServedModel
@@ -41,124 +38,124 @@ class Target:
     fixed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A request for one row.
-
-    Attributes:
-        inputs: names of the columns of `rows`; the target's are among them.
-        rows: float32 (1, len(inputs)), finite.
-    """
-
-    target: Target
-    inputs: tuple[str, ...]
-    rows: Rows
-
-
 class Answering:
-    """Answers requests from loaded models, by the load level."""
+    """Answers requests from loaded models, as the load level allows."""
 
-    def __init__(self, settings: Serving, residence: Residence, dispatcher: Dispatcher, load: LoadLevel) -> None:
-        self._residence = residence
+    def __init__(self, settings: Serving, loaded: LoadedModels, dispatcher: Dispatcher, load: LoadLevel) -> None:
+        self._loaded = loaded
         self._dispatcher = dispatcher
         self._load = load
         self._small = settings.smaller_model.enabled
         self._cache = AnswerCache(settings.cached_answer) if settings.cached_answer.enabled else None
         self._stale_from = DELAYED if settings.delayed_answer.enabled else CACHED
-        self._long = settings.delayed_answer.enter_ms / 1e3
+        self._long_wait = settings.delayed_answer.enter_ms / 1e3
 
     async def answer(self, catalog: Catalog, target: Target, inputs: tuple[str, ...], rows: Rows) -> Answer:
         """Answer one request.
 
         Args:
-            catalog: to find the small variant in.
+            catalog: to look the small variant up in.
             target: what is asked for.
-            inputs: names of the columns of `rows`; the target's are among them.
+            inputs: names of the columns of `rows`; they include those that the target needs.
             rows: float32 (n, len(inputs)), n >= 1, finite.
 
         Raises:
-            BadInputError: no finite forecast comes of these rows.
-            UnservableError, OverloadedError: see `answers`.
+            BadInputError: these rows give no usable forecast.
+            UnservableError: the model cannot be loaded or run.
+            OverloadedError: the queue is full, or the deadline passed.
         """
-        model, version, level = target.model, target.version, self._load.level
-        answered_by, rung = model, FULL
-        if level >= SMALL and self._small and version.small is not None and not target.fixed:
-            smaller = catalog.folders.get((model.branch, version.small))
-            if smaller is not None and smaller.default is not None and has_columns(inputs, smaller.default.inputs):
-                answered_by, version, rung = smaller, smaller.default, SMALLER
+        level = self._load.level
+        taken = self._small_variant(catalog, target, inputs) if level >= SMALL else target
         key = None
         if self._cache is not None and len(rows) <= MOST_ROWS:
-            key = self._cache.key(model.name, inputs, rows)
+            key = self._cache.key(target.model.name, inputs, rows)
             if level >= CACHED:
-                cached = self._cached(key, target, (answered_by, version), level)
-                if cached is not None:
-                    return cached
+                stored = self._stored(self._cache, key, target, taken)
+                if stored is not None:
+                    return stored
+        version = taken.version
         (log_return, raw), waited = await self._run(version, pick_columns(rows, inputs, version.inputs))
-        _check(raw, log_return, model.name)
+        if not are_usable(log_return, raw):
+            text = f"{target.model.name}: no usable forecast comes of these values"
+            raise BadInputError(text, "send values as they occur in training")
         if key is not None and self._cache is not None:
-            self._cache.put(key, Kept(answered_by.name, version.version, log_return, raw, monotonic()))
-        if level >= DELAYED and waited > self._long:
-            rung = LATE
-        return _answer(model.name, answered_by, version, (log_return, raw), rung)
+            stored_answer = StoredAnswer(taken.model.name, version.version, log_return, raw, monotonic())
+            self._cache.put(key, stored_answer)
+        by, number = taken.model, version.version
+        rung = self._rung(target, taken, waited, level) if level else "full"
+        return Answer(target.model.name, by.name, number, log_return, raw, rung, 0.0, by.verdicts.get(number))
+
+    def _small_variant(self, catalog: Catalog, target: Target, inputs: tuple[str, ...]) -> Target:
+        """The small variant of the target, if it has one that these columns are enough for; else the target."""
+        name = target.version.small
+        if not self._small or name is None or target.fixed:
+            return target
+        small = catalog.folders.get(ModelKey(target.model.branch, name))
+        if small is None or small.default is None or not has_columns(inputs, small.default.inputs):
+            return target
+        return Target(small, small.default)
+
+    def _rung(self, target: Target, taken: Target, waited: float, level: int) -> Rung:
+        if level >= DELAYED and waited > self._long_wait:
+            return "delayed"
+        return "full" if taken is target else "small"
 
     async def _run(self, version: ServedVersion, rows: Rows) -> tuple[Outputs, float]:
-        loaded = self._residence.get(version.sha) or await self._residence.load(version)
+        """The outputs, and the seconds that the request waited."""
+        loaded = self._loaded.get(version.sha) or await self._loaded.load(version)
         outputs = self._dispatcher.run_now(loaded, rows)
         return (outputs, 0.0) if outputs is not None else await self._dispatcher.run_queued(loaded, rows)
 
-    def _cached(self, key: Key, target: Target, taken: tuple[ServedModel, ServedVersion], level: int) -> Answer | None:
-        """An answer of the target, or of what the load would have answer for it."""
-        assert self._cache is not None
-        stale = level >= self._stale_from and not target.fixed
-        kept = self._cache.get(key, (target.version.version, taken[1].version), stale)
-        if kept is None:
+    def _stored(self, cache: AnswerCache, key: Key, target: Target, taken: Target) -> Answer | None:
+        """An earlier answer of the target, or of the small variant that takes its place."""
+        stale = self._load.level >= self._stale_from and not target.fixed
+        stored = cache.get(key, (target.version.version, taken.version.version), stale)
+        if stored is None:
             return None
+        by = taken.model if stored.answered_by == taken.model.name else target.model
         return Answer(
             target.model.name,
-            kept.answered_by,
-            kept.version,
-            kept.log_return,
-            kept.raw_log_return,
+            stored.answered_by,
+            stored.version,
+            stored.log_return,
+            stored.raw_log_return,
             "cached",
-            monotonic() - kept.at,
-            (taken[0] if kept.answered_by == taken[0].name else target.model).verdicts.get(kept.version),
-        )
-
-
-def _answer(name: str, by: ServedModel, version: ServedVersion, outputs: Outputs, rung: Rung) -> Answer:
-    return Answer(name, by.name, version.version, outputs[0], outputs[1], rung, 0.0, by.verdicts.get(version.version))
-
-
-def _check(raw: Rows, log_return: Rows, name: str) -> None:
-    if not are_usable(log_return, raw):
-        raise BadInputError(
-            f"{name}: no usable forecast comes of these values", "send values as they occur in training"
+            monotonic() - stored.at,
+            by.verdicts.get(stored.version),
         )
 
 
 @lru_cache(maxsize=4096)
-def _places(inputs: tuple[str, ...], wanted: tuple[str, ...]) -> npt.NDArray[np.intp] | None:
-    place = {name: number for number, name in enumerate(inputs)}
-    if not all(name in place for name in wanted):
+def _positions(columns: tuple[str, ...], needed: tuple[str, ...]) -> npt.NDArray[np.intp] | None:
+    position = {name: number for number, name in enumerate(columns)}
+    if not all(name in position for name in needed):
         return None
-    return np.array([place[name] for name in wanted], dtype=np.intp)
+    return np.array([position[name] for name in needed], dtype=np.intp)
 
 
-def has_columns(inputs: tuple[str, ...], wanted: tuple[str, ...]) -> bool:
-    """Whether `wanted` are among `inputs`."""
-    return inputs is wanted or _places(inputs, wanted) is not None
+def has_columns(columns: tuple[str, ...], needed: tuple[str, ...]) -> bool:
+    """Whether all the `needed` columns are among `columns`."""
+    return columns is needed or _positions(columns, needed) is not None
 
 
-def pick_columns(rows: Rows, inputs: tuple[str, ...], wanted: tuple[str, ...]) -> Rows:
-    """The columns `wanted` of `rows`, by name.
+def pick_columns(rows: Rows, columns: tuple[str, ...], needed: tuple[str, ...]) -> Rows:
+    """The `needed` columns of `rows`, in this order.
+
+    Args:
+        rows: float32 (n, len(columns)).
+        columns: their names.
+        needed: names of the columns to take.
+
+    Returns:
+        float32 (n, len(needed)); `rows` itself where the columns are the same.
 
     Raises:
-        BadInputError: one is missing.
+        BadInputError: a column is missing.
     """
-    if inputs is wanted or inputs == wanted:
+    if columns is needed or columns == needed:
         return rows
-    places = _places(inputs, wanted)
-    if places is None:
-        missing = [name for name in wanted if name not in inputs]
-        raise BadInputError(f"columns are missing: {bounded(missing)}", f"expected: {', '.join(wanted)}")
-    return np.take(rows, places, axis=1)
+    positions = _positions(columns, needed)
+    if positions is None:
+        missing = [name for name in needed if name not in columns]
+        raise BadInputError(f"columns are missing: {bounded(missing)}", f"expected: {', '.join(needed)}")
+    return np.take(rows, positions, axis=1)

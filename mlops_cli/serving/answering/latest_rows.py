@@ -1,4 +1,4 @@
-"""The newest row of each model's feature table, read when the file is new."""
+"""The newest row of each model's feature table, read again when the file changes."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from mlops_cli.config.paths import Project
-from mlops_cli.serving.catalog.load_catalog import Place
+from mlops_cli.serving.catalog.catalog import ModelKey
 from mlops_cli.serving.contract.messages import Rows
 
-_AT_ONCE = 16  # files read by one task of a thread
+_AT_ONCE = 16  # files that a thread reads in one task
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,19 @@ class LatestRow:
     last_close: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What was read from a file.
+
+    Attributes:
+        row: or why there is none.
+        changed: modification time of the file, ns.
+    """
+
+    row: LatestRow | str
+    changed: int
+
+
 class LatestRows:
     """The newest rows of a project's feature tables."""
 
@@ -49,35 +62,27 @@ class LatestRows:
         """Read below `project` in `executor`."""
         self._project = project
         self._executor = executor
-        self._kept: dict[Place, tuple[int, LatestRow | str]] = {}
-        self._paths: dict[Place, str] = {}
+        self._read: dict[ModelKey, _Read] = {}
+        self._paths: dict[ModelKey, str] = {}
 
-    async def get(self, places: Iterable[Place]) -> dict[Place, LatestRow | str]:
-        """The newest row of each model, or why there is none."""
-        found: dict[Place, LatestRow | str] = {}
-        stale: list[tuple[Place, str, int]] = []
-        for place in dict.fromkeys(places):
-            path = self._path(place)
-            changed = _changed(path)
-            kept = self._kept.get(place)
-            if kept is not None and kept[0] == changed:
-                found[place] = kept[1]
-            else:
-                stale.append((place, path, changed))
-        loop = asyncio.get_running_loop()
+    async def get(self, models: Iterable[ModelKey]) -> dict[ModelKey, LatestRow | str]:
+        """The newest row of each model, or why there is none. Only files that changed are read again."""
+        changed = {key: _changed(self._path(key)) for key in models}
+        before = self._read
+        stale = [key for key, time in changed.items() if key not in before or before[key].changed != time]
         chunks = [stale[start : start + _AT_ONCE] for start in range(0, len(stale), _AT_ONCE)]
-        tasks = [loop.run_in_executor(self._executor, _read_all, [path for _, path, _ in chunk]) for chunk in chunks]
-        for chunk, rows in zip(chunks, await asyncio.gather(*tasks), strict=True):
-            for (place, _, changed), row in zip(chunk, rows, strict=True):
-                self._kept[place] = changed, row
-                found[place] = row
-        return found
+        loop = asyncio.get_running_loop()
+        tasks = [loop.run_in_executor(self._executor, _read_all, [self._path(key) for key in keys]) for keys in chunks]
+        for keys, rows in zip(chunks, await asyncio.gather(*tasks), strict=True):
+            for key, row in zip(keys, rows, strict=True):
+                self._read[key] = _Read(row, changed[key])
+        return {key: self._read[key].row for key in changed}
 
-    def _path(self, place: Place) -> str:
-        """As text, and kept: pathlib takes ten times as long to build it as the system to look the file up."""
-        path = self._paths.get(place)
+    def _path(self, key: ModelKey) -> str:
+        """The path as text. It is kept, because pathlib takes ten times as long as the file system's look-up."""
+        path = self._paths.get(key)
         if path is None:
-            path = self._paths[place] = str(self._project.features(place[0]) / f"{place[1]}.parquet")
+            path = self._paths[key] = str(self._project.features(key.branch) / f"{key.name}.parquet")
         return path
 
 
@@ -115,7 +120,7 @@ def _row(path: Path, values: dict[str, Any]) -> LatestRow | str:
     session, target, close = values.pop("session"), values.pop("target_session"), values["last_close"]
     if target is None or not math.isfinite(close or math.nan):
         return f"{path.name}: the newest row has no close or no target session"
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is left out
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and its column is left out
         row = np.array([[math.nan if value is None else value for value in values.values()]]).astype(np.float32)
     finite = np.isfinite(row[0])
     columns = tuple(sys.intern(name) for name, good in zip(values, finite, strict=True) if good)

@@ -1,13 +1,26 @@
-"""What is served, as one immutable picture: replaced whole when a folder changes."""
+"""What is served, as an immutable value. It is replaced whole when a folder changes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from mlops_cli.serving.catalog.routes import Route
 from mlops_cli.serving.contract.messages import IndexEntry, UnknownModelError
 from mlops_cli.serving.contract.served_version import ServedVersion
+
+
+class ModelKey(NamedTuple):
+    """A model among those of all branches.
+
+    Attributes:
+        branch: of params.yaml.
+        name: of the model, in its branch.
+    """
+
+    branch: str
+    name: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -15,15 +28,15 @@ class ServedModel:
     """A model and its versions.
 
     Attributes:
-        name: what it is asked for by.
+        name: that callers use.
         branch: of params.yaml.
         slug: its name in the branch.
         versions: newest first; empty where all are quarantined.
         quarantined: versions that cannot be served, each with its reason.
-        default: answers where no route splits; None where there is no version.
-        route: the split, if any.
-        shadow: runs along, unseen.
-        verdicts: on its skill, by version; those not judged are left out.
+        default: the version that answers where no route splits; None where there is no version.
+        route: the traffic split, if any.
+        shadow: a version whose answers are only compared, never returned.
+        verdicts: on its skill, by version; versions that were not judged are left out.
     """
 
     name: str
@@ -36,13 +49,18 @@ class ServedModel:
     shadow: ServedVersion | None = None
     verdicts: Mapping[str, str] = field(default_factory=dict)
 
-    def version(self, wanted: str) -> ServedVersion | None:
-        """The version of that name, if it can be served."""
-        return next((one for one in self.versions if one.version == wanted), None)
+    @property
+    def key(self) -> ModelKey:
+        """Its branch, and its name there."""
+        return ModelKey(self.branch, self.slug)
+
+    def version(self, number: str) -> ServedVersion | None:
+        """The version of that number, if it can be served."""
+        return next((version for version in self.versions if version.version == number), None)
 
     @property
     def ticker(self) -> str | None:
-        """Of its newest version; None where all are quarantined."""
+        """Ticker of its newest version; None where all versions are quarantined."""
         return self.versions[0].ticker if self.versions else None
 
 
@@ -65,7 +83,7 @@ class Catalog:
     """All that is served.
 
     Attributes:
-        models: by the name asked for.
+        models: by the name that callers use.
         shared: names that several branches use, each with the names to ask for instead.
         folders: the models by branch and slug.
         ensembles: by name; none has the name of a model.
@@ -73,7 +91,7 @@ class Catalog:
 
     models: dict[str, ServedModel] = field(default_factory=dict)
     shared: dict[str, list[str]] = field(default_factory=dict)
-    folders: dict[tuple[str, str], ServedModel] = field(default_factory=dict)
+    folders: dict[ModelKey, ServedModel] = field(default_factory=dict)
     ensembles: dict[str, ServedEnsemble] = field(default_factory=dict)
 
     def model(self, name: str) -> ServedModel:
@@ -82,18 +100,18 @@ class Catalog:
         Raises:
             UnknownModelError: there is none.
         """
-        found = self.models.get(name)
-        if found is None:
+        model = self.models.get(name)
+        if model is None:
             raise self.unknown(name)
-        return found
+        return model
 
     def unknown(self, name: str) -> UnknownModelError:
-        """What to say of a name that is not there."""
+        """The error for a name that is not served."""
         if name in self.shared:
             names = ", ".join(self.shared[name])
             return UnknownModelError(f"{name[:100]!r} is a model of several branches", f"ask for one of: {names}")
         return UnknownModelError(f"no model {name[:100]!r} is served", "see /v2/repository/index for all names")
 
     def names(self) -> list[str]:
-        """Every name that can be asked for, sorted."""
+        """The names of all models and ensembles, quarantined ones too, sorted."""
         return sorted([*self.models, *self.ensembles])

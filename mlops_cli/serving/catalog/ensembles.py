@@ -1,4 +1,4 @@
-"""Weighted averages of models of one ticker, served as models of their own."""
+"""Ensembles: weighted averages of models of one ticker, served like models."""
 
 from __future__ import annotations
 
@@ -17,70 +17,87 @@ from mlops_cli.serving.contract.messages import RUNGS, Answer
 def ensembles(
     project: Project, settings: Mapping[str, Ensemble], models: Mapping[str, ServedModel]
 ) -> dict[str, ServedEnsemble]:
-    """The ensembles of `serving.ensembles`; one that cannot be served holds the reason.
+    """The ensembles of `serving.ensembles`. An ensemble that cannot be served holds the reason.
 
     Args:
         project: for the members' recent errors.
         settings: by name.
-        models: by name, as they are served.
+        models: by name, as they are served. An ensemble with the name of a model is left out: the model answers.
     """
     built = {}
-    for name, wanted in settings.items():
+    for name, ensemble in settings.items():
         if name in models:
-            continue  # the model of that name answers
-        reason = _reason(name, wanted, models)
+            continue
+        reason = _why_unservable(name, ensemble, models)
         if reason:
             built[name] = ServedEnsemble(name, reason=reason)
         else:
-            members = [models[member] for member in wanted.models]
-            built[name] = ServedEnsemble(name, tuple(zip(members, _weights(project, wanted, members), strict=True)))
+            members = [models[member] for member in ensemble.models]
+            weights = _weights(project, ensemble, members)
+            built[name] = ServedEnsemble(name, tuple(zip(members, weights, strict=True)))
     return built
 
 
 def ensemble_version(parts: Sequence[tuple[str, float]]) -> str:
-    """Name of exactly these versions with these weights."""
+    """The version of an ensemble: a hash of its members' versions and weights.
+
+    Args:
+        parts: version and weight of each member, in order.
+    """
     text = ",".join(f"{version}*{weight!r}" for version, weight in parts)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def ensemble_inputs(ensemble: ServedEnsemble) -> tuple[str, ...]:
-    """The input columns of all members, each once, in the order of the first that has it."""
+    """The input columns of all members, each once, in the order of the first member that has it."""
     names: dict[str, None] = {}
     for model, _ in ensemble.members:
         names.update(dict.fromkeys(model.default.inputs if model.default else ()))
     return tuple(names)
 
 
-def _reason(name: str, wanted: Ensemble, models: Mapping[str, ServedModel]) -> str:
+def _why_unservable(name: str, ensemble: Ensemble, models: Mapping[str, ServedModel]) -> str:
+    """The reason, or nothing where the ensemble can be served."""
     where = f"serving.ensembles.{name}"
-    missing = [member for member in wanted.models if member not in models or models[member].default is None]
+    missing = [member for member in ensemble.models if member not in models or models[member].default is None]
     if missing:
         return f"{where}: cannot be served without {', '.join(missing)}"
-    tickers = sorted({models[member].ticker or "" for member in wanted.models})
+    tickers = sorted({models[member].ticker or "" for member in ensemble.models})
     if len(tickers) > 1:
         return f"{where}: its models are of several tickers: {', '.join(tickers)}"
-    if isinstance(wanted.weights, dict):
-        unweighted = sorted(set(wanted.models) ^ set(wanted.weights))
-        if unweighted:
-            return f"{where}: weights and models differ in: {', '.join(unweighted)}"
-        if not any(wanted.weights.values()):
-            return f"{where}: all weights are 0"
-    return ""
+    return _wrong_weights(where, ensemble)
 
 
-def _weights(project: Project, wanted: Ensemble, members: Sequence[ServedModel]) -> list[float]:
-    if isinstance(wanted.weights, dict):
-        raw = [wanted.weights[member.slug] for member in members]
-    elif wanted.weights == "equal":
+def _wrong_weights(where: str, ensemble: Ensemble) -> str:
+    if not isinstance(ensemble.weights, dict):
+        return ""
+    unweighted = sorted(set(ensemble.models) ^ set(ensemble.weights))
+    if unweighted:
+        return f"{where}: weights and models differ in: {', '.join(unweighted)}"
+    return "" if any(ensemble.weights.values()) else f"{where}: all weights are 0"
+
+
+def _weights(project: Project, ensemble: Ensemble, members: Sequence[ServedModel]) -> list[float]:
+    """One weight per member; they add up to 1."""
+    if isinstance(ensemble.weights, dict):
+        raw = [ensemble.weights[member.slug] for member in members]
+    elif ensemble.weights == "equal":
         raw = [1.0] * len(members)
     else:
-        of = {branch: [one.slug for one in members if one.branch == branch] for branch in {m.branch for m in members}}
-        recent = {branch: recent_errors(project, branch, slugs, wanted.sessions) for branch, slugs in of.items()}
-        errors = [recent[member.branch].get(member.slug, 0.0) for member in members]
-        # one that was not evaluated (or never wrong) cannot be weighed against the others
-        raw = [1.0 / error for error in errors] if all(error > 0 for error in errors) else [1.0] * len(members)
+        raw = _inverse_errors(project, members, ensemble.sessions)
     total = sum(raw)
     return [weight / total for weight in raw]
+
+
+def _inverse_errors(project: Project, members: Sequence[ServedModel], sessions: int) -> list[float]:
+    slugs: dict[str, list[str]] = {}
+    for member in members:
+        slugs.setdefault(member.branch, []).append(member.slug)
+    recent = {branch: recent_errors(project, branch, names, sessions) for branch, names in slugs.items()}
+    errors = [recent[member.branch].get(member.slug, 0.0) for member in members]
+    if not all(error > 0 for error in errors):
+        return [1.0] * len(members)  # a model that was not evaluated (or never wrong) has no weight beside the others
+    return [1.0 / error for error in errors]
 
 
 def ensemble_team(ensemble: ServedEnsemble) -> str:
@@ -90,7 +107,12 @@ def ensemble_team(ensemble: ServedEnsemble) -> str:
 
 
 def averaged(ensemble: ServedEnsemble, answers: Sequence[Answer]) -> Answer:
-    """The weighted average of the members' answers, in their order."""
+    """The weighted average of the members' answers.
+
+    Args:
+        ensemble: its members have the weights.
+        answers: one per member, in the order of the members.
+    """
     weights = [weight for _, weight in ensemble.members]
     log_return = sum(answer.log_return * np.float32(weight) for answer, weight in zip(answers, weights, strict=True))
     raw = sum(answer.raw_log_return * np.float32(weight) for answer, weight in zip(answers, weights, strict=True))
@@ -100,7 +122,7 @@ def averaged(ensemble: ServedEnsemble, answers: Sequence[Answer]) -> Answer:
         ensemble_version([(answer.version, weight) for answer, weight in zip(answers, weights, strict=True)]),
         np.asarray(log_return, dtype=np.float32),
         np.asarray(raw, dtype=np.float32),
-        max((answer.rung for answer in answers), key=RUNGS.index),  # the last of its members'
+        max((answer.rung for answer in answers), key=RUNGS.index),  # the lowest rung of all members
         max(answer.age for answer in answers),
         None,
     )

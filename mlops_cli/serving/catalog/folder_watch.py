@@ -1,4 +1,4 @@
-"""Notices changed folders: by the operating system's events, or by looking regularly where there are none."""
+"""Notices changed folders by events of the operating system, or by looking regularly where there are none."""
 
 from __future__ import annotations
 
@@ -11,39 +11,47 @@ from pathlib import Path
 from watchfiles import awatch
 
 from mlops_cli.models.versions import ARCHIVE
-from mlops_cli.serving.catalog.load_catalog import Place
+from mlops_cli.serving.catalog.catalog import ModelKey
 
 _TOGETHER = 400  # ms in which changes are gathered
-_AGAIN = 10.0  # seconds after which folders that were missing are looked for, and between looks without events
+_AGAIN = 10.0  # seconds until missing folders are looked for again, and between two looks where there are no events
 
 
 async def changes(folders: list[Path], stop: asyncio.Event) -> AsyncIterator[set[Path] | None]:
     """Yield what changed, until `stop`.
 
     Args:
-        folders: watched with all below; those that do not exist are watched once they do.
+        folders: watched with everything below them; a folder that does not exist is watched as soon as it does.
         stop: ends it.
 
     Yields:
-        Changed paths; None where it is not known what changed: at first, once watching has begun, and now and then.
+        Changed paths. None means that anything may have changed: once watching has begun, and regularly where the file
+        system gives no events.
     """
     while not stop.is_set():
-        there = [folder for folder in folders if folder.is_dir()]
         try:
-            async with aclosing(_events(there, stop)) as events:
+            async with aclosing(_events_while_present(folders, stop)) as events:
                 async for paths in events:
-                    if paths is None or paths:
-                        yield paths
-                    if [folder for folder in folders if folder.is_dir()] != there:
-                        break
-        except OSError:  # no events on this file system, or no more watches to be had
+                    yield paths
+        except OSError:  # the file system gives no events, or the system has no more watches
             yield None
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), _AGAIN)
 
 
+async def _events_while_present(folders: list[Path], stop: asyncio.Event) -> AsyncGenerator[set[Path] | None]:
+    """Changes of the folders that exist; ends when another set of them exists."""
+    present = [folder for folder in folders if folder.is_dir()]
+    async with aclosing(_events(present, stop)) as events:
+        async for paths in events:
+            if paths is None or paths:
+                yield paths
+            if [folder for folder in folders if folder.is_dir()] != present:
+                return
+
+
 async def _events(folders: list[Path], stop: asyncio.Event) -> AsyncGenerator[set[Path] | None]:
-    """None as soon as changes are noticed, then what changed; an empty set every `_AGAIN` seconds without."""
+    """None once watching has begun, then what changed; an empty set after every `_AGAIN` seconds without a change."""
     if not folders:
         raise FileNotFoundError
     watching = awatch(
@@ -57,14 +65,14 @@ async def _events(folders: list[Path], stop: asyncio.Event) -> AsyncGenerator[se
     )
     first = asyncio.ensure_future(anext(watching, None))
     try:
-        await asyncio.sleep(0)  # it has taken its first step: from now on nothing goes unnoticed
+        await asyncio.sleep(0)  # lets the watcher take its first step: it notices every change from now on
         if first.done():
-            first.result()  # or why it cannot watch
+            first.result()  # raises if the folders cannot be watched
         yield None
-        found = await first
-        while found is not None:
-            yield {Path(path) for _, path in found}
-            found = await anext(watching, None)
+        changed = await first
+        while changed is not None:
+            yield {Path(path) for _, path in changed}
+            changed = await anext(watching, None)
     finally:
         first.cancel()
         with contextlib.suppress(asyncio.CancelledError, OSError):
@@ -72,14 +80,14 @@ async def _events(folders: list[Path], stop: asyncio.Event) -> AsyncGenerator[se
         await watching.aclose()
 
 
-def touched(paths: set[Path], root: Path) -> set[Place] | None:
-    """The models that these paths belong to; None: not to be told, read all.
+def touched(paths: set[Path], root: Path) -> set[ModelKey] | None:
+    """The models that these paths belong to; None where any model may have changed.
 
     Args:
         paths: that changed.
         root: of the model folders.
     """
-    places = set()
+    keys = set()
     for path in paths:
         if not path.is_relative_to(root):
             continue
@@ -87,14 +95,14 @@ def touched(paths: set[Path], root: Path) -> set[Place] | None:
         if parts and parts[0] == ARCHIVE:
             parts = parts[1:]
         elif parts and parts[0].startswith("."):
-            continue  # models being built
+            continue  # models that are being built
         if len(parts) < 2:
             return None
         if not parts[1].startswith("."):
-            places.add((parts[0], parts[1]))
-    return places
+            keys.add(ModelKey(parts[0], parts[1]))
+    return keys
 
 
 def new_tables(paths: set[Path] | None, folder: Path) -> bool:
-    """Whether tables below `folder` are among what changed; False where that is not known."""
+    """Whether a table below `folder` is among the changed paths; False where `paths` is None."""
     return paths is not None and any(path.suffix == ".parquet" and path.is_relative_to(folder) for path in paths)

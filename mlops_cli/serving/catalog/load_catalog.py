@@ -1,11 +1,10 @@
-"""Model folders into a catalog: whatever is broken is set aside with its reason, all others serve."""
+"""Reads model folders into a catalog. A broken model is quarantined with the reason; all others are served."""
 
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -16,13 +15,12 @@ from mlops_cli.evaluation.verdicts import verdicts
 from mlops_cli.models.manifest import GRAPH, MANIFEST, read_manifest
 from mlops_cli.models.shared.weight_files import WeightFiles
 from mlops_cli.models.versions import ARCHIVE, Champion, VersionFolder, champion, model_versions
-from mlops_cli.serving.catalog.catalog import Catalog, ServedModel
+from mlops_cli.serving.catalog.catalog import Catalog, ModelKey, ServedModel
 from mlops_cli.serving.catalog.ensembles import ensembles
 from mlops_cli.serving.catalog.routes import route, side
 from mlops_cli.serving.contract.messages import IndexEntry
 from mlops_cli.serving.contract.served_version import ServedVersion
 
-Place = tuple[str, str]  # branch, name
 _SETTLING = 0.1  # seconds
 
 
@@ -38,23 +36,23 @@ class Selection:
     root: Path
     pattern: str = "*"
 
-    def holds(self, place: Place) -> bool:
-        """Whether a model is among them."""
-        return fnmatchcase("/".join(place), self.pattern) or fnmatchcase(place[1], self.pattern)
+    def holds(self, key: ModelKey) -> bool:
+        """Whether a model is selected."""
+        return fnmatchcase("/".join(key), self.pattern) or fnmatchcase(key.name, self.pattern)
 
-    def places(self) -> list[Place]:
-        """Every model that has a folder or an archive, sorted."""
-        found = {
-            (folder.parent.name, folder.name)
+    def models(self) -> list[ModelKey]:
+        """Every selected model that has a folder or an archive, sorted."""
+        existing = {
+            ModelKey(folder.parent.name, folder.name)
             for root in (self.root, self.root / ARCHIVE)
             for folder in root.glob("[!.]*/[!.]*")
             if folder.is_dir()
         }
-        return sorted(place for place in found if self.holds(place))
+        return sorted(key for key in existing if self.holds(key))
 
 
 def select(project: Project, models: str | None) -> Selection:
-    """What `--models` means.
+    """The model folders that `--models` selects.
 
     Args:
         project: whose models are meant if no path is given.
@@ -76,7 +74,7 @@ def select(project: Project, models: str | None) -> Selection:
 
 
 @dataclass(frozen=True)
-class Found:
+class ModelOnDisk:
     """What is on disk of one model.
 
     Attributes:
@@ -90,74 +88,73 @@ class Found:
     champion: Champion
 
 
-class Repository:
-    """Reads model folders. Its methods read files for milliseconds per model: not for the event loop's thread."""
+class CatalogLoader:
+    """Reads model folders. Its methods read files for milliseconds per model: call them outside the event loop."""
 
     def __init__(self, project: Project, settings: Serving, selection: Selection, files: WeightFiles) -> None:
-        """Read what `selection` names, and keep weights in `files`."""
+        """Read the models of `selection`, and write their weights to `files`."""
         self._project = project
         self._settings = settings
         self._selection = selection
         self._files = files
-        self._found: dict[Place, Found] = {}
+        self._models: dict[ModelKey, ModelOnDisk] = {}
 
-    def scan(self, touched: Iterable[Place] | None = None) -> Catalog:
+    def scan(self, touched: Iterable[ModelKey] | None = None) -> Catalog:
         """Read model folders and build the catalog.
 
         Args:
             touched: only these are read again; None: all.
         """
         if touched is None:
-            places = self._selection.places()
-            left = self._found.keys() & set(places)
-            self._found = {place: self._found[place] for place in left}
+            keys = self._selection.models()
+            self._models = {key: self._models[key] for key in self._models.keys() & set(keys)}
         else:
-            places = [place for place in touched if self._selection.holds(place)]
-        for place in places:
-            found = self._read(place)
-            if not found.versions and place in self._found:
-                time.sleep(_SETTLING)  # caught between the two renames of an installation?
-                found = self._read(place)
-            if found.versions or found.quarantined:
-                self._found[place] = found
+            keys = [key for key in touched if self._selection.holds(key)]
+        for key in keys:
+            model = self._read(key)
+            if not model.versions and key in self._models:
+                time.sleep(_SETTLING)  # perhaps read between the two renames of an installation
+                model = self._read(key)
+            if model.versions or model.quarantined:
+                self._models[key] = model
             else:
-                self._found.pop(place, None)
+                self._models.pop(key, None)
         return self._catalog()
 
     def shas(self) -> set[str]:
-        """Graphs of all versions that can be served."""
-        return {version.sha for found in self._found.values() for version in found.versions}
+        """Hashes of the graphs of all versions that can be served."""
+        return {version.sha for model in self._models.values() for version in model.versions}
 
-    def _read(self, place: Place) -> Found:
+    def _read(self, key: ModelKey) -> ModelOnDisk:
         root = self._selection.root
         versions, quarantined = [], []
-        found = model_versions(root, *place)
-        for one in found:
+        folders = model_versions(root, *key)
+        for finished in folders:
             try:
-                versions.append(self._served(one))
+                versions.append(self._served(finished))
             except ModelError as error:
-                quarantined.append(IndexEntry(place[1], one.version, "QUARANTINED", error.message))
+                quarantined.append(IndexEntry(key.name, finished.version, "QUARANTINED", error.message))
             except OSError as error:  # such as a full disk under the weight files
-                quarantined.append(IndexEntry(place[1], one.version, "QUARANTINED", str(error)))
+                quarantined.append(IndexEntry(key.name, finished.version, "QUARANTINED", str(error)))
         try:
-            record = champion(root, *place)
+            record = champion(root, *key)
         except ModelError as error:
             record = Champion()
-            quarantined.append(IndexEntry(place[1], "champion", "QUARANTINED", error.message))
-        folder = root.joinpath(*place)
-        reason = "" if any(one.folder == folder for one in found) else _unfinished(folder, bool(versions))
+            quarantined.append(IndexEntry(key.name, "champion", "QUARANTINED", error.message))
+        newest = root.joinpath(*key)
+        reason = "" if any(one.folder == newest for one in folders) else _unfinished(newest, bool(versions))
         if reason:
-            quarantined.append(IndexEntry(place[1], "", "QUARANTINED", reason))
-        return Found(tuple(versions), tuple(quarantined), record)
+            quarantined.append(IndexEntry(key.name, "", "QUARANTINED", reason))
+        return ModelOnDisk(tuple(versions), tuple(quarantined), record)
 
-    def _served(self, one: VersionFolder) -> ServedVersion:
-        manifest = one.manifest
+    def _served(self, finished: VersionFolder) -> ServedVersion:
+        manifest = finished.manifest
         sha = manifest.files.get(GRAPH, "")
-        self._files.prepare(one.folder, sha, len(manifest.inputs))
+        self._files.prepare(finished.folder, sha, len(manifest.inputs))
         return ServedVersion(
-            version=one.version,
+            version=finished.version,
             sha=sha,
-            folder=one.folder,
+            folder=finished.folder,
             inputs=manifest.inputs,
             ticker=manifest.ticker,
             team=manifest.team,
@@ -167,38 +164,45 @@ class Repository:
         )
 
     def _catalog(self) -> Catalog:
-        slugs = Counter(slug for _, slug in self._found)
-        judged = {
-            branch: verdicts(self._project.evaluation(branch)) for branch in {branch for branch, _ in self._found}
-        }
+        branches_of = self._branches_by_name()
+        judged = {branch: verdicts(self._project.evaluation(branch)) for branch in {key.branch for key in self._models}}
         folders = {}
-        for (branch, slug), found in self._found.items():
-            name = slug if slugs[slug] == 1 else f"{branch}/{slug}"
-            folders[branch, slug] = self._model(name, (branch, slug), found, judged[branch])
+        for key, model in self._models.items():
+            served_as = key.name if len(branches_of[key.name]) == 1 else "/".join(key)
+            folders[key] = self._served_model(served_as, key, model, judged[key.branch])
         shared = {
-            slug: sorted(f"{branch}/{slug}" for branch, other in self._found if other == slug)
-            for slug, count in slugs.items()
-            if count > 1
+            name: sorted(f"{branch}/{name}" for branch in branches)
+            for name, branches in branches_of.items()
+            if len(branches) > 1
         }
         models = {model.name: model for model in folders.values()}
         return Catalog(models, shared, folders, ensembles(self._project, self._settings.ensembles, models))
 
-    def _model(self, name: str, place: Place, found: Found, judged: Mapping[tuple[str, str], str]) -> ServedModel:
-        quarantined = tuple(IndexEntry(name, one.version, one.state, one.reason) for one in found.quarantined)
-        versions, record = found.versions, found.champion
+    def _branches_by_name(self) -> dict[str, list[str]]:
+        branches: dict[str, list[str]] = {}
+        for key in self._models:
+            branches.setdefault(key.name, []).append(key.branch)
+        return branches
+
+    def _served_model(
+        self, served_as: str, key: ModelKey, model: ModelOnDisk, judged: Mapping[tuple[str, str], str]
+    ) -> ServedModel:
+        quarantined = tuple(replace(entry, name=served_as) for entry in model.quarantined)
+        versions, record = model.versions, model.champion
         if not versions:
-            return ServedModel(name, *place, versions, quarantined)
-        weights, shadow = self._settings.routes.get(place[1]), self._settings.shadow.get(place[1])
+            return ServedModel(served_as, *key, versions, quarantined)
+        weights, shadow = self._settings.routes.get(key.name), self._settings.shadow.get(key.name)
         accepted = side("champion", versions, record.version)
+        numbers = [version.version for version in versions]
         return ServedModel(
-            name,
-            *place,
+            served_as,
+            *key,
             versions,
             quarantined,
             default=accepted if weights or record.pinned else versions[0],
-            route=route(name, weights or {}, versions, record.version),
+            route=route(served_as, weights or {}, versions, record.version),
             shadow=side(shadow, versions, record.version) if shadow else None,
-            verdicts={one.version: judged[key] for one in versions if (key := (place[1], one.version)) in judged},
+            verdicts={number: judged[key.name, number] for number in numbers if (key.name, number) in judged},
         )
 
 
@@ -210,6 +214,6 @@ def _unfinished(folder: Path, others: bool) -> str:
         manifest = read_manifest(folder)
     except ModelError as error:
         return error.message
-    if manifest.shrinkage is None:  # being trained: nothing is wrong while an earlier version answers
+    if manifest.shrinkage is None:  # it is being trained; that is no fault while an earlier version answers
         return "" if others else f"{folder}: training was not finished (no shrinkage yet)"
     return "" if (folder / GRAPH).is_file() else f"{folder}: {GRAPH} is missing"

@@ -13,7 +13,7 @@ from mlops_cli.serving.contract.messages import UnservableError
 from mlops_cli.serving.contract.served_version import ServedVersion
 
 
-class Residence:
+class LoadedModels:
     """The loaded models of one event loop, by the hash of their graph.
 
     Attributes:

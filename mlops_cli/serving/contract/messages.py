@@ -1,11 +1,11 @@
-"""What goes into the data plane and what comes out: the contract between it and any transport."""
+"""What goes into the data plane and what comes out of it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, Literal, Protocol, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -90,12 +90,23 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class ForecastBasis:
+    """What a forecast is made on; attributes as in `Forecast`."""
+
+    ticker: str
+    team: str
+    session: date
+    target_session: date
+    last_close: float
+
+
+@dataclass(frozen=True, slots=True)
 class Forecast:
-    """The latest forecast of one model.
+    """The forecast of one model for one session.
 
     Attributes:
-        session: the last session of its features: made on its close.
-        target_session: the session it is for.
+        session: the last session of its features. The forecast is made on the close of this session.
+        target_session: the session that is forecast.
         last_close: close of `session`.
         predicted_close: last_close * exp(log_return).
         log_return: shrunk.
@@ -115,6 +126,31 @@ class Forecast:
     age: float
     verdict: str | None
 
+    @classmethod
+    def of(cls, basis: ForecastBasis, answer: Answer) -> Forecast:
+        """The forecast that an answer to one row gives.
+
+        Args:
+            basis: what the row was made on.
+            answer: the model's answer, of one row.
+        """
+        log_return = float(answer.log_return[0])
+        return cls(
+            model=answer.model,
+            ticker=basis.ticker,
+            team=basis.team,
+            session=basis.session,
+            target_session=basis.target_session,
+            last_close=basis.last_close,
+            predicted_close=basis.last_close * math.exp(log_return),
+            log_return=log_return,
+            answered_by=answer.answered_by,
+            version=answer.version,
+            rung=answer.rung,
+            age=answer.age,
+            verdict=answer.verdict,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class IndexEntry:
@@ -132,7 +168,7 @@ class IndexEntry:
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """What is known of a model without loading it: for metadata endpoints."""
+    """Facts of a model that are known without loading it, for the metadata endpoints."""
 
     name: str
     versions: tuple[str, ...]
@@ -142,67 +178,3 @@ class ModelFacts:
     trained_until: date
     shrinkage: float
     verdict: str | None
-
-
-class DataPlane(Protocol):
-    """All model logic behind the transports. Lives in one event loop; methods are called from that loop only."""
-
-    async def start(self) -> None:
-        """Scan, prewarm, begin to watch the folders. Returns when every prewarmed model is loaded."""
-        ...
-
-    async def stop(self) -> None:
-        """Finish what is queued, stop watching."""
-        ...
-
-    async def infer(self, query: Query) -> Answer:
-        """Answer one request on the rung that the load allows.
-
-        Raises:
-            UnknownModelError, BadInputError, UnservableError, OverloadedError.
-        """
-        ...
-
-    async def latest(self, models: Sequence[str] | None = None) -> tuple[list[Forecast], dict[str, str]]:
-        """The latest forecast of these models (None: of all), and by name why the others have none."""
-        ...
-
-    def facts(self, model: str, version: str | None = None) -> ModelFacts:
-        """Facts of a model. Raises UnknownModelError, UnservableError (quarantined)."""
-        ...
-
-    def names(self) -> list[str]:
-        """Every name that can be asked for, ensembles included, sorted; quarantined ones too."""
-        ...
-
-    def models_of(self, ticker: str) -> list[str]:
-        """Names of the models of a ticker (any case), ensembles included. Raises UnknownModelError."""
-        ...
-
-    def index(self) -> list[IndexEntry]:
-        """Every version of every model, quarantined ones with their reason."""
-        ...
-
-    def ready(self, model: str | None = None, version: str | None = None) -> bool:
-        """Whether the server (None), or this model, answers; False for unknown, quarantined and unloaded ones."""
-        ...
-
-    async def load(self, model: str) -> None:
-        """Load now (and undo an unload). Raises UnknownModelError, UnservableError."""
-        ...
-
-    async def unload(self, model: str) -> None:
-        """Drop from memory and answer no more until loaded. Requests under way finish. Raises UnknownModelError."""
-        ...
-
-    def features_of(self, model: str) -> Any:
-        """The model's `FeatureSpec`, target and exchange as its manifest, for features from bars."""
-        ...
-
-    def measures(self) -> dict[str, float]:
-        """Current load and memory, for /metrics.
-
-        Keys: queue_delay_ms, loop_lag_ms, level (0..3), queued, resident_models, resident_bytes, memory_budget_bytes,
-        and counts since the start: loads, evictions, shadow_rows, shadow_difference, shadow_failures.
-        """
-        ...

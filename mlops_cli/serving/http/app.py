@@ -54,19 +54,21 @@ def _about_router(service: Service) -> APIRouter:
             "status": "overloaded" if level else "ok",
             "level": level,
             "rung": RUNGS[level],
-            "models": len(service.plane.names()),
+            "models": len(service.plane.catalog.names()),
             "versions": len(index),
             "quarantined": {
                 f"{entry.name}/{entry.version}": entry.reason for entry in index if entry.state == "QUARANTINED"
             },
-            "unloaded": sorted(service.notes.unloaded()),
+            "unloaded": sorted(service.worker_files.unloaded()),
             "measures": measures,
         }
 
     @router.get("/metrics", summary="For Prometheus", response_class=Response)
     async def metrics() -> Response:
-        service.notes.publish(service.counters, service.plane)
-        return Response(exposition(*service.notes.everyone()), media_type="text/plain; version=1.0.0; charset=utf-8")
+        service.worker_files.publish(service.counters, service.plane)
+        return Response(
+            exposition(*service.worker_files.everyone()), media_type="text/plain; version=1.0.0; charset=utf-8"
+        )
 
     return router
 

@@ -14,7 +14,8 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mlops_cli.errors import MlopsError
-from mlops_cli.serving.contract.messages import Answer, BadInputError, Forecast, OverloadedError, Query
+from mlops_cli.serving.catalog.metadata import describe, models_of
+from mlops_cli.serving.contract.messages import Answer, BadInputError, Forecast, ForecastBasis, OverloadedError, Query
 from mlops_cli.serving.http.front import about_headers, caller
 from mlops_cli.serving.http.service import ERRORS, Service, checked, json_answer
 
@@ -66,7 +67,7 @@ def forecast_router(service: Service) -> APIRouter:
 
     @router.get("/forecasts/{ticker}", summary="Latest forecast of every model of a ticker", response_model=Forecasts)
     async def of_ticker(ticker: Annotated[str, Path(max_length=40)]) -> Response:
-        return _forecasts(service, *await plane.latest(plane.models_of(ticker)))
+        return _forecasts(service, *await plane.latest(models_of(plane.catalog, ticker)))
 
     body = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/BarsBody"}}}, "required": True}
 
@@ -80,7 +81,7 @@ def forecast_router(service: Service) -> APIRouter:
         request: Request, x_mlops_caller: Annotated[str | None, Header(description=CALLER_HELP)] = None
     ) -> Response:
         asked = await service.aside(_read_bars, await request.body())
-        names = [checked(name) for name in asked.models or ()] or plane.models_of(asked.ticker or "")
+        names = [checked(name) for name in asked.models or ()] or models_of(plane.catalog, asked.ticker or "")
         return _forecasts(service, *await _from_bars(service, asked.bars, names, _caller(request)))
 
     upload = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in UPLOADS}
@@ -133,8 +134,8 @@ def _read_bars(body: bytes) -> BarsBody:
 def _facts(service: Service, name: str) -> FeatureFacts:
     from mlops_cli.serving.http.posted_bars import FeatureFacts
 
-    spec, facts = service.plane.features_of(name), service.plane.facts(name)
-    return FeatureFacts(spec.features, spec.target, spec.exchange, facts.ticker, facts.inputs)
+    manifest, about = service.plane.features_of(name), describe(service.plane.catalog, name)
+    return FeatureFacts(manifest.features, manifest.target, manifest.exchange, about.ticker, about.inputs)
 
 
 async def _from_bars(
@@ -154,7 +155,7 @@ async def _from_bars(
         except MlopsError as error:
             failures[name] = error
             continue
-        forecasts.append(_forecast(service, name, batch, answer))
+        forecasts.append(Forecast.of(_basis(service, name, batch), answer))
     if failures and not forecasts:
         raise next(iter(failures.values()))
     return forecasts, {name: error.message for name, error in failures.items()}
@@ -167,23 +168,14 @@ def _last_row(bars: list[Bar], facts: FeatureFacts) -> Batch:
     return Batch(whole.rows[-1:], whole.sessions[-1:], whole.target_sessions[-1:], whole.closes[-1:])
 
 
-def _forecast(service: Service, name: str, batch: Batch, answer: Answer) -> Forecast:
-    facts = service.plane.facts(name)
-    close, log_return = float(batch.closes[0]), float(answer.log_return[0])
-    return Forecast(
-        model=name,
-        ticker=facts.ticker,
-        team=facts.team,
+def _basis(service: Service, name: str, batch: Batch) -> ForecastBasis:
+    about = describe(service.plane.catalog, name)
+    return ForecastBasis(
+        ticker=about.ticker,
+        team=about.team,
         session=date.fromisoformat(batch.sessions[0]),
         target_session=date.fromisoformat(batch.target_sessions[0]),
-        last_close=close,
-        predicted_close=close * math.exp(log_return),
-        log_return=log_return,
-        answered_by=answer.answered_by,
-        version=answer.version,
-        rung=answer.rung,
-        age=answer.age,
-        verdict=answer.verdict,
+        last_close=float(batch.closes[0]),
     )
 
 
@@ -195,7 +187,7 @@ async def _transform(service: Service, name: str, request: Request, kind: str) -
     who = _caller(request)
     first = await _ask(service, Query(name, batch.rows[: service.chunk_rows], caller=who))
     # one version for the whole table, even if a new one is put in place meanwhile
-    version = first.version if first.version in service.plane.facts(name).versions else None
+    version = first.version if first.version in describe(service.plane.catalog, name).versions else None
 
     async def lines() -> AsyncIterator[bytes]:
         answer = first

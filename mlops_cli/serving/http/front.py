@@ -13,7 +13,9 @@ from time import perf_counter
 from typing import Any
 
 from mlops_cli.errors import MlopsError
-from mlops_cli.serving.contract.messages import DataPlane, Query
+from mlops_cli.serving.catalog.metadata import describe
+from mlops_cli.serving.contract.messages import Query
+from mlops_cli.serving.data_plane import DataPlane
 from mlops_cli.serving.http.counters import Counters
 from mlops_cli.serving.http.error_responses import JSON_TYPE, Headers, RefusedError, refusal
 from mlops_cli.serving.http.oip import decode, encode
@@ -88,7 +90,7 @@ class Front:
     async def _infer(self, scope: Scope, headers: RequestHeaders, body: bytes) -> Reply:
         model, version = _asked(scope["path"])
         header_length = headers.get(b"inference-header-content-length")
-        asked = decode(body, header_length, lambda: self._plane.facts(model, version).inputs)
+        asked = decode(body, header_length, lambda: describe(self._plane.catalog, model, version).inputs)
         answer = await self._plane.infer(Query(model, asked.rows, version, caller(scope, headers)))
         self._counters.answers[answer.rung] += 1
         content, json_length = encode(model, answer, asked)

@@ -12,9 +12,10 @@ import orjson
 from fastapi import Response
 from pydantic import BaseModel
 
-from mlops_cli.serving.contract.messages import RUNGS, DataPlane, OverloadedError, Rung, UnknownModelError
+from mlops_cli.serving.contract.messages import RUNGS, OverloadedError, Rung, UnknownModelError
+from mlops_cli.serving.data_plane import DataPlane
 from mlops_cli.serving.http.counters import Counters
-from mlops_cli.serving.http.worker_files import Notes
+from mlops_cli.serving.http.worker_files import WorkerFiles
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}(/[a-z0-9][a-z0-9._-]{0,63})?")
 _THREADS = 2
@@ -51,10 +52,12 @@ class Service:
         max_body: bytes of a request.
     """
 
-    def __init__(self, plane: DataPlane, counters: Counters, notes: Notes, chunk_rows: int, max_body: int) -> None:
+    def __init__(
+        self, plane: DataPlane, counters: Counters, notes: WorkerFiles, chunk_rows: int, max_body: int
+    ) -> None:
         self.plane = plane
         self.counters = counters
-        self.notes = notes
+        self.worker_files = notes
         self.chunk_rows = chunk_rows
         self.max_body = max_body
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="features")

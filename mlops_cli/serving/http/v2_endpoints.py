@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from mlops_cli import __version__
 from mlops_cli.models.graph import INPUT
+from mlops_cli.serving.catalog.metadata import describe
 from mlops_cli.serving.contract.messages import ModelFacts, UnservableError
 from mlops_cli.serving.http.oip import FLOAT, OUTPUTS
 from mlops_cli.serving.http.service import ERRORS, Service, checked, json_answer
@@ -121,13 +122,13 @@ def _server_routes(router: APIRouter, service: Service) -> None:
     @router.post("/v2/repository/models/{name:path}/load", summary="Load now, and undo an unload")
     async def load(name: Name, _: Annotated[Any, Body()] = None) -> Response:
         await plane.load(checked(name))
-        service.notes.mark_unloaded(name, False)
+        service.worker_files.mark_unloaded(name, False)
         return json_answer({})
 
     @router.post("/v2/repository/models/{name:path}/unload", summary="Drop, and answer no more until loaded")
     async def unload(name: Name, _: Annotated[Any, Body()] = None) -> Response:
         await plane.unload(checked(name))
-        service.notes.mark_unloaded(name, True)
+        service.worker_files.mark_unloaded(name, True)
         return json_answer({})
 
 
@@ -140,7 +141,7 @@ def _model_routes(router: APIRouter, service: Service) -> None:
 
     @router.get("/v2/models/{name:path}/versions/{version}", summary="Inputs, outputs and facts of this version")
     async def version_facts(name: Name, version: Version) -> Response:
-        return json_answer(_metadata(plane.facts(checked(name), version)))
+        return json_answer(_metadata(describe(plane.catalog, checked(name), version)))
 
     @router.get("/v2/models/{name:path}/ready", summary="Whether the model answers")
     async def model_ready(name: Name) -> Response:
@@ -148,12 +149,12 @@ def _model_routes(router: APIRouter, service: Service) -> None:
 
     @router.get("/v2/models/{name:path}", summary="Inputs, outputs and facts of a model")
     async def model_facts(name: Name) -> Response:
-        return json_answer(_metadata(plane.facts(checked(name))))
+        return json_answer(_metadata(describe(plane.catalog, checked(name))))
 
 
 def _readiness(service: Service, name: str, version: str | None) -> Response:
     if not service.plane.ready(checked(name), version):
-        service.plane.facts(name, version)  # unknown and quarantined ones say so
+        describe(service.plane.catalog, name, version)  # unknown and quarantined ones say so
         raise UnservableError(f"{name} is unloaded", f"POST /v2/repository/models/{name}/load")
     return json_answer({"name": name, "ready": True})
 

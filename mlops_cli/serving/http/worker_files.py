@@ -13,14 +13,14 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from mlops_cli.errors import MlopsError
-from mlops_cli.serving.contract.messages import DataPlane
+from mlops_cli.serving.data_plane import DataPlane
 from mlops_cli.serving.http.counters import Counters
 from mlops_cli.system.files import write_text
 
 STEP_SECONDS = 0.5
 
 
-class Notes:
+class WorkerFiles:
     """One worker's view of the folder.
 
     Args:
@@ -69,7 +69,7 @@ class Notes:
         return {unquote(path.name) for path in self._unloaded.iterdir()}
 
 
-async def keep_in_step(plane: DataPlane, counters: Counters, notes: Notes) -> None:
+async def keep_in_step(plane: DataPlane, counters: Counters, notes: WorkerFiles) -> None:
     """Publish, and follow what other workers were asked to unload and load; until cancelled."""
     done: set[str] = set()
     while True:

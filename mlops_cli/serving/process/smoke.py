@@ -20,12 +20,12 @@ from mlops_cli.config.schemas.serving import Serving
 from mlops_cli.errors import MlopsError, ModelError
 from mlops_cli.models.graph import INPUT
 from mlops_cli.models.manifest import GRAPH
-from mlops_cli.serving.contract.messages import DataPlane
+from mlops_cli.serving.data_plane import DataPlane
 from mlops_cli.serving.http.app import build
 from mlops_cli.serving.http.front import App
 from mlops_cli.serving.http.oip import FLOAT, OUTPUTS
 from mlops_cli.serving.http.request_bodies import Message
-from mlops_cli.serving.http.worker_files import Notes
+from mlops_cli.serving.http.worker_files import WorkerFiles
 from mlops_cli.serving.process.worker import make_service
 
 FILE = "serving.json"
@@ -46,12 +46,10 @@ def smoke(project: Project, models: str | None = None, none_is_fine: bool = Fals
     Raises:
         ModelError: there is no model.
     """
-    from mlops_cli.serving.data_plane import ServingDataPlane
-
     settings = _unbending(load_params(project).serving)
-    plane = ServingDataPlane(project, settings, models)
+    plane = DataPlane(project, settings, models)
     with tempfile.TemporaryDirectory(prefix="mlops-serve-") as folder:
-        service = make_service(plane, settings, Notes(Path(folder)))
+        service = make_service(plane, settings, WorkerFiles(Path(folder)))
         found = asyncio.run(_ask_all(plane, build(service, None), none_is_fine))
         service.close()
     (project.root / FILE).write_text(json.dumps(found, indent=2, sort_keys=True) + "\n")
@@ -69,7 +67,7 @@ def _unbending(settings: Serving) -> Serving:
 async def _ask_all(plane: DataPlane, app: App, none_is_fine: bool) -> dict[str, Any]:
     await plane.start()
     try:
-        names = plane.names()
+        names = plane.catalog.names()
         if not names and not none_is_fine:
             raise ModelError("there is no model to serve", "train some first: mlops run")
         latest = {one["model"]: one for one in (await call(app, "GET", "/forecasts"))[1]["forecasts"]}

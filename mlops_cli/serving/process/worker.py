@@ -22,11 +22,11 @@ from mlops_cli.config.paths import Project
 from mlops_cli.config.schemas.serving import Serving
 from mlops_cli.config.settings import load_settings
 from mlops_cli.errors import ConfigError, MlopsError, ModelError
-from mlops_cli.serving.contract.messages import DataPlane
+from mlops_cli.serving.data_plane import DataPlane
 from mlops_cli.serving.http.app import build
 from mlops_cli.serving.http.front import App
 from mlops_cli.serving.http.service import Service
-from mlops_cli.serving.http.worker_files import Notes, keep_in_step
+from mlops_cli.serving.http.worker_files import WorkerFiles, keep_in_step
 from mlops_cli.serving.process.server_options import (
     BACKLOG,
     DRAIN_SECONDS,
@@ -62,7 +62,7 @@ class Place:
     parent: int | None = None
 
 
-def make_service(plane: DataPlane, settings: Serving, notes: Notes) -> Service:
+def make_service(plane: DataPlane, settings: Serving, notes: WorkerFiles) -> Service:
     """What the endpoints work with."""
     return Service(plane, notes.resume(), notes, settings.batching.max_rows, int(settings.max_body_mb * 1e6))
 
@@ -74,23 +74,21 @@ def run_worker(options: ServeOptions, place: Place) -> None:
         ConfigError: callers must bear a token, and there is none.
         ModelError: there is no model to serve.
     """
-    from mlops_cli.serving.data_plane import ServingDataPlane
-
     project = Project.at(Path(options.root))
     settings = load_params(project).serving
     token = _token(project) if options.authenticated else None
-    plane = ServingDataPlane(project, settings, options.models)
+    plane = DataPlane(project, settings, options.models)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(plane, settings, token, place))
 
 
 async def serve(plane: DataPlane, settings: Serving, token: str | None, place: Place) -> None:
     """See `run_worker`."""
-    notes = Notes(place.notes, place.number)
+    notes = WorkerFiles(place.notes, place.number)
     service = make_service(plane, settings, notes)
     await plane.start()
     try:
-        if not plane.names():
+        if not plane.catalog.names():
             raise ModelError("there is no model to serve", "train some first: mlops run; or correct --models")
         gc.collect()
         gc.freeze()  # what is loaded stays: left out of every later collection, which would else take 50 ms and more

@@ -25,7 +25,8 @@ from mlops_cli.models.predict import Model
 from mlops_cli.models.shared.weight_files import WeightFiles
 from mlops_cli.models.store import install
 from mlops_cli.models.versions import Champion, model_versions, write_champion
-from mlops_cli.serving.catalog.loaded_models import Residence
+from mlops_cli.serving.catalog.loaded_models import LoadedModels
+from mlops_cli.serving.catalog.metadata import describe, models_of
 from mlops_cli.serving.contract.messages import (
     Answer,
     BadInputError,
@@ -35,20 +36,20 @@ from mlops_cli.serving.contract.messages import (
     UnservableError,
 )
 from mlops_cli.serving.contract.served_version import ServedVersion
-from mlops_cli.serving.data_plane import ServingDataPlane
+from mlops_cli.serving.data_plane import DataPlane
 from tests.fakes.model_folders import manifest_of
 from tests.fakes.served_projects import BRANCH, COLUMNS, install_model, mlp_graph, served_project
 
 ROWS = np.random.default_rng(5).standard_normal((3, len(COLUMNS))).astype(np.float32)
 SESSIONS = pd.date_range("2024-01-01", periods=5, freq="B", name="session")
-Work = Callable[[ServingDataPlane], Awaitable[Any]]
+Work = Callable[[DataPlane], Awaitable[Any]]
 
 
 def run(root: Path, work: Work, models: str | None = None, **settings: Any) -> Any:
     """Start a data plane over a project, do the work, stop it."""
 
     async def whole() -> Any:
-        plane = ServingDataPlane(Project.at(root), Serving.model_validate(settings), models)
+        plane = DataPlane(Project.at(root), Serving.model_validate(settings), models)
         await plane.start()
         try:
             return await work(plane)
@@ -101,7 +102,7 @@ async def eventually(what: Callable[[], bool], seconds: float = 10.0) -> None:
     raise AssertionError("it did not come about")
 
 
-def ask(plane: ServingDataPlane, name: str, **more: Any) -> Awaitable[Answer]:
+def ask(plane: DataPlane, name: str, **more: Any) -> Awaitable[Answer]:
     return plane.infer(Query(name, ROWS, **more))
 
 
@@ -109,19 +110,19 @@ def test_every_model_answers_what_its_own_session_gives(tmp_path: Path) -> None:
     names = ["red-a", "red-b", "red-c"]
     root = served_project(tmp_path / "p", names)
 
-    async def work(plane: ServingDataPlane) -> None:
+    async def work(plane: DataPlane) -> None:
         assert plane.ready()
-        assert plane.names() == names
+        assert plane.catalog.names() == names
         assert {entry.state for entry in plane.index()} == {"UNAVAILABLE"}
         for name in names:
             answer = await ask(plane, name)
             np.testing.assert_allclose(answer.log_return, own_forecast(root, name), atol=1e-6)
             np.testing.assert_allclose(answer.log_return, 0.5 * answer.raw_log_return, atol=1e-6)
             assert (answer.rung, answer.age, answer.answered_by) == ("full", 0.0, name)
-            assert plane.facts(name).versions == (answer.version,)
+            assert describe(plane.catalog, name).versions == (answer.version,)
         assert {entry.state for entry in plane.index()} == {"READY"}
-        assert plane.models_of("b") == ["red-b"]
-        assert plane.facts("red-a").inputs == COLUMNS
+        assert models_of(plane.catalog, "b") == ["red-b"]
+        assert describe(plane.catalog, "red-a").inputs == COLUMNS
         assert plane.features_of("red-a").ticker == "A"
 
     run(root, work)
@@ -130,7 +131,7 @@ def test_every_model_answers_what_its_own_session_gives(tmp_path: Path) -> None:
 def test_a_hundred_first_requests_at_once_load_a_model_once(tmp_path: Path) -> None:
     root = served_project(tmp_path / "p", ["red-a", "red-b"])
 
-    async def work(plane: ServingDataPlane) -> None:
+    async def work(plane: DataPlane) -> None:
         for name in ("red-a", "red-b"):  # the first builds the session in a thread, the second does not
             answers = await asyncio.gather(*[ask(plane, name) for _ in range(100)])
             assert len({answer.version for answer in answers}) == 1
@@ -155,7 +156,7 @@ def test_a_request_that_comes_while_the_session_is_built_loads_no_second_time(tm
             return super().submit(lambda: (work(*given, **named), time.sleep(0.2))[0])
 
     async def work() -> None:
-        residence = Residence(files, 10**9, Late(1))
+        residence = LoadedModels(files, 10**9, Late(1))
         first = asyncio.create_task(residence.load(version))
         while not files.architectures.bytes:
             await asyncio.sleep(0.001)
@@ -171,7 +172,7 @@ def test_a_request_that_comes_while_the_session_is_built_loads_no_second_time(tm
 def test_the_folder_of_weight_files_may_be_removed_at_any_time(tmp_path: Path) -> None:
     root = served_project(tmp_path / "p", ["red-a", "red-b"])
 
-    async def work(plane: ServingDataPlane) -> None:
+    async def work(plane: DataPlane) -> None:
         first = await ask(plane, "red-a")
         shutil.rmtree(root / ".mlops" / "serving")
         for name in ("red-a", "red-b"):  # also where a file is there, but empty
@@ -186,7 +187,7 @@ def test_the_folder_of_weight_files_may_be_removed_at_any_time(tmp_path: Path) -
 def test_a_model_that_breaks_after_the_start_is_quarantined_when_it_is_asked_for(tmp_path: Path) -> None:
     root = served_project(tmp_path / "p", ["red-a", "red-b"])
 
-    async def work(plane: ServingDataPlane) -> None:
+    async def work(plane: DataPlane) -> None:
         shutil.rmtree(root / ".mlops" / "serving")
         graph = root / "models" / BRANCH / "red-b" / GRAPH
         graph.write_bytes(b"not a graph")
@@ -207,9 +208,9 @@ def _sha(root: Path, name: str) -> str:
     return file_hashes(root / "models" / BRANCH / name)[GRAPH]
 
 
-def _why(plane: ServingDataPlane, name: str) -> str:
+def _why(plane: DataPlane, name: str) -> str:
     try:
-        plane.facts(name)
+        describe(plane.catalog, name)
     except UnservableError as error:
         return error.message
     return ""
@@ -218,7 +219,7 @@ def _why(plane: ServingDataPlane, name: str) -> str:
 def test_the_wrong_input_is_refused_with_what_was_expected(tmp_path: Path) -> None:
     root = served_project(tmp_path / "p", ["red-a"])
 
-    async def work(plane: ServingDataPlane) -> None:
+    async def work(plane: DataPlane) -> None:
         for shape in ((1, 3), (0, len(COLUMNS)), (len(COLUMNS),)):
             with pytest.raises(BadInputError, match="shape") as caught:
                 await plane.infer(Query("red-a", np.zeros(shape, dtype=np.float32)))
@@ -231,7 +232,7 @@ def test_the_wrong_input_is_refused_with_what_was_expected(tmp_path: Path) -> No
         with pytest.raises(UnknownModelError, match="has no version"):
             await ask(plane, "red-a", version="000000000000")
         with pytest.raises(UnknownModelError):
-            plane.models_of("NONE")
+            models_of(plane.catalog, "NONE")
 
     run(root, work)
 
@@ -247,7 +248,7 @@ def test_broken_folders_are_quarantined_with_a_reason_while_the_others_serve(tmp
     _put_graph_with_short_constants(root, "red-deep")
     put(root, "red-new", 9, shrinkage=None)
 
-    async def work(plane: ServingDataPlane) -> None:
+    async def work(plane: DataPlane) -> None:
         assert (await ask(plane, "red-a")).rung == "full"
         reasons = {entry.name: entry.reason for entry in plane.index() if entry.state == "QUARANTINED"}
         assert "not as its manifest says" in reasons["red-cut"]
@@ -261,7 +262,7 @@ def test_broken_folders_are_quarantined_with_a_reason_while_the_others_serve(tmp
             with pytest.raises(UnservableError, match="quarantined"):
                 await ask(plane, name)
             with pytest.raises(UnservableError, match="quarantined"):
-                plane.facts(name)
+                describe(plane.catalog, name)
 
     run(root, work)
 
@@ -278,7 +279,7 @@ def _put_graph_with_short_constants(root: Path, name: str) -> None:
 def test_memory_stays_within_the_budget_over_thousands_of_models(tmp_path: Path) -> None:
     root = served_project(tmp_path / "p", [f"red-{number:03d}" for number in range(60)])
 
-    async def work(plane: ServingDataPlane) -> None:
+    async def work(plane: DataPlane) -> None:
         order = np.random.default_rng(0).integers(60, size=3000)
         for number in order:
             await ask(plane, f"red-{number:03d}")
@@ -293,7 +294,7 @@ def test_memory_stays_within_the_budget_over_thousands_of_models(tmp_path: Path)
 def test_unloaded_models_answer_no_more_until_they_are_loaded(tmp_path: Path) -> None:
     root = served_project(tmp_path / "p", ["red-a"])
 
-    async def work(plane: ServingDataPlane) -> None:
+    async def work(plane: DataPlane) -> None:
         await plane.load("red-a")
         assert plane.measures()["resident_models"] == 1
         await plane.unload("red-a")
@@ -314,8 +315,8 @@ def test_new_versions_and_new_models_are_swapped_in_without_a_failed_request(tmp
     names = [f"red-{number}" for number in range(8)]
     root = served_project(tmp_path / "p", names)
 
-    async def work(plane: ServingDataPlane) -> None:
-        before = {name: plane.facts(name).versions[0] for name in names}
+    async def work(plane: DataPlane) -> None:
+        before = {name: describe(plane.catalog, name).versions[0] for name in names}
         stop, answered = asyncio.Event(), Counter[str]()
 
         async def keep_asking() -> None:
@@ -332,13 +333,13 @@ def test_new_versions_and_new_models_are_swapped_in_without_a_failed_request(tmp
             install_model(root, "red-new", 200)
 
         await asyncio.get_running_loop().run_in_executor(None, replace)
-        await eventually(lambda: "red-new" in plane.names())
-        await eventually(lambda: all(len(plane.facts(name).versions) == 2 for name in names))
+        await eventually(lambda: "red-new" in plane.catalog.names())
+        await eventually(lambda: all(len(describe(plane.catalog, name).versions) == 2 for name in names))
         await ask(plane, "red-new")
         stop.set()
         await asking
         for name in names:
-            new, old = plane.facts(name).versions
+            new, old = describe(plane.catalog, name).versions
             assert old == before[name]
             assert (await ask(plane, name)).version == new
             np.testing.assert_allclose(
@@ -346,7 +347,7 @@ def test_new_versions_and_new_models_are_swapped_in_without_a_failed_request(tmp
             )
         shutil.rmtree(root / "models" / BRANCH / "red-new")
         shutil.rmtree(root / "models" / ".versions" / BRANCH / "red-new")
-        await eventually(lambda: "red-new" not in plane.names())
+        await eventually(lambda: "red-new" not in plane.catalog.names())
 
     run(root, work)
 
@@ -355,7 +356,7 @@ def test_a_pinned_champion_answers_until_the_pin_is_gone_and_a_route_splits(tmp_
     root = served_project(tmp_path / "p", [])
     old, new = put(root, "red-a", 1), put(root, "red-a", 2)
 
-    async def split(plane: ServingDataPlane) -> None:
+    async def split(plane: DataPlane) -> None:
         sides = Counter([(await ask(plane, "red-a")).version for _ in range(100)])
         assert abs(sides[new] - 25) <= 1
         by_caller = [(await ask(plane, "red-a", caller="me")).version for _ in range(20)]
@@ -363,10 +364,10 @@ def test_a_pinned_champion_answers_until_the_pin_is_gone_and_a_route_splits(tmp_
 
     run(root, split, routes={"red-a": {"champion": 0.75, "challenger": 0.25}})
 
-    async def pin(plane: ServingDataPlane) -> None:
+    async def pin(plane: DataPlane) -> None:
         assert (await ask(plane, "red-a")).version == new
         write_champion(root / "models", BRANCH, "red-a", Champion(old, True, ()))
-        await eventually(lambda: plane.facts("red-a").shrinkage == 0.5 and _default(plane) == old)
+        await eventually(lambda: describe(plane.catalog, "red-a").shrinkage == 0.5 and _default(plane) == old)
         assert (await ask(plane, "red-a")).version == old
 
     run(root, pin)
@@ -379,16 +380,19 @@ def test_a_verdict_is_of_the_version_that_answered(tmp_path: Path) -> None:
     evaluated.mkdir(parents=True)
     (evaluated / "models.json").write_text(json.dumps([{"model": "red-a", "version": new, "verdict": "skill"}]))
 
-    async def work(plane: ServingDataPlane) -> None:
+    async def work(plane: DataPlane) -> None:
         found = {(answer.version, answer.verdict) for answer in [await ask(plane, "red-a") for _ in range(40)]}
         assert found == {(old, None), (new, "skill")}
         assert (await ask(plane, "red-a", version=old)).verdict is None
-        assert (plane.facts("red-a", old).verdict, plane.facts("red-a", new).verdict) == (None, "skill")
+        assert (describe(plane.catalog, "red-a", old).verdict, describe(plane.catalog, "red-a", new).verdict) == (
+            None,
+            "skill",
+        )
 
     run(root, work, routes={"red-a": {"champion": 0.5, "challenger": 0.5}})
 
 
-def _default(plane: ServingDataPlane) -> str:
+def _default(plane: DataPlane) -> str:
     return str(plane.features_of("red-a").version)
 
 
@@ -396,7 +400,7 @@ def test_a_shadow_runs_along_unseen(tmp_path: Path) -> None:
     root = served_project(tmp_path / "p", [])
     old, new = put(root, "red-a", 1), put(root, "red-a", 2)
 
-    async def work(plane: ServingDataPlane) -> None:
+    async def work(plane: DataPlane) -> None:
         for _ in range(4):
             assert (await ask(plane, "red-a")).version == new
         await eventually(lambda: plane.measures()["shadow_rows"] == 12)
@@ -414,8 +418,8 @@ def test_a_name_of_two_branches_is_asked_for_with_its_branch(tmp_path: Path) -> 
     put(root, "red-a", 1)
     put(root, "red-a", 2, branch="other")
 
-    async def work(plane: ServingDataPlane) -> None:
-        assert plane.names() == ["main/red-a", "other/red-a"]
+    async def work(plane: DataPlane) -> None:
+        assert plane.catalog.names() == ["main/red-a", "other/red-a"]
         answer = await ask(plane, "other/red-a")
         np.testing.assert_allclose(answer.log_return, own_forecast(root, "red-a", branch="other"), atol=1e-6)
         with pytest.raises(UnknownModelError, match="several branches") as caught:
@@ -438,8 +442,8 @@ def test_a_name_of_two_branches_is_asked_for_with_its_branch(tmp_path: Path) -> 
 def test_a_part_of_the_models_can_be_served(tmp_path: Path, models: str, names: list[str]) -> None:
     root = served_project(tmp_path / "p", ["red-a", "red-b", "blue-c"])
 
-    async def work(plane: ServingDataPlane) -> list[str]:
-        return plane.names()
+    async def work(plane: DataPlane) -> list[str]:
+        return plane.catalog.names()
 
     assert run(root, work, models) == names
 
@@ -456,7 +460,7 @@ def test_latest_forecasts_come_of_the_newest_row_and_follow_new_tables(tmp_path:
     rows = [{"model": name, "version": version, "verdict": verdict} for name, version, verdict in entries]
     (judged / "models.json").write_text(json.dumps(rows))
 
-    async def work(plane: ServingDataPlane) -> None:
+    async def work(plane: DataPlane) -> None:
         forecasts, reasons = await plane.latest()
         assert [one.model for one in forecasts] == ["red-a", "red-b"]
         assert reasons["red-none"].startswith("no feature table main/red-none.parquet")
@@ -483,7 +487,7 @@ def test_latest_forecasts_of_many_models_are_those_of_each_alone(tmp_path: Path)
     tables = {name: feature_table(root, name, shift=index) for index, name in enumerate(names)}
     _put_graph_without_numbers(root, "red-011")
 
-    async def work(plane: ServingDataPlane) -> None:
+    async def work(plane: DataPlane) -> None:
         forecasts, reasons = await plane.latest()
         assert [one.model for one in forecasts] == [name for name in names if name != "red-011"]
         assert set(reasons) == {"red-011"}
@@ -518,7 +522,7 @@ def test_under_load_small_then_cached_then_delayed_answers_are_given(tmp_path: P
     put(root, "red-a", 1, small="red-a-small")
     put(root, "red-a-small", 2, ticker="A", inputs=backwards)
 
-    async def work(plane: ServingDataPlane) -> None:
+    async def work(plane: DataPlane) -> None:
         level = plane._load_level
         plain = await ask(plane, "red-a")
         level.level = 1
@@ -561,15 +565,15 @@ def test_ensembles_average_their_members_and_broken_ones_say_why(tmp_path: Path)
         }
     ).to_parquet(judged / "forecasts.parquet")
 
-    async def work(plane: ServingDataPlane) -> None:
+    async def work(plane: DataPlane) -> None:
         red, blue = [(await ask(plane, name)).log_return for name in ("red-a", "blue-a")]
         for name in ("a-fixed", "a-recent"):  # of late red was off by 1 and blue by 3
             answer = await ask(plane, name)
             np.testing.assert_allclose(answer.log_return, 0.75 * red + 0.25 * blue, atol=1e-6)
-            assert plane.facts(name).versions == (answer.version,)
+            assert describe(plane.catalog, name).versions == (answer.version,)
             assert (await ask(plane, name, version=answer.version)).rung == "full"
-        assert plane.models_of("A") == ["a-fixed", "a-recent", "blue-a", "red-a"]
-        assert plane.facts("a-fixed").team == "ensemble"
+        assert models_of(plane.catalog, "A") == ["a-fixed", "a-recent", "blue-a", "red-a"]
+        assert describe(plane.catalog, "a-fixed").team == "ensemble"
         reasons = {entry.name: entry.reason for entry in plane.index() if entry.state == "QUARANTINED"}
         assert "several tickers" in reasons["mixed"]
         assert "without red-x" in reasons["gone"]
@@ -594,7 +598,7 @@ def test_a_flood_climbs_the_steps_and_all_is_well_again_by_itself(tmp_path: Path
         "delayed_answer": {"enter_ms": 15, "leave_ms": 12, "queue": 200, "deadline_ms": 2000},
     }
 
-    async def work(plane: ServingDataPlane) -> None:
+    async def work(plane: DataPlane) -> None:
         rungs: Counter[str] = Counter()
         until = asyncio.get_running_loop().time() + 90
         crowd = 50

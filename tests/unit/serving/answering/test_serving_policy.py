@@ -17,7 +17,7 @@ from mlops_cli.config.schemas.serving import CachedAnswer, Serving
 from mlops_cli.models.manifest import GRAPH, file_hashes
 from mlops_cli.models.shared.weight_files import LoadedModel, WeightFiles
 from mlops_cli.serving.answering import dispatcher as dispatching
-from mlops_cli.serving.answering.answer_cache import AnswerCache, Kept
+from mlops_cli.serving.answering.answer_cache import AnswerCache, StoredAnswer
 from mlops_cli.serving.answering.dispatcher import Dispatcher
 from mlops_cli.serving.answering.load_level import LoadLevel
 from mlops_cli.serving.catalog.routes import route, side
@@ -98,8 +98,8 @@ def test_pauses_change_no_level_but_a_standing_queue_does() -> None:
     assert load.queue_ms == pytest.approx(0.3 * 300)
 
 
-def kept(version: str, at: float) -> Kept:
-    return Kept("m", version, ROW[0], ROW[0], at)
+def kept(version: str, at: float) -> StoredAnswer:
+    return StoredAnswer("m", version, ROW[0], ROW[0], at)
 
 
 def test_cached_answers_are_fresh_by_version_and_age_and_stale_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,7 +29,7 @@ from mlops_cli.serving.http.counters import Counters, exposition
 from mlops_cli.serving.http.error_responses import RefusedError, refusal
 from mlops_cli.serving.http.front import Front
 from mlops_cli.serving.http.request_bodies import SMALL
-from mlops_cli.serving.http.worker_files import Notes
+from mlops_cli.serving.http.worker_files import WorkerFiles
 
 LARGEST = 1_000_000
 BODY = orjson.dumps(
@@ -235,10 +235,10 @@ def test_counters_of_all_workers_are_added_up_and_outlive_one(tmp_path: Path) ->
         counters = Counters()
         counters.answers["full"] += 5
         counters.took(0.0007)
-        Notes(tmp_path, worker).publish(counters, Plane())  # type: ignore[arg-type]
-    assert Notes(tmp_path, 1).resume().answers["full"] == 5
-    assert Notes(tmp_path, 2).resume().answers["full"] == 0
-    text = exposition(*Notes(tmp_path, 1).everyone()).decode()
+        WorkerFiles(tmp_path, worker).publish(counters, Plane())  # type: ignore[arg-type]
+    assert WorkerFiles(tmp_path, 1).resume().answers["full"] == 5
+    assert WorkerFiles(tmp_path, 2).resume().answers["full"] == 0
+    text = exposition(*WorkerFiles(tmp_path, 1).everyone()).decode()
     assert 'mlops_answers_total{rung="full"} 10.0' in text
     assert 'mlops_answers_total{rung="delayed"} 0.0' in text
     assert 'mlops_infer_seconds_bucket{le="0.0005"} 0.0' in text
