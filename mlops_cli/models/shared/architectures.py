@@ -92,8 +92,8 @@ def whole(graph: bytes) -> Split:
 def same_answers(graph: bytes, shared: Split, columns: int) -> bool:
     """Whether the shared form forecasts what the model's own session forecasts, on random rows.
 
-    The outputs are log returns, mostly far below 1: `TOLERANCE` decides. Where they are large (a price model on
-    rows that it never saw), the rounding error of float32 follows their size, and `ROUNDINGS` of it are allowed as well.
+    The outputs are log returns, mostly far below 1: `TOLERANCE` decides. Where they are large (a price model on rows
+    that it never saw), the rounding error of float32 follows their size, and `ROUNDINGS` of it are allowed as well.
 
     Args:
         graph: the model's own graph.

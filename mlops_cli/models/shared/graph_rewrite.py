@@ -1,4 +1,4 @@
-"""Ludwig's graphs take their input apart and put it together again, column by column: one step does the same."""
+"""Simplifies Ludwig's graphs, which split their input into columns and join the columns again."""
 
 from __future__ import annotations
 
@@ -8,35 +8,54 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from mlops_cli.models.graph import INPUT
-
 
 @dataclass(frozen=True)
 class _Nodes:
-    """A graph's nodes by what they make, and its integer constants."""
+    """A graph's nodes by the names of their outputs, and its integer constants."""
 
     by_output: dict[str, onnx.NodeProto]
     integers: dict[str, list[int]]
 
 
-def join_columns(graph: onnx.GraphProto) -> None:
-    """Replace `Concat(Unsqueeze(Gather(x, i)) for i in columns)` by `Gather(x, columns)`: 2 n + 1 kernels less 2 n.
+@dataclass(frozen=True)
+class _Columns:
+    """Columns of one value.
 
-    A graph without the pattern stays as it is. Half the time of a run of one row over 20 columns goes that way.
+    Attributes:
+        source: name of the value, (rows, columns).
+        indices: of the columns, in order.
+    """
+
+    source: str
+    indices: list[int]
+
+
+def join_columns(graph: onnx.GraphProto) -> None:
+    """Replace `Concat(Unsqueeze(Gather(x, i)) for i in columns)` by `Gather(x, columns)`.
+
+    2 n + 1 nodes become one, which halves the time of a run of one row over 20 columns. A graph without the pattern
+    stays as it is.
     """
     nodes = _nodes(graph)
     for concat in [node for node in graph.node if node.op_type == "Concat" and _axis(node) in (1, -1)]:
-        columns = [_column(name, nodes) for name in concat.input]
-        sources = {column[0] for column in columns if column is not None}
-        if None in columns or len(sources) != 1 or len(columns) < 2:
+        columns = _columns(concat, nodes)
+        if columns is None:
             continue
         place = list(graph.node).index(concat)
         name = f"{concat.output[0]}_columns"
-        indices = np.array([column[1] for column in columns if column is not None], dtype=np.int64)
-        graph.initializer.append(numpy_helper.from_array(indices, name))
-        graph.node[place].CopyFrom(helper.make_node("Gather", [sources.pop(), name], [concat.output[0]], axis=1))
+        graph.initializer.append(numpy_helper.from_array(np.array(columns.indices, dtype=np.int64), name))
+        graph.node[place].CopyFrom(helper.make_node("Gather", [columns.source, name], [concat.output[0]], axis=1))
         _remove_unused(graph)
         nodes = _nodes(graph)
+
+
+def _columns(concat: onnx.NodeProto, nodes: _Nodes) -> _Columns | None:
+    """What a Concat joins, if that is two or more columns of one value; else None."""
+    columns = [_column(name, nodes) for name in concat.input]
+    sources = {column.source for column in columns if column is not None}
+    if None in columns or len(sources) != 1 or len(columns) < 2:
+        return None
+    return _Columns(sources.pop(), [index for column in columns if column is not None for index in column.indices])
 
 
 def _nodes(graph: onnx.GraphProto) -> _Nodes:
@@ -48,8 +67,8 @@ def _nodes(graph: onnx.GraphProto) -> _Nodes:
     return _Nodes({name: node for node in graph.node for name in node.output}, integers)
 
 
-def _column(name: str, nodes: _Nodes) -> tuple[str, int] | None:
-    """Source and index of a value that is one column of the input (rows, 1); None if it is anything else."""
+def _column(name: str, nodes: _Nodes) -> _Columns | None:
+    """Source and index of a value that is one column of another, (rows, 1); None if it is anything else."""
     unsqueeze = nodes.by_output.get(name)
     if unsqueeze is None or unsqueeze.op_type != "Unsqueeze" or len(unsqueeze.input) != 2:
         return None
@@ -59,7 +78,7 @@ def _column(name: str, nodes: _Nodes) -> tuple[str, int] | None:
     if gather is None or gather.op_type != "Gather" or _axis(gather) != 1:
         return None
     index = nodes.integers.get(gather.input[1], [])
-    return (gather.input[0], index[0]) if len(index) == 1 else None
+    return _Columns(gather.input[0], index) if len(index) == 1 else None
 
 
 def _axis(node: onnx.NodeProto) -> int:
@@ -67,15 +86,17 @@ def _axis(node: onnx.NodeProto) -> int:
 
 
 def _remove_unused(graph: onnx.GraphProto) -> None:
-    """Remove nodes and integer constants that nothing needs any more."""
-    outputs = {value.name for value in graph.output}
-    while True:
-        used = {name for node in graph.node for name in node.input} | outputs
-        unused = [node for node in graph.node if not used.intersection(node.output)]
-        if not unused:
-            break
+    """Remove nodes and constants that nothing needs any more."""
+    used = _used(graph)
+    while unused := [node for node in graph.node if not used.intersection(node.output)]:
         for node in unused:
             graph.node.remove(node)
-    kept = [constant for constant in graph.initializer if constant.name in used or constant.name == INPUT]
+        used = _used(graph)
+    needed = [constant for constant in graph.initializer if constant.name in used]
     del graph.initializer[:]
-    graph.initializer.extend(kept)
+    graph.initializer.extend(needed)
+
+
+def _used(graph: onnx.GraphProto) -> set[str]:
+    """Names of values that a node or an output takes."""
+    return {name for node in graph.node for name in node.input} | {value.name for value in graph.output}

@@ -13,8 +13,9 @@ from mlops_cli.config.schemas.serving import Serving
 from mlops_cli.errors import bounded
 from mlops_cli.models.session import are_usable
 from mlops_cli.serving.answering.answer_cache import MOST_ROWS, AnswerCache, Key, StoredAnswer
-from mlops_cli.serving.answering.dispatcher import Dispatcher, Outputs
+from mlops_cli.serving.answering.dispatcher import Dispatcher
 from mlops_cli.serving.answering.load_level import LoadLevel
+from mlops_cli.serving.answering.waiting_queue import Outputs
 from mlops_cli.serving.catalog.catalog import Catalog, ModelKey, ServedModel
 from mlops_cli.serving.catalog.loaded_models import LoadedModels
 from mlops_cli.serving.contract.messages import Answer, BadInputError, Rows, Rung

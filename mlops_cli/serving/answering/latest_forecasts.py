@@ -31,9 +31,15 @@ class _Outcome:
     overloaded: OverloadedError | None = None
 
     def fail(self, name: str, error: MlopsError) -> None:
+        """Note why a model has no forecast."""
         self.reasons[name] = error.message
         if isinstance(error, OverloadedError):
             self.overloaded = error
+
+    def of(self, names: Sequence[str]) -> tuple[list[Forecast], dict[str, str]]:
+        """Forecasts and reasons, in the order of these names."""
+        forecasts = [self.forecasts[name] for name in names if name in self.forecasts]
+        return forecasts, {name: self.reasons[name] for name in names if name in self.reasons}
 
 
 class LatestForecasts:
@@ -71,11 +77,9 @@ class LatestForecasts:
                 outcome.fail(name, error)
         if outcome.overloaded is not None and not outcome.forecasts:
             raise outcome.overloaded
-        for name in names:
-            if name in catalog.ensembles:
-                _add_average(catalog.ensembles[name], outcome)
-        forecasts = [outcome.forecasts[name] for name in names if name in outcome.forecasts]
-        return forecasts, {name: outcome.reasons[name] for name in names if name in outcome.reasons}
+        for name in catalog.ensembles.keys() & set(names):
+            _add_average(catalog.ensembles[name], outcome)
+        return outcome.of(names)
 
     async def _ask(self, catalog: Catalog, model: ServedModel, row: LatestRow | str, outcome: _Outcome) -> None:
         version = _answering_version(model)

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import date
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -68,15 +69,18 @@ class LatestRows:
     async def get(self, models: Iterable[ModelKey]) -> dict[ModelKey, LatestRow | str]:
         """The newest row of each model, or why there is none. Only files that changed are read again."""
         changed = {key: _changed(self._path(key)) for key in models}
-        before = self._read
-        stale = [key for key, time in changed.items() if key not in before or before[key].changed != time]
-        chunks = [stale[start : start + _AT_ONCE] for start in range(0, len(stale), _AT_ONCE)]
-        loop = asyncio.get_running_loop()
-        tasks = [loop.run_in_executor(self._executor, _read_all, [self._path(key) for key in keys]) for keys in chunks]
-        for keys, rows in zip(chunks, await asyncio.gather(*tasks), strict=True):
-            for key, row in zip(keys, rows, strict=True):
-                self._read[key] = _Read(row, changed[key])
+        stale = [key for key, time in changed.items() if key not in self._read or self._read[key].changed != time]
+        rows = await self._read_again(stale)
+        for key, row in zip(stale, rows, strict=True):
+            self._read[key] = _Read(row, changed[key])
         return {key: self._read[key].row for key in changed}
+
+    async def _read_again(self, models: list[ModelKey]) -> Iterable[LatestRow | str]:
+        paths = [self._path(key) for key in models]
+        chunks = [paths[start : start + _AT_ONCE] for start in range(0, len(paths), _AT_ONCE)]
+        loop = asyncio.get_running_loop()
+        tasks = [loop.run_in_executor(self._executor, _read_all, chunk) for chunk in chunks]
+        return chain.from_iterable(await asyncio.gather(*tasks))
 
     def _path(self, key: ModelKey) -> str:
         """The path as text. It is kept, because pathlib takes ten times as long as the file system's look-up."""

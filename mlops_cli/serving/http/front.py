@@ -1,7 +1,7 @@
-"""The outermost ASGI callable: who may ask, how much, and the one hot route; everything else goes on to FastAPI.
+"""The outermost ASGI callable. It checks token, origin and body size, and answers infer requests.
 
-`POST /v2/models/NAME[/versions/V]/infer` is answered right here: routing and validating it with FastAPI would take
-more time than the model does.
+`POST /v2/models/NAME[/versions/V]/infer` is answered here, because routing and validating it with FastAPI would take
+more time than the model. FastAPI answers every other request.
 """
 
 from __future__ import annotations
@@ -32,17 +32,16 @@ VERSIONS = "/versions/"
 OPEN_PATHS = frozenset({"/v2/health/live", "/v2/health/ready", "/docs", "/openapi.json"})
 BINARY_TYPE = (b"content-type", b"application/octet-stream")
 JUST_NOW = (b"x-mlops-age", b"0.000")
-_DIGITS_OF_SMALL = 4  # of a body's length that nobody need look at
 
 
 class Front:
-    """See above.
+    """The ASGI callable in front of the FastAPI app.
 
     Args:
         plane: answers.
-        app: takes every other request; its body arrives whole, in one message.
-        counters: are added to.
-        token: that callers must bear; None: anybody may ask.
+        app: answers every other request; it gets the whole body in one message.
+        counters: of this worker.
+        token: bearer token that callers must send; None: no token is needed.
         max_body: bytes, also of a compressed body once unpacked.
     """
 
@@ -59,21 +58,16 @@ class Front:
             await self._app(scope, receive, send)
             return
         started = perf_counter()
-        path: str = scope["path"]
-        hot = path.endswith(INFER) and path.startswith(MODELS) and scope["method"] == "POST"
+        is_infer = _is_infer(scope)
         headers: RequestHeaders = dict(scope["headers"])
         reserved = 0
         try:
-            if self._token is not None:
-                _admit(path, headers, self._token)
-            elif b"origin" in headers and scope["method"] == "POST":
-                _same_origin(headers)
-            if not 0 < len(headers.get(b"content-length", b"")) <= _DIGITS_OF_SMALL or b"content-encoding" in headers:
-                reserved = self._bodies.reserve(headers)
+            self._admit(scope, headers)
+            reserved = self._bodies.reserve(headers)
             body = await self._bodies.read(headers, receive)
             if body is None:
                 return  # the caller has hung up
-            if not hot:
+            if not is_infer:
                 await self._app(scope, _replaying(body, receive), self._counting(send))
                 return
             status, about, content = await self._infer(scope, headers, body)
@@ -84,16 +78,27 @@ class Front:
         self._counters.statuses[str(status)] += 1
         await send({"type": "http.response.start", "status": status, "headers": about})
         await send({"type": "http.response.body", "body": content})
-        if hot:
+        if is_infer:
             self._counters.took(perf_counter() - started)
 
+    def _admit(self, scope: Scope, headers: RequestHeaders) -> None:
+        """Refuse callers without the token; where no token is set, refuse pages of other sites.
+
+        Raises:
+            RefusedError: 401 or 403.
+        """
+        if self._token is not None:
+            _check_token(scope["path"], headers, self._token)
+        elif b"origin" in headers and scope["method"] == "POST":
+            _check_origin(headers)
+
     async def _infer(self, scope: Scope, headers: RequestHeaders, body: bytes) -> Reply:
-        model, version = _asked(scope["path"])
+        model, version = _model_and_version(scope["path"])
         header_length = headers.get(b"inference-header-content-length")
-        asked = decode(body, header_length, lambda: describe(self._plane.catalog, model, version).inputs)
-        answer = await self._plane.infer(Query(model, asked.rows, version, caller(scope, headers)))
+        request = decode(body, header_length, lambda: describe(self._plane.catalog, model, version).inputs)
+        answer = await self._plane.infer(Query(model, request.rows, version, caller(scope, headers)))
         self._counters.answers[answer.rung] += 1
-        content, json_length = encode(model, answer, asked)
+        content, json_length = encode(model, answer, request)
         age = JUST_NOW if answer.age == 0 else (b"x-mlops-age", b"%.3f" % answer.age)
         about = [
             *about_headers(answer.answered_by, answer.version, answer.rung, answer.verdict),
@@ -116,7 +121,7 @@ class Front:
 
 @lru_cache(maxsize=10_000)
 def about_headers(answered_by: str, version: str, rung: str, verdict: str | None) -> tuple[tuple[bytes, bytes], ...]:
-    """The headers that say who answered, and on which rung."""
+    """The headers that name the model, version and rung of an answer."""
     return (
         (b"x-mlops-model", answered_by.encode()),
         (b"x-mlops-version", version.encode()),
@@ -126,7 +131,7 @@ def about_headers(answered_by: str, version: str, rung: str, verdict: str | None
 
 
 def caller(scope: Scope, headers: RequestHeaders) -> str | None:
-    """What keeps one caller on one side of a traffic split: its own key, else its address."""
+    """The key that keeps a caller on one side of a traffic split: the one it sends, else its address."""
     key = headers.get(b"x-mlops-caller")
     if key is not None:
         return key.decode("latin-1")
@@ -134,7 +139,12 @@ def caller(scope: Scope, headers: RequestHeaders) -> str | None:
     return client[0] if client else None
 
 
-def _admit(path: str, headers: RequestHeaders, expected: bytes) -> None:
+def _is_infer(scope: Scope) -> bool:
+    path: str = scope["path"]
+    return path.endswith(INFER) and path.startswith(MODELS) and scope["method"] == "POST"
+
+
+def _check_token(path: str, headers: RequestHeaders, expected: bytes) -> None:
     if path in OPEN_PATHS:
         return
     scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
@@ -142,16 +152,16 @@ def _admit(path: str, headers: RequestHeaders, expected: bytes) -> None:
         raise RefusedError(401, "no valid token", "send the header: Authorization: Bearer $MLOPS_API_TOKEN")
 
 
-def _same_origin(headers: RequestHeaders) -> None:
-    """Without a token: no page of another site may use a browser on this machine to load, unload or ask."""
+def _check_origin(headers: RequestHeaders) -> None:
+    """Without a token, no page of another site may use a browser on this machine to send requests."""
     origin = headers[b"origin"]
     if origin.partition(b"://")[2] != headers.get(b"host", b""):
         text = f"a page of {origin.decode('latin-1')[:80]} asks, which is not this server's"
         raise RefusedError(403, text, "set MLOPS_API_TOKEN and send it, or ask from a program")
 
 
-def _asked(path: str) -> tuple[str, str | None]:
-    """Model and version of an infer path; what is neither is unknown to the data plane."""
+def _model_and_version(path: str) -> tuple[str, str | None]:
+    """Model and version of an infer path, unchecked: the data plane refuses names that it does not know."""
     name = path[len(MODELS) : -len(INFER)]
     if VERSIONS in name:
         model, _, version = name.partition(VERSIONS)
@@ -160,7 +170,7 @@ def _asked(path: str) -> tuple[str, str | None]:
 
 
 def _replaying(body: bytes, receive: Receive) -> Receive:
-    """A `receive` that gives the body that was read already, then what comes after it."""
+    """A `receive` that first gives the body, which was read already, then whatever comes after it."""
     first = True
 
     async def replay() -> Message:

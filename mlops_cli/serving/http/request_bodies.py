@@ -1,4 +1,4 @@
-"""Request bodies: whole, unpacked, and never more of them in memory than there is room for."""
+"""Reads whole request bodies and unpacks them, within a bound on the memory that all of them take."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 RequestHeaders = dict[bytes, bytes]
 
-SMALL = 65_536  # as much as the HTTP layer itself may hold of a request
-_AT_ONCE = 8  # of the largest size
+SMALL = 65_536  # bytes that the HTTP layer itself may hold of a request
+_DIGITS_OF_SMALL = 4  # a Content-Length with so few digits is small
+_AT_ONCE = 8  # bodies of the largest size that are held at the same time
 _SECONDS = 60
-_MOST_GROWTH = 1032  # of deflate: a body of zeros
+_MOST_GROWTH = 1032  # how many times its size a deflated body may hold (zeros)
 
 
 class Bodies:
-    """The bodies under way.
+    """The bodies of all requests that are being read or answered.
 
     Args:
-        largest: bytes of one, also once it is unpacked.
+        largest: bytes that one body may have, also once it is unpacked.
     """
 
     def __init__(self, largest: int) -> None:
@@ -32,16 +33,18 @@ class Bodies:
         self._held = 0
 
     def reserve(self, headers: RequestHeaders) -> int:
-        """Set room aside, as much as may be needed where the size is not said; give it back with `release`.
+        """Reserve memory for a body; `release` gives it back. Where the size is not known, the most it may need counts.
 
         Returns:
-            Bytes set aside; small bodies need none.
+            Bytes reserved; 0 for small bodies.
 
         Raises:
-            RefusedError: larger than allowed.
-            OverloadedError: the bodies under way fill the room.
+            RefusedError: the body is larger than allowed.
+            OverloadedError: other bodies take all the memory.
         """
         length = headers.get(b"content-length", b"")
+        if 0 < len(length) <= _DIGITS_OF_SMALL and b"content-encoding" not in headers:
+            return 0
         size = int(length[:20]) if length.isdigit() else self._largest * (b"transfer-encoding" in headers)
         if size > self._largest:
             raise self._too_large()
@@ -55,14 +58,14 @@ class Bodies:
         return size
 
     def release(self, size: int) -> None:
-        """Give room back."""
+        """Give reserved memory back."""
         self._held -= size
 
     async def read(self, headers: RequestHeaders, receive: Receive) -> bytes | None:
         """The whole body, unpacked; None where the caller hung up before its end.
 
         Raises:
-            RefusedError: too large, too slow, or packed in a way that is not known.
+            RefusedError: it is too large, too slow, damaged, or has an unknown Content-Encoding.
         """
         message = await receive()
         body: bytes = message.get("body", b"")
@@ -78,7 +81,7 @@ class Bodies:
         return self._unpacked(encoding, body) if encoding else body
 
     async def _rest(self, begun: bytes, receive: Receive) -> tuple[Message, bytes]:
-        """The last message, and the body's parts joined."""
+        """The last message, and all parts of the body joined."""
         parts = [begun]
         size = len(begun)
         while True:

@@ -9,10 +9,10 @@ from fastapi import APIRouter, Body, Path, Response
 from pydantic import BaseModel
 
 from mlops_cli import __version__
-from mlops_cli.models.graph import INPUT
+from mlops_cli.models.graph import INPUT, OUTPUTS
 from mlops_cli.serving.catalog.metadata import describe
 from mlops_cli.serving.contract.messages import ModelFacts, UnservableError
-from mlops_cli.serving.http.oip import FLOAT, OUTPUTS
+from mlops_cli.serving.http.oip_tensors import FLOAT
 from mlops_cli.serving.http.service import ERRORS, Service, checked, json_answer
 
 Name = Annotated[str, Path(description="A model's name, or BRANCH/NAME where two branches hold it")]

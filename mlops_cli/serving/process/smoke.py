@@ -18,12 +18,12 @@ from mlops_cli.config.load import load_params
 from mlops_cli.config.paths import Project
 from mlops_cli.config.schemas.serving import Serving
 from mlops_cli.errors import MlopsError, ModelError
-from mlops_cli.models.graph import INPUT
+from mlops_cli.models.graph import INPUT, OUTPUTS
 from mlops_cli.models.manifest import GRAPH
 from mlops_cli.serving.data_plane import DataPlane
 from mlops_cli.serving.http.app import build
 from mlops_cli.serving.http.front import App
-from mlops_cli.serving.http.oip import FLOAT, OUTPUTS
+from mlops_cli.serving.http.oip_tensors import FLOAT
 from mlops_cli.serving.http.request_bodies import Message
 from mlops_cli.serving.http.worker_files import WorkerFiles
 from mlops_cli.serving.process.worker import make_service

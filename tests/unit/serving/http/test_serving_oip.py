@@ -137,7 +137,7 @@ def test_what_is_no_json_is_said_to_be_none(body: bytes) -> None:
     ("size", "binary", "expected"),
     [
         (24, ROWS.tobytes()[:-1], "ends before"),
-        (24, ROWS.tobytes() + b"x", "1 bytes behind"),
+        (24, ROWS.tobytes() + b"x", "1 bytes after"),
         (20, ROWS.tobytes(), "expected 24"),
         ("24", ROWS.tobytes(), "expected 24"),
         (24, np.array([np.nan] * 6, np.float32).tobytes(), "not a finite FP32 number at place 0, 1"),

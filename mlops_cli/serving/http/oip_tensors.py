@@ -1,0 +1,189 @@
+"""Tensors of the Open Inference Protocol v2, as JSON numbers or as binary data, into rows."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from mlops_cli.errors import bounded
+from mlops_cli.models.graph import INPUT
+from mlops_cli.serving.contract.messages import BadInputError, Rows
+
+FLOAT = "FP32"
+SHAPE_HINT = (
+    f'{INPUT}: {FLOAT} [rows, columns], rows >= 1; e.g. {{"inputs": [{{"name": "{INPUT}", "datatype": "{FLOAT}", '
+)
+SHAPE_HINT += '"shape": [1, 2], "data": [0.1, 0.2]}]}; GET /v2/models/NAME names the columns'
+SAFE_SQUARES = 1e30  # a sum of squares below this has no NaN, and no value that float32 cannot hold
+
+
+class BinaryData:
+    """The bytes after the JSON header, read tensor by tensor."""
+
+    def __init__(self, data: memoryview) -> None:
+        self._data = data
+        self._at = 0
+
+    def take(self, name: Any, size: Any, count: int) -> Rows:
+        """The next tensor's values.
+
+        Args:
+            name: of the tensor.
+            size: bytes, as its `binary_data_size` says.
+            count: values that its shape asks for.
+
+        Raises:
+            BadInputError: the size does not fit, or the body ends too early.
+        """
+        if type(size) is not int or size != 4 * count:
+            raise BadInputError(f"input {name!r}: binary_data_size {size}, expected {4 * count} for its shape")
+        part = self._data[self._at : self._at + size]
+        if len(part) != size:
+            raise BadInputError(f"input {name!r}: the body ends before its {size} bytes")
+        self._at += size
+        return np.frombuffer(part, "<f4")
+
+    def check_end(self) -> None:
+        """Refuse bytes that belong to no tensor.
+
+        Raises:
+            BadInputError: there are some.
+        """
+        left = len(self._data) - self._at
+        if left:
+            raise BadInputError(
+                f"{left} bytes after the last tensor's", "give every binary tensor its binary_data_size"
+            )
+
+
+def split_body(body: bytes, header_length: bytes) -> tuple[bytes, BinaryData]:
+    """The JSON header of a body, and the binary data after it.
+
+    Args:
+        body: all of it.
+        header_length: value of Inference-Header-Content-Length.
+
+    Raises:
+        BadInputError: the length is no number, or larger than the body.
+    """
+    length = int(header_length) if header_length.isdigit() and len(header_length) < 20 else -1
+    if not 0 <= length <= len(body):
+        raise BadInputError(
+            f"Inference-Header-Content-Length: {header_length.decode('latin-1')[:40]}, the body has {len(body)} bytes"
+        )
+    return body[:length], BinaryData(memoryview(body)[length:])
+
+
+def read_tensor(tensor: dict[str, Any], binary: BinaryData | None) -> Rows:
+    """The values of a tensor.
+
+    Args:
+        tensor: its JSON object.
+        binary: data after the JSON header; None where the request has none.
+
+    Returns:
+        float32 in the tensor's shape, finite.
+
+    Raises:
+        BadInputError: says what was expected.
+    """
+    name = tensor.get("name")
+    if tensor.get("datatype") != FLOAT:
+        raise BadInputError(f"input {_short(name)}: datatype {_short(tensor.get('datatype'))}, expected {FLOAT}")
+    shape = _shape(name, tensor.get("shape"))
+    values = _values(tensor, math.prod(shape), binary)
+    if not values.dot(values) < SAFE_SQUARES:
+        values = _finite(name, values)
+    rows: Rows = values.astype(np.float32, copy=False).reshape(shape)
+    return rows
+
+
+def _shape(name: Any, shape: Any) -> list[int]:
+    if type(shape) is not list or not shape or not all(type(size) is int and size >= 0 for size in shape):
+        raise BadInputError(f"input {_short(name)}: shape {_short(shape)}, expected whole numbers", SHAPE_HINT)
+    return shape
+
+
+def _values(tensor: dict[str, Any], count: int, binary: BinaryData | None) -> Any:
+    """A tensor's values in one row, from the binary data or from JSON."""
+    name, parameters = tensor.get("name"), tensor.get("parameters")
+    if type(parameters) is not dict or "binary_data_size" not in parameters:
+        return _numbers(name, tensor.get("data"), count)
+    if binary is None:
+        raise BadInputError(
+            f"input {_short(name)}: binary_data_size, but the header Inference-Header-Content-Length is missing"
+        )
+    return binary.take(name, parameters["binary_data_size"], count)
+
+
+def _numbers(name: Any, data: Any, count: int) -> Any:
+    """Numbers from JSON, flat or nested, as one row of floats."""
+    if type(data) is not list:
+        raise BadInputError(f"input {_short(name)}: no list of numbers `data`", SHAPE_HINT)
+    try:
+        values = np.array(data)
+    except (ValueError, OverflowError):  # nested lists of several lengths
+        raise BadInputError(f"input {_short(name)}: data: rows of different lengths", SHAPE_HINT) from None
+    if values.dtype.kind not in "fiu":
+        raise BadInputError(f"input {_short(name)}: data: expected numbers only, finite ones", SHAPE_HINT)
+    if values.size != count:
+        raise BadInputError(f"input {_short(name)}: {values.size} values, its shape asks for {count}", SHAPE_HINT)
+    return values if values.ndim == 1 and values.dtype == np.float64 else values.ravel().astype(np.float64)
+
+
+def _finite(name: Any, values: Any) -> Any:
+    with np.errstate(over="ignore"):
+        narrow = values.astype(np.float32)
+    bad = np.flatnonzero(~np.isfinite(narrow))
+    if len(bad):
+        places = bounded([str(place) for place in bad[:100]])
+        raise BadInputError(f"input {_short(name)}: not a finite {FLOAT} number at place {places}")
+    return narrow
+
+
+def join_columns(inputs: list[dict[str, Any]], binary: BinaryData | None, columns: tuple[str, ...]) -> Rows:
+    """Put one tensor per column side by side, in the model's order.
+
+    Args:
+        inputs: the tensors' JSON objects, each named after a column.
+        binary: data after the JSON header; None where the request has none.
+        columns: names of the model's columns.
+
+    Returns:
+        float32 (rows, len(columns)).
+
+    Raises:
+        BadInputError: says what was expected.
+    """
+    by_name: dict[str, Rows] = {}
+    for tensor in inputs:
+        name = _column_name(tensor.get("name"), columns)
+        if name in by_name:
+            raise BadInputError(f"input {name!r}: given twice")
+        by_name[name] = _column(name, read_tensor(tensor, binary))
+    missing = [column for column in columns if column not in by_name]
+    if missing:
+        raise BadInputError(f"inputs lack {bounded(missing)}", f"expected: {', '.join(columns)}")
+    lengths = sorted({len(values) for values in by_name.values()})
+    if len(lengths) > 1:
+        raise BadInputError(f"inputs have different numbers of rows: {', '.join(map(str, lengths))}")
+    return np.column_stack([by_name[column] for column in columns])
+
+
+def _column_name(name: Any, columns: tuple[str, ...]) -> str:
+    if type(name) is not str or name not in columns:
+        expected = f"expected one tensor {INPUT}, or one per column: {', '.join(columns)}"
+        raise BadInputError(f"input {_short(name)}: unknown", expected)
+    return name
+
+
+def _column(name: str, values: Rows) -> Rows:
+    if values.ndim != 1 and values.shape[1:] != (1,):
+        raise BadInputError(f"input {name!r}: shape {list(values.shape)}, expected [rows] or [rows, 1]")
+    return values.ravel()
+
+
+def _short(value: Any) -> str:
+    return repr(value)[:80]
