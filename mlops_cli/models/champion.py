@@ -1,4 +1,4 @@
-"""Which version of a model is its champion, as a person decides."""
+"""Promotion and rollback of a model's champion, as a person decides."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from mlops_cli.models.versions import Champion, VersionFolder, champion, model_v
 
 @dataclass(frozen=True)
 class Change:
-    """Another champion.
+    """A change of a model's champion.
 
     Attributes:
-        before: the champion before; of a rollback, the version that answered; None if none was recorded.
-        after: the version that is champion now.
-        pinned: it answers even where a newer one is there.
+        before: the champion until now (for a rollback, the version that answered); None if none was recorded.
+        after: the new champion.
+        pinned: the new champion answers even where a newer version exists.
     """
 
     branch: str
@@ -33,14 +33,14 @@ def promote(project: Project, branch: str, model: str, version: str | None = Non
         project: where.
         branch: of params.yaml.
         model: name.
-        version: the first letters of it, or all: it is pinned and answers until another is promoted. None: the
-            newest, not pinned: what is trained later answers as soon as it is finished.
+        version: its number, or the first digits of it: it is pinned, and answers until another version is promoted.
+            None: the newest, not pinned: a version that is trained later answers as soon as it is finished.
 
     Raises:
-        ModelError: no such version is kept.
+        ModelError: there is no such version, or more than one.
     """
-    kept = _kept(project, branch, model)
-    chosen = kept[0].version if version is None else _one(model, version, kept)
+    versions = _versions(project, branch, model)
+    chosen = versions[0].version if version is None else _version_named(model, version, versions)
     record = champion(project.model_root, branch, model)
     write_champion(project.model_root, branch, model, record.followed_by(chosen, pinned=version is not None))
     return Change(branch, model, record.version, chosen, pinned=version is not None)
@@ -49,7 +49,7 @@ def promote(project: Project, branch: str, model: str, version: str | None = Non
 def rollback(project: Project, branch: str, model: str, routed: bool) -> Change:
     """Pin the version before the one that answers now.
 
-    That is the champion before, where a champion answers because it is pinned or has a route, and else the version
+    Where a champion answers (it is pinned, or has a route), this is the champion before it. Otherwise it is the version
     that was trained before the newest.
 
     Args:
@@ -61,35 +61,35 @@ def rollback(project: Project, branch: str, model: str, routed: bool) -> Change:
     Raises:
         ModelError: no earlier version is kept.
     """
-    kept = [one.version for one in _kept(project, branch, model)]
+    numbers = [folder.version for folder in _versions(project, branch, model)]
     record = champion(project.model_root, branch, model)
-    now, earlier = kept[0], kept[1:]
-    if record.version in kept and (record.pinned or routed):
+    now, earlier = numbers[0], numbers[1:]
+    if record.version in numbers and (record.pinned or routed):
         now = record.version
-        accepted = [version for version in reversed(record.history) if version in kept and version != now]
-        earlier = [*accepted, *kept[kept.index(now) + 1 :]]
+        accepted = [number for number in reversed(record.history) if number in numbers and number != now]
+        earlier = [*accepted, *numbers[numbers.index(now) + 1 :]]
     if not earlier:
-        raise ModelError(
-            f"{model}: no version before {now} is kept", f"see its versions with: mlops models show {model}"
-        )
+        hint = f"see its versions with: mlops models show {model}"
+        raise ModelError(f"{model}: no version before {now} is kept", hint)
     history = record.history
-    if earlier[0] in history:  # so that the next rollback goes one further back, not forth again
+    if earlier[0] in history:  # so that the next rollback goes one version further back
         history = history[: len(history) - 1 - history[::-1].index(earlier[0])]
     write_champion(project.model_root, branch, model, Champion(earlier[0], True, history))
     return Change(branch, model, now, earlier[0], pinned=True)
 
 
-def _kept(project: Project, branch: str, model: str) -> list[VersionFolder]:
-    kept = model_versions(project.model_root, branch, model)
-    if not kept:
+def _versions(project: Project, branch: str, model: str) -> list[VersionFolder]:
+    versions = model_versions(project.model_root, branch, model)
+    if not versions:
         raise ModelError(f"{model}: no finished version of it in branch {branch}", "train it: mlops run")
-    return kept
+    return versions
 
 
-def _one(model: str, version: str, kept: list[VersionFolder]) -> str:
-    found = [one.version for one in kept if version and one.version.startswith(version)]
-    if len(found) == 1:
-        return found[0]
-    known = bounded([f"{one.version} (trained until {one.manifest.trained_until})" for one in kept], 10)
-    what = "fits more than one of its versions" if found else "is no version of it that is kept"
-    raise ModelError(f"{model}: {version!r} {what}", f"newest first: {known}")
+def _version_named(model: str, start: str, versions: list[VersionFolder]) -> str:
+    """The only version whose number starts with `start`."""
+    matches = [folder.version for folder in versions if start and folder.version.startswith(start)]
+    if len(matches) == 1:
+        return matches[0]
+    listed = bounded([f"{folder.version} (trained until {folder.manifest.trained_until})" for folder in versions], 10)
+    what = "fits more than one of its versions" if matches else "is no version of it that is kept"
+    raise ModelError(f"{model}: {start!r} {what}", f"newest first: {listed}")

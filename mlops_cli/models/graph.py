@@ -1,6 +1,4 @@
-"""The exported graph: one input `features` (rows x columns), two outputs, and the constants that may be swapped.
-
-Every model folder's `model.onnx` has this face, whoever trained it:
+"""The interface of `model.onnx`. It is the same in every model folder, whatever trained the model.
 
 - input `features`: float32 (rows, len(inputs)), raw columns of the feature table in the order of the manifest;
 - output `log_return`: float32 (rows,), the shrunk forecast of the next session's log return;
@@ -24,7 +22,7 @@ OUTPUT = "log_return"
 RAW_OUTPUT = "raw_log_return"
 OUTPUTS = (OUTPUT, RAW_OUTPUT)
 SHRINKAGE = "shrinkage"
-LARGEST_LOG_RETURN = 100.0  # a forecast beyond gives no price that can be written down
+LARGEST_LOG_RETURN = 100.0  # a larger forecast gives no price that a float can hold
 OPSET = 20
 IR_VERSION = 10
 
@@ -57,7 +55,7 @@ def constant_return_graph(columns: int, log_return: float) -> onnx.ModelProto:
 
 
 def set_shrinkage(source: Path, destination: Path, value: float) -> None:
-    """Write a copy of the graph `source` with another lambda; everything else stays byte for byte.
+    """Write a copy of the graph `source` with another shrinkage; every other byte stays the same.
 
     Raises:
         ModelError: the graph is damaged, or has no `shrinkage` constant, so that it is not one of ours.

@@ -1,4 +1,4 @@
-"""`manifest.json`: what a model folder holds and how it came to be. Contains no clock: equal training, equal bytes."""
+"""`manifest.json` describes a model folder and its training. It holds no times: equal training gives equal bytes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Span(BaseModel):
 
 
 class Validation(BaseModel):
-    """MAE over the naive forecast's on the validation rows (1 = no better), before and after shrinkage."""
+    """MAE on the validation rows divided by that of the naive forecast, before and after shrinkage; 1: no better."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -38,17 +38,18 @@ class Validation(BaseModel):
 
 
 class Manifest(BaseModel):
-    """Everything known about one trained model.
+    """The description of a trained model.
 
     Attributes:
-        fingerprint: hash of all that decides the training (rows, spec, seed, versions); equal means "not again".
+        fingerprint: hash of everything that decides the training (rows, spec, seed, library versions); a model with an
+            equal fingerprint is not trained again.
         group: hash of the spec without its ticker: models of one group share their shrinkage.
         inputs: names of the graph's input columns, in order.
         trained_until: last session whose close the model saw.
         drift: mean log return of the training rows, the drift baseline's forecast.
         shrinkage: lambda inside the graph; None until the group's choice is made: the model is not finished then.
         epochs: losses per epoch.
-        facts: the trainer's own remarks.
+        facts: remarks of the trainer.
         versions: libraries that matter for the result.
         files: sha256 of every other file of the folder, by relative path.
         small: name of the model that answers for this one under load, of the same branch.
@@ -82,7 +83,7 @@ class Manifest(BaseModel):
 
     @property
     def version(self) -> str:
-        """Short name of exactly these weights and this shrinkage."""
+        """The first 12 digits of the graph's hash: the same for equal weights and equal shrinkage."""
         return self.files.get(GRAPH, "")[:12]
 
     def write(self, folder: Path) -> None:

@@ -24,7 +24,7 @@ Vector = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Model:
-    """A model folder, opened; the graph is loaded at the first forecast."""
+    """An opened model folder. The graph is loaded at the first forecast."""
 
     folder: Path
     manifest: Manifest
@@ -81,7 +81,7 @@ def run_session(
     missing = [column for column in inputs if column not in table.columns]
     if missing:
         raise ModelError(f"{name}: the feature table lacks {bounded(missing)}", "run: mlops featurize, mlops train")
-    if table.empty:  # recurrent graphs abort the whole process on zero rows
+    if table.empty:  # ONNX Runtime ends the process when a recurrent graph gets no rows
         return np.empty(0), np.empty(0)
     rows = _inputs(table[list(inputs)], name)
     try:
@@ -97,10 +97,11 @@ def run_session(
 
 
 def _inputs(table: pd.DataFrame, name: str) -> npt.NDArray[np.float32]:
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is found below
+    with np.errstate(over="ignore"):  # values that float32 cannot hold become infinite, and are refused below
         rows = table.to_numpy(np.float32)
     bad = ~np.isfinite(rows)
-    if bad.any():  # not left to the graph: a constant one would not look, and a ReLU may turn NaN into 0
+    # the graph need not notice such values: a constant one ignores its input, and a ReLU may turn NaN into 0
+    if bad.any():
         columns = bounded([str(column) for column in table.columns[bad.any(axis=0)]])
         raise ModelError(
             f"{name}: {columns}: not a number for {_which(table, bad.any(axis=1))}", "run: mlops featurize"

@@ -64,7 +64,7 @@ def run_graph(session: onnxruntime.InferenceSession, feed: Mapping[str, Values])
 
 
 def usable_rows(log_return: Values, raw: Values) -> npt.NDArray[np.bool_]:
-    """Which forecasts give a price that can be written down: finite, and at most `LARGEST_LOG_RETURN` unshrunk.
+    """Which forecasts can be used: finite, and unshrunk at most `LARGEST_LOG_RETURN` up or down.
 
     Args:
         log_return: shrunk, (rows,).

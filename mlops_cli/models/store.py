@@ -1,4 +1,4 @@
-"""Model folders on disk: found, listed, and replaced whole."""
+"""Model folders on disk: list them, check them, and replace them by rename."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mlops_cli.models.versions import after_install, move_to_archive
 
 
 def model_folders(root: Path) -> list[Path]:
-    """Every folder under `root` that holds a manifest, finished or not, sorted; none where `root` is missing."""
+    """Every folder in `root` that holds a manifest, finished or not, sorted. `root` need not exist."""
     return sorted(path.parent for path in root.glob(f"*/{MANIFEST}"))
 
 
@@ -25,8 +25,8 @@ def check_files(folder: Path, manifest: Manifest) -> None:
     Raises:
         ModelError: a file is missing, added or changed; each is named.
     """
-    found = file_hashes(folder)
-    wrong = sorted(name for name in found.keys() | manifest.files.keys() if found.get(name) != manifest.files.get(name))
+    actual, expected = file_hashes(folder), manifest.files
+    wrong = sorted(name for name in actual.keys() | expected.keys() if actual.get(name) != expected.get(name))
     if wrong:
         raise ModelError(
             f"{folder}: not as its manifest says: {', '.join(wrong)}", f"remove {folder} and run: mlops train"
@@ -35,7 +35,7 @@ def check_files(folder: Path, manifest: Manifest) -> None:
 
 @contextmanager
 def staging_folder(scratch: Path, name: str) -> Iterator[Path]:
-    """An empty folder to build a model in, gone at the end unless it was installed.
+    """An empty folder to build a model in. It is removed at the end unless it was installed.
 
     Args:
         scratch: on the same file system as the model folders, so that installing is a rename.
@@ -50,13 +50,13 @@ def staging_folder(scratch: Path, name: str) -> Iterator[Path]:
 
 
 def install(staged: Path, destination: Path, keep: int | None = None) -> None:
-    """Put a complete folder in place of whatever stands at `destination`, by rename: never half of it.
+    """Replace the folder at `destination` by a complete new one, by rename: readers never see half of it.
 
     Args:
         staged: the new folder, on the same disk.
         destination: `<root>/<branch>/<model>` where `keep` is given.
-        keep: a finished model that is replaced goes to the archive (see `versions`), which holds so many versions,
-            the newest included; None: it is removed.
+        keep: a finished model that is replaced goes to the archive (see `versions`), and this many versions are kept,
+            the newest included. None: it is removed.
 
     Raises:
         ModelError: the staged folder lacks its graph or its manifest.

@@ -1,8 +1,8 @@
-"""Versions of a model: the newest in its folder, earlier ones in the archive beside, and which of them is the champion.
+"""Versions of a model: the newest in its folder, earlier ones in the archive, and which of them is the champion.
 
-`<root>/<branch>/<model>/` holds the newest, finished or not; `<root>/.versions/<branch>/<model>/`, the archive, holds
-whole folders of earlier finished ones, named by version, and `champion.json`. It belongs to this machine: DVC does not
-see it.
+`<root>/<branch>/<model>/` holds the newest version, finished or not. The archive `<root>/.versions/<branch>/<model>/`
+holds whole folders of earlier finished versions, named by version, and `champion.json`. The archive belongs to this
+machine: DVC does not see it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ CHAMPION = "champion.json"
 
 @dataclass(frozen=True)
 class VersionFolder:
-    """One finished version of a model."""
+    """A finished version of a model and its folder."""
 
     version: str
     folder: Path
@@ -35,12 +35,12 @@ class VersionFolder:
 
 @dataclass(frozen=True)
 class Champion:
-    """Which version of a model is the accepted one.
+    """The accepted version of a model.
 
     Attributes:
-        version: the champion; None where none was recorded yet.
-        pinned: without a route the champion answers, not the newest version.
-        history: champions before it, the latest last.
+        version: the champion; None if none was recorded yet.
+        pinned: where there is no route, the champion answers instead of the newest version.
+        history: earlier champions, the latest last.
     """
 
     version: str | None = None
@@ -48,14 +48,14 @@ class Champion:
     history: tuple[str, ...] = ()
 
     def followed_by(self, version: str, pinned: bool) -> Champion:
-        """The record after `version` has taken its place."""
+        """The record with `version` as the new champion."""
         if version == self.version or self.version is None:
             return Champion(version, pinned, self.history)
         return Champion(version, pinned, (*self.history, self.version))
 
 
 class _Record(BaseModel):
-    """What `champion.json` holds."""
+    """The content of `champion.json`."""
 
     champion: str | None
     pinned: bool
@@ -63,7 +63,7 @@ class _Record(BaseModel):
 
 
 def archive(root: Path, branch: str, name: str) -> Path:
-    """Folder of a model's earlier versions and its `champion.json`; may be absent."""
+    """The folder of a model's earlier versions and its `champion.json`; it need not exist."""
     return root / ARCHIVE / branch / name
 
 
@@ -84,28 +84,28 @@ def model_versions(root: Path, branch: str, name: str) -> list[VersionFolder]:
         branch: of params.yaml.
         name: of the model.
     """
-    found: dict[str, VersionFolder] = {}
+    versions: dict[str, VersionFolder] = {}
     for folder in (root / branch / name, *_archived(archive(root, branch, name))):
-        one = _finished(folder)
-        if one is not None:
-            found.setdefault(one.version, one)
-    return list(found.values())
+        finished = _finished(folder)
+        if finished is not None:
+            versions.setdefault(finished.version, finished)
+    return list(versions.values())
 
 
 def champion(root: Path, branch: str, name: str) -> Champion:
-    """The recorded champion of a model; its folder may be gone.
+    """The recorded champion of a model. The folder of this version may be gone.
 
     Raises:
         ModelError: the record is damaged.
     """
     path = archive(root, branch, name) / CHAMPION
     try:
-        found = _Record.model_validate_json(path.read_bytes())
+        record = _Record.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         return Champion()
     except (ValidationError, OSError):
         raise ModelError(f"{path}: damaged", f"remove it; the newest version of {name} then answers") from None
-    return Champion(found.champion, found.pinned, found.history)
+    return Champion(record.champion, record.pinned, record.history)
 
 
 def answering(root: Path, branch: str, name: str) -> VersionFolder:
@@ -114,11 +114,11 @@ def answering(root: Path, branch: str, name: str) -> VersionFolder:
     Raises:
         ModelError: no finished version is there, or the record of the champion is damaged.
     """
-    kept = model_versions(root, branch, name)
-    if not kept:
+    versions = model_versions(root, branch, name)
+    if not versions:
         raise ModelError(f"{name}: not trained", "run: mlops run")
     record = champion(root, branch, name)
-    return next((one for one in kept if record.pinned and one.version == record.version), kept[0])
+    return next((folder for folder in versions if record.pinned and folder.version == record.version), versions[0])
 
 
 def write_champion(root: Path, branch: str, name: str, record: Champion) -> None:
@@ -129,26 +129,31 @@ def write_champion(root: Path, branch: str, name: str, record: Champion) -> None
 
 
 def move_to_archive(destination: Path) -> bool:
-    """Move the model at `<root>/<branch>/<model>` into the archive, by rename; nothing unfinished or damaged is kept.
+    """Move the model at `<root>/<branch>/<model>` into the archive, by rename. Unfinished and damaged ones stay.
 
     Returns:
         Whether it was moved.
     """
-    one = _finished(destination)
-    if one is None or file_hashes(destination) != one.manifest.files:
+    finished = _finished(destination)
+    if finished is None or file_hashes(destination) != finished.manifest.files:
         return False
-    place = archive(destination.parents[1], destination.parent.name, destination.name) / one.version
+    place = archive(destination.parents[1], destination.parent.name, destination.name) / finished.version
     place.parent.mkdir(parents=True, exist_ok=True)
     _remove(place)  # the same version, from before
-    os.utime(destination)  # the order of the archive; before the rename, so that it is never found without it
+    # the archive is ordered by this time; it is set before the rename, so that no reader sees the folder without it
+    os.utime(destination)
     os.rename(destination, place)
     return True
 
 
 def after_install(destination: Path, keep: int) -> None:
-    """Record the first champion, and remove versions beyond `keep`, the newest included; the champion always stays.
+    """Record the first champion, and remove the versions beyond `keep`. The champion always stays.
 
-    Nothing happens while the installed model is unfinished: until then the newest in the archive answers for it.
+    Does nothing while the installed model is unfinished: until then the newest version in the archive answers.
+
+    Args:
+        destination: `<root>/<branch>/<model>`.
+        keep: how many versions to keep, the newest included.
     """
     root, branch, name = destination.parents[1], destination.parent.name, destination.name
     newest = _finished(destination)
@@ -158,28 +163,28 @@ def after_install(destination: Path, keep: int) -> None:
     if record.version is None:
         record = Champion(newest.version)
         write_champion(root, branch, name, record)
-    kept = {one.version for one in model_versions(root, branch, name)[:keep]} | {record.version}
+    keeping = {folder.version for folder in model_versions(root, branch, name)[:keep]} | {record.version}
     for folder in _archived(archive(root, branch, name)):
-        if folder.name not in kept or folder.name == newest.version:
+        if folder.name not in keeping or folder.name == newest.version:
             _remove(folder)
 
 
 def _archived(folder: Path) -> list[Path]:
-    """Version folders of an archive, the one that came last first: `move_to_archive` sets their time."""
-    found = []
+    """Version folders of an archive, the last archived first: `move_to_archive` sets their time."""
+    folders = []
     for path in folder.glob("[!.]*"):
         with contextlib.suppress(FileNotFoundError):  # removed just now, by another process
             if path.is_dir():
-                found.append((path.stat().st_mtime_ns, path))
-    return [path for _, path in sorted(found, reverse=True)]
+                folders.append((path.stat().st_mtime_ns, path))
+    return [path for _, path in sorted(folders, reverse=True)]
 
 
 def _remove(folder: Path) -> None:
-    """Remove a version: out of sight first, so that nobody opens half of it."""
+    """Remove a version. It is renamed to a hidden name first, so that nobody opens a half-removed folder."""
     hidden = folder.with_name(f".{folder.name}.{uuid4().hex[:8]}")
     with contextlib.suppress(FileNotFoundError):
         os.rename(folder, hidden)
-    for left in folder.parent.glob(".*"):  # of a killed process too
+    for left in folder.parent.glob(".*"):  # also what a killed process left
         if left.is_dir():
             shutil.rmtree(left, ignore_errors=True)
 

@@ -1,4 +1,4 @@
-"""Starts `mlops models promote --by-skill` when new sessions came in, in one process for all workers."""
+"""Starts `mlops models promote --by-skill` after feature tables changed, in one of all workers."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ log = logging.getLogger(__name__)
 
 
 class AutoPromotion:
-    """Runs the command at most once at a time; a champion that it writes is noticed like any changed file."""
+    """Runs the command at most once at a time. The server notices a new champion like any changed file."""
 
     def __init__(self, project: Project, lock: Path) -> None:
-        """Promote in `project`; whoever holds `lock` does it."""
+        """Promote in `project`, in the worker that holds `lock`."""
         self._project = project
         self._lock = FileLock(lock, blocking=False, thread_local=False)
         self._task: asyncio.Task[None] | None = None
         self._again = asyncio.Event()
 
     def features_changed(self) -> None:
-        """Feature tables are new: start, or start again after what is under way."""
+        """Start a promotion because feature tables changed, or another one after the one that runs."""
         self._again.set()
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def stop(self) -> None:
-        """End what is under way."""
+        """End the promotion that runs, if any."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -64,7 +64,7 @@ class AutoPromotion:
         try:
             _, errors = await asyncio.wait_for(process.communicate(), _BOUND)
         finally:
-            if process.returncode is None:  # its champions are written by rename: it may end anywhere
+            if process.returncode is None:  # it writes champions by rename, so it may be killed at any time
                 process.kill()
                 await process.communicate()
         if process.returncode not in (EXIT_OK, EXIT_SOME_FAILED):

@@ -1,4 +1,4 @@
-"""The data plane: which model answers, from what is in memory, while folders change underneath."""
+"""The data plane: answers requests by the models in memory, and follows changes of the model folders."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from mlops_cli.serving.answering.load_level import LoadLevel
 from mlops_cli.serving.answering.shadow import Shadow
 from mlops_cli.serving.auto_promotion import AutoPromotion
 from mlops_cli.serving.catalog import metadata
-from mlops_cli.serving.catalog.catalog import Catalog, ModelKey, ServedModel
+from mlops_cli.serving.catalog.catalog import Catalog, ServedModel
 from mlops_cli.serving.catalog.ensembles import averaged, ensemble_inputs
 from mlops_cli.serving.catalog.folder_watch import changes, new_tables, touched
 from mlops_cli.serving.catalog.live_catalog import LiveCatalog
@@ -62,7 +62,7 @@ class DataPlane:
         self._files, self._temporary = open_weight_files(project.state / "serving")
         self._loader = CatalogLoader(project, settings, self._selection, self._files)
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="models")
-        self._table_readers = ThreadPoolExecutor(2, thread_name_prefix="tables")  # nobody waits for a model behind them
+        self._table_readers = ThreadPoolExecutor(2, thread_name_prefix="tables")  # so that models never wait for tables
         self._loaded = LoadedModels(self._files, settings.memory_budget * _MEGABYTE, self._readers)
         self._live = LiveCatalog(settings, self._loader, self._loaded, self._readers)
         self._dispatcher = Dispatcher(settings)
@@ -85,17 +85,17 @@ class DataPlane:
         return self._live.catalog
 
     async def start(self) -> None:
-        """Begin to watch the folders, read them, load what is to be prewarmed."""
+        """Watch the folders, read them, and load the models of `serving.prewarm`. Returns when all that is done."""
         loop = asyncio.get_running_loop()
         first = loop.create_future()
         self._watching = loop.create_task(self._watch(first))
         await asyncio.wait({first, self._watching}, return_when=asyncio.FIRST_COMPLETED)
         if self._watching.done():
-            self._watching.result()  # why it could not
+            self._watching.result()  # raises the reason
         self._tick(perf_counter())
 
     async def stop(self) -> None:
-        """Finish what is queued, stop watching."""
+        """Stop watching, and finish queued requests."""
         self._stopping.set()
         if self._watching is not None:
             await self._watching
@@ -111,23 +111,31 @@ class DataPlane:
             self._temporary.cleanup()
 
     async def infer(self, query: Query) -> Answer:
-        """Answer one request on the rung that the load allows; see `answers.DataPlane`."""
+        """Answer one request, as the load allows.
+
+        Raises:
+            UnknownModelError: no such model or version is served.
+            BadInputError: the rows do not fit the model.
+            UnservableError: the model is quarantined or unloaded.
+            OverloadedError: the queue is full, or the deadline passed.
+        """
         catalog = self._live.catalog
         model = catalog.models.get(query.model)
         if model is None:
             return await self._infer_ensemble(catalog, query)
-        asked = metadata.version_of(model, query.version)
-        _check_shape(query.rows, asked.inputs)
-        answer = await self._infer_model(catalog, model, asked, query, asked.inputs)
+        version = metadata.version_of(model, query.version)
+        _check_shape(query.rows, version.inputs)
+        answer = await self._infer_model(catalog, model, version, query, version.inputs)
         if model.shadow is not None and query.version is None:
-            self._shadow.follow(catalog, model, asked.inputs, query.rows, answer)
+            self._shadow.follow(catalog, model, version.inputs, query.rows, answer)
         return answer
 
     async def latest(self, models: Sequence[str] | None = None) -> tuple[list[Forecast], dict[str, str]]:
-        """The latest forecast of these models (None: of all), and by name why the others have none.
+        """The latest forecast of these models (None: of all), and by name the reason for each model without one.
 
         Raises:
             UnknownModelError: a name is not served.
+            OverloadedError: no model has a forecast, and at least one of them because of load.
         """
         catalog = self._live.catalog
         names = catalog.names() if models is None else list(models)
@@ -137,41 +145,41 @@ class DataPlane:
         return await self._forecasts.of(catalog, names, self._unloaded)
 
     def index(self) -> list[IndexEntry]:
-        """Every version of every model."""
+        """Every version of every model and ensemble; quarantined ones with their reason."""
         return metadata.index(self._live.catalog, self._loaded, self._unloaded)
 
     def ready(self, model: str | None = None, version: str | None = None) -> bool:
-        """Whether the server, or this model, answers."""
+        """Whether the server (no model given) or this model answers; not if it is unknown, quarantined or unloaded."""
         if model is None:
             return self._watching is not None and not self._stopping.is_set()
         ensemble = self._live.catalog.ensembles.get(model)
         if ensemble is not None:
-            return not ensemble.reason and not any(one.name in self._unloaded for one, _ in ensemble.members)
-        found = self._live.catalog.models.get(model)
-        if found is None or model in self._unloaded:
+            return not ensemble.reason and not any(member.name in self._unloaded for member, _ in ensemble.members)
+        served = self._live.catalog.models.get(model)
+        if served is None or model in self._unloaded:
             return False
-        one = found.default if version is None else found.version(version)
-        return one is not None and one.sha not in self._loaded.failures
+        served_version = served.default if version is None else served.version(version)
+        return served_version is not None and served_version.sha not in self._loaded.failures
 
     async def load(self, model: str) -> None:
-        """Read the model's folder again and load what answers by default.
+        """Read the model's folder again, and load the version that answers by default. Undoes `unload`.
 
         Raises:
-            UnknownModelError, UnservableError: see `answers`.
+            UnknownModelError: there is no such model.
+            UnservableError: it is quarantined.
         """
         if model in self._live.catalog.ensembles:
             metadata.checked_ensemble(self._live.catalog.ensembles[model], None)
             for member, _ in self._live.catalog.ensembles[model].members:
                 await self.load(member.name)
             return
-        found = self._live.catalog.model(model)
-        await self._live.rescan({ModelKey(found.branch, found.slug)})
+        await self._live.rescan({self._live.catalog.model(model).key})
         version = metadata.version_of(self._live.catalog.model(model))
         self._unloaded.discard(model)
         await self._loaded.load(version)
 
     async def unload(self, model: str) -> None:
-        """Drop a model from memory; it answers no more until it is loaded.
+        """Drop a model from memory. It does not answer until it is loaded again; open requests finish.
 
         Raises:
             UnknownModelError: there is none.
@@ -179,33 +187,37 @@ class DataPlane:
         """
         if model in self._live.catalog.ensembles:
             raise UnservableError(f"{model} is an ensemble: it is not in memory", "unload its models")
-        found = self._live.catalog.model(model)
+        served = self._live.catalog.model(model)
         self._unloaded.add(model)
-        for version in found.versions:
+        for version in served.versions:
             self._loaded.drop(version.sha)
 
     def features_of(self, model: str) -> Manifest:
-        """The manifest of what answers by default: its `features`, `target`, `exchange`, `ticker` and `inputs`.
+        """The manifest of the version that answers by default, for computing its features.
 
         Raises:
-            UnknownModelError, UnservableError: see `answers`; an ensemble has features of several models.
+            UnknownModelError: there is no such model.
+            UnservableError: it is quarantined, or an ensemble, which has no features of its own.
         """
         if model in self._live.catalog.ensembles:
             raise UnservableError(f"{model} is an ensemble, without features of its own", "ask its models one by one")
-        found = self._live.catalog.model(model)
-        wanted = metadata.version_of(found)
-        with contextlib.suppress(ModelError):  # gone from its folder, where perhaps another version stands since
-            manifest = read_manifest(wanted.folder)
-            if manifest.version == wanted.version:
+        served = self._live.catalog.model(model)
+        version = metadata.version_of(served)
+        with contextlib.suppress(ModelError):  # removed meanwhile; another version may be in its folder
+            manifest = read_manifest(version.folder)
+            if manifest.version == version.version:
                 return manifest
-        for one in model_versions(self._selection.root, found.branch, found.slug):
-            if one.version == wanted.version:
-                return one.manifest
-        gone = f"{model} {wanted.version} is not there any more"
-        raise UnservableError(gone, "ask again: another version takes its place")
+        for folder in model_versions(self._selection.root, *served.key):
+            if folder.version == version.version:
+                return folder.manifest
+        raise UnservableError(f"{model} {version.version} was removed", "ask again: another version takes its place")
 
     def measures(self) -> dict[str, float]:
-        """Load and memory, and counts since the start; see `answers.DataPlane`."""
+        """Current load and memory, and counts since the start, for /metrics.
+
+        Keys: queue_delay_ms, loop_lag_ms, level (0 to 3), queued, resident_models, resident_bytes,
+        memory_budget_bytes; and the counts loads, evictions, shadow_rows, shadow_difference, shadow_failures.
+        """
         return {
             "queue_delay_ms": self._load_level.queue_ms,
             "loop_lag_ms": self._load_level.lag_ms,
@@ -222,15 +234,15 @@ class DataPlane:
         }
 
     async def _infer_model(
-        self, catalog: Catalog, model: ServedModel, asked: ServedVersion, query: Query, inputs: tuple[str, ...]
+        self, catalog: Catalog, model: ServedModel, version: ServedVersion, query: Query, inputs: tuple[str, ...]
     ) -> Answer:
         if model.name in self._unloaded:
             raise UnservableError(f"{model.name} is unloaded", f"POST /v2/repository/models/{model.name}/load")
         if model.route is not None and query.version is None:
             side = model.route.pick(query.caller)
-            if has_columns(inputs, side.inputs):  # else it was trained on other features than the caller knows of
-                asked = side
-        target = Target(model, asked, query.version is not None)
+            if has_columns(inputs, side.inputs):  # else it was trained on features that the caller did not send
+                version = side
+        target = Target(model, version, query.version is not None)
         return await self._answering.answer(catalog, target, inputs, query.rows)
 
     async def _infer_ensemble(self, catalog: Catalog, query: Query) -> Answer:
@@ -258,16 +270,16 @@ class DataPlane:
             except OSError as error:
                 if not first.done():
                     raise
-                log.warning("the folders could not be read: %s; what was served before is served", error)
+                log.warning("the folders could not be read: %s; the models from before are still served", error)
             if self._settings.promotion.auto and new_tables(paths, self._features):
                 self._promotion.features_changed()
 
     async def _read_rows(self) -> None:
-        """Read new feature tables before somebody asks for forecasts from them."""
+        """Read new feature tables now, so that the next request for forecasts need not."""
         await self._rows.get(self._live.catalog.folders)
 
     def _tick(self, due: float) -> None:
-        """Sample the load, refuse what waited too long, and come again."""
+        """Sample the load and refuse requests that waited too long; schedules itself again."""
         now = perf_counter()
         self._dispatcher.expire()
         self._load_level.observe(self._dispatcher.longest_wait() * 1e3, max(0.0, now - due) * 1e3)

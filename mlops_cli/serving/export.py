@@ -1,4 +1,4 @@
-"""Model repositories for other servers: Triton's own layout, and the same with a manifest for KServe.
+"""Model repositories for other servers: the layout of Triton, and the same with a manifest for KServe.
 
 Layout and keys as of Triton's model repository and `ModelConfig` (docs/user_guide of triton-inference-server) and
 KServe's v1beta1 InferenceService: `<model>/config.pbtxt` and `<model>/<number>/model.onnx`; the highest number answers
@@ -27,11 +27,11 @@ REPOSITORY = "models"
 
 @dataclass
 class Exported:
-    """What was written.
+    """Models that were exported.
 
     Attributes:
-        models: names in the repository, and the versions under each, by ascending number.
-        failures: by name, why a model is not in it.
+        models: by name in the repository, the versions in the order of their numbers there.
+        failures: by name, why a model is not in the repository.
     """
 
     models: dict[str, list[str]] = field(default_factory=dict)
@@ -60,7 +60,7 @@ def export_kserve(root: Path, models: Sequence[tuple[str, str]], folder: Path, s
         root: of all model folders.
         models: branch and name of each.
         folder: new or empty.
-        storage: where the cluster will find what is in `models/`, such as pvc://CLAIM/PATH or s3://BUCKET/PATH.
+        storage: where the cluster will find the contents of `models/`, such as pvc://CLAIM/PATH or s3://BUCKET/PATH.
 
     Raises:
         ConfigError: the folder holds something.
@@ -76,7 +76,7 @@ def export_kserve(root: Path, models: Sequence[tuple[str, str]], folder: Path, s
 
 
 def _written(folder: Path, write: Callable[[Path], Exported]) -> Exported:
-    """Let `write` fill a folder beside, then rename it: never half of it."""
+    """Let `write` fill a hidden folder, then rename it: the folder is complete or absent."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"{folder} is not empty", "give a new folder, or empty this one")
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -93,19 +93,19 @@ def _repository(root: Path, models: Sequence[tuple[str, str]], folder: Path) -> 
     done = Exported()
     names = Counter(name for _, name in models)
     for branch, name in models:
-        # Triton takes no slash; a branch has no dot, so that this is no other model's name by accident
+        # Triton allows no slash; a branch has no dot, so this cannot be the name of another model
         shown = name if names[name] == 1 else f"{branch}.{name}"
         try:
             versions = _versions(root, branch, name)
         except MlopsError as error:
             done.failures[shown] = error
             continue
-        for number, one in enumerate(versions, start=1):
+        for number, version in enumerate(versions, start=1):
             place = folder / shown / str(number)
             place.mkdir(parents=True)
-            shutil.copyfile(one.folder / GRAPH, place / GRAPH)
+            shutil.copyfile(version.folder / GRAPH, place / GRAPH)
         (folder / shown / "config.pbtxt").write_text(_config(shown, versions))
-        done.models[shown] = [one.version for one in versions]
+        done.models[shown] = [version.version for version in versions]
     if not done.models:
         why = bounded(sorted({error.message for error in done.failures.values()}), 3)
         raise ModelError(f"nothing to export: {why or 'no model is configured'}", "run: mlops run")
@@ -113,17 +113,20 @@ def _repository(root: Path, models: Sequence[tuple[str, str]], folder: Path) -> 
 
 
 def _versions(root: Path, branch: str, name: str) -> list[VersionFolder]:
-    """The versions to export, the one that answers last; those with other inputs do not fit into one config."""
+    """The versions to export; the one that answers comes last.
+
+    Versions with other inputs are left out, because one config describes all versions of a model.
+    """
     answers = answering(root, branch, name)
     check_files(answers.folder, answers.manifest)
-    others = [one for one in reversed(model_versions(root, branch, name)) if one.version != answers.version]
-    older = [one for one in others if one.manifest.inputs == answers.manifest.inputs]
-    return [*(one for one in older if _is_whole(one)), answers]
+    others = [other for other in reversed(model_versions(root, branch, name)) if other.version != answers.version]
+    alike = [other for other in others if other.manifest.inputs == answers.manifest.inputs]
+    return [*(other for other in alike if _is_whole(other)), answers]
 
 
-def _is_whole(one: VersionFolder) -> bool:
+def _is_whole(version: VersionFolder) -> bool:
     try:
-        check_files(one.folder, one.manifest)
+        check_files(version.folder, version.manifest)
     except ModelError:
         return False
     return True
@@ -134,13 +137,13 @@ def _config(name: str, versions: list[VersionFolder]) -> str:
     facts = {
         "ticker": versions[-1].manifest.ticker,
         "columns": ",".join(inputs),
-        **{f"version_{number}": one.version for number, one in enumerate(versions, start=1)},
+        **{f"version_{number}": version.version for number, version in enumerate(versions, start=1)},
     }
     parameters = "".join(
         f"parameters {{ key: {json.dumps(key)} value {{ string_value: {json.dumps(value)} }} }}\n"
         for key, value in facts.items()
     )
-    # no batch dimension of Triton's: the rows are the first dimension of the graph itself, as in mlops serve
+    # Triton adds no batch dimension: rows are the first dimension of the graph itself, as in mlops serve
     return (
         f'name: "{name}"\n'
         'platform: "onnxruntime_onnx"\n'

@@ -1,4 +1,4 @@
-"""Weights on disk as they stand in memory: written once per version, mapped read-only by every worker.
+"""Files with the weights of models, written once per version and mapped read-only by every worker.
 
 `<sha256 of model.onnx>.weights`: the length of a JSON header (8 bytes, little-endian), the header (architecture, sha256
 of what follows, and name, shape and offset of each tensor), then float32 tensors, each at a multiple of 64 bytes.
@@ -38,10 +38,10 @@ class LoadedModel:
     Attributes:
         sha: sha256 of its `model.onnx`.
         architecture: the session that runs it.
-        feed: its weights, views of the mapped file; the dispatcher puts the rows in beside them.
+        feed: its weights, as views of the mapped file; a run adds the rows for its duration.
         bytes: size of its weights.
-        users: requests that wait for it or run on it in another thread; it stays in memory while there are any.
-        seconds: how long a run of one row takes, as measured; 0.0 before the first.
+        users: requests that wait for it or run on it in another thread; while there are any, it stays in memory.
+        seconds: measured duration of a run of one row; 0.0 before the first run.
     """
 
     sha: str
@@ -92,14 +92,16 @@ class WeightFiles:
 
         Args:
             sha: sha256 of its graph.
-            live_only: None where its architecture has no session yet, which would take milliseconds to build.
+            live_only: return None if its architecture has no session yet, because building one takes milliseconds.
 
         Raises:
             FileNotFoundError: it was not prepared.
             ModelError: its files are damaged.
         """
         try:
-            with pa.memory_map(str(self._path(sha))) as file:  # closes the file; the pages stay while a view is alive
+            with pa.memory_map(
+                str(self._path(sha))
+            ) as file:  # this closes the file; its pages stay mapped while a view exists
                 buffer = file.read_buffer()
             start = _LENGTH + int.from_bytes(buffer[:_LENGTH].to_pybytes(), "little")
             header = json.loads(buffer[_LENGTH:start].to_pybytes())
@@ -109,18 +111,18 @@ class WeightFiles:
             }
             key = str(header["architecture"])
         except (ValueError, KeyError, TypeError) as error:
-            self._path(sha).unlink(missing_ok=True)  # written anew at the next try
+            self._path(sha).unlink(missing_ok=True)  # the next request writes it again
             raise ModelError(f"{self._path(sha)}: damaged: {error}", "it was removed: ask again") from error
         architecture = self.architectures.live(key) if live_only else self.architectures.get(key)
         return None if architecture is None else LoadedModel(sha, architecture, feed, buffer.size)
 
     def remove_others(self, shas: Iterable[str]) -> None:
-        """Remove the weights of all models but these; who has them mapped keeps them."""
-        kept = set(shas)
+        """Remove the weights of all models but these. Processes that have a removed file mapped can still use it."""
+        keeping = set(shas)
         for path in self.folder.glob("*.weights"):
-            if path.stem not in kept:
+            if path.stem not in keeping:
                 path.unlink(missing_ok=True)
-        for path in self.folder.glob("*.part"):  # of a process that was killed, not of one that writes just now
+        for path in self.folder.glob("*.part"):  # left by a killed process; a younger one may still be written
             with contextlib.suppress(FileNotFoundError):
                 if time.time() - path.stat().st_mtime > _ABANDONED:
                     path.unlink()
@@ -129,7 +131,7 @@ class WeightFiles:
         return self.folder / f"{sha}.weights"
 
     def _whole_file(self, sha: str) -> bool:
-        """Whether the weights are there, and the graph that takes them."""
+        """Whether the weights and the graph that takes them are there, undamaged."""
         try:
             content = self._path(sha).read_bytes()
             start = _LENGTH + int.from_bytes(content[:_LENGTH], "little")
@@ -154,7 +156,11 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def open_weight_files(folder: Path) -> tuple[WeightFiles, TemporaryDirectory[str] | None]:
-    """Weight files in `folder`, or, where it cannot be written to, in a temporary one, which is returned as well."""
+    """Weight files in `folder`, or in a temporary folder where `folder` cannot be written to.
+
+    Returns:
+        The files, and the temporary folder if there is one.
+    """
     try:
         files = WeightFiles(folder)
         if os.access(folder, os.W_OK):

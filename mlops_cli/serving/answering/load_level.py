@@ -1,4 +1,4 @@
-"""How loaded the server is, measured: how long requests wait in the queue, and how late the event loop is."""
+"""The load of the server: how long requests wait in the queue, and how late the event loop is."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ from collections import deque
 
 from mlops_cli.config.schemas.serving import Serving
 
-_STANDING = 3  # samples: a delay counts that lasts so long; a pause of the garbage collector or a busy machine passes
+_STANDING = 3  # samples that a delay must last to count: a single pause, as of the garbage collector, does not
 _NEW = 0.3  # weight of the newest delay
 
 
 class LoadLevel:
-    """The step of the degradation policy that is taken, 0 (none) to 3.
+    """The step of the degradation policy that is taken, from 0 (none) to 3.
 
-    What counts is the least delay of the last samples, smoothed: that of a queue that stands, as in CoDel (Nichols and
-    Jacobson 2012), not that of a burst. A step is taken when the delay reaches its `enter_ms` and left when it falls
-    below its `leave_ms`; a switched-off step is never taken. The level is the highest step taken.
+    The least delay of the last samples counts, smoothed: it measures a standing queue and ignores bursts, as in CoDel
+    (Nichols and Jacobson 2012). A step is entered when the delay reaches its `enter_ms` and left when the delay falls
+    below its `leave_ms`. A step that is switched off is never entered. The level is the highest step entered.
 
     Attributes:
-        level: 0 full answers, 1 small variants, 2 cached answers as well, 3 stale ones as well, and waiting is said.
+        level: 0: full answers; 1: small variants; 2: cached answers too; 3: stale cached answers too, and answers that
+            waited are marked `delayed`.
         queue_ms: smoothed wait of requests in the queue.
         lag_ms: smoothed lateness of the event loop.
     """
@@ -32,7 +33,7 @@ class LoadLevel:
         self.lag_ms = 0.0
 
     def observe(self, queue_ms: float, lag_ms: float) -> None:
-        """Take in a sample of both delays; a request meets one after the other."""
+        """Add a sample of both delays in ms. A request meets both, one after the other, so their sum counts."""
         self._samples.append((queue_ms, lag_ms))
         queue_ms, lag_ms = min(self._samples, key=sum)
         self.queue_ms += _NEW * (queue_ms - self.queue_ms)

@@ -1,4 +1,4 @@
-"""A version that runs along on real requests, after they are answered: its difference is counted, never answered."""
+"""Shadow versions: they run on real requests after the answer; their answers are only compared, never returned."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from mlops_cli.serving.answering.load_level import LoadLevel
 from mlops_cli.serving.catalog.catalog import Catalog, ServedModel
 from mlops_cli.serving.contract.messages import Answer, Rows
 
-_AT_ONCE = 64  # shadows that may be under way; further requests go without
+_AT_ONCE = 64  # shadow runs under way; further requests are not followed
 
 
 class Shadow:
-    """Counts how far shadow versions are off the versions that answer.
+    """Measures how much the forecasts of shadow versions differ from the answers.
 
     Attributes:
-        rows: that shadows have forecast.
+        rows: number of rows that shadows have forecast.
         difference: sum over these rows of the absolute difference in log return.
         failures: requests on which a shadow failed.
     """
@@ -35,7 +35,7 @@ class Shadow:
         self.failures = 0
 
     def follow(self, catalog: Catalog, model: ServedModel, inputs: tuple[str, ...], rows: Rows, answer: Answer) -> None:
-        """Run the model's shadow on a request that was just answered; not under load."""
+        """Run the model's shadow on a request that was just answered. Does nothing under load."""
         version = model.shadow
         if version is None or self._load.level or len(self._tasks) >= _AT_ONCE:
             return
@@ -47,7 +47,7 @@ class Shadow:
         task.add_done_callback(self._tasks.discard)
 
     async def stop(self) -> None:
-        """Return when no shadow runs any more."""
+        """Wait until no shadow runs any more."""
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.gather(*self._tasks)
 
@@ -57,7 +57,7 @@ class Shadow:
         except MlopsError:
             self.failures += 1
             return
-        off = float(np.abs(other.log_return.astype(np.float64) - answer.log_return).sum())
-        if math.isfinite(off):
+        difference = float(np.abs(other.log_return.astype(np.float64) - answer.log_return).sum())
+        if math.isfinite(difference):
             self.rows += len(rows)
-            self.difference += off
+            self.difference += difference

@@ -142,7 +142,7 @@ class CatalogLoader:
             record = Champion()
             quarantined.append(IndexEntry(key.name, "champion", "QUARANTINED", error.message))
         newest = root.joinpath(*key)
-        reason = "" if any(one.folder == newest for one in folders) else _unfinished(newest, bool(versions))
+        reason = "" if any(finished.folder == newest for finished in folders) else _unfinished(newest, bool(versions))
         if reason:
             quarantined.append(IndexEntry(key.name, "", "QUARANTINED", reason))
         return ModelOnDisk(tuple(versions), tuple(quarantined), record)

@@ -1,4 +1,4 @@
-"""Models in memory: loaded on demand, each once, the least recently used dropped when the budget is full."""
+"""Models in memory: loaded on demand, and the least recently used are dropped when the memory budget is full."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class LoadedModels:
     """
 
     def __init__(self, files: WeightFiles, budget: int, executor: Executor) -> None:
-        """Hold at most `budget` bytes of weights and sessions; slow loads run in `executor`."""
+        """Hold at most `budget` bytes of weights and sessions. Slow loads run in `executor`."""
         self._files = files
         self._executor = executor
         self._models: OrderedDict[str, LoadedModel] = OrderedDict()
@@ -48,43 +48,43 @@ class LoadedModels:
         return self._weights + self._files.architectures.bytes
 
     def get(self, sha: str) -> LoadedModel | None:
-        """The model, if it is in memory; counts as a use."""
-        found = self._models.get(sha)
-        if found is not None:
+        """The model, if it is in memory. It then counts as used most recently."""
+        model = self._models.get(sha)
+        if model is not None:
             self._models.move_to_end(sha)
-        return found
+        return model
 
     async def load(self, version: ServedVersion) -> LoadedModel:
-        """The model, loaded if need be; many callers at once load it once.
+        """The model. It is loaded if it is not in memory, only once however many callers ask at the same time.
 
         Raises:
             UnservableError: its files are damaged.
         """
-        found = self.get(version.sha)
-        if found is not None:
-            return found
+        model = self.get(version.sha)
+        if model is not None:
+            return model
         task = self._loading.get(version.sha)
         if task is None:
             try:
                 # mapping a prepared file takes 0.1 ms, which costs less than a change of thread under load
-                found = self._files.load(version.sha, live_only=True)
+                model = self._files.load(version.sha, live_only=True)
             except (OSError, ModelError):
-                found = None  # prepared anew below
-            if found is not None:
-                return self._keep(found)
+                model = None  # prepared again below
+            if model is not None:
+                return self._keep(model)
             task = asyncio.get_running_loop().create_task(self._load(version))
             self._loading[version.sha] = task
             task.add_done_callback(lambda _: self._loading.pop(version.sha, None))
-        return await asyncio.shield(task)  # one caller that hangs up stops nobody else's load
+        return await asyncio.shield(task)  # a caller that hangs up must not stop the load for others
 
     def drop(self, sha: str) -> None:
-        """Drop a model; requests under way finish on it."""
-        found = self._models.pop(sha, None)
-        if found is not None:
-            self._weights -= found.bytes
+        """Drop a model. Open requests finish on it."""
+        model = self._models.pop(sha, None)
+        if model is not None:
+            self._weights -= model.bytes
 
     def drop_others(self, shas: Collection[str]) -> None:
-        """Drop all but these, and try again what could not be loaded."""
+        """Drop all models but these, and forget failures so that they are tried again."""
         for sha in [sha for sha in self._models if sha not in shas]:
             self.drop(sha)
         self.failures.clear()
@@ -92,7 +92,7 @@ class LoadedModels:
     async def _load(self, version: ServedVersion) -> LoadedModel:
         loop = asyncio.get_running_loop()
         try:
-            found = await loop.run_in_executor(self._executor, self._prepare_and_load, version)
+            model = await loop.run_in_executor(self._executor, self._prepare_and_load, version)
         except (ModelError, OSError) as error:
             reason = error.message if isinstance(error, ModelError) else str(error)
             self.failures[version.sha] = reason
@@ -101,16 +101,16 @@ class LoadedModels:
                 "see /v2/repository/index; train it again: mlops train",
             ) from error
         self.failures.pop(version.sha, None)
-        return self._keep(found)
+        return self._keep(model)
 
     def _prepare_and_load(self, version: ServedVersion) -> LoadedModel:
         try:
-            found = self._files.load(version.sha)
+            model = self._files.load(version.sha)
         except (FileNotFoundError, ModelError):
             self._files.prepare(version.folder, version.sha, len(version.inputs))
-            found = self._files.load(version.sha)
-        assert found is not None  # only None where a session must not be built
-        return found
+            model = self._files.load(version.sha)
+        assert model is not None  # it is None only with `live_only`
+        return model
 
     def _keep(self, model: LoadedModel) -> LoadedModel:
         self._models[model.sha] = model

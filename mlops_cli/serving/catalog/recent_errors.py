@@ -1,4 +1,4 @@
-"""How far the models of a branch were off of late, as stage `evaluate` found."""
+"""Recent mean absolute errors of a branch's models, from the forecasts of stage `evaluate`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ def recent_errors(project: Project, branch: str, models: list[str], sessions: in
         project: where.
         branch: of params.yaml.
         models: names in the branch.
-        sessions: how many are recent, counted from each model's last one back.
+        sessions: how many of each model's last sessions count.
 
     Returns:
-        The models that were evaluated; the others are left out.
+        By model; models that were not evaluated are left out.
     """
     import pandas as pd  # 40 MB, which a server without such ensembles does not need
 
@@ -29,5 +29,5 @@ def recent_errors(project: Project, branch: str, models: list[str], sessions: in
         return {}
     table = table.dropna(subset=["actual_close"]).sort_values("session")
     error = (table["predicted_close"] - table["actual_close"]).abs()
-    recent = error.groupby(table["model"].astype(str), observed=True).apply(lambda one: one.tail(sessions).mean())
+    recent = error.groupby(table["model"].astype(str), observed=True).apply(lambda errors: errors.tail(sessions).mean())
     return {str(model): float(value) for model, value in recent.items()}

@@ -1,4 +1,4 @@
-"""Which version answers: the share of each side of a traffic split, sticky per caller."""
+"""Traffic splits between versions of a model; a caller always gets the same side."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from mlops_cli.serving.contract.served_version import ServedVersion
 
-_GOLDEN = 0.6180339887498949  # its multiples modulo 1 fill [0, 1) evenly from the first on
+_GOLDEN = 0.6180339887498949  # its multiples modulo 1 fill [0, 1) evenly from the beginning
 
 
 class Route:
@@ -24,7 +24,7 @@ class Route:
         self._count = itertools.count(1)
 
     def pick(self, caller: str | None) -> ServedVersion:
-        """The version for a caller: always the same one for one key; without a key in exact shares over time."""
+        """The version for a caller: always the same for one key; without a key, versions take turns by their shares."""
         if caller is None:
             point = next(self._count) * _GOLDEN % 1.0
         else:
@@ -39,24 +39,24 @@ def side(key: str, versions: Sequence[ServedVersion], champion: str | None) -> S
     Args:
         key: `champion`, `challenger` or a version.
         versions: of the model, newest first, at least one.
-        champion: the recorded one; None (or one that is gone): the newest.
+        champion: the recorded champion; the newest version counts if this is None or no longer there.
 
     Returns:
-        None: a challenger where the newest is the champion, or a version that is not there.
+        None for a challenger where the newest version is the champion, and for a version that is not there.
     """
-    known = {one.version: one for one in versions}
-    accepted = known.get(champion or "", versions[0])
+    by_number = {version.version: version for version in versions}
+    accepted = by_number.get(champion or "", versions[0])
     if key == "champion":
         return accepted
     if key == "challenger":
         return versions[0] if versions[0] is not accepted else None
-    return known.get(key)
+    return by_number.get(key)
 
 
 def route(
     model: str, weights: Mapping[str, float], versions: Sequence[ServedVersion], champion: str | None
 ) -> Route | None:
-    """The split that `serving.routes` asks for; the share of a version that is not there goes to the champion.
+    """The split of `serving.routes`. The share of a version that is not there goes to the champion.
 
     Returns:
         None where no weight is above 0.

@@ -24,22 +24,22 @@ class UnknownModelError(MlopsError):
 
 
 class BadInputError(MlopsError):
-    """The request's input is not what the model takes; says what was expected. HTTP 400."""
+    """The input does not fit the model; the message says what was expected. HTTP 400."""
 
     exit_code = 2
 
 
 class UnservableError(MlopsError):
-    """The model is there but quarantined or unloaded: says why, and what to do. HTTP 503 without Retry-After."""
+    """The model is quarantined or unloaded; the message says why and what to do. HTTP 503 without Retry-After."""
 
     exit_code = 6
 
 
 class OverloadedError(ServiceError):
-    """No room in the queue, or the deadline passed. HTTP 503 with Retry-After.
+    """The queue is full, or the deadline passed. HTTP 503 with Retry-After.
 
     Attributes:
-        retry_after: seconds after which it is worth trying again, >= 1.
+        retry_after: seconds after which the caller may try again, >= 1.
     """
 
     def __init__(self, message: str, retry_after: int) -> None:
@@ -52,10 +52,10 @@ class Query:
     """One inference request.
 
     Attributes:
-        model: name, possibly of an ensemble; `branch/name` where two branches hold a model of one name.
+        model: name of a model or an ensemble; `branch/name` where two branches have a model of one name.
         rows: float32 (n, columns), raw feature values, finite; columns in the order of the model's inputs.
-        version: exactly this version; None: as the model's route says.
-        caller: a key that sticks to one side of a traffic split; None: no stickiness.
+        version: exactly this version; None: the one that the model's route picks.
+        caller: key of the caller, which always gets the same side of a traffic split; None: no key.
     """
 
     model: str
@@ -74,8 +74,8 @@ class Answer:
         version: of `answered_by`.
         log_return: float32 (n,), shrunk forecast of the next session's log return.
         raw_log_return: float32 (n,), before shrinkage.
-        rung: how it was answered.
-        age: seconds since it was computed, 0.0 when just now.
+        rung: how the load bent the answer.
+        age: seconds since it was computed; 0.0 for a new answer.
         verdict: of that version, on held-out time: "skill", "no skill", "worse than naive", or None if not judged.
     """
 
@@ -157,7 +157,7 @@ class IndexEntry:
     """One version of one model in the repository index.
 
     Attributes:
-        state: READY, UNAVAILABLE (not in memory: loads on demand), or QUARANTINED with a `reason`.
+        state: READY, UNAVAILABLE (not in memory, but loaded on demand), or QUARANTINED with a `reason`.
     """
 
     name: str

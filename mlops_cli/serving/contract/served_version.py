@@ -1,4 +1,4 @@
-"""A version of a model as serving sees it."""
+"""A version of a model, with the facts that serving needs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ServedVersion:
-    """One finished, whole version of a model: what its manifest says, as far as serving needs it.
+    """A finished, complete version of a model, as its manifest describes it.
 
     Attributes:
         sha: sha256 of its graph.

@@ -1,4 +1,4 @@
-"""The FastAPI app: every endpoint but infer's, which `front` answers, and the OpenAPI document of all of them."""
+"""The FastAPI app: every endpoint except infer, which `front` answers, and the OpenAPI document of all endpoints."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def build(service: Service, token: str | None) -> App:
     """The whole server as one ASGI callable.
 
     Args:
-        service: what the endpoints work with.
-        token: that callers must bear; None: anybody may ask.
+        service: what all endpoints share.
+        token: bearer token that callers must send; None: no token is needed.
     """
-    bearer = [Depends(HTTPBearer(auto_error=False))] if token else []  # checked by `Front`; here for /docs
+    bearer = [Depends(HTTPBearer(auto_error=False))] if token else []  # `Front` checks it; this is for /docs
     app = FastAPI(title=TITLE, version=__version__, redoc_url=None, redirect_slashes=False, dependencies=bearer)
     app.add_exception_handler(MlopsError, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
@@ -81,7 +81,7 @@ async def _refused(_: Request, error: Exception) -> Response:
 
 async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    faults = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()[:5]]
+    faults = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()[:5]]
     return await _refused(request, RefusedError(422, "; ".join(faults), "GET /docs shows what is expected"))
 
 

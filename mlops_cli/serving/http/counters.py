@@ -1,4 +1,4 @@
-"""What /metrics says: counted in plain Python on the way of a request, written out only when somebody asks."""
+"""The figures of /metrics: counted in plain Python with each request, and formatted only when /metrics is read."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Counters:
         answers: forecasts given, by rung.
         statuses: HTTP answers, by status.
         buckets: infer requests by time taken, one per bound and one for all beyond.
-        seconds: their sum.
+        seconds: sum of these times.
     """
 
     answers: Counter[str] = field(default_factory=Counter)
@@ -39,7 +39,7 @@ class Counters:
         self.seconds += seconds
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain JSON values."""
+        """The counts as plain JSON values."""
         return {
             "answers": dict(self.answers),
             "statuses": dict(self.statuses),
@@ -48,7 +48,7 @@ class Counters:
         }
 
     def add(self, values: Mapping[str, Any]) -> None:
-        """Add what `to_dict` of another gave."""
+        """Add the counts of another worker, as `to_dict` returned them."""
         self.answers.update(values["answers"])
         self.statuses.update(values["statuses"])
         self.buckets = [mine + other for mine, other in zip(self.buckets, values["buckets"], strict=True)]

@@ -1,4 +1,4 @@
-"""Errors as HTTP: status, and {"error", "hint"} as the Open Inference Protocol has it."""
+"""Errors as HTTP answers: the status, and {"error", "hint"} as in the Open Inference Protocol."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ JSON_TYPE = (b"content-type", b"application/json")
 
 
 class RefusedError(MlopsError):
-    """A request that the transport itself turns away.
+    """A request that the HTTP layer itself refuses.
 
     Args:
         status: of the HTTP answer, 4xx.
-        message: what was wrong.
-        hint: what to do.
+        message: what is wrong.
+        hint: what the caller can do.
     """
 
     exit_code = 2
@@ -33,19 +33,19 @@ _STATUSES: dict[type[MlopsError], int] = {
     OverloadedError: 503,
     UnservableError: 503,
     ModelError: 503,
-    # of features from a caller's own bars
+    # from computing features of a caller's own bars
     DataError: 400,
     ConfigError: 400,
 }
 
 
 def refusal(error: MlopsError) -> tuple[int, Headers, bytes]:
-    """Status, headers and body for an error."""
+    """Status, headers and JSON body of the answer to an error; an unknown kind of error is a 500."""
     status = error.status if isinstance(error, RefusedError) else _STATUSES.get(type(error), 500)
-    said = {"error": error.message}
-    if error.hint:  # in both: clients of the protocol show `error` alone
-        said = {"error": f"{error.message}; {error.hint}", "hint": error.hint}
-    body = orjson.dumps(said)
+    content = {"error": error.message}
+    if error.hint:  # `error` repeats it, because clients of the protocol show `error` alone
+        content = {"error": f"{error.message}; {error.hint}", "hint": error.hint}
+    body = orjson.dumps(content)
     headers = [JSON_TYPE, (b"content-length", b"%d" % len(body))]
     if isinstance(error, OverloadedError):
         headers.append((b"retry-after", b"%d" % error.retry_after))

@@ -1,4 +1,4 @@
-"""Endpoints for people: latest forecasts, forecasts from bars, and whole tables as a streamed answer."""
+"""Endpoints for people: latest forecasts, forecasts from bars, and forecasts of whole tables."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CALLER_HELP = "Keeps this caller on one side of a traffic split"
 
 
 class Bar(BaseModel):
-    """One session."""
+    """The prices of one session."""
 
     session: date = Field(ge=date(1960, 1, 1), le=date(2200, 1, 1))
     open: Price
@@ -40,7 +40,7 @@ class Bar(BaseModel):
 
 
 class BarsBody(BaseModel):
-    """Daily bars of one ticker, oldest first; forecast is the session after the last."""
+    """Daily bars of one ticker, oldest first. The session after the last bar is forecast."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -50,14 +50,14 @@ class BarsBody(BaseModel):
 
 
 class Forecasts(BaseModel):
-    """Forecasts, and by model why the others have none."""
+    """Forecasts, and by model the reason for each model without one."""
 
     forecasts: list[Forecast]
     missing: dict[str, str]
 
 
 def forecast_router(service: Service) -> APIRouter:
-    """Routes."""
+    """The endpoints below /forecasts and /transform."""
     router = APIRouter(tags=["Forecasts"], responses=ERRORS)
     plane = service.plane
 
@@ -80,9 +80,9 @@ def forecast_router(service: Service) -> APIRouter:
     async def of_bars(
         request: Request, x_mlops_caller: Annotated[str | None, Header(description=CALLER_HELP)] = None
     ) -> Response:
-        asked = await service.aside(_read_bars, await request.body())
-        names = [checked(name) for name in asked.models or ()] or models_of(plane.catalog, asked.ticker or "")
-        return _forecasts(service, *await _from_bars(service, asked.bars, names, _caller(request)))
+        posted = await service.aside(_read_bars, await request.body())
+        names = [checked(name) for name in posted.models or ()] or models_of(plane.catalog, posted.ticker or "")
+        return _forecasts(service, *await _from_bars(service, posted.bars, names, _caller(request)))
 
     upload = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in UPLOADS}
 
@@ -118,17 +118,19 @@ def _forecasts(service: Service, forecasts: Sequence[Forecast], missing: dict[st
 
 def _read_bars(body: bytes) -> BarsBody:
     try:
-        asked = BarsBody.model_validate_json(body)
+        posted = BarsBody.model_validate_json(body)
     except ValidationError as error:
-        faults = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_url=False)[:5]]
+        faults = [
+            f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors(include_url=False)[:5]
+        ]
         raise BadInputError(
             "; ".join(faults),
             'expected {"ticker": "AAPL", "bars": [{"session": "2013-01-02", '
             '"open": 1, "high": 1, "low": 1, "close": 1, "volume": 0}, ...]}',
         ) from None
-    if not (asked.models or asked.ticker):
+    if not (posted.models or posted.ticker):
         raise BadInputError("neither ticker nor models", "say whose models: ticker, or models: [NAME, ...]")
-    return asked
+    return posted
 
 
 def _facts(service: Service, name: str) -> FeatureFacts:
@@ -141,7 +143,14 @@ def _facts(service: Service, name: str) -> FeatureFacts:
 async def _from_bars(
     service: Service, bars: list[Bar], names: list[str], who: str | None
 ) -> tuple[list[Forecast], dict[str, str]]:
-    """Forecast by each model; models of one feature set share their features. All failed: the first one's error."""
+    """Forecast by each model; models with the same features share them.
+
+    Returns:
+        Forecasts, and by name the reason for each model without one.
+
+    Raises:
+        MlopsError: every model failed; the error of the first.
+    """
     batches: dict[Any, Batch] = {}
     forecasts: list[Forecast] = []
     failures: dict[str, MlopsError] = {}
@@ -186,7 +195,7 @@ async def _transform(service: Service, name: str, request: Request, kind: str) -
     batch = await service.aside(batch_of_upload, await request.body(), facts, service.max_body)
     who = _caller(request)
     first = await _ask(service, Query(name, batch.rows[: service.chunk_rows], caller=who))
-    # one version for the whole table, even if a new one is put in place meanwhile
+    # the whole table gets the same version, even if a new one is installed meanwhile
     version = first.version if first.version in describe(service.plane.catalog, name).versions else None
 
     async def lines() -> AsyncIterator[bytes]:
@@ -203,7 +212,7 @@ async def _transform(service: Service, name: str, request: Request, kind: str) -
 
 
 async def _ask(service: Service, query: Query) -> Answer:
-    """Ask for a chunk; a table can wait where a single request would be refused."""
+    """Forecast a chunk. A table can wait where a single request would be refused."""
     for _ in range(RETRIES):
         try:
             answer = await service.plane.infer(query)
@@ -217,7 +226,7 @@ async def _ask(service: Service, query: Query) -> Answer:
 
 
 def _written(batch: Batch, answer: Answer, start: int, kind: str) -> bytes:
-    """One chunk of the answer; the first one with CSV's header line."""
+    """A chunk of the answer as CSV or NDJSON; the first CSV chunk has the header line."""
     part = slice(start, start + len(answer.log_return))
     columns: dict[str, list[Any]] = {}
     if batch.sessions:
@@ -229,7 +238,7 @@ def _written(batch: Batch, answer: Answer, start: int, kind: str) -> bytes:
         columns["predicted_close"] = [
             close * math.exp(value) for close, value in zip(closes, answer.log_return, strict=True)
         ]
-    # as text first: a float32's own digits, not those of the float64 around it
+    # through text, which has the digits of a float32; a float64 of it would show more
     columns["log_return"] = [float(str(value)) for value in answer.log_return]
     columns["raw_log_return"] = [float(str(value)) for value in answer.raw_log_return]
     columns["version"] = [answer.version] * len(answer.log_return)

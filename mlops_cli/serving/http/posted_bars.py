@@ -1,6 +1,6 @@
-"""Bars and tables that callers send, into rows for the models: by the same code that training computes features with.
+"""Turns bars and tables that callers send into rows for the models, with the code that training uses for features.
 
-Imports pandas and the exchange calendars, which a server that is only asked for forecasts never needs: import it late.
+Import this module late: it imports pandas and the exchange calendars, which most servers never need.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from mlops_cli.prices.sources.csv_layouts import read_bars
 from mlops_cli.serving.contract.messages import BadInputError, Rows
 
 COLUMNS = ("open", "high", "low", "close", "volume")
-MOST_CELLS = 2_000_000  # of a CSV file of bars, which is read as text: 100 bytes each
+MOST_CELLS = 2_000_000  # of a CSV file of bars, which is read as text: 100 bytes per cell
 DAYS_AHEAD = 30  # far enough past the last bar to hold the exchange's next session
-LARGEST_GROWTH = 10  # a parquet file may hold so many times its size; what would hold more is refused unread
+LARGEST_GROWTH = 10  # a parquet file that unpacks to more than this many times the largest body is refused unread
 
 
 @dataclass(frozen=True)
 class FeatureFacts:
-    """What features of a model are computed with."""
+    """What the features of a model are computed from, and its input columns in order."""
 
     features: FeatureSpec
     target: Target
@@ -45,13 +45,13 @@ class FeatureFacts:
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows to ask a model for, and what else is known of each.
+    """Rows to forecast, and the session and close of each.
 
     Attributes:
         rows: float32 (n, columns), finite, in the order of the model's inputs.
-        sessions: of each row, ISO; empty where the upload has none.
-        target_sessions: that each row forecasts; of bars only.
-        closes: of each row's session; of bars only.
+        sessions: session of each row, ISO; empty where the upload has none.
+        target_sessions: session that each row forecasts; empty for feature values.
+        closes: close of each row's session; empty for feature values.
     """
 
     rows: Rows
@@ -69,11 +69,11 @@ def frame_of(bars: Iterable[Any]) -> pd.DataFrame:
 
 
 def batch_of_bars(bars: pd.DataFrame, facts: FeatureFacts) -> Batch:
-    """Features of every session of the bars that has all of them.
+    """Features of every session that has all of them.
 
     Raises:
-        DataError: bars that are no price table (unsorted, repeated, not positive, no session of the exchange), or too
-            few of them.
+        DataError: the bars are no price table (unsorted, repeated, not positive, no session of the exchange), or there
+            are too few.
     """
     _check_bars(bars, facts)
     days = sessions(facts.exchange, bars.index[0], bars.index[-1] + pd.Timedelta(days=DAYS_AHEAD))
@@ -82,10 +82,10 @@ def batch_of_bars(bars: pd.DataFrame, facts: FeatureFacts) -> Batch:
         raise DataError(
             f"{facts.ticker}: no sessions of {facts.exchange}: {bounded([f'{day:%F}' for day in strange[:99]])}"
         )
-    with np.errstate(all="ignore"):  # extreme bars: what becomes of them is checked
+    with np.errstate(all="ignore"):  # extreme bars overflow; the results are checked below
         try:
             table = build_features(bars, facts.features, facts.target, days, facts.ticker)
-        except DataError as error:  # its hint is for who runs the pipeline, not for who asks over HTTP
+        except DataError as error:  # its hint is for people who run the pipeline, not for callers over HTTP
             raise DataError(error.message, "send a longer, or corrected, history of bars") from None
         rows = _narrow(table[list(facts.inputs)].to_numpy(np.float64), facts.inputs)
     named = [f"{day:%F}" for day in table.index]
@@ -94,10 +94,10 @@ def batch_of_bars(bars: pd.DataFrame, facts: FeatureFacts) -> Batch:
 
 
 def batch_of_upload(body: bytes, facts: FeatureFacts, max_body: int) -> Batch:
-    """Rows from a CSV or parquet file: of feature values where it has the model's columns, else of daily bars.
+    """Rows from a CSV or parquet file of feature values (where it has the model's columns) or of daily bars.
 
     Raises:
-        DataError, BadInputError: neither of the two, or wrong values.
+        DataError, BadInputError: the file holds neither, or wrong values.
     """
     if not body:
         raise BadInputError("the body is empty", "send a CSV or parquet file: curl --data-binary @FILE")
@@ -114,8 +114,8 @@ def batch_of_upload(body: bytes, facts: FeatureFacts, max_body: int) -> Batch:
         try:
             bars = read_bars(path, facts.ticker, lambda: exchange_timezone(facts.exchange))
         except DataError as error:
-            known = f"send bars (date, {', '.join(COLUMNS)}) or rows with {bounded(list(facts.inputs), 50)}"
-            raise DataError(error.message.replace(str(path), "the upload"), known) from None
+            hint = f"send bars (date, {', '.join(COLUMNS)}) or rows with {bounded(list(facts.inputs), 50)}"
+            raise DataError(error.message.replace(str(path), "the upload"), hint) from None
     return batch_of_bars(bars.rename_axis("session").sort_index()[list(COLUMNS)], facts)
 
 
@@ -136,7 +136,7 @@ def _csv(body: bytes) -> pa.Table | None:
     try:
         return pyarrow.csv.read_csv(io.BytesIO(body))
     except pa.ArrowInvalid:
-        return None  # another layout of bars: its reader says what is wrong with it
+        return None  # another layout of bars; the reader of bars says what is wrong with it
 
 
 def _parquet(body: bytes, max_body: int) -> pa.Table:
@@ -157,8 +157,8 @@ def _batch_of_features(table: pa.Table, facts: FeatureFacts) -> Batch:
     columns = [_numbers(table.column(name), name) for name in facts.inputs]
     if not table.num_rows:
         raise BadInputError("the upload holds no rows")
-    known = [str(day)[:10] for day in table.column("session").to_pylist()] if "session" in table.column_names else []
-    return Batch(_narrow(np.column_stack(columns), facts.inputs), known, [], np.empty(0))
+    dates = [str(day)[:10] for day in table.column("session").to_pylist()] if "session" in table.column_names else []
+    return Batch(_narrow(np.column_stack(columns), facts.inputs), dates, [], np.empty(0))
 
 
 def _numbers(column: pa.ChunkedArray, name: str) -> npt.NDArray[np.float64]:

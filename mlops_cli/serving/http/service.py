@@ -1,4 +1,4 @@
-"""What the endpoints share: the data plane, the counters, and a few threads for what would hold the event loop up."""
+"""What all endpoints share: the data plane, the counters, and threads for work that would block the event loop."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _WAITING = 16
 
 
 class ErrorBody(BaseModel):
-    """Every answer that is no 2xx."""
+    """The body of every answer whose status is no 2xx."""
 
     error: str
     hint: str | None = None
@@ -32,32 +32,33 @@ class ErrorBody(BaseModel):
 ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"model": ErrorBody, "description": "Wrong input; says what was expected"},
     401: {"model": ErrorBody, "description": "No valid token"},
-    403: {"model": ErrorBody, "description": "A page of another site asks, and no token is set"},
+    403: {"model": ErrorBody, "description": "The request comes from a page of another site, and no token is set"},
     404: {"model": ErrorBody, "description": "No such model or version"},
+    408: {"model": ErrorBody, "description": "The body did not arrive in time"},
     413: {"model": ErrorBody, "description": "Body too large"},
-    415: {"model": ErrorBody, "description": "Content-Encoding not known"},
+    415: {"model": ErrorBody, "description": "Unknown Content-Encoding"},
     422: {"model": ErrorBody, "description": "Wrong parameter"},
     503: {"model": ErrorBody, "description": "Overloaded (with Retry-After), unloaded, or quarantined"},
 }
 
 
 class Service:
-    """See above.
+    """What all endpoints share.
 
     Args:
-        plane: answers.
+        plane: answers requests.
         counters: of this worker.
-        notes: shared with the other workers.
-        chunk_rows: rows of a batch that are asked for at once.
-        max_body: bytes of a request.
+        worker_files: shared with the other workers.
+        chunk_rows: rows of a table that are forecast at once.
+        max_body: largest body of a request in bytes.
     """
 
     def __init__(
-        self, plane: DataPlane, counters: Counters, notes: WorkerFiles, chunk_rows: int, max_body: int
+        self, plane: DataPlane, counters: Counters, worker_files: WorkerFiles, chunk_rows: int, max_body: int
     ) -> None:
         self.plane = plane
         self.counters = counters
-        self.worker_files = notes
+        self.worker_files = worker_files
         self.chunk_rows = chunk_rows
         self.max_body = max_body
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="features")
@@ -67,7 +68,7 @@ class Service:
         """Do work that takes milliseconds or more in a thread.
 
         Raises:
-            OverloadedError: enough of it waits already.
+            OverloadedError: too much such work is under way.
         """
         if self._waiting >= _WAITING:
             raise OverloadedError(f"{self._waiting} requests with bars or tables are under way", 1)
@@ -78,7 +79,11 @@ class Service:
             self._waiting -= 1
 
     def count(self, rungs: Iterable[Rung]) -> Rung:
-        """Count forecasts by rung; the lowest of these rungs."""
+        """Count forecasts by rung.
+
+        Returns:
+            The lowest of these rungs; `full` where there are none.
+        """
         lowest = 0
         for rung in rungs:
             self.counters.answers[rung] += 1
@@ -91,10 +96,10 @@ class Service:
 
 
 def checked(name: str) -> str:
-    """A model's name as it may stand in a path: NAME or BRANCH/NAME.
+    """The name, if it has the form NAME or BRANCH/NAME.
 
     Raises:
-        UnknownModelError: anything else, such as a path out of the models' folder.
+        UnknownModelError: it has another form, such as a path that leaves the folder of models.
     """
     if not _NAME.fullmatch(name):
         raise UnknownModelError(f"no model {name[:80]!r}", "GET /v2/repository/index lists them")

@@ -1,4 +1,4 @@
-"""Open Inference Protocol v2 but for inference itself: health, metadata, and the repository extension."""
+"""Open Inference Protocol v2 except inference itself: health, metadata, and the repository extension."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Version = Annotated[str, Path(description="As the index lists it: 12 hex digits"
 
 
 class InputTensor(BaseModel):
-    """`features`, or one per column."""
+    """A tensor: `features` with all columns, or one tensor per column."""
 
     name: str
     shape: list[int]
@@ -29,8 +29,8 @@ class InputTensor(BaseModel):
     parameters: dict[str, Any] | None = None
 
 
-class WantedOutput(BaseModel):
-    """`log_return` or `raw_log_return`."""
+class RequestedOutput(BaseModel):
+    """An output that the answer shall hold: `log_return` or `raw_log_return`."""
 
     name: str
     parameters: dict[str, Any] | None = None
@@ -41,7 +41,7 @@ class InferBody(BaseModel):
 
     id: str | None = None
     inputs: list[InputTensor]
-    outputs: list[WantedOutput] | None = None
+    outputs: list[RequestedOutput] | None = None
     parameters: dict[str, Any] | None = None
 
 
@@ -56,7 +56,7 @@ class OutputTensor(BaseModel):
 
 
 class InferAnswer(BaseModel):
-    """Forecasts; `parameters` say which rung answered, which model, its verdict, and the answer's age in seconds."""
+    """Forecasts. `parameters` hold rung, answering model, verdict, and the age of the answer in seconds."""
 
     model_name: str
     model_version: str
@@ -88,7 +88,7 @@ INFER_PATHS = {
 
 
 def v2_router(service: Service) -> APIRouter:
-    """Routes."""
+    """Every endpoint of the protocol except infer."""
     router = APIRouter(tags=["Open Inference Protocol v2"], responses=ERRORS)
     _server_routes(router, service)
     _model_routes(router, service)
@@ -133,7 +133,7 @@ def _server_routes(router: APIRouter, service: Service) -> None:
 
 
 def _model_routes(router: APIRouter, service: Service) -> None:
-    plane = service.plane  # the longer paths stand first, for a name may hold a slash
+    plane = service.plane  # the longer paths come first, because a name may hold a slash
 
     @router.get("/v2/models/{name:path}/versions/{version}/ready", summary="Whether this version answers")
     async def version_ready(name: Name, version: Version) -> Response:
@@ -154,7 +154,7 @@ def _model_routes(router: APIRouter, service: Service) -> None:
 
 def _readiness(service: Service, name: str, version: str | None) -> Response:
     if not service.plane.ready(checked(name), version):
-        describe(service.plane.catalog, name, version)  # unknown and quarantined ones say so
+        describe(service.plane.catalog, name, version)  # raises for unknown and quarantined models
         raise UnservableError(f"{name} is unloaded", f"POST /v2/repository/models/{name}/load")
     return json_answer({"name": name, "ready": True})
 

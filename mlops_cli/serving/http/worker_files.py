@@ -1,6 +1,7 @@
-"""What the workers of one server tell each other: small files in a folder that lives as long as the server.
+"""Small files by which the workers of one server exchange counters and unloaded models.
 
-Any worker may be asked for /metrics, or to unload a model; both are about all of them.
+The folder lives as long as the server. Any worker may get a request for /metrics or to unload a model, and both concern
+all workers.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ class WorkerFiles:
     """One worker's view of the folder.
 
     Args:
-        folder: made by whoever starts the workers.
-        worker: number of this one, from 0; a worker that takes a dead one's place takes its number.
+        folder: of all workers of the server; it exists.
+        worker: number of this worker, from 0. A worker that replaces a dead one takes its number.
     """
 
     def __init__(self, folder: Path, worker: int = 0) -> None:
@@ -35,7 +36,7 @@ class WorkerFiles:
         self._unloaded.mkdir(exist_ok=True)
 
     def resume(self) -> Counters:
-        """Counters to start with: those of the worker that had this number before, so that they never fall."""
+        """Counters to start with: those of the worker that had this number before. So counts never fall."""
         counters = Counters()
         with contextlib.suppress(FileNotFoundError):
             counters.add(json.loads(self._own.read_text())["counters"])
@@ -47,7 +48,7 @@ class WorkerFiles:
         write_text(self._own, text)
 
     def everyone(self) -> tuple[Counters, list[dict[str, float]]]:
-        """Counters of all workers together, and the measures of each; as of half a second ago, other than its own."""
+        """Counters of all workers together, and the measures of each worker; up to `STEP_SECONDS` old."""
         total = Counters()
         measures = []
         for path in sorted(self._folder.glob("counters-*.json")):
@@ -65,20 +66,20 @@ class WorkerFiles:
             path.unlink(missing_ok=True)
 
     def unloaded(self) -> set[str]:
-        """Models that nobody answers for until they are loaded again."""
+        """Models that no worker answers for until they are loaded again."""
         return {unquote(path.name) for path in self._unloaded.iterdir()}
 
 
-async def keep_in_step(plane: DataPlane, counters: Counters, notes: WorkerFiles) -> None:
-    """Publish, and follow what other workers were asked to unload and load; until cancelled."""
-    done: set[str] = set()
+async def keep_in_step(plane: DataPlane, counters: Counters, worker_files: WorkerFiles) -> None:
+    """Publish counters, and unload and load the models that other workers were told to, until cancelled."""
+    unloaded: set[str] = set()
     while True:
-        with contextlib.suppress(OSError):  # a full disk: the figures get old, answers go on
-            notes.publish(counters, plane)
-        wanted = notes.unloaded()
-        for model in wanted ^ done:
-            # gone in the meantime, or quarantined: whoever asks for it hears why
+        with contextlib.suppress(OSError):  # such as a full disk: the figures get old, but requests are answered
+            worker_files.publish(counters, plane)
+        requested = worker_files.unloaded()
+        for model in requested ^ unloaded:
+            # removed meanwhile, or quarantined: a request for it is told why
             with contextlib.suppress(MlopsError):
-                await (plane.unload(model) if model in wanted else plane.load(model))
-        done = wanted
+                await (plane.unload(model) if model in requested else plane.load(model))
+        unloaded = requested
         await asyncio.sleep(STEP_SECONDS)

@@ -1,8 +1,8 @@
-"""`mlops serve`: one listening socket, and one or several processes that answer on it.
+"""`mlops serve`: a listening socket, and one or several worker processes that answer on it.
 
-One worker is the process itself. Several are children that share the socket (the kernel hands each connection to one
-of them) and, by mmap, the weights; the parent holds no model. It starts a dead worker again, and on SIGTERM or Ctrl-C
-lets all of them finish what they have begun.
+A single worker runs in the process itself. Several workers are child processes. They share the socket (the kernel
+hands each connection to one of them) and, by mmap, the weights. The parent holds no model: it starts dead workers
+again, and on SIGTERM or Ctrl-C it ends all workers after they have finished their open requests.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from mlops_cli.system.sockets import listen
 
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
-STEADY_SECONDS = 60.0  # a worker that lived so long failed for another reason than the one before
+STEADY_SECONDS = 60.0  # a worker that lived this long failed for another reason than the worker before it
 POLL_SECONDS = 0.1
 
 
@@ -40,12 +40,12 @@ def run_server(options: ServeOptions, say: Callable[[str], None]) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Args:
-        options: see there.
-        say: tells the person at the terminal where the server is, and which worker died.
+        options: of the server.
+        say: prints a line for the user: where the server is, and which worker died.
 
     Raises:
         ServiceError: the port is taken, or workers die as soon as they start.
-        MlopsError: what kept the workers from starting, such as no model.
+        MlopsError: the workers cannot start, for example because there is no model.
     """
     hint = "stop what listens there, or take another: mlops serve --port 8081"
     listening = listen(options.host, options.port, hint, BACKLOG)
@@ -60,7 +60,7 @@ def run_server(options: ServeOptions, say: Callable[[str], None]) -> None:
 
 @dataclass
 class _Child:
-    """One worker's place."""
+    """A worker process, and when to start it again if it dies."""
 
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
@@ -80,7 +80,7 @@ class _Crew:
         self._stopping = False
 
     def run(self) -> None:
-        """Until told to stop."""
+        """Keep the workers running until a signal comes, then end them."""
         before = {number: signal.signal(number, self._stop) for number in (signal.SIGTERM, signal.SIGINT)}
         said = False
         try:
@@ -120,7 +120,7 @@ class _Crew:
         given = json.dumps({**asdict(self._options), "notes": str(self._notes), "worker": number})
         descriptor = self._listener.fileno()
         command = [sys.executable, "-m", "mlops_cli.serving.process.worker", given, str(descriptor)]
-        # a session of its own: Ctrl-C in the terminal reaches the parent alone, which then ends them in order
+        # in a session of its own: Ctrl-C in the terminal reaches only the parent, which then ends the workers in order
         return subprocess.Popen(command, pass_fds=[descriptor], stdin=subprocess.DEVNULL, start_new_session=True)
 
     def _failure(self, number: int, code: int) -> MlopsError:

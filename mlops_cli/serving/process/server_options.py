@@ -1,4 +1,4 @@
-"""What a server and its workers agree on: what is asked of them, and the files by which they tell each other."""
+"""Options of a server, and the files by which its workers report to it."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ BACKLOG = 2048
 
 @dataclass(frozen=True)
 class ServeOptions:
-    """What one server is asked to be.
+    """Options of `mlops serve`.
 
     Attributes:
         root: the project's folder.
         models: a path or glob of model folders; None: all of the project's.
         host: to listen on.
         port: to listen on; 0: any free one.
-        workers: processes.
-        authenticated: whether callers must bear MLOPS_API_TOKEN.
+        workers: number of processes.
+        authenticated: whether callers must send MLOPS_API_TOKEN.
     """
 
     root: str
@@ -32,16 +32,16 @@ class ServeOptions:
 
 
 def greeting(options: ServeOptions, listener: socket.socket) -> str:
-    """Where the server is, with the port that was free where 0 was asked for, and what to try first."""
+    """The line that tells the user where the server is, with the actual port where port 0 was given."""
     host = f"[{options.host}]" if ":" in options.host else options.host
     return f"serving on http://{host}:{listener.getsockname()[1]} - try /forecasts or /docs"
 
 
 def ready_mark(notes: Path, worker: int) -> Path:
-    """File that is there once a worker accepts connections."""
+    """File that exists once a worker accepts connections."""
     return notes / f"ready-{worker}"
 
 
 def failure_note(notes: Path, worker: int) -> Path:
-    """File in which a worker that cannot start says why."""
+    """File in which a worker that cannot start writes the reason."""
     return notes / f"failure-{worker}.json"

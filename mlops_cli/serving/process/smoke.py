@@ -1,6 +1,6 @@
-"""`mlops serve --smoke`: every model asked once through the real app, without a network; the answers as a file.
+"""`mlops serve --smoke`: asks every model once through the real app, without a network; writes the answers to a file.
 
-No clock and no timing go in: equal models and features give equal bytes.
+The file holds no times: equal models and features give equal bytes.
 """
 
 from __future__ import annotations
@@ -37,27 +37,28 @@ def smoke(project: Project, models: str | None = None, none_is_fine: bool = Fals
     Args:
         project: where.
         models: which folders, see `load_catalog.select`.
-        none_is_fine: no model at all is a file without models, as for a stage of DVC: others have said why.
+        none_is_fine: write a file without models where there is no model. A DVC stage does so, because an earlier
+            stage has told the reason.
 
     Returns:
-        what was written: `models` (name, version, the answer to a row of zeros, and the latest forecast where
+        What was written: `models` (name, version, the answer to a row of zeros, and the latest forecast where
         the model has a feature table) and `failures` (name: why).
 
     Raises:
         ModelError: there is no model.
     """
-    settings = _unbending(load_params(project).serving)
+    settings = _without_degradation(load_params(project).serving)
     plane = DataPlane(project, settings, models)
     with tempfile.TemporaryDirectory(prefix="mlops-serve-") as folder:
         service = make_service(plane, settings, WorkerFiles(Path(folder)))
-        found = asyncio.run(_ask_all(plane, build(service, None), none_is_fine))
+        answers = asyncio.run(_ask_all(plane, build(service, None), none_is_fine))
         service.close()
-    (project.root / FILE).write_text(json.dumps(found, indent=2, sort_keys=True) + "\n")
-    return found
+    (project.root / FILE).write_text(json.dumps(answers, indent=2, sort_keys=True) + "\n")
+    return answers
 
 
-def _unbending(settings: Serving) -> Serving:
-    """The same without the steps of the degradation: a busy machine must not change what is written."""
+def _without_degradation(settings: Serving) -> Serving:
+    """The settings without degradation, so that load on the machine does not change the answers."""
     steps = ("smaller_model", "cached_answer", "delayed_answer")
     return settings.model_copy(
         update={step: getattr(settings, step).model_copy(update={"enabled": False}) for step in steps}
@@ -70,21 +71,21 @@ async def _ask_all(plane: DataPlane, app: App, none_is_fine: bool) -> dict[str, 
         names = plane.catalog.names()
         if not names and not none_is_fine:
             raise ModelError("there is no model to serve", "train some first: mlops run")
-        latest = {one["model"]: one for one in (await call(app, "GET", "/forecasts"))[1]["forecasts"]}
-        found: dict[str, Any] = {"models": [], "failures": {}}
+        latest = {forecast["model"]: forecast for forecast in (await call(app, "GET", "/forecasts"))[1]["forecasts"]}
+        answers: dict[str, Any] = {"models": [], "failures": {}}
         for name in names:
             answer = await _ask_one(app, name, _hash(plane, name))
             if "error" in answer:
-                found["failures"][name] = answer["error"]
+                answers["failures"][name] = answer["error"]
             else:
-                found["models"].append({**answer, "latest": _timeless(latest.get(name))})
-        return found
+                answers["models"].append({**answer, "latest": _timeless(latest.get(name))})
+        return answers
     finally:
         await plane.stop()
 
 
 def _hash(plane: DataPlane, name: str) -> str | None:
-    """sha256 of the model's graph; None for what has none: an ensemble, or a model that is set aside."""
+    """sha256 of the model's graph; None for ensembles and quarantined models, which have none."""
     try:
         return str(plane.features_of(name).files[GRAPH])
     except MlopsError:
@@ -113,12 +114,16 @@ async def _ask_one(app: App, name: str, sha256: str | None) -> dict[str, Any]:
 def _timeless(forecast: dict[str, Any] | None) -> dict[str, Any] | None:
     if forecast is None:
         return None
-    # the verdict is of stage evaluate, after which DVC does not run this one
+    # the verdict comes from stage evaluate, and DVC does not run this stage again after it
     return {key: value for key, value in forecast.items() if key not in ("age", "rung", "verdict")}
 
 
 async def call(app: App, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-    """Ask an ASGI app in this process; the status and the JSON of its answer."""
+    """Send a request to an ASGI app in this process.
+
+    Returns:
+        The status, and the JSON of the answer.
+    """
     scope = {
         "type": "http",
         "asgi": {"version": "3.0"},

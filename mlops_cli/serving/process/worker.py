@@ -1,4 +1,4 @@
-"""One process that answers: the event loop, the data plane in it, and HTTP in front."""
+"""A worker process: the event loop, the data plane, and HTTP in front of it."""
 
 from __future__ import annotations
 
@@ -38,21 +38,22 @@ from mlops_cli.serving.process.server_options import (
 from mlops_cli.system.lifetime import when_gone
 
 KEEP_ALIVE_SECONDS = 75
-# libuv takes one connection from a socket in each turn of the event loop. In a flood a turn serves all who are in
-# already, so that the others may wait outside for seconds. Each copy of the descriptor takes one more
+# libuv accepts one connection per socket in each turn of the event loop. Under load, one turn serves every open
+# connection before it accepts new ones, so that callers may wait for seconds. Each copy of the descriptor accepts one
+# connection more
 ACCEPTS_AT_ONCE = 32
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a worker stands.
+class WorkerPlace:
+    """What a worker gets from its server.
 
     Attributes:
-        listener: the socket, listening.
+        listener: the listening socket.
         notes: folder that all workers of the server share.
-        number: of this worker.
-        ready: called once it answers.
-        parent: process whose end is its own; None: it is nobody's child.
+        number: of this worker, from 0.
+        ready: called once it accepts connections.
+        parent: process id; the worker ends when this process ends. None: the worker is no child of a server.
     """
 
     listener: socket.socket
@@ -62,16 +63,18 @@ class Place:
     parent: int | None = None
 
 
-def make_service(plane: DataPlane, settings: Serving, notes: WorkerFiles) -> Service:
-    """What the endpoints work with."""
-    return Service(plane, notes.resume(), notes, settings.batching.max_rows, int(settings.max_body_mb * 1e6))
+def make_service(plane: DataPlane, settings: Serving, worker_files: WorkerFiles) -> Service:
+    """What all endpoints share."""
+    return Service(
+        plane, worker_files.resume(), worker_files, settings.batching.max_rows, int(settings.max_body_mb * 1e6)
+    )
 
 
-def run_worker(options: ServeOptions, place: Place) -> None:
-    """Serve on the socket until SIGTERM or SIGINT; finishes what was begun, within a bound.
+def run_worker(options: ServeOptions, place: WorkerPlace) -> None:
+    """Serve on the socket until SIGTERM or SIGINT, then finish open requests within `DRAIN_SECONDS`.
 
     Raises:
-        ConfigError: callers must bear a token, and there is none.
+        ConfigError: callers must send a token, and none is set.
         ModelError: there is no model to serve.
     """
     project = Project.at(Path(options.root))
@@ -82,18 +85,18 @@ def run_worker(options: ServeOptions, place: Place) -> None:
         runner.run(serve(plane, settings, token, place))
 
 
-async def serve(plane: DataPlane, settings: Serving, token: str | None, place: Place) -> None:
-    """See `run_worker`."""
-    notes = WorkerFiles(place.notes, place.number)
-    service = make_service(plane, settings, notes)
+async def serve(plane: DataPlane, settings: Serving, token: str | None, place: WorkerPlace) -> None:
+    """Serve a data plane that is not started yet; see `run_worker`."""
+    files = WorkerFiles(place.notes, place.number)
+    service = make_service(plane, settings, files)
     await plane.start()
     try:
         if not plane.catalog.names():
             raise ModelError("there is no model to serve", "train some first: mlops run; or correct --models")
         gc.collect()
-        gc.freeze()  # what is loaded stays: left out of every later collection, which would else take 50 ms and more
+        gc.freeze()  # later garbage collections skip what is loaded now; otherwise each would take 50 ms and more
         server = _server(build(service, token), place.ready)
-        beside = [asyncio.create_task(keep_in_step(plane, service.counters, notes))]
+        beside = [asyncio.create_task(keep_in_step(plane, service.counters, files))]
         if place.parent is not None:
             when_gone([place.parent], server.stop)
         doors = [place.listener.dup() for _ in range(ACCEPTS_AT_ONCE - 1)]
@@ -107,12 +110,12 @@ async def serve(plane: DataPlane, settings: Serving, token: str | None, place: P
 
 
 class _Server(uvicorn.Server):
-    """Uvicorn that says when it listens, and to which a signal is a reason to end well, not one to fail."""
+    """Uvicorn that calls `ready` when it listens, and that exits with 0 after a signal."""
 
     ready: Callable[[], None]
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to accept."""
+        """Accept connections, then call `ready`."""
         await super().startup(sockets)
         self.ready()
 
@@ -122,7 +125,7 @@ class _Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Uvicorn's own raises the signal once more when all is done, and with it an exit code other than 0."""
+        """Handle signals. Uvicorn's own method raises the signal again at the end, so that the exit code is not 0."""
         before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
             yield
@@ -158,16 +161,16 @@ def _token(project: Project) -> str:
 
 
 def alone(options: ServeOptions, listener: socket.socket, notes: Path, say: Callable[[str], None]) -> None:
-    """This very process is the one worker."""
-    run_worker(options, Place(listener, notes, 0, lambda: say(greeting(options, listener))))
+    """Serve in this process, as the only worker."""
+    run_worker(options, WorkerPlace(listener, notes, 0, lambda: say(greeting(options, listener))))
 
 
 def main() -> None:
-    """Entry of a child: options as JSON, and the socket's descriptor."""
+    """Entry point of a child process. Arguments: options as JSON, and the descriptor of the socket."""
     given = json.loads(sys.argv[1])
     notes, number = Path(given.pop("notes")), given.pop("worker")
     mark = ready_mark(notes, number)
-    place = Place(socket.socket(fileno=int(sys.argv[2])), notes, number, mark.touch, os.getppid())
+    place = WorkerPlace(socket.socket(fileno=int(sys.argv[2])), notes, number, mark.touch, os.getppid())
     try:
         run_worker(ServeOptions(**given), place)
     except MlopsError as error:
