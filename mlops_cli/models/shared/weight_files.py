@@ -99,9 +99,8 @@ class WeightFiles:
             ModelError: its files are damaged.
         """
         try:
-            with pa.memory_map(
-                str(self._path(sha))
-            ) as file:  # this closes the file; its pages stay mapped while a view exists
+            # this closes the file; its pages stay mapped while a view exists
+            with pa.memory_map(str(self._path(sha))) as file:
                 buffer = file.read_buffer()
             start = _LENGTH + int.from_bytes(buffer[:_LENGTH].to_pybytes(), "little")
             header = json.loads(buffer[_LENGTH:start].to_pybytes())

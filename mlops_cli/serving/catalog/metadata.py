@@ -65,9 +65,9 @@ def models_of(catalog: Catalog, ticker: str) -> list[str]:
         UnknownModelError: there are none.
     """
     upper = ticker.upper()
-    names = [model.name for model in catalog.models.values() if _ticker(model).upper() == upper]
+    names = [model.name for model in catalog.models.values() if _has_ticker(model, upper)]
     for ensemble in catalog.ensembles.values():
-        if ensemble.members and _ticker(ensemble.members[0][0]).upper() == upper:
+        if ensemble.members and _has_ticker(ensemble.members[0][0], upper):
             names.append(ensemble.name)
     if not names:
         raise UnknownModelError(f"no model of ticker {ticker[:40]!r} is served", "see /v2/repository/index")
@@ -120,12 +120,12 @@ def _describe_ensemble(ensemble: ServedEnsemble, number: str | None) -> ModelFac
     own = checked_ensemble(ensemble, number)
     until: date = max(version_of(model).trained_until for model, _ in ensemble.members)
     inputs = ensemble_inputs(ensemble)
-    ticker = _ticker(ensemble.members[0][0])
+    ticker = ensemble.members[0][0].ticker or ""
     return ModelFacts(ensemble.name, (own,), inputs, ticker, ensemble_team(ensemble), until, 1.0, None)
 
 
-def _ticker(model: ServedModel) -> str:
-    return model.ticker or ""
+def _has_ticker(model: ServedModel, upper: str) -> bool:
+    return model.ticker is not None and model.ticker.upper() == upper
 
 
 def _entry(name: str, version: ServedVersion, loaded: LoadedModels, unloaded: bool) -> IndexEntry:

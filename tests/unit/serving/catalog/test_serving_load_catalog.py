@@ -1,0 +1,208 @@
+"""Model folders into a catalog: what `--models` selects, and what each folder becomes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlops_cli.config.paths import Project
+from mlops_cli.config.schemas.serving import Serving
+from mlops_cli.models.manifest import GRAPH, MANIFEST
+from mlops_cli.models.shared.weight_files import WeightFiles
+from mlops_cli.models.versions import Champion, archive, model_versions, write_champion
+from mlops_cli.serving.catalog.catalog import Catalog, ModelKey
+from mlops_cli.serving.catalog.load_catalog import CatalogLoader, Selection, select
+from tests.fakes.served_projects import BRANCH, install_model, served_project
+
+
+def loader(root: Path, models: str | None = None, **settings: Any) -> CatalogLoader:
+    project = Project.at(root)
+    return CatalogLoader(
+        project, Serving.model_validate(settings), select(project, models), WeightFiles(root / ".mlops" / "serving")
+    )
+
+
+def scan(root: Path, **settings: Any) -> Catalog:
+    return loader(root, **settings).scan()
+
+
+def reasons(catalog: Catalog) -> Mapping[str, str]:
+    return {name: entry.reason for name, model in catalog.models.items() for entry in model.quarantined}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return served_project(tmp_path / "p", ["red-a", "blue-b"], hidden=4)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("*", ["blue-b", "red-a"]),
+        ("red-*", ["red-a"]),
+        ("main/red-*", ["red-a"]),
+        ("other/*", []),
+        ("RED-*", []),
+        ("", []),
+        ("[br]*-?", ["blue-b", "red-a"]),
+    ],
+)
+def test_a_pattern_selects_by_name_or_by_branch_and_name(root: Path, pattern: str, names: list[str]) -> None:
+    assert [key.name for key in Selection(root / "models", pattern).models()] == names
+
+
+def test_hidden_folders_and_files_are_no_models(root: Path) -> None:
+    (root / "models" / ".staging" / "main" / "half").mkdir(parents=True)
+    (root / "models" / BRANCH / ".hidden").mkdir()
+    (root / "models" / BRANCH / "README.md").touch()
+    assert Selection(root / "models").models() == [("main", "blue-b"), ("main", "red-a")]
+
+
+def test_a_path_outside_the_project_can_be_served(root: Path, tmp_path: Path) -> None:
+    shutil.copytree(root / "models" / BRANCH, tmp_path / "elsewhere" / "team")
+    for path, names in (("elsewhere", 2), ("elsewhere/team", 2), ("elsewhere/team/red-a", 1)):
+        found = select(Project.at(root), str(tmp_path / path)).models()
+        assert (len(found), {key.branch for key in found}) == (names, {"team"})
+
+
+def test_a_model_with_one_version_answers_with_it(root: Path) -> None:
+    model = scan(root).model("red-a")
+    assert (model.ticker, model.key, model.route, model.shadow) == ("A", ModelKey("main", "red-a"), None, None)
+    assert model.default is model.versions[0]
+    assert model.default.sha.startswith(model.default.version)
+
+
+def test_a_pinned_champion_is_the_default_and_a_plain_one_is_not(root: Path) -> None:
+    old = scan(root).model("red-a").versions[0].version
+    install_model(root, "red-a", 7, hidden=4)
+    for pinned, expected in ((False, 0), (True, 1)):
+        write_champion(root / "models", BRANCH, "red-a", Champion(old, pinned, ()))
+        model = scan(root).model("red-a")
+        assert model.default is model.versions[expected]
+    assert model.version(old) is model.versions[1]
+
+
+def test_routes_and_shadows_of_the_settings(root: Path) -> None:
+    old = scan(root).model("red-a").versions[0].version
+    install_model(root, "red-a", 7, hidden=4)
+    routes = {"red-a": {"champion": 0.5, "challenger": 0.5}}
+    model = scan(root, routes=routes, shadow={"red-a": "challenger"}).model("red-a")
+    assert model.route is not None
+    assert {served.version for served in model.route.versions} == {served.version for served in model.versions}
+    assert model.shadow is model.versions[0]
+    assert model.default is not None
+    assert model.default.version == old, "with a route, the champion is what metadata describes"
+
+
+def test_verdicts_are_kept_for_versions_that_exist(root: Path) -> None:
+    version = scan(root).model("red-a").versions[0].version
+    folder = root / "simulation" / "evaluation" / BRANCH
+    folder.mkdir(parents=True)
+    judged = [
+        {"model": name, "version": number, "verdict": "skill"}
+        for name, number in [("red-a", version), ("red-a", "gone"), ("blue-b", version)]
+    ]
+    (folder / "models.json").write_text(json.dumps(judged))
+    catalog = scan(root)
+    assert catalog.model("red-a").verdicts == {version: "skill"}
+    assert catalog.model("blue-b").verdicts == {}
+
+
+def test_models_of_one_name_get_their_branch_in_front(root: Path) -> None:
+    shutil.copytree(root / "models" / BRANCH / "red-a", root / "models" / "other" / "red-a")
+    catalog = scan(root)
+    assert catalog.names() == ["blue-b", "main/red-a", "other/red-a"]
+    assert catalog.shared == {"red-a": ["main/red-a", "other/red-a"]}
+    assert catalog.folders[ModelKey("other", "red-a")].name == "other/red-a"
+
+
+def _cut(folder: Path) -> None:
+    (folder / GRAPH).write_bytes(b"half")
+
+
+def _remove_graph(folder: Path) -> None:
+    (folder / GRAPH).unlink()
+
+
+def _damage_manifest(folder: Path) -> None:
+    (folder / MANIFEST).write_text("{")
+
+
+def _unfinish(folder: Path) -> None:
+    manifest = json.loads((folder / MANIFEST).read_text())
+    (folder / MANIFEST).write_text(json.dumps({**manifest, "shrinkage": None}))
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (_cut, "not as its manifest says"),
+        (_remove_graph, "model.onnx is missing"),
+        (_damage_manifest, "damaged"),
+        (_unfinish, "training was not finished"),
+    ],
+)
+def test_a_broken_folder_is_quarantined_and_the_others_are_served(root: Path, damage: Any, reason: str) -> None:
+    damage(root / "models" / BRANCH / "red-a")
+    catalog = scan(root)
+    assert reason in reasons(catalog)["red-a"]
+    assert catalog.model("red-a").default is None
+    assert catalog.model("blue-b").default is not None
+
+
+@pytest.mark.parametrize("damage", [_remove_graph, _damage_manifest, _cut])
+def test_an_earlier_version_answers_for_a_broken_one_which_is_listed(root: Path, damage: Any) -> None:
+    old = scan(root).model("red-a").versions[0].version
+    install_model(root, "red-a", 7, hidden=4)
+    damage(root / "models" / BRANCH / "red-a")
+    model = scan(root).model("red-a")
+    assert model.default is not None
+    assert model.default.version == old
+    assert len(model.quarantined) == 1
+
+
+def test_a_model_in_training_is_no_fault_while_an_earlier_version_answers(root: Path) -> None:
+    install_model(root, "red-a", 7, hidden=4)
+    _unfinish(root / "models" / BRANCH / "red-a")
+    assert scan(root).model("red-a").quarantined == ()
+
+
+def test_a_damaged_record_of_the_champion_is_listed_and_the_newest_answers(root: Path) -> None:
+    (archive(root / "models", BRANCH, "red-a") / "champion.json").write_text("{")
+    model = scan(root).model("red-a")
+    assert [entry.version for entry in model.quarantined] == ["champion"]
+    assert model.default is model.versions[0]
+
+
+def test_only_touched_models_are_read_again(root: Path) -> None:
+    reader = loader(root)
+    before = reader.scan()
+    for name in ("red-a", "blue-b"):
+        install_model(root, name, 7 + len(name), hidden=4)
+    after = reader.scan([ModelKey("main", "red-a"), ModelKey("main", "nothing")])
+    assert len(after.model("red-a").versions) == 2
+    assert after.model("blue-b").versions == before.model("blue-b").versions
+    assert len(reader.scan().model("blue-b").versions) == 2
+
+
+def test_a_removed_model_leaves_the_catalog(root: Path) -> None:
+    reader = loader(root)
+    shas = len((reader.scan(), reader.shas())[1])
+    shutil.rmtree(root / "models" / BRANCH / "red-a")
+    shutil.rmtree(archive(root / "models", BRANCH, "red-a"), ignore_errors=True)
+    assert reader.scan([ModelKey("main", "red-a")]).names() == ["blue-b"]
+    assert len(reader.shas()) == shas - 1
+    shutil.rmtree(root / "models" / BRANCH / "blue-b")
+    assert reader.scan().names() == []
+
+
+def test_touched_models_that_are_not_selected_are_ignored(root: Path) -> None:
+    reader = loader(root, "red-*")
+    reader.scan()
+    assert reader.scan([ModelKey("main", "blue-b")]).names() == ["red-a"]
+    assert model_versions(root / "models", BRANCH, "blue-b"), "it exists all the same"
