@@ -154,9 +154,9 @@ def _parquet(body: bytes, max_body: int) -> pa.Table:
 
 
 def _batch_of_features(table: pa.Table, facts: FeatureFacts) -> Batch:
-    columns = [_numbers(table.column(name), name) for name in facts.inputs]
     if not table.num_rows:
         raise BadInputError("the upload holds no rows")
+    columns = [_numbers(table.column(name), name) for name in facts.inputs]
     dates = [str(day)[:10] for day in table.column("session").to_pylist()] if "session" in table.column_names else []
     return Batch(_narrow(np.column_stack(columns), facts.inputs), dates, [], np.empty(0))
 
