@@ -1,0 +1,233 @@
+"""Who answers at each load level: the model, its small variant, or an earlier answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from mlops_cli.config.schemas.serving import Serving
+from mlops_cli.models.graph import constant_return_graph
+from mlops_cli.models.manifest import GRAPH, file_hashes
+from mlops_cli.models.shared.weight_files import WeightFiles
+from mlops_cli.serving.answering.degradation import Answering, Target, has_columns, pick_columns
+from mlops_cli.serving.answering.dispatcher import Dispatcher
+from mlops_cli.serving.answering.latest_forecasts import LatestForecasts
+from mlops_cli.serving.answering.latest_rows import LatestRows
+from mlops_cli.serving.answering.load_level import LoadLevel
+from mlops_cli.serving.answering.shadow import Shadow
+from mlops_cli.serving.catalog.catalog import Catalog, ServedModel
+from mlops_cli.serving.catalog.loaded_models import LoadedModels
+from mlops_cli.serving.contract.messages import Answer, BadInputError
+from tests.fakes.served_catalogs import catalog, model
+
+ROWS = np.array([[1.0, 2.0]], dtype=np.float32)
+
+
+class Bench:
+    """Constant models in memory, and what answers from them at a level that the test sets."""
+
+    def __init__(self, root: Path, executor: ThreadPoolExecutor, **settings: Any) -> None:
+        self.root = root
+        self.files = WeightFiles(root / "files")
+        chosen = Serving.model_validate(settings)
+        self.load = LoadLevel(chosen)
+        self.dispatcher = Dispatcher(chosen)
+        self.loaded = LoadedModels(self.files, 10**9, executor)
+        self.answering = Answering(chosen, self.loaded, self.dispatcher, self.load)
+
+    def served(self, name: str, *returns: float, inputs: tuple[str, ...] = ("a", "b"), **changes: Any) -> ServedModel:
+        """A model whose versions forecast these constants, newest first."""
+        versions = []
+        for log_return in returns:
+            folder = self.root / f"{name}-{log_return}"
+            folder.mkdir()
+            onnx.save(constant_return_graph(len(inputs), log_return), folder / GRAPH)
+            sha = file_hashes(folder)[GRAPH]
+            self.files.prepare(folder, sha, len(inputs))
+            (made,) = model(name, f"{name}:{log_return}", sha=sha, folder=folder, inputs=inputs, **changes).versions
+            versions.append(made)
+        return ServedModel(name, "main", name, tuple(versions), default=versions[0])
+
+    async def ask(
+        self, all_models: Catalog, served: ServedModel, number: int = 0, rows: Any = ROWS, fixed: bool = False
+    ) -> Answer:
+        target = Target(served, served.versions[number], fixed)
+        return await self.answering.answer(all_models, target, ("a", "b"), rows)
+
+
+Work = Callable[[Bench], Awaitable[None]]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Callable[..., None]:
+    def whole(work: Work, **settings: Any) -> None:
+        async def inside() -> None:
+            with ThreadPoolExecutor(1) as executor:
+                bench = Bench(tmp_path, executor, **settings)
+                await work(bench)
+                await bench.dispatcher.stop()
+
+        asyncio.run(inside())
+
+    return whole
+
+
+def test_without_load_the_model_itself_answers_and_nothing_is_repeated(run: Callable[..., None]) -> None:
+    async def work(bench: Bench) -> None:
+        full, small = bench.served("m", 0.5, small="s"), bench.served("s", 0.25)
+        models = catalog([full, small])
+        for _ in range(2):
+            answer = await bench.ask(models, full)
+            assert (answer.answered_by, answer.rung, answer.age, answer.version) == ("m", "full", 0.0, "m:0.5")
+            assert answer.log_return.tolist() == [0.5]
+
+    run(work)
+
+
+def test_from_level_one_the_small_variant_answers_unless_a_version_is_fixed(run: Callable[..., None]) -> None:
+    async def work(bench: Bench) -> None:
+        full, small = bench.served("m", 0.5, small="s"), bench.served("s", 0.25, inputs=("b",))
+        models = catalog([full, small])
+        bench.load.level = 1
+        answer = await bench.ask(models, full)
+        assert (answer.model, answer.answered_by, answer.rung) == ("m", "s", "small")
+        assert answer.log_return.tolist() == [0.25]
+        assert (await bench.ask(models, full, fixed=True)).answered_by == "m"
+
+    run(work)
+
+
+@pytest.mark.parametrize("reason", ["gone", "other columns", "quarantined", "switched off"])
+def test_without_a_usable_small_variant_the_model_answers(run: Callable[..., None], reason: str) -> None:
+    async def work(bench: Bench) -> None:
+        full = bench.served("m", 0.5, small="s")
+        others = {
+            "gone": [],
+            "other columns": [bench.served("s", 0.25, inputs=("c",))],
+            "quarantined": [model("s")],
+            "switched off": [bench.served("s", 0.125)],
+        }[reason]
+        bench.load.level = 3
+        answer = await bench.ask(catalog([full, *others]), full)
+        assert (answer.answered_by, answer.rung) == ("m", "full")
+
+    run(work, smaller_model={"enabled": reason != "switched off"})
+
+
+def test_from_level_two_the_same_values_get_the_earlier_answer(run: Callable[..., None]) -> None:
+    async def work(bench: Bench) -> None:
+        full = bench.served("m", 0.5)
+        models = catalog([full])
+        await bench.ask(models, full)
+        bench.load.level = 2
+        answer = await bench.ask(models, full)
+        assert (answer.rung, answer.log_return.tolist()) == ("cached", [0.5])
+        assert 0 < answer.age < 10
+        assert (await bench.ask(models, full, rows=ROWS + 1)).rung == "full"
+
+    run(work)
+
+
+def test_an_earlier_answer_of_another_version_is_not_given(run: Callable[..., None]) -> None:
+    async def work(bench: Bench) -> None:
+        full = bench.served("m", 0.5, 0.75)
+        models = catalog([full])
+        await bench.ask(models, full, number=1, fixed=True)
+        bench.load.level = 2
+        assert (await bench.ask(models, full)).log_return.tolist() == [0.5]
+        assert (await bench.ask(models, full, number=1, fixed=True)).log_return.tolist() == [0.75]
+
+    run(work)
+
+
+def test_a_table_of_many_rows_is_neither_stored_nor_repeated(run: Callable[..., None]) -> None:
+    async def work(bench: Bench) -> None:
+        full = bench.served("m", 0.5)
+        models, rows = catalog([full]), np.ones((300, 2), dtype=np.float32)
+        bench.load.level = 2
+        for _ in range(2):
+            assert (await bench.ask(models, full, rows=rows)).rung == "full"
+
+    run(work)
+
+
+def test_an_unusable_forecast_is_refused_and_not_stored(run: Callable[..., None]) -> None:
+    async def work(bench: Bench) -> None:
+        full = bench.served("m", 101.0)
+        bench.load.level = 3
+        for rows in (ROWS, np.ones((3, 2), dtype=np.float32)):
+            for _ in range(2):
+                with pytest.raises(BadInputError, match="m: no usable forecast"):
+                    await bench.ask(catalog([full]), full, rows=rows)
+
+    run(work)
+
+
+def test_columns_are_picked_by_name() -> None:
+    rows = np.array([[1.0, 2.0, 3.0]], dtype=np.float32)
+    assert pick_columns(rows, ("a", "b", "c"), ("c", "a")).tolist() == [[3.0, 1.0]]
+    assert pick_columns(rows, ("a", "b", "c"), ("a", "b", "c")) is rows
+    assert has_columns(("a", "b"), ("b",))
+    assert not has_columns(("a", "b"), ("b", "x"))
+    with pytest.raises(BadInputError, match="columns are missing: x, y") as caught:
+        pick_columns(rows, ("a", "b", "c"), ("x", "a", "y"))
+    assert caught.value.hint == "expected: x, a, y"
+
+
+def test_a_shadow_is_compared_and_neither_under_load_nor_with_itself(run: Callable[..., None]) -> None:
+    async def work(bench: Bench) -> None:
+        full = bench.served("m", 0.5, 0.75)
+        followed = ServedModel("m", "main", "m", full.versions, default=full.default, shadow=full.versions[1])
+        models, shadow = catalog([followed]), Shadow(bench.answering, bench.load)
+        answer = await bench.ask(models, followed)
+        shadow.follow(models, followed, ("a", "b"), ROWS, answer)
+        await shadow.stop()
+        assert (shadow.rows, shadow.difference, shadow.failures) == (1, 0.25, 0)
+        shadow.follow(models, followed, ("a", "b"), ROWS, await bench.ask(models, followed, number=1))
+        shadow.follow(models, followed, ("b",), ROWS[:, 1:], answer)
+        bench.load.level = 1
+        shadow.follow(models, followed, ("a", "b"), ROWS, answer)
+        await shadow.stop()
+        assert shadow.rows == 1
+
+    run(work)
+
+
+def test_a_failing_shadow_is_counted_and_harms_nobody(run: Callable[..., None]) -> None:
+    async def work(bench: Bench) -> None:
+        full = bench.served("m", 0.5, 500.0)
+        followed = ServedModel("m", "main", "m", full.versions, default=full.default, shadow=full.versions[1])
+        models, shadow = catalog([followed]), Shadow(bench.answering, bench.load)
+        shadow.follow(models, followed, ("a", "b"), ROWS, await bench.ask(models, followed))
+        await shadow.stop()
+        assert (shadow.rows, shadow.failures) == (0, 1)
+
+    run(work)
+
+
+class NoTables(LatestRows):
+    """Feature tables of which none has a row."""
+
+    def __init__(self) -> None:
+        pass
+
+    async def get(self, models: Any) -> Any:
+        return dict.fromkeys(models, "no feature table")
+
+
+def test_latest_forecasts_tell_each_reason_once_and_for_those_asked_for(run: Callable[..., None]) -> None:
+    async def work(bench: Bench) -> None:
+        full, other = bench.served("m", 0.5), bench.served("n", 0.5)
+        latest = LatestForecasts(bench.answering, NoTables())
+        forecasts, reasons = await latest.of(catalog([full, other]), ["n", "m"], {"m"})
+        assert forecasts == []
+        assert list(reasons.items()) == [("n", "no feature table"), ("m", "it is unloaded")]
+
+    run(work)
