@@ -2,7 +2,7 @@
 
 There are two lanes. The fast lane runs models in the event loop, for at most `SLICE` seconds in a row, so that
 requests that arrive meanwhile are admitted or refused. The slow lane runs models whose run takes longer than `SLOW` (as
-measured) in threads, so that they hold up nobody else.
+measured) in threads, so that no other request waits for them.
 """
 
 from __future__ import annotations

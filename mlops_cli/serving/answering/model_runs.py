@@ -23,7 +23,7 @@ def run_model(model: LoadedModel, feed: Weights, rows: Rows) -> Outputs:
 
     Args:
         model: to run.
-        feed: its weights; the rows are put in beside them for the run. A thread needs a copy of its own.
+        feed: its weights; the rows are added for the duration of the run. A thread needs a copy of its own.
         rows: float32 (n, columns).
 
     Raises:

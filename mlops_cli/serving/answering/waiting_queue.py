@@ -72,7 +72,7 @@ class Batch:
                 waiting.done.set_exception(error)
 
     def close(self) -> None:
-        """Fail the requests that still have no answer: whatever ended the run, nobody waits for ever."""
+        """Fail the requests that still have no answer, so that no caller waits for ever."""
         self.fail(UnservableError("the run was broken off", "see the server's log"))
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Price = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NDJSON = "application/x-ndjson"
+UPLOADS = ("text/csv", "application/vnd.apache.parquet")
 RETRIES = 10
 CALLER_HELP = "Keeps this caller on one side of a traffic split"
 
@@ -59,6 +60,12 @@ class Forecasts(BaseModel):
 def forecast_router(service: Service) -> APIRouter:
     """The endpoints below /forecasts and /transform."""
     router = APIRouter(tags=["Forecasts"], responses=ERRORS)
+    _latest_routes(router, service)
+    _upload_routes(router, service)
+    return router
+
+
+def _latest_routes(router: APIRouter, service: Service) -> None:
     plane = service.plane
 
     @router.get("/forecasts", summary="Latest forecast of every model", response_model=Forecasts)
@@ -69,7 +76,11 @@ def forecast_router(service: Service) -> APIRouter:
     async def of_ticker(ticker: Annotated[str, Path(max_length=40)]) -> Response:
         return _forecasts(service, *await plane.latest(models_of(plane.catalog, ticker)))
 
+
+def _upload_routes(router: APIRouter, service: Service) -> None:
+    plane = service.plane
     body = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/BarsBody"}}}, "required": True}
+    upload = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in UPLOADS}
 
     @router.post(
         "/forecasts",
@@ -83,8 +94,6 @@ def forecast_router(service: Service) -> APIRouter:
         posted = await service.aside(_read_bars, await request.body())
         names = [checked(name) for name in posted.models or ()] or models_of(plane.catalog, posted.ticker or "")
         return _forecasts(service, *await _from_bars(service, posted.bars, names, _caller(request)))
-
-    upload = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in UPLOADS}
 
     @router.post(
         "/transform/{name:path}",
@@ -100,11 +109,6 @@ def forecast_router(service: Service) -> APIRouter:
         x_mlops_caller: Annotated[str | None, Header(description=CALLER_HELP)] = None,
     ) -> Response:
         return await _transform(service, checked(name), request, NDJSON if "json" in accept else "text/csv")
-
-    return router
-
-
-UPLOADS = ("text/csv", "application/vnd.apache.parquet")
 
 
 def _caller(request: Request) -> str | None:
@@ -141,7 +145,7 @@ def _facts(service: Service, name: str) -> FeatureFacts:
 
 
 async def _from_bars(
-    service: Service, bars: list[Bar], names: list[str], who: str | None
+    service: Service, bars: list[Bar], names: list[str], caller_key: str | None
 ) -> tuple[list[Forecast], dict[str, str]]:
     """Forecast by each model; models with the same features share them.
 
@@ -160,7 +164,7 @@ async def _from_bars(
             batch = batches.get(facts)
             if batch is None:
                 batch = batches[facts] = await service.aside(_last_row, bars, facts)
-            answer = await service.plane.infer(Query(name, batch.rows, caller=who))
+            answer = await service.plane.infer(Query(name, batch.rows, caller=caller_key))
         except MlopsError as error:
             failures[name] = error
             continue
@@ -193,8 +197,8 @@ async def _transform(service: Service, name: str, request: Request, kind: str) -
 
     facts = _facts(service, name)
     batch = await service.aside(batch_of_upload, await request.body(), facts, service.max_body)
-    who = _caller(request)
-    first = await _ask(service, Query(name, batch.rows[: service.chunk_rows], caller=who))
+    caller_key = _caller(request)
+    first = await _ask(service, Query(name, batch.rows[: service.chunk_rows], caller=caller_key))
     # the whole table gets the same version, even if a new one is installed meanwhile
     version = first.version if first.version in describe(service.plane.catalog, name).versions else None
 
@@ -203,7 +207,7 @@ async def _transform(service: Service, name: str, request: Request, kind: str) -
         for start in range(0, len(batch.rows), service.chunk_rows):
             if start:
                 rows = batch.rows[start : start + service.chunk_rows]
-                answer = await _ask(service, Query(name, rows, version, who))
+                answer = await _ask(service, Query(name, rows, version, caller_key))
             yield _written(batch, answer, start, kind)
 
     headers = about_headers(first.answered_by, first.version, first.rung, first.verdict)

@@ -96,12 +96,12 @@ async def serve(plane: DataPlane, settings: Serving, token: str | None, place: W
         gc.collect()
         gc.freeze()  # later garbage collections skip what is loaded now; otherwise each would take 50 ms and more
         server = _server(build(service, token), place.ready)
-        beside = [asyncio.create_task(keep_in_step(plane, service.counters, files))]
+        tasks = [asyncio.create_task(keep_in_step(plane, service.counters, files))]
         if place.parent is not None:
             when_gone([place.parent], server.stop)
         doors = [place.listener.dup() for _ in range(ACCEPTS_AT_ONCE - 1)]
         await server.serve(sockets=[place.listener, *doors])
-        for task in beside:
+        for task in tasks:
             task.cancel()
     finally:
         service.close()
