@@ -20,11 +20,11 @@ from mlops_cli.errors import MlopsError
 from tests.fakes.exchange_server import some_prices
 from tests.fakes.paper_team import PaperTeam
 
-TRADING = f"{os.sep}mlops_cli{os.sep}trading"
+TRADING = f"{os.sep}mlops_cli{os.sep}trading{os.sep}"
 COUNTED = {
     f"{name}.py"
     for name in (
-        "paper_pass", "sending", "liquidate", "reconcile", "ledger", "ledger_file", "ledger_files", "alpaca_broker",
+        "paper_pass", "sending", "liquidate", "reconcile", "ledger", "connection", "opening", "alpaca_broker",
         "alpaca_client",
     )
 }  # fmt: skip
@@ -39,8 +39,8 @@ class Fuse:
         self._kill_at = kill_at
 
     def __call__(self, frame: FrameType, event: str, _: Any) -> Any:
-        folder, _, file = frame.f_code.co_filename.rpartition(os.sep)
-        if not folder.endswith(TRADING) or file not in COUNTED:
+        path = frame.f_code.co_filename
+        if TRADING not in path or path.rpartition(os.sep)[2] not in COUNTED:
             return None
         if event == "line":
             self.lines += 1
