@@ -29,20 +29,6 @@ TeamOption = Annotated[
 ]
 LimitOption = Annotated[int, typer.Option("--last", min=1, help="How many rows of each team, the newest.")]
 
-COLUMNS = {
-    "orders": ("client_order_id", "session", "ticker", "side", "qty", "notional", "state", "status", "filled_qty",
-               "filled_average_price", "forecast_bps", "price_seen", "version", "note"),
-    "fills": ("time", "ticker", "side", "qty", "price", "client_order_id", "id"),
-    "positions": ("ticker", "qty", "blocked"),
-    "equity": ("session", "equity", "cash", "time"),
-    "decisions": ("session", "ticker", "action", "lots", "wanted_lots", "bound", "forecast_bps", "cost_bps",
-                  "current_weight", "target_weight", "price", "client_order_id", "reasons"),
-    "events": ("time", "kind", "ticker", "text"),
-    "activities": ("day", "kind", "ticker", "qty", "cash", "moved", "id"),
-    "holdings": ("ticker", "qty"),
-}  # fmt: skip
-"""What is shown of each table. The last two are in exports alone: what moved without an order, what was there first."""
-
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
@@ -98,6 +84,8 @@ def export(
     folder: ProjectOption = None,
 ) -> None:
     """Write everything as CSV files, one for each team and table."""
+    from mlops_cli.trading.ledger.views import COLUMNS
+
     project = open_project(folder)
     target.mkdir(parents=True, exist_ok=True)
     for name in _teams(project, team):
@@ -119,7 +107,7 @@ def accept(
     team: Annotated[str, typer.Option("--team", metavar="TEAM", help="Whose ledger.")],
     folder: ProjectOption = None,
 ) -> None:
-    """Take the broker's word for a position that the ledger cannot explain, and so lift its block."""
+    """Accept the broker's quantity of a position that the ledger cannot explain; this lifts the ticker's block."""
     from datetime import UTC, datetime
 
     from mlops_cli.trading.ledger.opening import open_ledger
@@ -147,52 +135,36 @@ def _shares(text: str) -> Decimal:
 
 
 def _print(table: str, team: str | None, last: int | None, folder: Path | None, as_json: bool) -> None:
+    from mlops_cli.trading.ledger.views import COLUMNS
+
     project = open_project(folder)
     teams = _teams(project, team)
-    found = {name: _rows(project, name, table)[-(last or 0) :] for name in teams}
+    rows_by_team = {name: _rows(project, name, table)[-(last or 0) :] for name in teams}
     if as_json:
-        print_json(found)
+        print_json(rows_by_team)
         return
     columns = COLUMNS[table]
     heads = tuple(column.upper().replace("_", " ") for column in columns)
-    lines = [(name, *(_cell(row[column]) for column in columns)) for name, rows in found.items() for row in rows]
+    lines = [(name, *(_cell(row[column]) for column in columns)) for name, rows in rows_by_team.items() for row in rows]
     print_table(("TEAM", *heads), lines)
 
 
 def _teams(project: Project, team: str | None) -> list[str]:
-    there = sorted(path.stem for path in project.ledgers.glob("*.db"))
-    if team is not None and team not in there:
-        known = ", ".join(there) or "none yet"
-        raise DataError(f"team {team} has no ledger (there are: {known})", "the first pass makes it: mlops paper-trade")
-    if not there:
+    with_ledger = sorted(path.stem for path in project.ledgers.glob("*.db"))
+    if team is not None and team not in with_ledger:
+        names = ", ".join(with_ledger) or "none yet"
+        raise DataError(f"team {team} has no ledger (there are: {names})", "the first pass makes it: mlops paper-trade")
+    if not with_ledger:
         print("no ledger yet: the first pass makes it: mlops paper-trade", file=sys.stderr)
-    return there if team is None else [team]
+    return with_ledger if team is None else [team]
 
 
 def _rows(project: Project, team: str, table: str) -> list[dict[str, Any]]:
     from mlops_cli.trading.ledger.opening import read_ledger
+    from mlops_cli.trading.ledger.views import view
 
     with read_ledger(project.ledger(team)) as ledger:
-        match table:
-            case "orders":
-                seen = {row["client_order_id"]: row for row in ledger.rows("orders")}
-                blank = {"status": None, "filled_qty": None, "filled_average_price": None}
-                return [{**blank, **seen.get(row["client_order_id"], {}), **row} for row in ledger.rows("intents")]
-            case "fills":
-                names = {row["id"]: row["client_order_id"] for row in ledger.rows("orders")}
-                return [{**row, "client_order_id": names.get(row["order_id"])} for row in ledger.rows("fills")]
-            case "positions":
-                held, blocks = ledger.expected_positions(), {row["ticker"]: row for row in ledger.rows("blocks")}
-                return [
-                    {
-                        "ticker": ticker,
-                        "qty": str(held.get(ticker, Decimal(0))),
-                        "blocked": blocks[ticker]["reason"] if ticker in blocks else None,
-                    }
-                    for ticker in sorted(held.keys() | blocks.keys())
-                ]
-            case _:
-                return ledger.rows(table)
+        return view(ledger, table)
 
 
 def _cell(value: Any) -> Any:

@@ -1,9 +1,9 @@
-"""What every table of a ledger stands on: the connection, transactions, facts about the whole, and events."""
+"""The base of a ledger: its SQLite connection, transactions, inserts, facts about the whole ledger, and events."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Self
@@ -20,21 +20,21 @@ class LedgerFile:
 
     @property
     def team(self) -> str:
-        """Whose it is."""
+        """The team whose ledger this is."""
         return self.meta("team") or ""
 
     def meta(self, key: str) -> str | None:
-        """A fact about the whole ledger."""
+        """A fact about the whole ledger (`team`, `account`, `opened_at` ...); None if it was never set."""
         row = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
         return None if row is None else str(row["value"])
 
     @property
     def is_empty(self) -> bool:
-        """Whether it has no tables yet: its first pass has just begun, or was killed there."""
+        """Whether it has no tables yet: its first pass has just begun, or was killed before it made them."""
         return self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone() is None
 
     def create(self, team: str) -> None:
-        """Make the tables of an empty ledger, for a team."""
+        """Make the tables of an empty ledger, for a team; a ledger that has its tables is left alone."""
         if self.is_empty:
             with self._writing():
                 for statement in SCHEMA.split(";"):
@@ -43,41 +43,53 @@ class LedgerFile:
                 self.set_meta("team", team)
 
     def set_meta(self, key: str, value: str) -> None:
-        """Set such a fact."""
-        self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+        """Set a fact about the whole ledger; replaces an earlier value."""
+        self._insert("meta", [{"key": key, "value": value}], on_conflict="REPLACE")
 
     def copy(self) -> Self:
-        """The same ledger in memory: for a dry run."""
+        """A copy in memory, which a dry run may write to."""
         memory = sqlite3.connect(":memory:", isolation_level=None)
         self._db.backup(memory)
         return type(self)(memory)
 
     def close(self) -> None:
-        """Close it."""
+        """Close the connection."""
         self._db.close()
 
     def event(self, now: datetime, kind: str, ticker: str | None, words: str) -> None:
-        """Write down something that happened."""
-        self._db.execute(
-            "INSERT INTO events(time, kind, ticker, text) VALUES (?, ?, ?, ?)", (now.isoformat(), kind, ticker, words)
-        )
+        """Write an event: its time, its kind (`halted`, `refused` ...), the ticker it concerns, if any, and a text."""
+        self._insert("events", [{"time": now.isoformat(), "kind": kind, "ticker": ticker, "text": words}])
 
     def tell_once(self, now: datetime, kind: str, words: str) -> bool:
-        """Write an event of which one is enough; whether it is new."""
-        known = self._db.execute("SELECT 1 FROM events WHERE kind = ? AND text = ?", (kind, words)).fetchone()
-        if known is None:
+        """Write an event unless one of this kind and text exists; returns whether it was written."""
+        earlier = self._db.execute("SELECT 1 FROM events WHERE kind = ? AND text = ?", (kind, words)).fetchone()
+        if earlier is None:
             self.event(now, kind, None, words)
-        return known is None
+        return earlier is None
 
     def last_event(self, *kinds: str) -> sqlite3.Row | None:
-        """The newest event of these kinds."""
+        """The newest event of these kinds; None if there is none."""
         query = f"SELECT * FROM events WHERE kind IN ({marks(len(kinds))}) ORDER BY rowid DESC LIMIT 1"
-        found: sqlite3.Row | None = self._db.execute(query, kinds).fetchone()
-        return found
+        newest: sqlite3.Row | None = self._db.execute(query, kinds).fetchone()
+        return newest
 
     def rows(self, table: str) -> list[dict[str, Any]]:
-        """A whole table, in its natural order."""
+        """All rows of a table as dictionaries, in the order of `tables.ORDER`, JSON columns decoded."""
         return [plain(row) for row in self._db.execute(f"SELECT * FROM {table} ORDER BY {ORDER[table]}")]
+
+    def _insert(self, table: str, rows: Iterable[Mapping[str, Any]], *, on_conflict: str = "ABORT") -> None:
+        """Insert rows by column name.
+
+        Args:
+            table: name of the table.
+            rows: columns and values; all rows have the same columns, and columns left out get their default.
+            on_conflict: what SQLite does where a row of that key exists: ABORT, IGNORE or REPLACE.
+        """
+        values = list(rows)
+        if values:
+            columns = list(values[0])
+            named = ", ".join(f":{column}" for column in columns)
+            self._db.executemany(f"INSERT OR {on_conflict} INTO {table}({', '.join(columns)}) VALUES ({named})", values)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

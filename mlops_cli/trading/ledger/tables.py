@@ -1,4 +1,4 @@
-"""The ledger's tables, and rows that come back as the objects they were."""
+"""The ledger's tables, and the rows that its objects are stored in."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
-from mlops_cli.trading.contract.broker import BrokerOrder
+from mlops_cli.trading.contract.broker import AccountActivity, BrokerOrder, Fill
 from mlops_cli.trading.contract.types import Decision, OrderIntent
 
 SCHEMA_VERSION = 1
@@ -61,9 +61,13 @@ ORDER = {
 JSON_COLUMNS = frozenset({"models", "reasons"})
 
 
+Columns = dict[str, Any]
+"""A row that is to be written, by column name."""
+
+
 @dataclass(frozen=True)
 class Unbooked:
-    """An order of which fewer shares are booked than the broker says were filled, or more."""
+    """An order whose booked fills are not what the broker says was filled: `booked` and `filled` shares."""
 
     ticker: str
     client_order_id: str
@@ -73,38 +77,41 @@ class Unbooked:
 
 
 def text(value: Decimal | None) -> str | None:
-    """A decimal as it is stored: plain digits, so that equal numbers look equal."""
+    """A decimal as it is stored: plain digits without trailing zeros, so that equal numbers are equal texts."""
     return None if value is None else f"{value.normalize():f}" if value else "0"
 
 
 def decimal(value: str | None) -> Decimal | None:
-    """The other way round."""
+    """The decimal of a stored text; None for NULL."""
     return None if value is None else Decimal(value)
 
 
-def intent_values(intent: OrderIntent) -> tuple[Any, ...]:
-    """An intent's columns, in the order of the table up to `reasons`."""
-    return (
-        intent.client_order_id,
-        intent.team,
-        intent.ticker,
-        intent.session.isoformat(),
-        intent.side,
-        text(intent.qty),
-        text(intent.notional),
-        intent.type,
-        text(intent.limit_price),
-        intent.time_in_force,
-        intent.model,
-        intent.version,
-        intent.forecast_bps,
-        text(intent.price_seen),
-        json.dumps(intent.reasons),
-    )
+def intent_row(intent: OrderIntent, time: str) -> Columns:
+    """The row of `intents` for an intent that was just written at `time` and not sent yet."""
+    return {
+        "client_order_id": intent.client_order_id,
+        "team": intent.team,
+        "ticker": intent.ticker,
+        "session": intent.session.isoformat(),
+        "side": intent.side,
+        "qty": text(intent.qty),
+        "notional": text(intent.notional),
+        "type": intent.type,
+        "limit_price": text(intent.limit_price),
+        "time_in_force": intent.time_in_force,
+        "model": intent.model,
+        "version": intent.version,
+        "forecast_bps": intent.forecast_bps,
+        "price_seen": text(intent.price_seen),
+        "reasons": json.dumps(intent.reasons),
+        "state": "written",
+        "written_at": time,
+        "changed_at": time,
+    }
 
 
 def intent_of(row: sqlite3.Row) -> OrderIntent:
-    """An intent from its row."""
+    """The intent that a row of `intents` holds."""
     return OrderIntent(
         team=row["team"],
         ticker=row["ticker"],
@@ -125,53 +132,78 @@ def intent_of(row: sqlite3.Row) -> OrderIntent:
 
 
 def plain(row: sqlite3.Row) -> dict[str, Any]:
-    """A row for people and JSON."""
+    """A row as a dictionary, its JSON columns decoded."""
     return {key: json.loads(row[key]) if key in JSON_COLUMNS else row[key] for key in row.keys()}  # noqa: SIM118
 
 
-def decision_values(one: Decision, time: str) -> tuple[Any, ...]:
-    """A decision's columns, in the order of the table."""
-    return (
-        one.session.isoformat(),
-        one.ticker,
-        one.action,
-        one.lots,
-        one.wanted_lots,
-        one.bound,
-        one.forecast_bps,
-        one.cost_bps,
-        one.current_weight,
-        one.target_weight,
-        text(one.price),
-        json.dumps(one.models),
-        json.dumps(one.reasons),
-        one.intent.client_order_id if one.intent else None,
-        time,
-    )
+def decision_row(decision: Decision, time: str) -> Columns:
+    """The row of `decisions` for a decision made at `time`."""
+    return {
+        "session": decision.session.isoformat(),
+        "ticker": decision.ticker,
+        "action": decision.action,
+        "lots": decision.lots,
+        "wanted_lots": decision.wanted_lots,
+        "bound": decision.bound,
+        "forecast_bps": decision.forecast_bps,
+        "cost_bps": decision.cost_bps,
+        "current_weight": decision.current_weight,
+        "target_weight": decision.target_weight,
+        "price": text(decision.price),
+        "models": json.dumps(decision.models),
+        "reasons": json.dumps(decision.reasons),
+        "client_order_id": decision.intent.client_order_id if decision.intent else None,
+        "decided_at": time,
+    }
 
 
-def order_values(one: BrokerOrder, now: datetime) -> tuple[Any, ...]:
-    """An order's columns, in the order of the table."""
-    return (
-        one.id,
-        one.client_order_id,
-        one.ticker,
-        one.side,
-        one.type,
-        one.time_in_force,
-        one.status,
-        int(one.final),
-        text(one.qty),
-        text(one.notional),
-        text(one.limit_price),
-        text(one.filled_qty),
-        text(one.filled_average_price),
-        one.submitted_at.isoformat(),
-        now.isoformat(),
-        0,
-    )
+def order_row(order: BrokerOrder, now: datetime) -> Columns:
+    """The row of `orders` for an order as the broker showed it at `now`; its fills are not booked yet."""
+    return {
+        "id": order.id,
+        "client_order_id": order.client_order_id,
+        "ticker": order.ticker,
+        "side": order.side,
+        "type": order.type,
+        "time_in_force": order.time_in_force,
+        "status": order.status,
+        "final": int(order.final),
+        "qty": text(order.qty),
+        "notional": text(order.notional),
+        "limit_price": text(order.limit_price),
+        "filled_qty": text(order.filled_qty),
+        "filled_average_price": text(order.filled_average_price),
+        "submitted_at": order.submitted_at.isoformat(),
+        "seen_at": now.isoformat(),
+        "booked": 0,
+    }
+
+
+def fill_row(fill: Fill) -> Columns:
+    """The row of `fills` for an execution."""
+    return {
+        "id": fill.id,
+        "order_id": fill.order_id,
+        "ticker": fill.ticker,
+        "side": fill.side,
+        "qty": text(fill.qty),
+        "price": text(fill.price),
+        "time": fill.time.isoformat(),
+    }
+
+
+def activity_row(activity: AccountActivity) -> Columns:
+    """The row of `activities` for a split, a dividend, a fee ...; it has moved no shares yet."""
+    return {
+        "id": activity.id,
+        "kind": activity.kind,
+        "ticker": activity.ticker,
+        "qty": text(activity.qty),
+        "cash": text(activity.cash),
+        "day": activity.day.isoformat(),
+    }
 
 
 def marks(count: int) -> str:
-    """So many places for values in a statement."""
+    """Placeholders for `count` values of an `IN (...)` list."""
     return ", ".join("?" * count)
