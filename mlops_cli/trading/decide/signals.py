@@ -18,14 +18,14 @@ VERSION_LENGTH = 12
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """What a team's models say about a stock together.
+    """The joint forecast of a team's models for one stock.
 
     Attributes:
         forecast_bps: weighted mean of their log returns in basis points; None if none of them may trade.
         model: their names, joined by `+`; of those that may trade.
         version: of the model, or one hash of several and their weights.
         last_close: the close that they start from.
-        models: every one of them: name, forecast in basis points, version, verdict.
+        models: every model: name, forecast in basis points, version, verdict.
         notes: why some of them do not trade.
     """
 
@@ -51,30 +51,42 @@ def combine(forecasts: Sequence[TradeForecast], rules: Rules) -> dict[str, Signa
         DataError: models of one ticker start from different closes or sessions.
     """
     by_ticker: dict[str, list[TradeForecast]] = defaultdict(list)
-    for forecast in sorted(forecasts, key=lambda one: (one.ticker, one.model)):
+    for forecast in sorted(forecasts, key=lambda each: (each.ticker, each.model)):
         by_ticker[forecast.ticker].append(forecast)
-    return {ticker: _signal(ticker, mine, rules) for ticker, mine in by_ticker.items()}
+    return {ticker: _signal(ticker, its_forecasts, rules) for ticker, its_forecasts in by_ticker.items()}
 
 
 def _signal(ticker: str, forecasts: list[TradeForecast], rules: Rules) -> Signal:
-    first = forecasts[0]
-    if any(
-        (one.last_close, one.session, one.team) != (first.last_close, first.session, first.team) for one in forecasts
-    ):
-        names = ", ".join(one.model for one in forecasts)
-        raise DataError(f"{ticker}: {names} forecast from different closes, sessions or teams", "run: mlops run")
-    notes = {one.model: reason for one in forecasts if (reason := reason_against(one, rules))}
-    trading = [one for one in forecasts if one.model not in notes]
-    weights = [rules.weights.get(one.model, 1.0) for one in trading]
-    mean = sum(w * one.log_return for w, one in zip(weights, trading, strict=True)) / sum(weights) if trading else None
+    _check_starts(ticker, forecasts)
+    notes = {forecast.model: reason for forecast in forecasts if (reason := reason_against(forecast, rules))}
+    trading = [forecast for forecast in forecasts if forecast.model not in notes]
+    weights = [rules.weights.get(forecast.model, 1.0) for forecast in trading]
     return Signal(
-        forecast_bps=None if mean is None else 1e4 * mean,
-        model="+".join(one.model for one in trading),
+        forecast_bps=_mean_bps(trading, weights),
+        model="+".join(forecast.model for forecast in trading),
         version=_version(trading, weights),
-        last_close=first.last_close,
-        models=tuple((one.model, 1e4 * one.log_return, one.version, one.verdict) for one in forecasts),
+        last_close=forecasts[0].last_close,
+        models=tuple(
+            (forecast.model, 1e4 * forecast.log_return, forecast.version, forecast.verdict) for forecast in forecasts
+        ),
         notes=tuple(f"{name}: {reason}" for name, reason in notes.items()),
     )
+
+
+def _check_starts(ticker: str, forecasts: list[TradeForecast]) -> None:
+    if len({(forecast.last_close, forecast.session, forecast.team) for forecast in forecasts}) > 1:
+        names = ", ".join(forecast.model for forecast in forecasts)
+        raise DataError(f"{ticker}: {names} forecast from different closes, sessions or teams", "run: mlops run")
+
+
+def _as_model(forecast: TradeForecast) -> tuple[str, float, str, str | None]:
+    return forecast.model, 1e4 * forecast.log_return, forecast.version, forecast.verdict
+
+
+def _mean_bps(forecasts: list[TradeForecast], weights: list[float]) -> float | None:
+    if not forecasts:
+        return None
+    return 1e4 * (sum(w * forecast.log_return for w, forecast in zip(weights, forecasts, strict=True)) / sum(weights))
 
 
 def reason_against(forecast: TradeForecast, rules: Rules) -> str:
@@ -91,5 +103,5 @@ def reason_against(forecast: TradeForecast, rules: Rules) -> str:
 def _version(forecasts: list[TradeForecast], weights: list[float]) -> str:
     if len(forecasts) < 2:
         return forecasts[0].version if forecasts else ""
-    text = "\n".join(f"{one.model} {one.version} {w}" for one, w in zip(forecasts, weights, strict=True))
+    text = "\n".join(f"{forecast.model} {forecast.version} {w}" for forecast, w in zip(forecasts, weights, strict=True))
     return hashlib.sha256(text.encode()).hexdigest()[:VERSION_LENGTH]

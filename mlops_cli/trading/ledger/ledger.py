@@ -159,7 +159,7 @@ class Ledger(LedgerFile):
             self.event(now, "accepted", ticker, f"{text(difference)} shares that no fill explains")
 
     def unsettled(self, ticker: str) -> list[sqlite3.Row]:
-        """Activities in a ticker's shares (splits ...) that its expected position does not include yet, oldest first."""
+        """Activities in a ticker's shares (splits ...) not in its expected position yet, oldest first."""
         query = "SELECT * FROM activities WHERE ticker = ? AND settled = 0 AND qty != '0' ORDER BY day, id"
         return self._db.execute(query, (ticker,)).fetchall()
 

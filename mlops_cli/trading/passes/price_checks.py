@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from mlops_cli.trading.contract.broker import Bar, Quote
 from mlops_cli.trading.contract.types import Holding, TradeForecast
-from mlops_cli.trading.decide.policy import PRICE_GAP
+from mlops_cli.trading.decide.stocks import PRICE_GAP
 
 LARGEST_GAP = Decimal(str(PRICE_GAP))
 LARGEST_DIFFERENCE = Decimal("0.05")

@@ -20,7 +20,7 @@ from mlops_cli.exchange.market.price_path import PricePath
 from mlops_cli.market.hours import NEW_YORK, Hours, Session
 from mlops_cli.market.symbols import symbol_of
 from mlops_cli.trading.contract.costs import BPS, expected_price
-from mlops_cli.trading.decide.policy import PRICE_GAP
+from mlops_cli.trading.decide.stocks import PRICE_GAP
 from mlops_cli.trading.passes.liquidate import LIQUIDATION
 
 OPEN_TO_CLOSE = (0.0, 1.0)

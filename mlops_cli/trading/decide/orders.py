@@ -1,0 +1,119 @@
+"""From a stock's target to its order: the action mask, the decision and the intent. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+from mlops_cli.trading.contract.costs import BPS, exact, round_trip_bps
+from mlops_cli.trading.contract.types import Action, Decision, OrderIntent, Rules, Side, client_order_id
+from mlops_cli.trading.decide.action_mask import Budgets, Mask, Position, mask_of
+from mlops_cli.trading.decide.signals import Signal
+from mlops_cli.trading.decide.stocks import Situation, Stock
+
+CENT = Decimal("0.01")
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """The lots that are traded, the lowest and highest number allowed, and the constraint that bound, if any."""
+
+    lots: int
+    allowed: tuple[int, int]
+    bound: str | None
+
+
+def decide_stock(stock: Stock, situation: Situation, budgets: Budgets) -> Decision:
+    """Choose the allowed action nearest to the wanted one, and take the order's money out of the budgets.
+
+    Args:
+        stock: with its target.
+        situation: of the session.
+        budgets: what earlier orders of the session left; goes down by this one.
+    """
+    mask = _mask(stock, situation, budgets)
+    lots, bound = mask.choose(stock.wanted_lots)
+    ends = sorted((mask.lowest, mask.highest))
+    decision = _decision(stock, _Choice(lots, (ends[0], ends[1]), bound), situation)
+    position, signal, rules = stock.position, stock.signal, situation.rules
+    if lots == 0 or position is None or signal is None:
+        return decision
+    if position.shares(lots) * position.price < exact(rules.min_order_notional):
+        return replace(decision, action="hold", lots=0, bound="minimum order", target_weight=decision.current_weight)
+    budgets.take(position, lots, rules)
+    return replace(decision, intent=_intent(decision, signal, position, rules))
+
+
+def _mask(stock: Stock, situation: Situation, budgets: Budgets) -> Mask:
+    if stock.refusal or stock.position is None:
+        return _hold(stock.refusal)
+    if stock.forecast is None:
+        return _hold(stock.reason)  # neither a missing forecast nor a missing skill is a reason to sell
+    return mask_of(stock.position, budgets, situation.account.equity, situation.rules)
+
+
+def _hold(reason: str) -> Mask:
+    mask = Mask()
+    mask.nothing(reason)
+    return mask
+
+
+def _decision(stock: Stock, choice: _Choice, situation: Situation) -> Decision:
+    position, signal = stock.position, stock.signal
+    return Decision(
+        team=situation.team,
+        ticker=stock.ticker,
+        session=situation.context.target_session,
+        action=_action(choice.lots),
+        lots=choice.lots,
+        allowed=choice.allowed,
+        wanted_lots=stock.wanted_lots,
+        bound=choice.bound,
+        forecast_bps=stock.forecast,
+        cost_bps=round_trip_bps(situation.rules.costs),
+        current_weight=_weight(position, 0, situation.account.equity),
+        target_weight=_weight(position, choice.lots, situation.account.equity),
+        price=position.price if position else None,
+        models=signal.models if signal else (),
+        reasons=(stock.reason or stock.refusal, *(signal.notes if signal else ())),
+        intent=None,
+    )
+
+
+def _action(lots: int) -> Action:
+    if lots == 0:
+        return "hold"
+    return "buy" if lots > 0 else "sell"
+
+
+def _weight(position: Position | None, lots: int, equity: Decimal) -> float:
+    """The position's value over equity after a trade of so many lots; over 1 USD where there is no equity."""
+    if position is None:
+        return 0.0
+    traded = position.shares(lots) * (1 if lots > 0 else -1) if lots else Decimal(0)
+    return float((position.value + traded * position.price) / (equity if equity > 0 else Decimal(1)))
+
+
+def _intent(decision: Decision, signal: Signal, position: Position, rules: Rules) -> OrderIntent:
+    side: Side = "buy" if decision.lots > 0 else "sell"
+    limit = None
+    if rules.order == "limit":
+        offset = exact(rules.limit_offset_bps) / BPS
+        limit = (position.price * (1 + offset if side == "buy" else 1 - offset)).quantize(CENT)
+    return OrderIntent(
+        team=decision.team,
+        ticker=decision.ticker,
+        session=decision.session,
+        side=side,
+        qty=position.shares(decision.lots),
+        notional=None,
+        type=rules.order,
+        limit_price=limit,
+        time_in_force="day",
+        client_order_id=client_order_id(decision.team, decision.ticker, decision.session, side, signal.version),
+        model=signal.model,
+        version=signal.version,
+        forecast_bps=decision.forecast_bps or 0.0,
+        price_seen=position.price,
+        reasons=decision.reasons,
+    )
