@@ -24,7 +24,7 @@ TRADING = f"{os.sep}mlops_cli{os.sep}trading{os.sep}"
 COUNTED = {
     f"{name}.py"
     for name in (
-        "paper_pass", "sending", "liquidate", "reconcile", "ledger", "connection", "opening", "alpaca_broker",
+        "paper_pass", "deciding", "sending", "liquidate", "reconcile", "ledger", "connection", "opening", "alpaca_broker",
         "alpaca_client",
     )
 }  # fmt: skip

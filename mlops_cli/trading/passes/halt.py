@@ -1,4 +1,4 @@
-"""The kill switch: a file. While it is there no order is sent; what was sent is still followed."""
+"""The kill switch: while a halt file exists no order is sent; orders that were sent are still followed."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ ALL_TEAMS = "all"
 
 
 class HaltFiles:
-    """Files `<folder>/HALT-<team>` and `<folder>/HALT-all`; anybody may make or remove one with the shell.
+    """Files `<folder>/HALT-<team>` and `<folder>/HALT-all`, which a person may also make or remove with the shell.
 
     Args:
-        folder: where they are.
-        team: whose.
+        folder: of the halt files.
+        team: that is halted by them.
     """
 
     def __init__(self, folder: Path, team: str) -> None:
@@ -33,17 +33,17 @@ class HaltFiles:
         return None
 
     def way_on(self) -> str:
-        """The commands that lift what halts the team; empty where no file does."""
+        """The commands that resume the team; empty where no file halts it."""
         names = [name for name in (ALL_TEAMS, self.team) if self._path(name).exists()]
         return " && ".join(f"mlops paper-trade resume --team {name}" for name in names)
 
     def others(self) -> list[str]:
-        """Whoever else is halted by a file of its own."""
-        found = sorted(path.name.removeprefix("HALT-") for path in self._folder.glob("HALT-*"))
-        return [name for name in found if name != self.team]
+        """Other names (teams, or `all`) that have a halt file of their own."""
+        halted = sorted(path.name.removeprefix("HALT-") for path in self._folder.glob("HALT-*"))
+        return [name for name in halted if name != self.team]
 
     def halt(self, reason: str) -> Path:
-        """Halt the team; the first reason stays."""
+        """Halt the team; returns its halt file. A team that is halted already keeps its first reason."""
         path = self._path(self.team)
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():
@@ -51,11 +51,11 @@ class HaltFiles:
         return path
 
     def resume(self) -> bool:
-        """Lift the halt of the team; whether there was one."""
+        """Remove the team's own halt file; returns whether there was one."""
         path = self._path(self.team)
-        there = path.exists()
+        was_halted = path.exists()
         path.unlink(missing_ok=True)
-        return there
+        return was_halted
 
     def _path(self, team: str) -> Path:
         return self._folder / f"HALT-{team}"

@@ -1,11 +1,11 @@
-"""Selling everything: open orders are cancelled, and each position is closed by an order of the ledger's own."""
+"""Selling everything: cancel open orders, then close each position with an order that the ledger knows of."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Container
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from itertools import count
 
 from mlops_cli.errors import BrokerError
@@ -20,10 +20,13 @@ LIQUIDATION = "liquidation"
 
 @dataclass
 class Liquidation:
-    """What was done: how many orders were cancelled, which were sent, and what failed, by order, and why.
+    """What a liquidation did.
 
     Attributes:
-        unfilled: earlier orders that came to nothing, told here and not again.
+        cancelled: number of orders that were cancelled.
+        sent: client order ids of the closing orders that were sent.
+        failed: closing orders that failed, and why, by client order id.
+        unfilled: earlier orders that were not completely filled; a later pass does not report them again.
     """
 
     cancelled: int = 0
@@ -33,41 +36,58 @@ class Liquidation:
 
 
 def liquidate(broker: Broker, ledger: Ledger) -> Liquidation:
-    """Cancel all open orders and close all positions at the market; again after a failure, only what is missing.
+    """Cancel all open orders and close all positions at the market; run again, it does only what is missing.
 
     Raises:
         BrokerUnreachable, KeysRefused: the broker cannot be asked.
     """
-    done = Liquidation()
     now = broker.clock().now
     target = ask_window(broker, now, Margins()).target
-    for order in broker.orders_since(ledger.horizon()):
-        if not order.final and order.client_order_id not in ledger.names_of(LIQUIDATION):
-            broker.cancel(order.id)
-            done.cancelled += 1
+    done = Liquidation(cancelled=_cancel_open_orders(broker, ledger))
     state = reconcile(broker, ledger, now, target)
     done.unfilled = state.unfilled
-    closing = being_closed(ledger)
-    over = {row["client_order_id"] for row in ledger.rows("orders") if row["final"]}
-    intents = [
-        _close(ledger.team, held, target, over) for held in state.holdings.values() if held.ticker not in closing
-    ]
-    for left in ledger.unresolved():  # else they would be sent once the team is resumed
-        if left.client_order_id not in {intent.client_order_id for intent in intents}:
-            ledger.set_state(left.client_order_id, "void", now, "never taken, and liquidated since")
+    intents = _closing_intents(ledger, state.holdings, target)
+    _void_others(ledger, intents, now)
     ledger.write_intents(intents, now)
     ledger.event(now, "liquidation", None, f"{len(intents)} positions")
     for intent in intents:
-        try:
-            order = broker.submit(intent)
-        except (BrokerError, BrokerUnreachable) as error:
-            unknown = isinstance(error, OutcomeUnknown | BrokerUnreachable)
-            ledger.set_state(intent.client_order_id, "unknown" if unknown else "refused", now, error.message)
-            done.failed[intent.client_order_id] = error.message
-        else:
-            ledger.record_orders([order], now)
-            done.sent.append(intent.client_order_id)
+        _submit(broker, ledger, intent, done, now)
     return done
+
+
+def _cancel_open_orders(broker: Broker, ledger: Ledger) -> int:
+    own = ledger.names_of(LIQUIDATION)
+    orders = broker.orders_since(ledger.horizon())
+    to_cancel = [order for order in orders if not order.final and order.client_order_id not in own]
+    for order in to_cancel:
+        broker.cancel(order.id)
+    return len(to_cancel)
+
+
+def _closing_intents(ledger: Ledger, holdings: Mapping[str, Holding], target: date) -> list[OrderIntent]:
+    closing = being_closed(ledger)
+    over = {row["client_order_id"] for row in ledger.rows("orders") if row["final"]}
+    return [_close(ledger.team, held, target, over) for held in holdings.values() if held.ticker not in closing]
+
+
+def _void_others(ledger: Ledger, intents: Sequence[OrderIntent], now: datetime) -> None:
+    """Void every intent that was not sent; a pass would send it once the team is resumed."""
+    names = {intent.client_order_id for intent in intents}
+    for intent in ledger.unresolved():
+        if intent.client_order_id not in names:
+            ledger.set_state(intent.client_order_id, "void", now, "never taken, and liquidated since")
+
+
+def _submit(broker: Broker, ledger: Ledger, intent: OrderIntent, done: Liquidation, now: datetime) -> None:
+    try:
+        order = broker.submit(intent)
+    except (BrokerError, BrokerUnreachable) as error:
+        state = "unknown" if isinstance(error, OutcomeUnknown | BrokerUnreachable) else "refused"
+        ledger.set_state(intent.client_order_id, state, now, error.message)
+        done.failed[intent.client_order_id] = error.message
+    else:
+        ledger.record_orders([order], now)
+        done.sent.append(intent.client_order_id)
 
 
 def being_closed(ledger: Ledger) -> set[str]:
@@ -77,9 +97,9 @@ def being_closed(ledger: Ledger) -> set[str]:
 
 
 def _close(team: str, holding: Holding, target: date, over: Container[str]) -> OrderIntent:
-    """The order that closes a position; under a new name where one of that name came to nothing, as at a close."""
+    """The order that closes a position. It gets a new name if an order of its first name is over already."""
     side: Side = "sell" if holding.qty > 0 else "buy"
-    # another quantity is another order: what a first one has left over is closed by a second
+    # the quantity is part of the name: what a first order left over is closed by a second one
     mark = hashlib.sha256(f"{holding.qty.normalize():f}".encode()).hexdigest()[:8]
     names = (client_order_id(team, holding.ticker, target, side, f"liq{mark}", part) for part in count())
     return OrderIntent(

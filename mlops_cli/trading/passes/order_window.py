@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from typing import NamedTuple
 
 from mlops_cli.errors import BrokerError
 from mlops_cli.market.hours import NEW_YORK, us_hours
@@ -13,12 +14,12 @@ from mlops_cli.trading.contract.broker import Broker, SessionHours
 REACH = timedelta(days=12)  # the longest pause so far, in September 2001, took six days
 LARGEST_SKEW = timedelta(seconds=90)
 PRICES_UNTIL = time(19, 20)
-"""In New York, on the session's day, half days too: how long late prices are waited for. All is decided at once."""
+"""New York time on the session's day, half days too: until then a pass waits for prices that are late."""
 
 
 @dataclass(frozen=True)
 class Margins:
-    """Minutes to keep from a close and from an open."""
+    """When orders may be sent: from `opens_minutes` after a close until `closes_minutes` before an open."""
 
     opens_minutes: int = 20
     closes_minutes: int = 15
@@ -26,14 +27,14 @@ class Margins:
 
 @dataclass(frozen=True)
 class Window:
-    """Where a moment lies.
+    """Where a moment lies among the sessions, and when orders may be sent.
 
     Attributes:
         session: the last session that is over.
-        target: the next one to open: what orders are for.
-        opens: when orders may be sent from on, for `target` or, while a session is on, for the one after it.
-        closes: and until when.
-        open: whether they may now.
+        target: the next session to open, which orders are for.
+        opens: start of the present or next window in which orders may be sent, in UTC.
+        closes: end of that window, in UTC.
+        open: whether orders may be sent now.
         why: why not; empty where they may.
     """
 
@@ -45,44 +46,65 @@ class Window:
     why: str
 
 
+class _Around(NamedTuple):
+    """The sessions around a moment: the last that is over, the one that is running, if any, and all that follow."""
+
+    last: SessionHours
+    running: SessionHours | None
+    ahead: Sequence[SessionHours]
+
+
 def window_at(now: datetime, hours: Sequence[SessionHours], margins: Margins) -> Window:
-    """Where `now` lies among the sessions.
+    """Find where a moment lies among the sessions.
+
+    Args:
+        now: in UTC.
+        hours: of the sessions around it, rising.
+        margins: to keep from close and open.
 
     Raises:
         BrokerError: the calendar does not reach from the last session to the next but one.
     """
-    past = [one for one in hours if one.close <= now]
-    ahead = [one for one in hours if one.open > now]
+    around = _around(now, hours)
+    target = around.ahead[0]
+    opens, closes = _between(around.running or around.last, target, margins)
+    why = ""
+    if now < opens:
+        why = "the session is on" if around.running else f"the close was less than {margins.opens_minutes} minutes ago"
+    elif now >= closes:
+        opens, closes = _between(target, around.ahead[1], margins)
+        why = f"the open of {target.session} is too near"
+    return Window(around.last.session, target.session, opens, closes, not why, why)
+
+
+def _around(now: datetime, hours: Sequence[SessionHours]) -> _Around:
+    past = [session for session in hours if session.close <= now]
+    ahead = [session for session in hours if session.open > now]
+    running = [session for session in hours if session.open <= now < session.close]
     if not past or len(ahead) < 2:
         raise BrokerError(
             f"the broker's calendar does not say which sessions lie around {now:%Y-%m-%d %H:%M} UTC",
             "nothing was sent; try again later",
         )
-    running = next((one for one in hours if one.open <= now < one.close), None)
-    session, target = running or past[-1], ahead[0]
-    opens = session.close + timedelta(minutes=margins.opens_minutes)
-    closes = target.open - timedelta(minutes=margins.closes_minutes)
-    if now < opens:
-        why = "the session is on" if running else f"the close was less than {margins.opens_minutes} minutes ago"
-        return Window(past[-1].session, target.session, opens, closes, False, why)
-    if now >= closes:
-        opens = target.close + timedelta(minutes=margins.opens_minutes)
-        closes = ahead[1].open - timedelta(minutes=margins.closes_minutes)
-        why = f"the open of {target.session} is too near"
-        return Window(session.session, target.session, opens, closes, False, why)
-    return Window(session.session, target.session, opens, closes, True, "")
+    return _Around(past[-1], running[0] if running else None, ahead)
+
+
+def _between(before: SessionHours, after: SessionHours, margins: Margins) -> tuple[datetime, datetime]:
+    """From when and until when orders are sent between two sessions."""
+    opens = before.close + timedelta(minutes=margins.opens_minutes)
+    return opens, after.open - timedelta(minutes=margins.closes_minutes)
 
 
 def ask_window(broker: Broker, now: datetime, margins: Margins) -> Window:
-    """Where `now` lies, by the broker's calendar."""
+    """Find where a moment lies among the sessions of the broker's calendar."""
     return window_at(now, broker.calendar((now - REACH).date(), (now + REACH).date()), margins)
 
 
 def calendar_differences(broker: Broker, now: datetime) -> list[str]:
-    """Sessions around `now` on which the broker and `exchange_calendars` do not agree, in words."""
+    """Describe each session around `now` for which the broker and `exchange_calendars` have different hours."""
     start, end = (now - REACH).date(), (now + REACH).date()
-    theirs = {one.session: (one.open, one.close) for one in broker.calendar(start, end)}
-    ours = {one.day: (one.opens, one.closes) for one in us_hours().between(start, end)}
+    theirs = {session.session: (session.open, session.close) for session in broker.calendar(start, end)}
+    ours = {session.day: (session.opens, session.closes) for session in us_hours().between(start, end)}
     return [
         f"{day}: the broker has {_hours(theirs.get(day))}, exchange_calendars {_hours(ours.get(day))}"
         for day in sorted(theirs.keys() | ours.keys())
@@ -91,13 +113,13 @@ def calendar_differences(broker: Broker, now: datetime) -> list[str]:
 
 
 def clock_skew(now: datetime) -> timedelta | None:
-    """How far this machine's clock is from the broker's; None where that is little."""
+    """This machine's clock minus the broker's; None up to `LARGEST_SKEW`."""
     skew = datetime.now(UTC) - now
     return skew if abs(skew) > LARGEST_SKEW else None
 
 
 def new_york(time: datetime) -> str:
-    """A time for people."""
+    """A time in New York, formatted for people."""
     return f"{time.astimezone(NEW_YORK):%a %Y-%m-%d %H:%M %Z}"
 
 

@@ -1,4 +1,4 @@
-"""How a pass goes, and what it did."""
+"""The settings of a pass, and the report of what it did."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from mlops_cli.trading.passes.order_window import Margins
 
 @dataclass(frozen=True)
 class PassSettings:
-    """How a pass goes.
+    """Settings of a pass.
 
     Attributes:
         margins: minutes to keep from a close and an open.
-        dry_run: decide and show, send nothing, write nothing.
+        dry_run: decide and show; send and write nothing.
         halts: the kill switch; None where there is none, as in a replay.
     """
 
@@ -33,12 +33,24 @@ class PassReport:
     """What a pass did.
 
     Attributes:
-        outcome: done, waiting (no time to send), halted, stopped (the broker went away while orders were sent), or
-            failed (with `error`).
-        text: the same in words.
-        needs: what else a person must see to, besides orders and blocked tickers.
-        error: what ended the pass before its time; what was done up to then stands here all the same.
-        alerts: what somebody should look at.
+        outcome: done, waiting (outside the hours for orders), halted, stopped (the broker failed while orders were
+            sent), or failed (with `error`).
+        text: the outcome in words.
+        now: the broker's time at the start; None where the broker did not tell it.
+        target: the session that orders are for; None where the broker did not tell the time.
+        decisions: made by this pass.
+        sent: client order ids of the orders that the broker took.
+        refused: orders that the broker refused, and why, by client order id.
+        unknown: orders that the broker may have taken, and what is known, by client order id.
+        planned: intents that a dry run would send.
+        blocked: tickers that nothing is sent in, and why.
+        missing: models without a forecast, and why.
+        booked: number of fills and other activities that were new.
+        equity: of the account, in USD.
+        notes: further remarks.
+        needs: what else needs a person, besides orders and blocked tickers.
+        alerts: what a person is alerted to.
+        error: what ended the pass early; the report still holds what was done before it.
     """
 
     team: str
@@ -66,6 +78,6 @@ class PassReport:
         return not (self.unknown or self.blocked or self.refused or self.needs or self.outcome == "stopped")
 
     def end(self, outcome: str, text: str) -> Self:
-        """How it ended."""
+        """Set how the pass ended."""
         self.outcome, self.text = outcome, text
         return self

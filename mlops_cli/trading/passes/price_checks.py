@@ -1,4 +1,4 @@
-"""Whether the prices that are decided on are the broker's, too: a split that one side does not know of, or bad data."""
+"""Compares the prices that are decided on with the broker's: a difference is a split, or bad data."""
 
 from __future__ import annotations
 
@@ -11,33 +11,45 @@ from mlops_cli.trading.decide.stocks import PRICE_GAP
 
 LARGEST_GAP = Decimal(str(PRICE_GAP))
 LARGEST_DIFFERENCE = Decimal("0.05")
-"""Between two closes of the same session, broker's and ours: feeds differ by cents, a split or a bad price by more."""
+"""Largest relative difference of two closes of one session: feeds differ by cents, a split or a bad price by more."""
 
 
 def other_closes(bars: Mapping[str, Bar], forecasts: Sequence[TradeForecast]) -> dict[str, str]:
-    """Tickers whose close of the session, on which the forecasts were made, is another one at the broker."""
+    """Tickers whose close differs from the broker's, and the difference in words.
+
+    Args:
+        bars: the broker's daily bars of the session on whose close the forecasts were made; tickers may be missing.
+        forecasts: with the close that each starts from.
+    """
     others = {}
-    for one in forecasts:
-        theirs = bars[one.ticker].close if one.ticker in bars else one.last_close
-        if abs(theirs - one.last_close) > LARGEST_DIFFERENCE * max(theirs, one.last_close):
-            others[one.ticker] = (
-                f"its close of {one.session} is {theirs:.2f} at the broker and {one.last_close:.2f} here: "
+    for forecast in forecasts:
+        ours = forecast.last_close
+        theirs = bars[forecast.ticker].close if forecast.ticker in bars else ours
+        if abs(theirs - ours) > LARGEST_DIFFERENCE * max(theirs, ours):
+            others[forecast.ticker] = (
+                f"its close of {forecast.session} is {theirs:.2f} at the broker and {ours:.2f} here: "
                 "a split that one side does not know of, or bad data"
             )
     return others
 
 
 def gaps(quotes: Mapping[str, Quote], prices: Mapping[str, Decimal], holdings: Mapping[str, Holding]) -> dict[str, str]:
-    """Tickers whose last close is not what the broker quotes: a split that one side does not know of, or bad data."""
-    found = {}
+    """Tickers whose last close is far from the broker's quote, and the gap in words.
+
+    Args:
+        quotes: of the broker; tickers may be missing.
+        prices: last close by ticker.
+        holdings: positions; one whose price is 0 or less is a gap, too.
+    """
+    far_off = {}
     for ticker, quote in ((name, quotes[name]) for name in prices if name in quotes):
-        seen, known = quote.middle, prices[ticker]
-        # both sides of it: in the evening quotes are often so wide that their middle says nothing
-        if seen is not None and (quote.bid > known * (1 + LARGEST_GAP) or quote.ask < known * (1 - LARGEST_GAP)):
-            found[ticker] = (
-                f"the broker quotes {seen:.2f}, the last close known here is {known:.2f}: a split, or bad data"
+        middle, close = quote.middle, prices[ticker]
+        # bid and ask are compared, not their middle: in the evening quotes are often too wide for it to mean anything
+        if middle is not None and (quote.bid > close * (1 + LARGEST_GAP) or quote.ask < close * (1 - LARGEST_GAP)):
+            far_off[ticker] = (
+                f"the broker quotes {middle:.2f}, the last close known here is {close:.2f}: a split, or bad data"
             )
     for ticker, holding in holdings.items():
         if ticker in prices and prices[ticker] <= 0:
-            found[ticker] = f"its price is {holding.last_price}"
-    return found
+            far_off[ticker] = f"its price is {holding.last_price}"
+    return far_off

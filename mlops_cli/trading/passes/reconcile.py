@@ -1,7 +1,7 @@
-"""Ledger against broker: book what the ledger does not know yet, and block every ticker where the two do not agree.
+"""Reconcile the ledger with the broker: book what is new, and block every ticker where the two do not agree.
 
-Fail closed: what cannot be explained blocks new orders in its ticker until a later look, or a person, explains it. A
-broker that does not answer stops the whole pass.
+Fails closed: a difference that cannot be explained blocks new orders in its ticker until a later pass, or a person,
+explains it. A broker that does not answer stops the whole pass.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from mlops_cli.trading.contract.types import AccountState, Holding
 from mlops_cli.trading.ledger.ledger import Ledger
 
 CASH_TOLERANCE = Decimal(1)
-"""Dollars; fees are booked by brokers a day later."""
+"""Dollars of cash that may differ without a note: brokers book fees a day later."""
 
 
 @dataclass(frozen=True)
 class Reconciled:
-    """What ledger and broker agree on, and what they do not.
+    """The broker's account after reconciling, and where ledger and broker do not agree.
 
     Attributes:
         account: money.
         holdings: positions by ticker, as the broker has them.
         blocked: by ticker, why nothing may be sent in it.
-        newly_blocked: those that were not blocked at the last look.
+        newly_blocked: tickers that were not blocked before.
         booked: how many fills and other movements were new.
-        unfilled: orders that the broker had taken, and that came to nothing all the same.
-        notes: what else a person should know.
+        unfilled: orders that the broker took and did not fill completely; each is returned once.
+        notes: further remarks for a person.
     """
 
     account: AccountState
@@ -63,7 +63,7 @@ def reconcile(broker: Broker, ledger: Ledger, now: datetime, target: date) -> Re
     booked = ledger.record_activities(broker.activities_since(since))
     holdings = broker.positions()
     differences = _differences(ledger, holdings, now)
-    if differences:  # perhaps something was told late: all there is
+    if differences:  # the broker may have booked something late: ask for everything since the opening
         booked += ledger.record_activities(broker.activities_since(ledger.opened_at()))
         differences = _differences(ledger, holdings, now)
     ledger.settle_rest(sorted(differences))
@@ -76,20 +76,20 @@ def reconcile(broker: Broker, ledger: Ledger, now: datetime, target: date) -> Re
 
 
 def _check_account(broker: Broker, ledger: Ledger, now: datetime) -> None:
-    known = ledger.meta("account")
+    opened_with = ledger.meta("account")
     account = broker.account_id()
-    if known is None:
+    if opened_with is None:
         held = {ticker: holding.qty for ticker, holding in broker.positions().items()}
         ledger.open_account(account, broker.account().cash, held, now)
-    elif known != account:
+    elif opened_with != account:
         raise ConfigError(
-            f"team {ledger.meta('team')}: its ledger is of account {known}, the keys are of account {account}",
+            f"team {ledger.meta('team')}: its ledger is of account {opened_with}, the keys are of account {account}",
             "put that account's keys back into .env; to begin anew with another account, move the ledger away",
         )
 
 
 def _resolve(broker: Broker, ledger: Ledger, now: datetime, target: date) -> None:
-    """Ask for each intent of unknown fate by its name; one that was never taken is sent later, or is void."""
+    """Ask the broker for each intent of unknown fate; one that was never taken is sent later, or void."""
     for intent in ledger.unresolved():
         order = broker.order_by_client_id(intent.client_order_id)
         if order is not None:
@@ -102,50 +102,51 @@ def _resolve(broker: Broker, ledger: Ledger, now: datetime, target: date) -> Non
 
 def _differences(ledger: Ledger, holdings: Mapping[str, Holding], now: datetime) -> dict[str, str]:
     expected = ledger.expected_positions()
-    found: dict[str, str] = {}
+    differences: dict[str, str] = {}
     for ticker in sorted(expected.keys() | holdings.keys()):
         booked = expected.get(ticker, Decimal(0))
         held = holdings[ticker].qty if ticker in holdings else Decimal(0)
         if booked != held and not _explained(ledger, ticker, held - booked, now):
-            found[ticker] = f"position: {booked:f} shares by the ledger, {held:f} at the broker"
-    for one in ledger.unbooked():
-        found[one.ticker] = (
-            f"order {one.client_order_id}: {one.filled:f} shares filled by the broker's word, {one.booked:f} booked"
+            differences[ticker] = f"position: {booked:f} shares by the ledger, {held:f} at the broker"
+    for order in ledger.unbooked():
+        name = order.client_order_id
+        differences[order.ticker] = (
+            f"order {name}: {order.filled:f} shares filled by the broker's word, {order.booked:f} booked"
         )
-    return found
+    return differences
 
 
 def _explained(ledger: Ledger, ticker: str, difference: Decimal, now: datetime) -> bool:
     """Whether a split, a merger or a delisting accounts for a difference exactly.
 
-    Brokers do not agree on what the quantity of such an entry is: the shares that came, those held afterwards, or, of
-    a company that is gone, those that were paid out. Only an exact fit counts.
+    Brokers do not agree on the quantity of such an entry: shares added, shares held afterwards, or, for a company that
+    was delisted, shares paid out. Only an exact fit counts.
     """
     entries = ledger.unsettled(ticker)
     if not entries:
         return False
     last = Decimal(entries[-1]["qty"])
     before = ledger.expected_positions(date.fromisoformat(entries[0]["day"])).get(ticker, Decimal(0))
-    came = sum((Decimal(entry["qty"]) for entry in entries), Decimal(0))
-    if difference not in (came, last - before, -last):
+    added = sum((Decimal(entry["qty"]) for entry in entries), Decimal(0))
+    if difference not in (added, last - before, -last):
         return False
     ledger.settle(entries[-1]["id"], difference, now)
     return True
 
 
 def _unclear_orders(ledger: Ledger, target: date) -> dict[str, str]:
-    found = {}
+    unclear = {}
     for row in ledger.open_orders():
         if row["session"] is None:
-            found[row["ticker"]] = f"order {row['client_order_id']} of somebody else is open"
+            unclear[row["ticker"]] = f"order {row['client_order_id']} of somebody else is open"
         elif date.fromisoformat(row["session"]) < target:
-            found[row["ticker"]] = (
+            unclear[row["ticker"]] = (
                 f"order {row['client_order_id']} is still {row['status']} after its session {row['session']}"
             )
     for intent in ledger.unresolved():
         if intent.session < target:
-            found[intent.ticker] = f"order {intent.client_order_id}: not known whether it was taken"
-    return found
+            unclear[intent.ticker] = f"order {intent.client_order_id}: not known whether it was taken"
+    return unclear
 
 
 def _cash_note(ledger: Ledger, account: AccountState) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The orders of a pass on their way to the broker, and the look at what became of them."""
+"""Sending a pass's orders to the broker, and looking at what became of them."""
 
 from __future__ import annotations
 
@@ -7,78 +7,91 @@ from datetime import datetime, timedelta
 from time import monotonic
 
 from mlops_cli.errors import MlopsError
-from mlops_cli.trading.contract.broker import Broker, OrderRefused, OutcomeUnknown
+from mlops_cli.trading.contract.broker import BrokerOrder, OrderRefused, OutcomeUnknown
 from mlops_cli.trading.contract.types import OrderIntent
-from mlops_cli.trading.ledger.ledger import Ledger
 from mlops_cli.trading.passes.order_window import Window
-from mlops_cli.trading.passes.pass_report import PassReport, PassSettings
+from mlops_cli.trading.passes.pass_context import PassContext
+from mlops_cli.trading.passes.pass_report import PassReport
 
 
-def send(
-    broker: Broker,
-    ledger: Ledger,
-    intents: Sequence[OrderIntent],
-    limits: tuple[Window, PassSettings],
-    report: PassReport,
-) -> None:
-    """Send orders one by one, while it is time and nobody halts the team; what became of them goes to `report`."""
-    window, settings = limits
-    asked, now = monotonic(), broker.clock().now  # forecasting may have taken long
-    told = now
+def send(context: PassContext, intents: Sequence[OrderIntent]) -> None:
+    """Send orders one by one while the window is open and nobody halts the team.
+
+    Args:
+        context: of the pass; its report gets what was sent, refused and unknown, and why sending ended early.
+        intents: to be sent, in this order.
+    """
+    report, started = context.report, monotonic()
+    start = context.broker.clock().now  # forecasting may have taken long
+    latest = start
     for intent in intents:
         # by this machine's clock, and by the time on the last order: a slow broker can take minutes for each
-        if not window.opens <= max(now + timedelta(seconds=monotonic() - asked), told) < window.closes:
-            _end(report, "waiting", f"it became too late to send for {window.target}")
+        now = max(start + timedelta(seconds=monotonic() - started), latest)
+        if not _may_go_on(context, now):
             break
-        reason = settings.halts.reason() if settings.halts else None
-        if reason:
-            _end(report, "halted", f"halted: {reason}")
+        order = _submit(context, intent, start)
+        latest = max(latest, order.submitted_at) if order else latest
+        if report.outcome == "stopped":
             break
-        try:
-            order = broker.submit(intent)
-        except OrderRefused as error:
-            report.refused[intent.client_order_id] = error.message
-            _note(ledger, intent, "refused", error.message, now)
-        except OutcomeUnknown as error:
-            report.unknown[intent.client_order_id] = error.message
-            _note(ledger, intent, "unknown", error.message, now)
-        except MlopsError as error:  # no use to go on; this one may have been taken
-            report.unknown[intent.client_order_id] = error.message
-            _note(ledger, intent, "unknown", error.message, now)
-            _end(report, "stopped", f"sending stopped: {error.message}")
-            break
-        else:
-            told = max(told, order.submitted_at)
-            ledger.record_orders([order], now)
-            report.sent.append(intent.client_order_id)
-    _look_again(broker, ledger, now, report)
-    report.alerts += [f"refused: {name}: {why}" for name, why in report.refused.items()]
-    report.alerts += [f"unknown: {name}: {why}" for name, why in report.unknown.items()]
-    report.text = report.text or _summary(report, window)
+    _look_again(context, start)
+    report.alerts += [f"refused: {name}: {reason}" for name, reason in report.refused.items()]
+    report.alerts += [f"unknown: {name}: {reason}" for name, reason in report.unknown.items()]
+    report.text = report.text or _summary(report, context.window)
 
 
-def _look_again(broker: Broker, ledger: Ledger, now: datetime, report: PassReport) -> None:
-    """What the broker has must be what was meant; an order of unknown fate may turn up."""
+def _may_go_on(context: PassContext, now: datetime) -> bool:
+    """Whether another order may be sent at `now`; ends the pass where it may not."""
+    window = context.window
+    if not window.opens <= now < window.closes:
+        context.end("waiting", f"it became too late to send for {window.target}")
+        return False
+    reason = context.halt_reason()
+    if reason:
+        context.end("halted", f"halted: {reason}")
+    return not reason
+
+
+def _submit(context: PassContext, intent: OrderIntent, now: datetime) -> BrokerOrder | None:
+    """Send one order and write what became of it; None where it was not taken, or may not have been."""
+    report, name = context.report, intent.client_order_id
+    try:
+        order = context.broker.submit(intent)
+    except OrderRefused as error:
+        report.refused[name] = error.message
+        _write_outcome(context, intent, "refused", error.message, now)
+    except OutcomeUnknown as error:
+        report.unknown[name] = error.message
+        _write_outcome(context, intent, "unknown", error.message, now)
+    except MlopsError as error:  # the broker is gone, and may have taken this order
+        report.unknown[name] = error.message
+        _write_outcome(context, intent, "unknown", error.message, now)
+        context.end("stopped", f"sending stopped: {error.message}")
+    else:
+        context.ledger.record_orders([order], now)
+        report.sent.append(name)
+        return order
+    return None
+
+
+def _look_again(context: PassContext, now: datetime) -> None:
+    """Record the broker's orders once more: an order of unknown fate may be among them."""
+    report = context.report
     if report.outcome == "stopped" or not (report.sent or report.unknown):
         return
     try:
-        orders = broker.orders_since(ledger.horizon())
+        orders = context.broker.orders_since(context.ledger.horizon())
     except MlopsError as error:
-        _end(report, "stopped", f"after the orders: {error.message}")
+        context.end("stopped", f"after the orders: {error.message}")
         return
-    ledger.record_orders(orders, now)
+    context.ledger.record_orders(orders, now)
     for name in report.unknown.keys() & {order.client_order_id for order in orders}:
         del report.unknown[name]
         report.sent.append(name)
 
 
-def _note(ledger: Ledger, intent: OrderIntent, state: str, words: str, now: datetime) -> None:
-    ledger.set_state(intent.client_order_id, state, now, words)
-    ledger.event(now, state, intent.ticker, words)
-
-
-def _end(report: PassReport, outcome: str, text: str) -> None:
-    report.end(outcome, text).alerts.append(text)
+def _write_outcome(context: PassContext, intent: OrderIntent, state: str, words: str, now: datetime) -> None:
+    context.ledger.set_state(intent.client_order_id, state, now, words)
+    context.ledger.event(now, state, intent.ticker, words)
 
 
 def _summary(report: PassReport, window: Window) -> str:

@@ -1,0 +1,112 @@
+"""The decision within a pass: whether it is due, on which forecasts, and what is doubted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+
+from mlops_cli.market.hours import NEW_YORK
+from mlops_cli.trading.contract.types import DecisionContext, TradeForecast
+from mlops_cli.trading.decide.policy import decide
+from mlops_cli.trading.passes.liquidate import being_closed
+from mlops_cli.trading.passes.order_window import PRICES_UNTIL, Window, new_york
+from mlops_cli.trading.passes.pass_context import PassContext
+from mlops_cli.trading.passes.price_checks import gaps, other_closes
+from mlops_cli.trading.passes.reconcile import Reconciled
+
+
+@dataclass(frozen=True)
+class SessionForecasts:
+    """What is forecast for one session.
+
+    Attributes:
+        forecasts: of the team's models.
+        volatilities: by ticker, standard deviation of one-day log returns.
+        missing: by model, why there is no forecast and will be none.
+        late: by model, why there is none yet: a later pass may find the session's prices.
+    """
+
+    forecasts: Sequence[TradeForecast]
+    volatilities: Mapping[str, float] = field(default_factory=dict)
+    missing: Mapping[str, str] = field(default_factory=dict)
+    late: Mapping[str, str] = field(default_factory=dict)
+
+
+ForecastsOf = Callable[[date, date], SessionForecasts]
+"""Gives the forecasts made on the close of the first session for the second; called only when a decision is due."""
+
+
+def decide_session(context: PassContext, state: Reconciled, forecasts: ForecastsOf) -> str:
+    """Decide on the next session and write the decisions, unless they exist or must wait.
+
+    Args:
+        context: of the pass.
+        state: what ledger and broker agree on.
+        forecasts: see `ForecastsOf`.
+
+    Returns:
+        Why the pass must end without sending anything; empty to go on. A dry run goes on in any case.
+    """
+    window = context.window
+    if context.ledger.decided(window.target):
+        return ""
+    given = forecasts(window.session, window.target)
+    reason = _reason_to_wait(context, given)
+    if reason and not context.settings.dry_run:
+        return reason
+    _decide(context, state, given)
+    return ""
+
+
+def _reason_to_wait(context: PassContext, given: SessionForecasts) -> str:
+    """Why nothing is decided now; empty to go on. A session is decided only once, so late prices are waited for."""
+    report, window = context.report, context.window
+    until = datetime.combine(window.session, PRICES_UNTIL, NEW_YORK)
+    report.missing = {**given.missing, **given.late}
+    if given.late and context.now < until:
+        return f"{len(given.late)} models wait for prices of {window.session}; all is decided from {new_york(until)} on"
+    if report.missing and not given.forecasts:
+        text = f"no model has a forecast for {window.target}: nothing is decided"
+        report.needs.append(text)
+        if context.ledger.tell_once(context.now, "no forecast", text):
+            report.alerts.append(text)
+        return text
+    if report.missing:
+        report.alerts.append(f"decided without a forecast of {', '.join(sorted(report.missing))}")
+    return ""
+
+
+def _decide(context: PassContext, state: Reconciled, given: SessionForecasts) -> None:
+    report, ledger, window = context.report, context.ledger, context.window
+    fitting, report.missing = _for_this_session(given, window)
+    prices = {holding.ticker: holding.last_price for holding in state.holdings.values()}
+    prices |= {forecast.ticker: forecast.last_close for forecast in fitting}
+    bars = context.broker.bars(sorted({forecast.ticker for forecast in fitting}), window.session)
+    blocked = {
+        **other_closes(bars, fitting),
+        **gaps(context.broker.quotes(sorted(prices)), prices, state.holdings),
+        **dict.fromkeys(being_closed(ledger), "a liquidation of it is under way"),
+        **state.blocked,
+    }
+    decision_context = DecisionContext(window.target, given.volatilities, ledger.sent_notional(window.target), blocked)
+    report.decisions = decide(fitting, state.account, state.holdings, prices, context.rules, decision_context)
+    ledger.write_decisions(window.target, report.decisions, context.now)
+    report.blocked = blocked
+    report.alerts += [f"{ticker}: {reason}" for ticker, reason in blocked.items() if ticker not in state.blocked]
+    report.notes += [
+        f"{decision.ticker} is held: {'; '.join(decision.reasons)}"
+        for decision in report.decisions
+        if decision.forecast_bps is None and decision.ticker in state.holdings
+    ]
+
+
+def _for_this_session(given: SessionForecasts, window: Window) -> tuple[list[TradeForecast], dict[str, str]]:
+    """The forecasts for the window's target, and by model why there is none."""
+    fitting, missing = [], {**given.missing, **given.late}
+    for forecast in given.forecasts:
+        if (forecast.session, forecast.target_session) == (window.session, window.target):
+            fitting.append(forecast)
+        else:
+            missing[forecast.model] = f"its forecast is for {forecast.target_session}, made on {forecast.session}"
+    return fitting, missing
