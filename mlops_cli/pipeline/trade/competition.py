@@ -31,7 +31,7 @@ from mlops_cli.trading.ledger.ledger import Ledger
 from mlops_cli.trading.ledger.opening import IN_MEMORY, open_ledger
 from mlops_cli.trading.passes.order_window import Margins
 from mlops_cli.trading.passes.paper_pass import PassReport, PassSettings, SessionForecasts, paper_pass
-from mlops_cli.trading.results.competition import TeamBook, compete, skfolio_missing
+from mlops_cli.trading.results.competition import TeamBook, compete
 from mlops_cli.trading.results.competition_report import report_files
 from mlops_cli.trading.results.performance import fill_frame
 
@@ -146,8 +146,7 @@ def competition(
                 _pass(team, book, trading)
             progress.done(target is not None)
         # the tracker takes seconds to load
-        count = (lambda _: 0) if skfolio_missing() else tools.tracker.trials
-        books = [_team_book(team, book, count(book.models[team.name])) for team in teams]
+        books = [_team_book(team, book, tools.tracker.trials(book.models[team.name])) for team in teams]
         summary = compete(books, book.market, trading.costs, _notes(teams, book, replay))
         summary["replay"] = {"start": replay.start.isoformat(), "days": replay.days}
         folder = project.report(f"competition-{replay.start}")

@@ -1,4 +1,4 @@
-"""The competition of the teams: their equity beside buy-and-hold and cash, as one JSON-ready dictionary. Pure."""
+"""The competition: the teams' equity beside buy-and-hold and cash, as one JSON-ready dictionary. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from mlops_cli.config.schemas.trading import Costs
-from mlops_cli.trading.results.deflated_sharpe import HOW_TO_INSTALL, deflated_sharpe
+from mlops_cli.trading.results.deflated_sharpe import deflated_sharpe
 from mlops_cli.trading.results.performance import curve_figures, daily_returns, trade_figures
 
 BUY_AND_HOLD, CASH = "buy-and-hold", "cash"
@@ -50,7 +50,7 @@ class Market:
 
 
 def compete(books: Sequence[TeamBook], market: Market, costs: Costs, notes: Sequence[str] = ()) -> dict[str, Any]:
-    """Compare the teams with each other and with doing little or nothing.
+    """Compare the teams with each other, with buy-and-hold and with cash.
 
     Args:
         books: of the teams; their curves have the sessions of `market.closes`.
@@ -66,13 +66,11 @@ def compete(books: Sequence[TeamBook], market: Market, costs: Costs, notes: Sequ
     """
     closes = market.closes
     start = float(books[0].equity.iloc[0]) if books else 100_000.0
-    missing = skfolio_missing()
-    teams = sorted((_team_row(book, market, missing) for book in books), key=lambda row: (-row["return"], row["name"]))
+    teams = sorted((_team_row(book, market) for book in books), key=lambda row: (-row["return"], row["name"]))
     held, cash = buy_and_hold(market, start, costs), pd.Series(start, index=closes.index)
     rows = [{**row, "rank": place} for place, row in enumerate(teams, start=1)]
     rows += [_benchmark_row(BUY_AND_HOLD, held), _benchmark_row(CASH, cash)]
     curves = {**{book.team: book.equity for book in books}, BUY_AND_HOLD: held, CASH: cash}
-    extra = [f"deflated Sharpe: not computed, skfolio is not installed: {HOW_TO_INSTALL}"] if missing else []
     return {
         "period": {
             "first": _iso(closes.index[1]),
@@ -83,7 +81,7 @@ def compete(books: Sequence[TeamBook], market: Market, costs: Costs, notes: Sequ
         "rows": rows,
         "sessions": [_iso(session) for session in closes.index],
         "equity": {name: [round(float(value), 2) for value in curve] for name, curve in curves.items()},
-        "notes": [*notes, *extra],
+        "notes": list(notes),
     }
 
 
@@ -102,17 +100,16 @@ def buy_and_hold(market: Market, start: float, costs: Costs) -> pd.Series:
     return pd.Series(values, market.closes.index, dtype="float64")
 
 
-def _team_row(book: TeamBook, market: Market, no_skfolio: bool) -> dict[str, Any]:
+def _team_row(book: TeamBook, market: Market) -> dict[str, Any]:
     figures = {
         **curve_figures(book.equity),
         **trade_figures(book.fills, market.opens, market.closes.ffill(), book.equity),
     }
-    sharpe = None if no_skfolio else deflated_sharpe(daily_returns(book.equity), book.trials)
     return {
         "name": book.team,
         "kind": "team",
         **{key: _finite(value) for key, value in figures.items()},
-        "deflated_sharpe": sharpe,
+        "deflated_sharpe": deflated_sharpe(daily_returns(book.equity), book.trials),
         "trials": book.trials,
         "orders": book.orders,
         "models": list(book.models),
@@ -127,13 +124,6 @@ def _benchmark_row(name: str, curve: pd.Series) -> dict[str, Any]:
         "rank": None,
         **{key: _finite(value) for key, value in curve_figures(curve).items()},
     }
-
-
-def skfolio_missing() -> bool:
-    """Whether there is nothing to compute the deflated Sharpe ratio with."""
-    from importlib.util import find_spec
-
-    return find_spec("skfolio") is None
 
 
 def _finite(value: float | int | None) -> float | int | None:

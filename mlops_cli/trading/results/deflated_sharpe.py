@@ -1,4 +1,4 @@
-"""The deflated Sharpe ratio, by skfolio (an optional extra): how sure a Sharpe ratio is after so many trials."""
+"""The deflated Sharpe ratio: how sure a Sharpe ratio is after the best of several trials was chosen."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-
-HOW_TO_INSTALL = "pip install 'mlops-cli[skfolio]'"
+from scipy.stats import kurtosis, norm, skew
 
 
 def deflated_sharpe(returns: npt.NDArray[np.float64], trials: int) -> float | None:
     """Probability that the true Sharpe ratio is above 0 although the best of `trials` was taken.
 
-    Bailey and Lopez de Prado (2014). The Sharpe ratios of trials that were never traded are not known: their standard
-    deviation is taken to be that of an estimate from as many days where there is nothing to find, 1 / sqrt(T - 1).
+    Bailey and Lopez de Prado (2014), "The Deflated Sharpe Ratio", equations 1 and 2. The Sharpe ratios of trials that
+    were never traded are not known: their standard deviation is taken to be that of an estimate from as many days
+    where the true ratio is 0, 1 / sqrt(T - 1).
 
     Args:
         returns: daily simple returns.
@@ -22,14 +22,20 @@ def deflated_sharpe(returns: npt.NDArray[np.float64], trials: int) -> float | No
 
     Returns:
         The probability; None where it is undefined (fewer than three returns, or all the same).
-
-    Raises:
-        ModuleNotFoundError: skfolio is not installed.
     """
-    from skfolio.measures import expected_max_sharpe_ratio, probabilistic_sharpe_ratio
-
-    if len(returns) < 3 or float(np.std(returns)) < 1e-12:
+    days, spread = len(returns), float(np.std(returns, ddof=1)) if len(returns) > 2 else 0.0
+    if spread < 1e-12:
         return None
-    benchmark = expected_max_sharpe_ratio(max(1, trials), 1.0 / math.sqrt(len(returns) - 1))
-    value = float(probabilistic_sharpe_ratio(returns, benchmark_sharpe_ratio=benchmark))
-    return value if math.isfinite(value) else None
+    sharpe = float(np.mean(returns)) / spread
+    variance = 1 - float(skew(returns)) * sharpe + (float(kurtosis(returns, fisher=False)) - 1) / 4 * sharpe**2
+    if variance <= 0:
+        return None
+    benchmark = _expected_best(trials) / math.sqrt(days - 1)
+    return float(norm.cdf((sharpe - benchmark) * math.sqrt(days - 1) / math.sqrt(variance)))
+
+
+def _expected_best(trials: int) -> float:
+    """Expected maximum of so many independent standard normal variables, approximately; 0 for one."""
+    if trials <= 1:
+        return 0.0
+    return float((1 - np.euler_gamma) * norm.ppf(1 - 1 / trials) + np.euler_gamma * norm.ppf(1 - 1 / (trials * math.e)))

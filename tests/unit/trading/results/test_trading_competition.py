@@ -138,8 +138,35 @@ def test_table_and_files():
     assert len({line.count("|") for line in rows}) == 1
 
 
+RISING = (0.01, -0.005, 0.02, 0.003, -0.01, 0.015, 0.004, -0.002, 0.008, 0.011)
+SKEWED = (0.001, 0.002, 0.0015, -0.05, 0.001, 0.003, 0.002, 0.0005, 0.001, 0.08, -0.001, 0.002)
+FALLING = (-0.01, 0.005, -0.02, -0.003, 0.01, -0.015)
+
+
+@pytest.mark.parametrize(
+    ("returns", "trials", "probability"),
+    [
+        (RISING, 1, 0.9467813594289136),
+        (RISING, 2, 0.8717227982846198),
+        (RISING, 12, 0.5308656720437283),
+        (RISING, 1000, 0.08215165132358726),
+        (SKEWED, 1, 0.6744149130326607),
+        (SKEWED, 12, 0.09068119664438307),
+        (FALLING, 1, 0.15608296892031448),
+        (FALLING, 1000, 1.8569124891103994e-05),
+        ((0.01, 0.02, -0.005), 2, 0.6474499100459684),
+    ],
+)
+def test_the_deflated_sharpe_ratio_is_what_skfolio_1_12_2_gives(returns, trials, probability):
+    assert deflated_sharpe(np.array(returns), trials) == pytest.approx(probability, rel=1e-9)
+
+
+@pytest.mark.parametrize("returns", [(), (0.01,), (0.01, 0.02), (0.01, 0.01, 0.01)])
+def test_the_deflated_sharpe_ratio_of_too_little_is_none(returns):
+    assert deflated_sharpe(np.array(returns), 5) is None
+
+
 def test_the_deflated_sharpe_ratio_falls_with_the_number_of_trials():
-    pytest.importorskip("skfolio")
     returns = np.random.default_rng(3).normal(0.001, 0.01, 120)
     few, many = deflated_sharpe(returns, 1), deflated_sharpe(returns, 1000)
     assert few is not None
