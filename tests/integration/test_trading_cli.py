@@ -217,8 +217,8 @@ def test_a_misspelt_team_neither_sells_another_teams_shares_nor_seems_halted(cli
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--dry-run", "liquidate", "--team", "red", "--yes"], "--dry-run stands before liquidate"),
-        (["--team", "red", "halt"], "--team stands before halt"),
+        (["--dry-run", "liquidate", "--team", "red", "--yes"], '--dry-run has no effect before "liquidate"'),
+        (["--team", "red", "halt"], '--team has no effect before "halt"'),
         (["--days", "5"], "--days is for the past"),
         (["--trade-without-skill"], "--trade-without-skill is for the past"),
         (["--replay", "9999-12-30"], "no day between 1900 and 2200"),

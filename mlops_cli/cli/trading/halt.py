@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 OneTeam = Annotated[
     str, typer.Option("--team", metavar="TEAM", help="This team alone; all together if left out.", show_default=False)
 ]
-WAIT_SECONDS = 60
 Reason = Annotated[str, typer.Option("--reason", help="Why; it is shown by every pass.")]
 
 
@@ -54,25 +53,15 @@ def liquidate(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Halt a team, cancel its open orders and close all of its positions at the market."""
-    from mlops_cli.trading.passes.liquidate import liquidate as work
-
     project = _project(context, folder)
     if not yes:
         typer.confirm(f"Sell everything that team {team} holds?", abort=True)
     from mlops_cli.cli.stage_calls import chosen_branches
-    from mlops_cli.pipeline.trade.paper_trade import check_team
-    from mlops_cli.trading.ledger.opening import claim_account, open_ledger
-    from mlops_cli.trading.passes.halt import HaltFiles
+    from mlops_cli.pipeline.trade.paper_trade import check_team, liquidate_team
 
     if not project.ledger(team).is_file():
-        check_team(chosen_branches(project, None), team)  # a misspelt name is nobody's
-    HaltFiles(project.ledgers, team).halt("liquidated")
-    broker = brokers_of(project, [team])(team)
-    account = broker.account_id()
-    path = project.ledger(team)
-    # a pass that is at work sees the halt before its next order, and ends
-    with open_ledger(path, team, WAIT_SECONDS) as ledger, claim_account(project.ledgers, account, team):
-        done = work(broker, ledger)
+        check_team(chosen_branches(project, None), team)  # a misspelt name must not make a halt file
+    done = liquidate_team(project, team, lambda: brokers_of(project, [team])(team))
     print(f"{team}: halted; {done.cancelled} orders cancelled, {len(done.sent)} orders sent that close its positions")
     for words in done.unfilled:
         say(f"unfilled: {words}")

@@ -22,13 +22,15 @@ from mlops_cli.cli.shared import (
 )
 from mlops_cli.cli.trading.brokers import brokers_of
 from mlops_cli.cli.trading.halt import halt, liquidate, resume
-from mlops_cli.errors import EXIT_INTERRUPTED, EXIT_SOME_FAILED, MlopsError
+from mlops_cli.errors import EXIT_INTERRUPTED, EXIT_SOME_FAILED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import date
 
     from mlops_cli.config.paths import Project
+    from mlops_cli.pipeline.trade.competition import Replay
+    from mlops_cli.pipeline.trade.paper_trade import TeamPasses
     from mlops_cli.trading.passes.paper_pass import PassReport
     from mlops_cli.trading.schedule.alerts import Alerts
 
@@ -74,23 +76,24 @@ def paper_trade(
     given = _given(context)
     if context.invoked_subcommand is not None:
         if given:
-            text = f"{given[0]} stands before {context.invoked_subcommand}, where it says nothing: write it after"
-            raise typer.BadParameter(f"{text}, or leave it out")
+            command = context.invoked_subcommand
+            raise typer.BadParameter(f'{given[0]} has no effect before "{command}": write it after "{command}"')
         return
     _check_flags(given, replay)
     project = open_project(folder)
     if replay is not None:
-        _replay(project, (replay, days), (team or [], branch), (trade_without_skill, as_json, verbose))
+        past = _replay_options(replay, days, team or [], trade_without_skill)
+        _replay(project, past, branch, as_json=as_json, verbose=verbose)
         return
-    reports, failures = _passes(project, team or [], branch, dry_run=dry_run, verbose=verbose)
+    passes = _passes(project, team or [], branch, dry_run=dry_run, verbose=verbose)
     if as_json:
-        print_json([_plain(report) for report in reports])
+        print_json([_plain(report) for report in passes.reports])
     else:
-        for report in reports:
+        for report in passes.reports:
             _show(report, dry_run)
-    if failures:  # the other teams have had their pass
-        raise failures[0]
-    if not all(report.clean for report in reports):
+    if passes.failures:  # the other teams have had their pass
+        raise passes.failures[0]
+    if not all(report.clean for report in passes.reports):
         raise typer.Exit(EXIT_SOME_FAILED)
 
 
@@ -99,7 +102,7 @@ def _plain(report: PassReport) -> dict[str, Any]:
 
 
 def _given(context: typer.Context) -> list[str]:
-    """The options that were typed, but for the project's folder."""
+    """The options that were typed, except --project."""
     typed = [
         parameter.opts[0]
         for parameter in context.command.params
@@ -118,54 +121,34 @@ def _check_flags(given: Sequence[str], replay: str | None) -> None:
 
 
 def _passes(
-    project: Project, wanted: Sequence[str], branch: str | None, *, dry_run: bool, verbose: bool
-) -> tuple[list[PassReport], list[MlopsError | OSError]]:
+    project: Project, chosen_teams: Sequence[str], branch: str | None, *, dry_run: bool, verbose: bool
+) -> TeamPasses:
     from mlops_cli import wiring
     from mlops_cli.cli.stage_calls import chosen_branches
     from mlops_cli.config.load import load_params
     from mlops_cli.config.settings import load_settings
-    from mlops_cli.pipeline.trade.paper_trade import Newest, teams_of, trade
+    from mlops_cli.pipeline.trade.paper_trade import Newest, teams_of, trade, trade_teams
 
     branches = chosen_branches(project, branch)
-    teams = teams_of(branches, wanted)
+    teams = teams_of(branches, chosen_teams)
     trading, settings = load_params(project).trading, load_settings(project)
     brokers, alerts = brokers_of(project, teams), _alerts(project)
-    reports: list[PassReport] = []
-    failures: list[MlopsError | OSError] = []
     with ConsoleProgress(verbose) as progress:
         newest = Newest(project, branches, lambda one: wiring.price_source(project, one, settings), progress)
-        for team in teams:
-            try:
-                report = trade(project, team, brokers(team), trading, newest, dry_run=dry_run)
-            except (MlopsError, OSError) as error:  # OSError: a full disk is no reason to skip the other teams
-                failures.append(error)
-                if len(teams) > 1:
-                    say(f"failed: {team}: {str(error).splitlines()[0]}")
-                if not dry_run:
-                    alerts.send(team, [str(error)])
-            else:
-                reports.append(report)
-                if report.error is not None:
-                    failures.append(report.error)
-                if not dry_run:
-                    alerts.send(team, report.alerts)
-    return reports, failures
+
+        def trade_team(team: str) -> PassReport:
+            return trade(project, team, brokers(team), trading, newest, dry_run=dry_run)
+
+        return trade_teams(teams, trade_team, None if dry_run else alerts, say)
 
 
-def _replay(
-    project: Project,
-    period: tuple[str, int],
-    chosen: tuple[Sequence[str], str | None],
-    flags: tuple[bool, bool, bool],
-) -> None:
+def _replay(project: Project, replay: Replay, branch: str | None, *, as_json: bool, verbose: bool) -> None:
     from mlops_cli import wiring
     from mlops_cli.cli.stage_calls import chosen_branches, print_failures
     from mlops_cli.config.load import load_params
     from mlops_cli.config.settings import load_settings
-    from mlops_cli.pipeline.trade.competition import Replay, ReplayTools, competition
+    from mlops_cli.pipeline.trade.competition import ReplayTools, competition
 
-    (start, days), (teams, branch), (without_skill, as_json, verbose) = period, chosen, flags
-    replay = Replay(_day(start), days, tuple(teams), without_skill)
     tools = ReplayTools(wiring.replay_broker, wiring.tracker(project, load_settings(project)))
     try:
         with ConsoleProgress(verbose) as progress:
@@ -173,7 +156,7 @@ def _replay(
                 project, chosen_branches(project, branch), load_params(project).trading, replay, tools, progress
             )
     except KeyboardInterrupt:
-        say("stopped: a replay is done whole or not at all; earlier reports are as they were")
+        say("stopped: an interrupted replay leaves nothing behind; earlier reports are unchanged")
         raise typer.Exit(EXIT_INTERRUPTED) from None
     if as_json:
         print_json(summary)
@@ -190,6 +173,12 @@ def _show_competition(summary: Mapping[str, Any]) -> None:
     console.print(competition_table(summary))
     for line in competition_lines(summary):
         console.print(line, soft_wrap=True)
+
+
+def _replay_options(start: str, days: int, teams: Sequence[str], without_skill: bool) -> Replay:
+    from mlops_cli.pipeline.trade.competition import Replay
+
+    return Replay(_day(start), days, tuple(teams), without_skill)
 
 
 def _day(text: str) -> date:
@@ -217,24 +206,33 @@ def _show(report: PassReport, dry_run: bool) -> None:
     equity = "" if report.equity is None else f" Equity {report.equity:,.2f} USD, {report.booked} entries booked."
     print(f"{report.team}: {report.text}.{equity}")
     if dry_run and report.planned:
-        columns = ("ORDER", "TICKER", "SIDE", "QTY", "PRICE SEEN", "FORECAST BPS", "WHY")
-        print_table(
-            columns,
-            [
-                (i.client_order_id, i.ticker, i.side, i.qty, i.price_seen, f"{i.forecast_bps:.1f}",
-                 "; ".join(i.reasons))
-                for i in report.planned
-            ],
-        )  # fmt: skip
+        _show_planned(report)
     held = {
-        one.ticker: "; ".join(filter(None, (one.bound, *one.reasons))) for one in report.decisions if not one.intent
+        decision.ticker: "; ".join(filter(None, (decision.bound, *decision.reasons)))
+        for decision in report.decisions
+        if not decision.intent
     }
-    for kind, entries in (("no order", held if dry_run else {}), ("no forecast", report.missing),
-                          ("blocked", report.blocked), ("refused", report.refused),
-                          ("unknown", report.unknown)):  # fmt: skip
-        for name, why in entries.items():
-            say(f"{kind}: {name}: {why}")
+    if dry_run:
+        _say_each("no order", held)
+    _say_each("no forecast", report.missing)
+    _say_each("blocked", report.blocked)
+    _say_each("refused", report.refused)
+    _say_each("unknown", report.unknown)
     if held and not dry_run:
         say(f"no order in {len(held)} of {len(report.decisions)} tickers: mlops ledger decisions --team {report.team}")
     for note in report.notes:
         say(f"note: {note}")
+
+
+def _show_planned(report: PassReport) -> None:
+    columns = ("ORDER", "TICKER", "SIDE", "QTY", "PRICE SEEN", "FORECAST BPS", "WHY")
+    rows = [
+        (i.client_order_id, i.ticker, i.side, i.qty, i.price_seen, f"{i.forecast_bps:.1f}", "; ".join(i.reasons))
+        for i in report.planned
+    ]
+    print_table(columns, rows)
+
+
+def _say_each(kind: str, reasons: Mapping[str, str]) -> None:
+    for name, reason in reasons.items():
+        say(f"{kind}: {name}: {reason}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -11,14 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlops_cli.cli.shared import ProjectOption, command_group, open_project
-from mlops_cli.errors import ServiceError
 
 if TYPE_CHECKING:
     from mlops_cli.trading.schedule.schedule import Job
 
 
 class How(StrEnum):
-    """What runs it."""
+    """The program that runs the passes."""
 
     CRON = "cron"
     CRON_UTC = "cron-utc"
@@ -61,26 +59,17 @@ def show(how: HowOption = How.CRON, team: TeamOption = None, folder: ProjectOpti
 
 def install(how: HowOption = How.CRON, team: TeamOption = None, folder: ProjectOption = None) -> None:
     """Write the lines into your crontab, or the units into ~/.config/systemd/user; again changes nothing."""
-    from mlops_cli.trading.schedule.schedule import merged_crontab, rotation, rotation_file, units
+    from mlops_cli.trading.schedule.install import install_crontab, install_units
 
     job = _job(folder, team)
     if how is How.SYSTEMD:
         units_folder = Path.home() / ".config" / "systemd" / "user"
-        units_folder.mkdir(parents=True, exist_ok=True)
-        for name, text in units(job).items():
-            (units_folder / name).write_text(text)
-        timers = " ".join(name for name in units(job) if name.endswith(".timer"))
+        timers = " ".join(install_units(job, units_folder))
         print(f"written to {units_folder}. Start them with:")
         print(f"  systemctl --user daemon-reload && systemctl --user enable --now {timers}")
         print("  loginctl enable-linger   # so that they run while nobody is logged in")
         return
-    rules = rotation_file(job)
-    rules.parent.mkdir(parents=True, exist_ok=True)
-    rules.write_text(rotation(job))
-    present = _crontab("-l")
-    wanted = merged_crontab(present, job, utc=how is How.CRON_UTC)
-    if wanted != present:
-        _crontab("-", wanted)
+    install_crontab(job, utc=how is How.CRON_UTC)
     print(f"crontab: {len(job.teams)} teams, passes at {', '.join(f'{at:%H:%M}' for at in job.times)} New York time")
 
 
@@ -91,16 +80,6 @@ def _job(folder: Path | None, teams: list[str] | None) -> Job:
     from mlops_cli.trading.schedule.schedule import Job
 
     project = open_project(folder)
-    known = teams_of(chosen_branches(project, None), teams or [])
+    scheduled = teams_of(chosen_branches(project, None), teams or [])
     program = Path(sys.executable).with_name("mlops")
-    return Job(project.root, program, tuple(known), load_params(project).trading.opens_minutes)
-
-
-def _crontab(argument: str, text: str | None = None) -> str:
-    try:
-        done = subprocess.run(["crontab", argument], input=text, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        raise ServiceError("there is no crontab command here", "install cron, or use: --with systemd") from None
-    if done.returncode and not (argument == "-l" and "no crontab" in done.stderr):
-        raise ServiceError(f"crontab {argument} failed: {done.stderr.strip()}", "see: man crontab")
-    return done.stdout
+    return Job(project.root, program, tuple(scheduled), load_params(project).trading.opens_minutes)

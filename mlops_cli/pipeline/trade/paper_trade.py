@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from fnmatch import fnmatchcase
 
@@ -26,22 +26,35 @@ from mlops_cli.trading.contract.broker import Broker
 from mlops_cli.trading.contract.types import TradeForecast
 from mlops_cli.trading.ledger.opening import IN_MEMORY, claim_account, open_ledger
 from mlops_cli.trading.passes.halt import HaltFiles
+from mlops_cli.trading.passes.liquidate import Liquidation, liquidate
 from mlops_cli.trading.passes.order_window import Margins, calendar_differences, clock_skew
 from mlops_cli.trading.passes.paper_pass import PassReport, PassSettings, SessionForecasts, paper_pass
+from mlops_cli.trading.schedule.alerts import Alerts
 
 VOLATILITY_SESSIONS = 60
+WAIT_SECONDS = 60
 CENTS = 4
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """A model's newest forecast, or None; `failure`: why its prices or features are not new, or it has no forecast."""
+
+    branch: str
+    spec: ModelSpec
+    forecast: TradeForecast | None
+    failure: str
 
 
 @dataclass
 class Newest:
-    """Forecasts of the newest session of some branches; brings prices and features up to date, once for all teams.
+    """The newest forecasts of some branches; brings prices and features up to date, once for all teams.
 
     Attributes:
-        project: where.
-        branches: whose models.
-        source: the price source of a branch.
-        progress: shows what is done.
+        project: of the models.
+        branches: whose models forecast.
+        source: gives the price source of a branch.
+        progress: shows what is being done.
     """
 
     project: Project
@@ -51,29 +64,37 @@ class Newest:
     _fresh: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def forecasts(self, team: str, rules: Rules, session: date, target: date) -> SessionForecasts:
-        """What a team's models forecast for a session."""
+        """The forecasts of a team's models, made on the close of `session` for that of `target`."""
         made: list[TradeForecast] = []
         volatilities: dict[str, float] = {}
         missing: dict[str, str] = {}
         late: dict[str, str] = {}
-        for branch in self.branches:
-            specs = [spec for spec in branch.models if trades(spec, team, rules)]
-            failures = self._up_to_date(branch) if specs else {}
-            judged = verdicts(self.project.evaluation(branch.name)) if specs else {}
-            for spec in specs:
-                try:
-                    forecast = _newest(self.project, branch.name, spec, judged)
-                except MlopsError as error:
-                    hint = f"; {error.hint}" if error.hint else ""
-                    missing[spec.name] = failures.get(spec.name, error.message.removeprefix(f"{spec.name}: ") + hint)
-                    continue
-                if (forecast.session, forecast.target_session) != (session, target):
-                    late[spec.name] = failures.get(spec.name, f"its prices end on {forecast.session}")
-                    continue
+        for answer in (answer for branch in self.branches for answer in self._answers(branch, team, rules)):
+            forecast, model = answer.forecast, answer.spec.name
+            if forecast is None:
+                missing[model] = answer.failure
+            elif (forecast.session, forecast.target_session) != (session, target):
+                late[model] = answer.failure or f"its prices end on {forecast.session}"
+            else:
                 made.append(forecast)
                 if rules.sizing == "inverse_volatility" and forecast.ticker not in volatilities:
-                    volatilities[forecast.ticker] = _volatility(self.project, branch.name, spec.ticker)
+                    volatilities[forecast.ticker] = _volatility(self.project, answer.branch, answer.spec.ticker)
         return SessionForecasts(made, volatilities, missing, late)
+
+    def _answers(self, branch: Branch, team: str, rules: Rules) -> Iterator[_Answer]:
+        specs = [spec for spec in branch.models if trades(spec, team, rules)]
+        failures = self._up_to_date(branch) if specs else {}
+        judged = verdicts(self.project.evaluation(branch.name)) if specs else {}
+        for spec in specs:
+            failure = failures.get(spec.name, "")
+            try:
+                forecast = _newest(self.project, branch.name, spec, judged)
+            except MlopsError as error:
+                hint = f"; {error.hint}" if error.hint else ""
+                words = error.message.removeprefix(f"{spec.name}: ") + hint
+                yield _Answer(branch.name, spec, None, failure or words)
+            else:
+                yield _Answer(branch.name, spec, forecast, failure)
 
     def _up_to_date(self, branch: Branch) -> dict[str, str]:
         if branch.name not in self._fresh:
@@ -134,16 +155,79 @@ def trade(
             return newest.forecasts(team, rules, session, target)
 
         report = paper_pass(broker, ledger, forecasts, rules, settings)
-        if report.error is None:
-            report.notes += _doubts(broker, report)
+        if report.error is None and report.now is not None:
+            report.notes += _clock_notes(broker, report.now)
     return report
 
 
-def _doubts(broker: Broker, report: PassReport) -> list[str]:
-    assert report.now is not None
-    skew = clock_skew(report.now)
+def _clock_notes(broker: Broker, now: datetime) -> list[str]:
+    """Where this machine's clock and calendar differ from the broker's, in words."""
+    skew = clock_skew(now)
     notes = [] if skew is None else [f"this machine's clock is {skew.total_seconds():.0f} s off the broker's"]
-    return notes + calendar_differences(broker, report.now)
+    return notes + calendar_differences(broker, now)
+
+
+@dataclass(frozen=True)
+class TeamPasses:
+    """The passes of several teams.
+
+    Attributes:
+        reports: of the teams whose pass began.
+        failures: errors of passes that failed, before or after they began.
+    """
+
+    reports: Sequence[PassReport]
+    failures: Sequence[MlopsError | OSError]
+
+
+def trade_teams(
+    teams: Sequence[str], trade_team: Callable[[str], PassReport], alerts: Alerts | None, say: Callable[[str], None]
+) -> TeamPasses:
+    """One pass for each team; a team that fails does not stop the others.
+
+    Args:
+        teams: in the order of their passes.
+        trade_team: runs the pass of a team, see `trade`.
+        alerts: gets each team's alerts and failures; None for a dry run.
+        say: tells the person at the terminal of a failure at once, where there are other teams.
+    """
+    reports: list[PassReport] = []
+    failures: list[MlopsError | OSError] = []
+    for team in teams:
+        try:
+            report = trade_team(team)
+        except (MlopsError, OSError) as error:  # OSError: a full disk is no reason to skip the other teams
+            failures.append(error)
+            lines = [str(error)]
+            if len(teams) > 1:
+                say(f"failed: {team}: {str(error).splitlines()[0]}")
+        else:
+            reports.append(report)
+            failures += [] if report.error is None else [report.error]
+            lines = report.alerts
+        if alerts is not None:
+            alerts.send(team, lines)
+    return TeamPasses(reports, failures)
+
+
+def liquidate_team(project: Project, team: str, open_broker: Callable[[], Broker]) -> Liquidation:
+    """Halt a team, cancel its open orders and close all of its positions; see `passes.liquidate`.
+
+    Args:
+        project: of the team.
+        team: is halted first, so that a pass at work ends before its next order.
+        open_broker: opens the team's account.
+
+    Raises:
+        ServiceError: a pass of the team is still at work after a minute, or the broker does not answer.
+        ConfigError: wrong keys, or keys of another team's account.
+    """
+    HaltFiles(project.ledgers, team).halt("liquidated")
+    broker = open_broker()
+    account = broker.account_id()
+    ledger_file = project.ledger(team)
+    with open_ledger(ledger_file, team, WAIT_SECONDS) as ledger, claim_account(project.ledgers, account, team):
+        return liquidate(broker, ledger)
 
 
 def trades(spec: ModelSpec, team: str, rules: Rules) -> bool:

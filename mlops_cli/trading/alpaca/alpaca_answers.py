@@ -1,4 +1,4 @@
-"""Alpaca's answers, as JSON, made into what the port speaks of; exact decimals, times in UTC."""
+"""Conversions between Alpaca's JSON and the port's types, with exact decimals and times in UTC."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class _Addressed(Protocol):
 def as_alpaca[Of: _Addressed, **Given, Read](
     method: Callable[Concatenate[Of, Given], Read],
 ) -> Callable[Concatenate[Of, Given], Read]:
-    """Make of an answer that a method cannot read what it is: another server is at the address."""
+    """Raise BrokerError where a method cannot read an answer: another server is at the address."""
 
     @wraps(method)
     def read(broker: Of, /, *args: Given.args, **kwargs: Given.kwargs) -> Read:
@@ -40,7 +40,7 @@ def as_alpaca[Of: _Addressed, **Given, Read](
 
 
 def said_of(error: Any) -> tuple[int, str]:
-    """The code and the words of alpaca-py's APIError; the code is 0 where the body is not Alpaca's."""
+    """Code and message of alpaca-py's APIError; the code is 0 where the body is not Alpaca's JSON."""
     try:
         return int(error.code), str(error.message)
     except (ValueError, KeyError, TypeError):
@@ -48,9 +48,9 @@ def said_of(error: Any) -> tuple[int, str]:
 
 
 def why(error: Exception) -> str:
-    """Why there was no answer: of requests' long words those of the operating system, where it said any."""
-    found = re.search(r"\[Errno -?\d+\] ([^'\")]+)", str(error))
-    return f"{type(error).__name__}: {found[1] if found else error}"
+    """Why there was no answer: the operating system's words, if requests' long message has any."""
+    system = re.search(r"\[Errno -?\d+\] ([^'\")]+)", str(error))
+    return f"{type(error).__name__}: {system[1] if system else error}"
 
 
 def fields_of(intent: OrderIntent) -> dict[str, Any]:

@@ -1,7 +1,8 @@
-"""Alpaca as a broker, through alpaca-py: its paper account, a live one, or the local exchange by its address."""
+"""Alpaca as a broker, through alpaca-py: a paper account, a live one, or the local exchange, by the address."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -38,6 +39,7 @@ from mlops_cli.trading.alpaca.alpaca_client import (
     AlpacaAccess,
     Failed,
     Patience,
+    TokenBucket,
     new_session,
     raise_if_keys,
     repeat,
@@ -70,8 +72,9 @@ class AlpacaBroker:
         self._data = StockHistoricalDataClient(
             access.key, access.secret, raw_data=True, url_override=access.market_data
         )
+        bucket = TokenBucket()  # one for both APIs: Alpaca's limit is that of the account
         for client, address in ((self._trading, access.address), (self._data, access.market_data)):
-            client._session = new_session(address, self._patience)
+            client._session = new_session(address, self._patience, bucket)
             client._retry = 0  # alpaca-py sends again on 504, a POST too, without asking what became of the first
         self._account_id = ""
         self._calendar: list[SessionHours] = []
@@ -99,8 +102,7 @@ class AlpacaBroker:
     @as_alpaca
     def positions(self) -> Mapping[str, Holding]:
         """What is held."""
-        held = [holding_of(raw) for raw in self._get("/positions")]
-        return {one.ticker: one for one in held}
+        return {holding.ticker: holding for holding in map(holding_of, self._get("/positions"))}
 
     @as_alpaca
     def clock(self) -> BrokerClock:
@@ -125,15 +127,15 @@ class AlpacaBroker:
         def ask(some: Sequence[str]) -> Any:
             return self._data.get_stock_latest_quote(StockLatestQuoteRequest(symbol_or_symbols=list(some)))
 
-        found = [quote_of(symbol, raw) for symbol, raw in self._of_symbols(list(map(symbol_of, tickers)), ask).items()]
-        return {one.ticker: one for one in found}
+        answers = self._of_symbols(list(map(symbol_of, tickers)), ask)
+        return {quote.ticker: quote for quote in (quote_of(symbol, raw) for symbol, raw in answers.items())}
 
     @as_alpaca
     def bars(self, tickers: Sequence[str], session: date) -> Mapping[str, Bar]:
         """Daily bars of a session.
 
-        Neither an end nor a feed is asked for: without them Alpaca gives what the account may see, which without a
-        data subscription is all exchanges up to fifteen minutes ago; named, either may be refused with 403.
+        The request names neither an end nor a feed: Alpaca then gives what the account may see (without a data
+        subscription: all exchanges up to fifteen minutes ago). It may refuse a request that names them with 403.
         """
         midnight = datetime.combine(session, datetime.min.time(), NEW_YORK)
 
@@ -146,16 +148,15 @@ class AlpacaBroker:
             )
             return self._data.get_stock_bars(request)
 
-        found = self._of_symbols(list(map(symbol_of, tickers)), ask)
-        each = [bar_of(symbol, raw) for symbol, several in found.items() for raw in several]
+        answers = self._of_symbols(list(map(symbol_of, tickers)), ask)
+        each = [bar_of(symbol, raw) for symbol, several in answers.items() for raw in several]
         return {bar.ticker: bar for bar in each if bar.session == session}
 
     def submit(self, intent: OrderIntent) -> BrokerOrder:
         """Send an order; see `broker.Broker.submit`.
 
-        Only an answer of 429 is followed by a second attempt at once: it was not taken. After silence, a broken
-        connection or a failure of the server the order is asked for by its name first, and sent again only where
-        the broker does not have it; should the first one arrive late after all, the second is refused for its name.
+        After 429 the order was not taken and is simply sent again. After silence, a broken connection or a 5xx the
+        broker is asked for it by name first. Should a first one arrive late, the second is refused for its name.
         """
         fields = fields_of(intent)
         last: Failed | None = None
@@ -164,11 +165,11 @@ class AlpacaBroker:
                 return self._taken(fields)
             except Failed as error:
                 last = error
-            found = self._after_failure(intent, last)
-            if found is not None:
-                return found
+            taken = self._after_failure(intent, last)
+            if taken is not None:
+                return taken
             if attempt < self._patience.attempts - 1:
-                self._patience.wait(attempt)
+                time.sleep(self._patience.pause(attempt))
         assert last is not None
         tried = f"{last.words} ({self._patience.attempts} attempts)"
         raise OutcomeUnknown(
@@ -192,9 +193,8 @@ class AlpacaBroker:
         """The order of this name."""
 
         def ask() -> Any:
-            return self._ask(
-                lambda: self._trading.get("/orders:by_client_order_id", {"client_order_id": client_order_id})
-            )
+            query = {"client_order_id": client_order_id}
+            return self._ask(lambda: self._trading.get("/orders:by_client_order_id", query))
 
         try:
             return order_of(repeat(ask, self._patience, self.address))
@@ -254,14 +254,14 @@ class AlpacaBroker:
         return None
 
     def _of_symbols(self, symbols: Sequence[str], ask: Callable[[Sequence[str]], Any]) -> dict[str, Any]:
-        """What the data API has of each symbol; one that it does not know does not cost the others theirs."""
+        """Answers of the data API by symbol. A request that is refused for an unknown symbol is split in two."""
         if len(symbols) > SYMBOLS_PAGE:
             pages = [self._of_symbols(some, ask) for some in batched(symbols, SYMBOLS_PAGE)]
             return {symbol: raw for page in pages for symbol, raw in page.items()}
         if not symbols:
             return {}
         try:
-            found: dict[str, Any] = repeat(lambda: self._ask(lambda: ask(symbols)), self._patience, self.address)
+            answers: dict[str, Any] = repeat(lambda: self._ask(lambda: ask(symbols)), self._patience, self.address)
         except Failed as error:
             if error.status not in (400, 422):
                 raise self._odd(error) from error
@@ -269,7 +269,7 @@ class AlpacaBroker:
                 return {}
             half = len(symbols) // 2
             return self._of_symbols(symbols[:half], ask) | self._of_symbols(symbols[half:], ask)
-        return found
+        return answers
 
     def _get(self, path: str, query: dict[str, Any] | None = None) -> Any:
         try:
@@ -278,7 +278,7 @@ class AlpacaBroker:
             raise self._odd(error) from error
 
     def _ask(self, call: Callable[[], Any], *, empty: bool = False) -> Any:
-        """One request; every way it can fail becomes `Failed`."""
+        """Send one request; every failure becomes `Failed`."""
         try:
             answer = call()
         except APIError as error:

@@ -1,4 +1,4 @@
-"""Requests to Alpaca that end: a timeout on each, a limit per minute, retries where they are safe, plain failures.
+"""Requests to Alpaca: a timeout for each, a limit per minute, retries where they are safe, and failures as `Failed`.
 
 `AlpacaBroker` builds alpaca-py's clients and hands their methods in; nothing here imports alpaca-py.
 """
@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import requests
+from tenacity import Retrying, retry_if_exception, stop_after_attempt
 
 from mlops_cli.trading.contract.broker import BrokerUnreachable, KeysRefused
 
@@ -27,7 +28,7 @@ RETRIED = frozenset({408, 429, 500, 502, 503, 504})
 
 @dataclass(frozen=True, repr=False)
 class AlpacaAccess:
-    """How to get at an account.
+    """The keys and addresses of an account.
 
     Attributes:
         key: API key; never shown.
@@ -43,7 +44,7 @@ class AlpacaAccess:
 
     @property
     def market_data(self) -> str:
-        """Where market data come from."""
+        """Address of the market data API."""
         return self.data_address or (self.address if is_local(self.address) else DATA)
 
 
@@ -61,15 +62,15 @@ class Patience:
     attempts: int = 5
     first_wait: float = 0.5
 
-    def wait(self, attempt: int) -> None:
-        """Wait after a failed attempt, counted from 0."""
-        time.sleep(self.first_wait * 2**attempt * random.uniform(0.75, 1.25))
+    def pause(self, attempt: int) -> float:
+        """Seconds to wait after a failed attempt, counted from 0."""
+        return self.first_wait * 2.0**attempt * random.uniform(0.75, 1.25)
 
 
 class TokenBucket:
-    """So many requests in any minute: a burst of a quarter of them, then evenly, so that both together are no more."""
+    """Token bucket: at most `per_minute` requests in any minute, of which a quarter may be sent at once."""
 
-    def __init__(self, per_minute: int) -> None:
+    def __init__(self, per_minute: int = REQUESTS_PER_MINUTE) -> None:
         self._most = per_minute / 4
         self._rate = (per_minute - self._most) / 60
         self._tokens = self._most
@@ -77,7 +78,7 @@ class TokenBucket:
         self._lock = threading.Lock()
 
     def take(self) -> None:
-        """Wait for a request's turn."""
+        """Wait until another request may be sent."""
         with self._lock:
             now = time.monotonic()
             self._tokens = min(self._most, self._tokens + (now - self._at) * self._rate)
@@ -89,7 +90,7 @@ class TokenBucket:
 
 
 class TimedSession(requests.Session):
-    """A session that gives every request a timeout and its turn; alpaca-py itself sets no timeout at all."""
+    """A session that sets a timeout for every request, which alpaca-py does not, and keeps to a limit per minute."""
 
     def __init__(self, timeout: tuple[float, float], bucket: TokenBucket | None) -> None:
         super().__init__()
@@ -104,9 +105,9 @@ class TimedSession(requests.Session):
         return super().request(*arguments, **options)
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Failed(Exception):  # noqa: N818 - only between these two modules
-    """A request that got no success.
+    """A request that failed.
 
     Attributes:
         status: HTTP status; None where there was no answer, or none that could be read.
@@ -120,7 +121,7 @@ class Failed(Exception):  # noqa: N818 - only between these two modules
 
     @property
     def ambiguous(self) -> bool:
-        """Whether it may have been taken all the same."""
+        """Whether the server may have carried out the request nevertheless."""
         return self.status is None or (self.status in RETRIED and self.status != 429)
 
     @property
@@ -140,40 +141,57 @@ def is_real_money(address: str) -> bool:
     return (host == ALPACA or host.endswith(f".{ALPACA}")) and not host.startswith("paper-")
 
 
-def new_session(address: str, patience: Patience) -> TimedSession:
-    """A session for an address; Alpaca's limit per minute does not hold for an exchange on this machine."""
+def new_session(address: str, patience: Patience, bucket: TokenBucket) -> TimedSession:
+    """A session for an address.
+
+    Args:
+        address: of an API; the limit per minute does not hold for an exchange on this machine.
+        patience: has the timeout.
+        bucket: the limit per minute, shared by all sessions of an account.
+    """
     local = is_local(address)
-    session = TimedSession(patience.timeout, None if local else TokenBucket(REQUESTS_PER_MINUTE))
-    session.trust_env = not local  # no proxy stands between here and here
+    session = TimedSession(patience.timeout, None if local else bucket)
+    session.trust_env = not local  # a proxy cannot reach this machine's loopback address
     return session
 
 
 def repeat[Answer](ask: Callable[[], Answer], patience: Patience, where: str) -> Answer:
-    """Ask until there is an answer; for requests that change nothing.
+    """Send a request until it is answered. Only for requests that change nothing: never for an order.
+
+    Args:
+        ask: sends it.
+        patience: how often it is tried, and the pauses between.
+        where: the address, for messages.
 
     Raises:
-        BrokerUnreachable: there was none.
+        BrokerUnreachable: no attempt was answered.
         KeysRefused: 401 or 403.
         Failed: another refusal.
     """
-    for attempt in range(patience.attempts):
-        try:
-            return ask()
-        except Failed as error:
-            if not error.passing:
-                raise_if_keys(error, where)
-                raise
-            last = error
-        if attempt < patience.attempts - 1:
-            patience.wait(attempt)
+    attempts = Retrying(
+        retry=retry_if_exception(lambda error: isinstance(error, Failed) and error.passing),
+        stop=stop_after_attempt(patience.attempts),
+        wait=lambda state: patience.pause(state.attempt_number - 1),
+        reraise=True,
+    )
+    try:
+        return attempts(ask)
+    except Failed as error:
+        if not error.passing:
+            raise_if_keys(error, where)
+            raise
+        raise _unreachable(error, patience, where) from error
+
+
+def _unreachable(last: Failed, patience: Patience, where: str) -> BrokerUnreachable:
     hint = "nothing is lost: run again later; what was sent is asked for by its name"
     if last.status is None and is_local(where):
         hint = f"is it running? mlops exchange serve --port {urlsplit(where).port or 80}; {hint}"
-    raise BrokerUnreachable(f"{where} does not answer: {last.words} ({patience.attempts} attempts)", hint) from last
+    return BrokerUnreachable(f"{where} does not answer: {last.words} ({patience.attempts} attempts)", hint)
 
 
 def raise_if_keys(error: Failed, where: str) -> None:
-    """Raise KeysRefused for an answer that means the keys."""
+    """Raise KeysRefused for an answer of 401 or 403."""
     if error.status in (401, 403):
         raise KeysRefused(
             f"{where} refuses the keys: {error.words}", "look at ALPACA_API_KEY and ALPACA_SECRET_KEY in .env"

@@ -31,7 +31,7 @@ OTHERS = ("#7b4ea3", "#d98a1f", "#1f8a8a", "#8c6d46", "#b2478f", "#5f6b7a")
 
 
 def competition_table(summary: Mapping[str, Any]) -> Table:
-    """Lay out the table: teams, best return first, then buy-and-hold and cash (fits 100 columns)."""
+    """The table, at most 100 columns wide: teams, best return first, then buy-and-hold and cash."""
     from rich import box
     from rich.table import Table
 
@@ -47,23 +47,25 @@ def competition_table(summary: Mapping[str, Any]) -> Table:
 
 
 def competition_lines(summary: Mapping[str, Any]) -> list[str]:
-    """Say in plain sentences what the table does not: the period, who did not trade and why, and the notes."""
+    """Sentences beside the table: the period, which models did not trade and why, and the notes."""
     period = summary["period"]
     lines = [
         f"{_count(period['sessions'], 'session')} from {period['first']} to {period['last']}, "
         f"{_count(len(period['tickers']), 'stock')}, every team from {summary['equity'][CASH][0]:,.0f} USD."
     ]
-    for row in summary["rows"]:
-        if row["kind"] != "team":
-            continue
-        reasons = ", ".join(f"{count} {reason}" for reason, count in row["idle"].items())
-        if not row["orders"]:
-            lines.append(f"{row['name']}: no trades: {reasons or 'no forecast was strong enough'}.")
-        elif reasons:
-            lines.append(f"{row['name']}: {len(row['models'])} models traded, the others did not: {reasons}.")
-    if any(row.get("idle") for row in summary["rows"]) and not any(row.get("orders") for row in summary["rows"]):
-        lines.append("To see them trade all the same: --trade-without-skill.")
+    teams = [row for row in summary["rows"] if row["kind"] == "team"]
+    lines += filter(None, map(_idle_line, teams))
+    if any(row["idle"] for row in teams) and not any(row["orders"] for row in teams):
+        lines.append("To let them trade nevertheless: --trade-without-skill.")
     return lines + [f"Note: {note}." for note in summary["notes"]]
+
+
+def _idle_line(row: Mapping[str, Any]) -> str:
+    """Which models of a team did not trade, and why; empty where all did."""
+    reasons = ", ".join(f"{count} {reason}" for reason, count in row["idle"].items())
+    if not row["orders"]:
+        return f"{row['name']}: no trades: {reasons or 'no forecast was strong enough'}."
+    return f"{row['name']}: {len(row['models'])} models traded, the others did not: {reasons}." if reasons else ""
 
 
 def report_files(summary: Mapping[str, Any]) -> dict[str, bytes]:
@@ -77,7 +79,7 @@ def report_files(summary: Mapping[str, Any]) -> dict[str, bytes]:
 
 
 def equity_figure(summary: Mapping[str, Any]) -> Figure:
-    """Draw what each team, buy-and-hold and cash gained over time, and below it the loss since the last peak."""
+    """Plot the gain of each team, of buy-and-hold and of cash over time, and below it the loss since the last peak."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
     from matplotlib.figure import Figure

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 import time
@@ -10,6 +11,8 @@ from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from requests import Response
+from requests.adapters import BaseAdapter
 
 from mlops_cli.errors import BrokerError
 from mlops_cli.trading.alpaca.alpaca_answers import activity_of, fields_of, order_of, time_of
@@ -48,8 +51,9 @@ def test_no_minute_has_more_requests_than_the_limit(monkeypatch):
 
 
 def test_the_limit_holds_for_alpaca_and_not_for_this_machine():
-    assert new_session("https://paper-api.alpaca.markets", QUICK)._bucket is not None
-    assert new_session("http://127.0.0.1:8081", QUICK)._bucket is None
+    bucket = TokenBucket()
+    assert new_session("https://paper-api.alpaca.markets", QUICK, bucket)._bucket is bucket
+    assert new_session("http://127.0.0.1:8081", QUICK, bucket)._bucket is None
     assert is_local("http://localhost:1")
     assert not is_local("https://localhost.example.org")
 
@@ -61,6 +65,63 @@ def test_a_server_that_never_answers_is_given_up():
         with pytest.raises(BrokerUnreachable, match="2 attempts"):
             broker.clock()
         assert time.monotonic() - start < 5
+
+
+class Canned(BaseAdapter):
+    """Answers in place of Alpaca: the same JSON for every request; keeps the time of each."""
+
+    def __init__(self, answer: dict, times: list[float]) -> None:
+        super().__init__()
+        self._answer = answer
+        self._times = times
+
+    def send(self, request, **_):
+        self._times.append(time.monotonic())
+        answer = Response()
+        answer.status_code, answer.request, answer._content = 200, request, json.dumps(self._answer).encode()
+        return answer
+
+    def close(self) -> None:
+        pass
+
+
+def test_both_apis_of_an_account_together_keep_to_the_limit(monkeypatch):
+    now = 1000.0
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    monkeypatch.setattr(time, "sleep", sleep)
+    broker, times = AlpacaBroker(AlpacaAccess("key", "secret"), QUICK), []
+    broker._trading._session.mount("https://", Canned({"timestamp": "2024-01-02T21:30:00Z", "is_open": False}, times))
+    broker._data._session.mount("https://", Canned({"quotes": {}}, times))
+    for _ in range(300):
+        broker.clock()
+        broker.quotes(["AAPL"])
+    assert len(times) == 600
+    assert all(later - sooner >= 60 - 1e-6 for sooner, later in zip(times, times[200:], strict=False))
+
+
+def test_pauses_double_with_jitter():
+    patience = Patience(first_wait=2.0)
+    for attempt, middle in enumerate((2.0, 4.0, 8.0, 16.0)):
+        pauses = {patience.pause(attempt) for _ in range(50)}
+        assert all(0.75 * middle <= pause <= 1.25 * middle for pause in pauses)
+        assert len(pauses) > 1
+
+
+def test_a_request_that_is_answered_later_is_answered():
+    answers = [Failed(503, 0, "busy"), Failed(None, 0, "timeout"), "answer"]
+
+    def ask():
+        answer = answers.pop(0)
+        if isinstance(answer, Failed):
+            raise answer
+        return answer
+
+    assert repeat(ask, Patience((0.2, 0.2), 3, 0.001), "there") == "answer"
 
 
 @pytest.mark.parametrize("body", ["{}", "[]", "null", "3", '{"id": 1, "cash": "x"}', "<html>"])
