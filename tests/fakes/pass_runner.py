@@ -24,8 +24,8 @@ TRADING = f"{os.sep}mlops_cli{os.sep}trading{os.sep}"
 COUNTED = {
     f"{name}.py"
     for name in (
-        "paper_pass", "deciding", "sending", "liquidate", "reconcile", "ledger", "connection", "opening", "alpaca_broker",
-        "alpaca_client",
+        "paper_pass", "deciding", "sending", "liquidate", "reconcile", "ledger", "connection", "opening",
+        "alpaca_broker", "alpaca_client",
     )
 }  # fmt: skip
 """Where something is written or sent; lines that only compute would be most of all lines, and all the same."""
