@@ -34,7 +34,7 @@ class HaltFiles:
 
     def way_on(self) -> str:
         """The commands that resume the team; empty where no file halts it."""
-        names = [name for name in (ALL_TEAMS, self.team) if self._path(name).exists()]
+        names = [name for name in dict.fromkeys((ALL_TEAMS, self.team)) if self._path(name).exists()]
         return " && ".join(f"mlops paper-trade resume --team {name}" for name in names)
 
     def others(self) -> list[str]:

@@ -98,9 +98,7 @@ class TestBooking:
         assert broker.asked_since == [NEXT_EVENING + timedelta(days=9) - OVERLAP, EVENING]
         assert (state.booked, "AAPL" in state.blocked) == (1, False)
 
-    @pytest.mark.parametrize(
-        ("cash", "noted"), [("100000", False), ("100001", False), ("99998.99", True)]
-    )
+    @pytest.mark.parametrize(("cash", "noted"), [("100000", False), ("100001", False), ("99998.99", True)])
     def test_cash_that_is_off_by_more_than_a_dollar_is_noted_and_blocks_nothing(self, ledger, broker, cash, noted):
         broker.state = an_account(cash)
         state = look(broker, ledger)
