@@ -1,0 +1,155 @@
+"""The nightly service: which teams trade, what one failing team does to the others, and liquidation by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from mlops_cli.config.paths import Project
+from mlops_cli.config.schemas.project import ModelSpec
+from mlops_cli.config.schemas.trading import Rules
+from mlops_cli.errors import ConfigError, MlopsError, ServiceError
+from mlops_cli.pipeline.trade.paper_trade import check_team, liquidate_team, teams_of, trade_teams, trades
+from mlops_cli.trading.ledger.opening import open_ledger, read_ledger
+from mlops_cli.trading.passes.halt import HaltFiles
+from mlops_cli.trading.passes.pass_report import PassReport
+from mlops_cli.trading.schedule.alerts import Alerts
+from tests.fakes.ledgers import EVENING, a_holding
+from tests.fakes.scripted_broker import ScriptedBroker
+from tests.fakes.train_jobs import model_spec as a_model
+
+
+class Written(Alerts):
+    """Alerts that are kept."""
+
+    def __init__(self) -> None:
+        super().__init__(None, None, print)
+        self.lines: dict[str, list[str]] = {}
+
+    def send(self, team, lines):
+        if lines:
+            self.lines[team] = list(lines)
+
+
+@dataclass
+class Teams:
+    """Passes by team: a report, or an error."""
+
+    outcomes: dict[str, PassReport | Exception]
+    ran: list[str] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+    alerts: Written = field(default_factory=Written)
+
+    def trade(self, team: str) -> PassReport:
+        self.ran.append(team)
+        outcome = self.outcomes[team]
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    def run(self, *, alerts: bool = True):
+        return trade_teams(list(self.outcomes), self.trade, self.alerts if alerts else None, self.said.append)
+
+
+class TestTradeTeams:
+    @pytest.mark.parametrize("error", [ServiceError("busy\nin detail"), OSError("disk full")])
+    def test_a_team_that_fails_does_not_stop_the_others(self, error):
+        teams = Teams({"blue": error, "red": PassReport("red", alerts=["look"])})
+        passes = teams.run()
+        assert teams.ran == ["blue", "red"]
+        assert [report.team for report in passes.reports] == ["red"]
+        assert passes.failures == [error]
+        assert teams.said == [f"failed: blue: {str(error).splitlines()[0]}"]
+        assert teams.alerts.lines == {"blue": [str(error)], "red": ["look"]}
+
+    def test_an_error_within_a_pass_is_a_failure_beside_its_report(self):
+        error = MlopsError("broker gone")
+        teams = Teams({"red": PassReport("red", outcome="failed", error=error, alerts=["broker gone"])})
+        passes = teams.run()
+        assert (len(passes.reports), passes.failures, teams.said) == (1, [error], [])
+        assert teams.alerts.lines == {"red": ["broker gone"]}
+
+    def test_one_team_s_failure_is_not_said_twice(self):
+        teams = Teams({"red": ServiceError("busy")})
+        assert len(teams.run().failures) == 1
+        assert teams.said == []
+
+    def test_a_dry_run_alerts_nobody(self):
+        teams = Teams({"red": PassReport("red", alerts=["look"]), "blue": ServiceError("busy")})
+        teams.run(alerts=False)
+        assert teams.alerts.lines == {}
+
+    def test_a_bug_is_not_swallowed(self):
+        with pytest.raises(ZeroDivisionError):
+            Teams({"red": ZeroDivisionError()}).run()
+
+
+@dataclass
+class OneBranch:
+    """As much of a branch as choosing teams needs."""
+
+    models: tuple[ModelSpec, ...]
+
+
+def spec(name: str, team: str, **changes) -> ModelSpec:
+    return a_model(name=name, team=team, **changes)
+
+
+class TestTeams:
+    BRANCH = OneBranch((spec("red-aapl", "red"), spec("blue-aapl", "blue")))
+
+    def test_all_that_have_a_model_or_those_that_are_chosen(self):
+        assert teams_of([self.BRANCH], []) == ["blue", "red"]
+        assert teams_of([self.BRANCH], ["red", "red"]) == ["red"]
+
+    def test_an_unknown_team_is_refused_with_the_names_there_are(self):
+        with pytest.raises(ConfigError, match="--team gren: no model is of that team") as raised:
+            teams_of([self.BRANCH], ["gren"])
+        assert raised.value.hint == "teams: blue, red"
+        check_team([self.BRANCH], "red")
+
+    def test_a_model_in_two_branches_must_be_chosen(self):
+        other = OneBranch((spec("red-aapl", "red"),))
+        with pytest.raises(ConfigError, match="model red-aapl is in two branches"):
+            teams_of([self.BRANCH, other], [])
+        assert teams_of([self.BRANCH, other], ["blue"]) == ["blue"]
+
+    def test_which_models_have_a_voice(self):
+        assert trades(spec("red-aapl", "red"), "red", Rules())
+        assert not trades(spec("red-aapl", "red"), "blue", Rules())
+        assert not trades(spec("red-aapl-s", "red", small_of="red-aapl"), "red", Rules()), "stands in under load only"
+        assert not trades(spec("red-aapl", "red"), "red", Rules(models=("red-m*",)))
+        assert trades(spec("red-aapl", "red"), "red", Rules(models=("x", "red-a*")))
+
+
+class TestLiquidateTeam:
+    @pytest.fixture
+    def project(self, tmp_path) -> Project:
+        (tmp_path / "params.yaml").touch()
+        return Project.at(tmp_path)
+
+    def test_it_halts_the_team_and_closes_its_positions(self, project):
+        broker = ScriptedBroker(holdings={"AAPL": a_holding("AAPL", "10")})
+        done = liquidate_team(project, "red", lambda: broker)
+        assert len(done.sent) == 1
+        assert (HaltFiles(project.ledgers, "red").reason() or "").startswith("liquidated")
+        with read_ledger(project.ledger("red")) as ledger:
+            assert [row["ticker"] for row in ledger.rows("orders")] == ["AAPL"]
+
+    def test_the_team_is_halted_even_where_the_broker_is_not_reached(self, project):
+        def fail():
+            raise ConfigError("no keys")
+
+        with pytest.raises(ConfigError, match="no keys"):
+            liquidate_team(project, "red", fail)
+        assert HaltFiles(project.ledgers, "red").reason() is not None
+
+    def test_another_team_s_account_is_not_touched(self, project):
+        project.ledgers.mkdir(parents=True)
+        with open_ledger(project.ledger("blue"), "blue") as ledger:
+            ledger.open_account("account-1", ScriptedBroker().state.cash, {}, EVENING)
+        broker = ScriptedBroker(holdings={"AAPL": a_holding("AAPL", "10")})
+        with pytest.raises(ConfigError, match="team blue trades on"):
+            liquidate_team(project, "red", lambda: broker)
+        assert broker.submitted == []
