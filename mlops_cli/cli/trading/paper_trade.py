@@ -86,15 +86,19 @@ def paper_trade(
         _replay(project, past, branch, as_json=as_json, verbose=verbose)
         return
     passes = _passes(project, team or [], branch, dry_run=dry_run, verbose=verbose)
-    if as_json:
-        print_json([_plain(report) for report in passes.reports])
-    else:
-        for report in passes.reports:
-            _show(report, dry_run)
+    _print_reports(passes.reports, dry_run, as_json)
     if passes.failures:  # the other teams have had their pass
         raise passes.failures[0]
     if not all(report.clean for report in passes.reports):
         raise typer.Exit(EXIT_SOME_FAILED)
+
+
+def _print_reports(reports: Sequence[PassReport], dry_run: bool, as_json: bool) -> None:
+    if as_json:
+        print_json([_plain(report) for report in reports])
+        return
+    for report in reports:
+        _show(report, dry_run)
 
 
 def _plain(report: PassReport) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Port `Broker`: what a pass asks of a broker, in exact decimals and UTC times, and how a broker may fail."""
+"""Port `Broker`: the calls of a pass to a broker, with exact decimals and UTC times, and their errors."""
 
 from __future__ import annotations
 
@@ -179,11 +179,11 @@ class Broker(Protocol):
         ...
 
     def bars(self, tickers: Sequence[str], session: date) -> Mapping[str, Bar]:
-        """Daily bars of a session as far as it has come, in the shares of now; a ticker without one is left out."""
+        """Daily bars of a session (up to now), adjusted for splits; a ticker without one is left out."""
         ...
 
     def submit(self, intent: OrderIntent) -> BrokerOrder:
-        """Send an order; one that was taken before under the same client_order_id is returned, never doubled.
+        """Send an order. If the broker has an order of the same client_order_id, that order is returned instead.
 
         Raises:
             OrderRefused: the broker said no.
@@ -196,7 +196,7 @@ class Broker(Protocol):
         ...
 
     def order_by_client_id(self, client_order_id: str) -> BrokerOrder | None:
-        """The order of this name, whatever became of it; None where the broker says there is none."""
+        """The order of this name, open or not; None where the broker says that there is none."""
         ...
 
     def orders_since(self, time: datetime) -> Sequence[BrokerOrder]:
@@ -204,5 +204,5 @@ class Broker(Protocol):
         ...
 
     def activities_since(self, time: datetime) -> Activities:
-        """What has moved shares or cash after `time`, oldest first."""
+        """Executions and other changes of shares or cash after `time`, oldest first."""
         ...

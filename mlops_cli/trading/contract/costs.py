@@ -1,4 +1,4 @@
-"""The cost model: what a trade is expected to cost, beside which forecasts and fills are judged."""
+"""The cost model: the expected cost of a trade, which forecasts and fills are compared with."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def expected_price(price: Decimal, side: str, costs: Costs) -> Decimal:
 
 @lru_cache(maxsize=256)
 def exact(number: float) -> Decimal:
-    """A setting as it was written, not as binary has it."""
+    """The decimal number that was written in a setting, without binary rounding: 0.1 becomes 0.1."""
     return Decimal(str(number))
 
 

@@ -1,4 +1,4 @@
-"""What the parts of paper trading hand to each other. Money and quantities are Decimal, forecasts are float."""
+"""The types that the parts of paper trading share. Money and quantities are Decimal, forecasts are float."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class TradeForecast:
-    """What one model says about one stock.
+    """One model's forecast for one stock.
 
     Attributes:
         model: its name.
@@ -128,7 +128,7 @@ class OrderIntent:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What was decided about one stock of one team, and all that it rests on.
+    """A decision on one stock of one team, and everything it was based on.
 
     Attributes:
         team: whose decision.
@@ -168,7 +168,7 @@ class Decision:
 
 
 def client_order_id(team: str, ticker: str, session: date, side: Side, version: str, part: int = 0) -> str:
-    """The one name of this order, whoever asks however often; the broker refuses a second order of that name.
+    """The name of an order. Equal arguments give the same name, and the broker refuses a second order of a name.
 
     Returns:
         At most 48 characters; where they do not suffice, a hash stands for team and ticker.

@@ -36,13 +36,13 @@ class Mask:
             self.highest, self.why_highest = lots, why
 
     def nothing(self, why: str) -> None:
-        """Hold, for whatever else."""
+        """Allow nothing but to hold; overrides every other constraint."""
         self.lowest, self.highest, self.why_lowest, self.why_highest = 0, 0, why, why
 
     def choose(self, wanted: int) -> tuple[int, str | None]:
-        """The allowed action nearest to the one wanted, and the constraint that bound, None if none did.
+        """The allowed action nearest to the wanted one, and the constraint that changed it; None if none did.
 
-        Where one constraint demands a larger reduction than another allows, the smaller one is made.
+        If one constraint demands a larger reduction than another allows, the smaller reduction is made.
         """
         if self.highest < self.lowest:
             low_is_smaller = abs(self.lowest) <= abs(self.highest)
@@ -76,7 +76,7 @@ class Position:
         return self.qty * self.price
 
     def shares(self, lots: int) -> Decimal:
-        """Shares that so many lots move, at least 0; closing the position moves all of it."""
+        """Shares that a trade of `lots` moves, at least 0; closing the position moves all of its shares."""
         return abs(self.qty) if lots == -self.lots else abs(lots) * self.lot_qty
 
 
@@ -113,7 +113,7 @@ class Budgets:
         )
 
     def take(self, position: Position, lots: int, rules: Rules) -> None:
-        """Take an order's money out. What makes a position smaller brings nothing in: it may not be filled."""
+        """Subtract an order. One that reduces a position adds nothing: it may not be filled."""
         value = position.shares(lots) * position.price
         cost = value * cost_factor(rules.costs, "buy" if lots > 0 else "sell")
         self.turnover -= value
@@ -127,7 +127,7 @@ class Budgets:
 
 
 def mask_of(position: Position, budgets: Budgets, equity: Decimal, rules: Rules) -> Mask:
-    """The actions left for a position, given what earlier orders of the session left of the budgets."""
+    """The actions that the rules and the remaining budgets allow for a position."""
     mask = Mask()
     long_only = rules.positions == "long_only"
     if position.lots > 0 or long_only:
@@ -154,7 +154,7 @@ def mask_of(position: Position, budgets: Budgets, equity: Decimal, rules: Rules)
 
 
 def _cap(mask: Mask, position: Position, cap: Decimal) -> None:
-    """The largest position; one that has grown beyond it must shrink."""
+    """Limit the position to `cap` dollars; a position above it must be reduced."""
     room = _lots(cap - abs(position.value), position.lot_qty * position.price)
     if position.lots >= 0:
         mask.at_most(max(room, -position.lots), "max weight")
@@ -163,7 +163,7 @@ def _cap(mask: Mask, position: Position, cap: Decimal) -> None:
 
 
 def _money(mask: Mask, position: Position, budgets: Budgets, rules: Rules) -> None:
-    """What opening or adding to a position needs; closing one is always paid for."""
+    """Limit opening and adding by cash, gross exposure and buying power; closing needs none of them."""
     lot = position.lot_qty * position.price
     gross = max(0, _lots(budgets.gross, lot))
     collared = lot * (COLLAR + cost_factor(rules.costs, "sell"))
@@ -181,7 +181,7 @@ def _money(mask: Mask, position: Position, budgets: Budgets, rules: Rules) -> No
 
 
 def _affordable(position: Position, dollars: Decimal, direction: int) -> int:
-    """Lots that an order of at most so many dollars moves."""
+    """Lots that an order of at most `dollars` moves."""
     lots = max(0, _lots(dollars, position.lot_qty * position.price))
     if position.lots * direction >= 0:
         return lots

@@ -69,9 +69,9 @@ def claim_account(folder: Path, account: str, team: str) -> Iterator[None]:
     busy = ServiceError(f"team {team}: another pass is at work on its account", f"if it is another team's, {hint}")
     with held(lock, busy):
         own = folder / f"{team}.db"
-        # a ledger that is the account's already was looked at when it began; a damaged one of others stops it no more
-        known = own.is_file() and _account_of(own) == account
-        other = None if known else team_of_account(folder, account, team)
+        # the other ledgers were checked when the own one began; a damaged one of another team must not stop it now
+        is_own = own.is_file() and _account_of(own) == account
+        other = None if is_own else team_of_account(folder, account, team)
         if other is not None:
             raise ConfigError(f"team {team}: its account is the one that team {other} trades on", hint)
         yield

@@ -35,7 +35,7 @@ def deflated_sharpe(returns: npt.NDArray[np.float64], trials: int) -> float | No
 
 
 def _expected_best(trials: int) -> float:
-    """Expected maximum of so many independent standard normal variables, approximately; 0 for one."""
+    """Approximate expected maximum of `trials` independent standard normal variables; 0 for one."""
     if trials <= 1:
         return 0.0
     return float((1 - np.euler_gamma) * norm.ppf(1 - 1 / trials) + np.euler_gamma * norm.ppf(1 - 1 / (trials * math.e)))

@@ -1,4 +1,4 @@
-"""Slippage: what fills cost against the opening price, beside the cost model and what the local exchange would fill."""
+"""Slippage of fills against the opening price, compared with the cost model and with the local exchange's fills."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from mlops_cli.trading.passes.liquidate import LIQUIDATION
 
 OPEN_TO_CLOSE = (0.0, 1.0)
 RESTATED = 0.05
-"""Log of the ratio of two closes of one session, of then and of now, beyond which there was a split in between."""
+"""Largest |ln(close then / close now)| of one session; a larger one means a split in between."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 def filled_orders(orders: Rows, intents: Rows, fills: Rows) -> list[FilledOrder]:
-    """Filled orders from the rows of a ledger's tables; those that no intent of the team stands behind are left out."""
+    """Filled orders from the rows of a ledger's tables; orders without an intent of the team are left out."""
     meant = {one["client_order_id"]: one for one in intents}
     days = {one["order_id"]: datetime.fromisoformat(one["time"]).astimezone(NEW_YORK).date() for one in fills}
     return [

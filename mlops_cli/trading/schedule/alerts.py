@@ -1,4 +1,4 @@
-"""Telling somebody: a webhook, a command such as mail, or both. An alert that fails never stops a pass."""
+"""Alerts to a webhook, to a command such as mail, or to both. An alert that fails never stops a pass."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ TIMEOUT_SECONDS = 15
 
 
 class Alerts:
-    """Where alerts go; nowhere without address and command.
+    """Sends alerts; does nothing without a webhook and a command.
 
     Args:
         webhook: gets `{"text": ..., "team": ...}` by POST, as Slack and its like take it. Its address is a secret.
         command: gets the text on its standard input.
-        say: where it is said that an alert could not be sent.
+        say: gets a line for each alert that could not be sent.
     """
 
     def __init__(self, webhook: str | None, command: str | None, say: Callable[[str], None]) -> None:

@@ -12,7 +12,7 @@ from mlops_cli.trading.passes.order_window import PRICES_UNTIL
 
 ZONE = "America/New_York"
 FOLLOW = time(10, 0)
-"""Half an hour after the open: what was filled there is booked."""
+"""Half an hour after the open: a pass books what was filled there."""
 AFTER_MINUTES, EVENING_MINUTES = 5, (0, 60, 180)
 """After the window opens: data providers may be late, and a pass that finds its work done ends at once."""
 CLOSE = time(16, 0)
@@ -80,7 +80,7 @@ def crontab(job: Job, *, utc: bool = False) -> str:
 
 
 def merged_crontab(present: str, job: Job, *, utc: bool = False) -> str:
-    """A crontab with the job's lines, in place of those it had before; everything else as it was."""
+    """A crontab with the job's lines in place of earlier ones; all other lines are unchanged."""
     begin, end = BEGIN.format(root=job.root), END.format(root=job.root)
     kept, inside = [], False
     for line in present.splitlines():
