@@ -53,21 +53,21 @@ Rows = Sequence[Mapping[str, Any]]
 
 def filled_orders(orders: Rows, intents: Rows, fills: Rows) -> list[FilledOrder]:
     """Filled orders from the rows of a ledger's tables; orders without an intent of the team are left out."""
-    meant = {one["client_order_id"]: one for one in intents}
-    days = {one["order_id"]: datetime.fromisoformat(one["time"]).astimezone(NEW_YORK).date() for one in fills}
+    meant = {row["client_order_id"]: row for row in intents}
+    days = {row["order_id"]: datetime.fromisoformat(row["time"]).astimezone(NEW_YORK).date() for row in fills}
     return [
         FilledOrder(
-            session=days.get(one["id"]) or date.fromisoformat(meant[one["client_order_id"]]["session"]),
-            ticker=one["ticker"],
-            side=one["side"],
-            type=one["type"],
-            limit_price=None if one["limit_price"] is None else Decimal(one["limit_price"]),
-            qty=Decimal(one["filled_qty"]),
-            price=Decimal(one["filled_average_price"]),
-            close=_close_seen(meant[one["client_order_id"]]),
+            session=days.get(row["id"]) or date.fromisoformat(meant[row["client_order_id"]]["session"]),
+            ticker=row["ticker"],
+            side=row["side"],
+            type=row["type"],
+            limit_price=None if row["limit_price"] is None else Decimal(row["limit_price"]),
+            qty=Decimal(row["filled_qty"]),
+            price=Decimal(row["filled_average_price"]),
+            close=_close_seen(meant[row["client_order_id"]]),
         )
-        for one in orders
-        if one["client_order_id"] in meant and one["filled_average_price"] and Decimal(one["filled_qty"]) > 0
+        for row in orders
+        if row["client_order_id"] in meant and row["filled_average_price"] and Decimal(row["filled_qty"]) > 0
     ]
 
 
@@ -87,7 +87,7 @@ def slippage_by_day(orders: Sequence[FilledOrder], market: Market, costs: Costs)
         that they were in, left out of all else; `unfilled_here`: orders that the local exchange would not fill, left
         out of `local_bps`.
     """
-    rows = [_row(one, market, costs) for one in orders]
+    rows = [_row(order, market, costs) for order in orders]
     if not rows:
         return []
     frame = pd.DataFrame(rows)
@@ -99,45 +99,45 @@ def _close_seen(intent: Mapping[str, Any]) -> Decimal | None:
     return None if intent["model"] == LIQUIDATION else Decimal(intent["price_seen"])
 
 
-def _path(one: FilledOrder, session: Session, market: Market) -> PricePath | None:
+def _path(order: FilledOrder, session: Session, market: Market) -> PricePath | None:
     """The price's path through the session, in the shares that the order was in; None where it cannot be told."""
-    symbol = symbol_of(one.ticker)
+    symbol = symbol_of(order.ticker)
     path = market.path(symbol, session) if market.has(symbol) else None
     if path is None or not path.traded:
         return None
     known = market.close_before(symbol, session.day)
-    if one.close is not None and known and abs(math.log(float(one.close) / known)) > RESTATED:
-        split = float(one.close) / known
+    if order.close is not None and known and abs(math.log(float(order.close) / known)) > RESTATED:
+        split = float(order.close) / known
         first, second, third, last = (price * split for price in path.points)
         path = PricePath((first, second, third, last), path.volume / split)
-    return path if abs(math.log(float(one.price) / path.price(0.0))) < PRICE_GAP else None
+    return path if abs(math.log(float(order.price) / path.price(0.0))) < PRICE_GAP else None
 
 
-def _row(one: FilledOrder, market: Market, costs: Costs) -> dict[str, Any]:
-    sign = 1 if one.side == "buy" else -1
-    session = _session(market.hours, one.session)
+def _row(order: FilledOrder, market: Market, costs: Costs) -> dict[str, Any]:
+    sign = 1 if order.side == "buy" else -1
+    session = _session(market.hours, order.session)
     opening = local = None
-    path = None if session is None else _path(one, session, market)
+    path = None if session is None else _path(order, session, market)
     if path is not None and session is not None:
         opening = path.price(0.0)
-        touch = match(_order(one, session), path, OPEN_TO_CLOSE, MarketRules())
+        touch = match(_order(order, session), path, OPEN_TO_CLOSE, MarketRules())
         local = None if touch is None else float(touch.price)
     if opening is None:
         return {
-            "session": one.session,
+            "session": order.session,
             "value": np.nan,
             "traded": np.nan,
             "fill": np.nan,
             "model": np.nan,
             "local": np.nan,
         }
-    qty = float(one.qty)
-    model = float(expected_price(Decimal(str(opening)), one.side, costs))
+    qty = float(order.qty)
+    model = float(expected_price(Decimal(str(opening)), order.side, costs))
     return {
-        "session": one.session,
+        "session": order.session,
         "value": qty * opening,
-        "traded": qty * float(one.price),
-        "fill": sign * qty * (float(one.price) - opening),
+        "traded": qty * float(order.price),
+        "fill": sign * qty * (float(order.price) - opening),
         "model": sign * qty * (model - opening),
         "local": np.nan if local is None else sign * qty * (local - opening),
     }
@@ -168,20 +168,20 @@ def _session(hours: Hours, day: date) -> Session | None:
     return found[0] if found else None
 
 
-def _order(one: FilledOrder, session: Session) -> Order:
+def _order(order: FilledOrder, session: Session) -> Order:
     """The same order, as the local exchange would have it."""
-    made = datetime.combine(one.session, datetime.min.time(), UTC)
+    made = datetime.combine(order.session, datetime.min.time(), UTC)
     return Order(
         id="",
         account="",
         client_order_id="",
-        symbol=one.ticker,
-        side=one.side,
-        type=one.type,
+        symbol=order.ticker,
+        side=order.side,
+        type=order.type,
         time_in_force="day",
-        qty=one.qty,
+        qty=order.qty,
         notional=None,
-        limit_price=one.limit_price,
+        limit_price=order.limit_price,
         stop_price=None,
         extended_hours=False,
         position_intent="",
