@@ -145,7 +145,7 @@ def trainer(project: Project, branch: Branch, kind: TrainerKind) -> Trainer:
 
 def _ludwig_trainer(project: Project, training: Training) -> Trainer:
     graphs, logs = project.state / "graphs", project.state / "logs"
-    from mlops_cli.training.local.ludwig_trainer import LudwigTrainer, fleet_settings, pool_settings
+    from mlops_cli.training.local.ludwig_trainer import LudwigTrainer, fleet_settings, worker_settings
 
     if training.executor == "ray":
         from mlops_cli.training.cluster.ray_trainer import RayTrainer
@@ -158,7 +158,7 @@ def _ludwig_trainer(project: Project, training: Training) -> Trainer:
         return TorchrunTrainer(logs / "torchrun.log", graphs, devices)
     ranks = TorchrunTrainer(logs / "torchrun.log", graphs, Devices("ddp", "cuda", training.workers))
     return LudwigTrainer(
-        pool_settings(project.state, training), fleet_settings(training), training.device, pooled_on_gpus=ranks
+        worker_settings(project.state, training), fleet_settings(training), training.device, pooled_on_gpus=ranks
     )
 
 

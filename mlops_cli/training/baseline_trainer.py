@@ -12,7 +12,7 @@ import pandas as pd
 from mlops_cli.errors import DataError
 from mlops_cli.models.graph import constant_return_graph
 from mlops_cli.training.rows import read_rows
-from mlops_cli.training.trainer import Failed, Fitted, TrainJob
+from mlops_cli.training.trainer import FailedJob, Fitted, TrainJob
 
 
 class BaselineTrainer:
@@ -25,14 +25,14 @@ class BaselineTrainer:
     def __init__(self, kind: Literal["naive", "drift"]) -> None:
         self.name: str = kind
 
-    def fit(self, jobs: Sequence[TrainJob], progress: Callable[[str], None]) -> Iterator[Fitted | Failed]:
+    def fit(self, jobs: Sequence[TrainJob], progress: Callable[[str], None]) -> Iterator[Fitted | FailedJob]:
         """Write one constant graph per job."""
         for job in jobs:
             progress(f"training {job.spec.name}")
             try:
                 forecast = 0.0 if self.name == "naive" else mean_log_return(job)
             except DataError as error:
-                yield Failed(job, str(error), error.exit_code)
+                yield FailedJob(job, str(error), error.exit_code)
                 continue
             onnx.save(constant_return_graph(len(job.inputs), forecast), job.folder / "model.onnx")
             yield Fitted(job, facts={"log_return": forecast})

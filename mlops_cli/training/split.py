@@ -14,7 +14,7 @@ VALIDATION_SHARE = 0.25  # a short history keeps at least three quarters of its 
 
 
 @dataclass(frozen=True)
-class Split:
+class RowSplit:
     """Rows up to the held-out time, cut by date.
 
     Attributes:
@@ -41,7 +41,7 @@ class Split:
         return pd.Timestamp(self.validation["target_session"].iloc[-1]).date()
 
 
-def split_rows(table: pd.DataFrame, start: date, training: Training, ticker: str) -> Split:
+def split_rows(table: pd.DataFrame, start: date, training: Training, ticker: str) -> RowSplit:
     """Cut a feature table by date: train | validation | held out.
 
     Args:
@@ -62,4 +62,4 @@ def split_rows(table: pd.DataFrame, start: date, training: Training, ticker: str
             "move the scenario's start, fetch earlier sessions (period.start), or drop the ticker",
         )
     validating = min(training.validation_sessions, int(len(seen) * VALIDATION_SHARE))
-    return Split(train=seen.iloc[:-validating], validation=seen.iloc[-validating:])
+    return RowSplit(train=seen.iloc[:-validating], validation=seen.iloc[-validating:])

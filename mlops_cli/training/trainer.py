@@ -51,7 +51,7 @@ class Fitted:
 
 
 @dataclass(frozen=True)
-class Failed:
+class FailedJob:
     """A job that could not be finished, and why, in words for the user."""
 
     job: TrainJob
@@ -67,6 +67,6 @@ class Trainer(Protocol):
         """What the configs call it."""
         ...
 
-    def fit(self, jobs: Sequence[TrainJob], progress: Callable[[str], None]) -> Iterator[Fitted | Failed]:
+    def fit(self, jobs: Sequence[TrainJob], progress: Callable[[str], None]) -> Iterator[Fitted | FailedJob]:
         """Train all jobs; call `progress` with a short line about what is being done."""
         ...

@@ -27,13 +27,13 @@ from mlops_cli.pipeline.stages.train_plan import plan_model
 from mlops_cli.training.engine.fleet.batches import Batches, padded_rows, steps_per_epoch
 from mlops_cli.training.engine.fleet.fleet import LudwigFleet, chunk_size
 from mlops_cli.training.engine.fleet.loop import FleetOptions, train_fleet
-from mlops_cli.training.engine.fleet.template import Prepared, Template
+from mlops_cli.training.engine.fleet.template import FleetTemplate, Prepared
 from mlops_cli.training.engine.ludwig.fit import LudwigFitter, prepare_process
 from mlops_cli.training.local.ludwig_trainer import LudwigTrainer
-from mlops_cli.training.local.worker_pool import PoolSettings
+from mlops_cli.training.local.workers import WorkerSettings
 from mlops_cli.training.rows import training_rows
 from mlops_cli.training.tasks.tasks import FleetSettings
-from mlops_cli.training.trainer import Failed, TrainJob
+from mlops_cli.training.trainer import FailedJob, TrainJob
 
 ALONE = 5  # models trained one after another: the time per model does not depend on their number
 PROBE = 512  # size of the matrices whose product shows the speed of a core
@@ -62,7 +62,7 @@ class _Inside:
         self._fitter = LudwigFitter(scratch / "graphs")
         self._options = FleetOptions(seed=jobs[0].seed, device=device)
         rows = training_rows(jobs[0])
-        self._template = Template(jobs[0], self._fitter.config(jobs[0]), rows, self._fitter)
+        self._template = FleetTemplate(jobs[0], self._fitter.config(jobs[0]), rows, self._fitter)
         self._fitter.fit(jobs[0])  # exports the architecture, which happens once
         _clear(jobs[:1])
         self._prepared = [self._template.prepare(job, training_rows(job)) for job in jobs]
@@ -94,7 +94,7 @@ class _Inside:
 
     def _whole(self, jobs: Sequence[TrainJob]) -> None:
         for result in LudwigFleet(self._fitter, self._options).fit(jobs, lambda _: None):
-            if isinstance(result, Failed) or result.facts["strategy"] != "fleet":
+            if isinstance(result, FailedJob) or result.facts["strategy"] != "fleet":
                 raise SystemExit(f"not trained in a fleet: {result}")
 
     def _bare(self, prepared: Sequence[Prepared]) -> None:
@@ -114,7 +114,7 @@ class _Inside:
         return chunks
 
 
-def _bare_loop(chunk: Sequence[Prepared], template: Template, options: FleetOptions) -> None:
+def _bare_loop(chunk: Sequence[Prepared], template: FleetTemplate, options: FleetOptions) -> None:
     """The same layers, rows, steps and evaluations without Ludwig, random streams per model, and clipping."""
     linear = [name for name in template.stack.weights if name.endswith("weight")]
     layers = [name for name in linear if "combiner" in name] + [name for name in linear if "combiner" not in name]
@@ -155,7 +155,7 @@ def _bare_loop(chunk: Sequence[Prepared], template: Template, options: FleetOpti
 def _pool(jobs: Sequence[TrainJob], scratch: Path, numbers: Sequence[int]) -> dict[str, Any]:
     """Fleets in training processes that have already imported Ludwig, as for the second branch of a run."""
     logs, home = scratch / "logs", scratch / "home"
-    settings = PoolSettings(scratch / "graphs", logs, limit=psutil.cpu_count(logical=False) or 1, home=home)
+    settings = WorkerSettings(scratch / "graphs", logs, limit=psutil.cpu_count(logical=False) or 1, home=home)
     trainer = LudwigTrainer(settings, FleetSettings())
     figures: dict[str, Any] = {}
     # at least two tasks, otherwise one process would do all the work
@@ -172,7 +172,7 @@ def _pool(jobs: Sequence[TrainJob], scratch: Path, numbers: Sequence[int]) -> di
 
 def _run(trainer: LudwigTrainer, jobs: Sequence[TrainJob]) -> None:
     for result in trainer.fit(jobs, lambda _: None):
-        if isinstance(result, Failed):
+        if isinstance(result, FailedJob):
             raise SystemExit(f"failed: {result.reason}")
     _clear(jobs)
 

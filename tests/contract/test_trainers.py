@@ -15,8 +15,8 @@ from mlops_cli.models.graph import INPUT, OUTPUT, RAW_OUTPUT, SHRINKAGE
 from mlops_cli.models.session import start_session
 from mlops_cli.training.baseline_trainer import BaselineTrainer
 from mlops_cli.training.local.ludwig_trainer import LudwigTrainer
-from mlops_cli.training.local.worker_pool import PoolSettings
-from mlops_cli.training.trainer import Failed, Fitted, Trainer, TrainJob
+from mlops_cli.training.local.workers import WorkerSettings
+from mlops_cli.training.trainer import FailedJob, Fitted, Trainer, TrainJob
 from tests.fakes.linear_trainer import LinearTrainer
 from tests.fakes.train_jobs import make_job, model_spec, poisoned_job, same_job
 
@@ -33,7 +33,7 @@ class Done:
 
     trainer: Trainer
     jobs: list[TrainJob]
-    results: list[Fitted | Failed]
+    results: list[Fitted | FailedJob]
     said: list[str]
 
     def folder(self, name: str) -> Path:
@@ -58,7 +58,7 @@ def trainer_of(kind: str, folder: Path) -> Trainer:
         case "naive" | "drift":
             return BaselineTrainer(kind)
         case "ludwig":
-            return LudwigTrainer(PoolSettings(folder / "graphs", folder / "logs"))
+            return LudwigTrainer(WorkerSettings(folder / "graphs", folder / "logs"))
         case _:
             return LinearTrainer(refuse=("refused", "broken"))
 
@@ -87,12 +87,12 @@ def test_a_job_that_fails_harms_no_other(done: Done):
     fitted = {result.job.spec.name for result in done.results if isinstance(result, Fitted)}
     assert set(GOOD) <= fitted
     for result in done.results:
-        if isinstance(result, Failed):
+        if isinstance(result, FailedJob):
             assert result.job.spec.name in {"refused", "broken"}
             assert result.job.spec.name in result.reason
             assert 3 <= result.exit_code <= 8
     if done.trainer.name == "ludwig":
-        reasons = {result.job.spec.name: result.reason for result in done.results if isinstance(result, Failed)}
+        reasons = {result.job.spec.name: result.reason for result in done.results if isinstance(result, FailedJob)}
         assert reasons["refused"].startswith(
             "configs/refused.yaml: Ludwig refuses the config: ludwig.combiner.type: 'nonsense' is not one of ["
         )

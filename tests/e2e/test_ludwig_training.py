@@ -16,8 +16,8 @@ from onnx import numpy_helper
 from mlops_cli.models.graph import INPUT, RAW_OUTPUT, SHRINKAGE
 from mlops_cli.models.session import start_session
 from mlops_cli.training.local.ludwig_trainer import LudwigTrainer
-from mlops_cli.training.local.worker_pool import PoolSettings
-from mlops_cli.training.trainer import Failed, Fitted, TrainJob
+from mlops_cli.training.local.workers import WorkerSettings
+from mlops_cli.training.trainer import FailedJob, Fitted, TrainJob
 from tests.fakes.train_jobs import HISTORY, make_job, model_spec, same_job
 
 pytestmark = [pytest.mark.ludwig, pytest.mark.slow]
@@ -89,7 +89,7 @@ class Trained:
     """Everything of two runs of two worker processes over one folder of graphs, and Ludwig's own forecasts."""
 
     jobs: dict[str, TrainJob]
-    results: dict[str, Fitted | Failed]
+    results: dict[str, Fitted | FailedJob]
     graphs_after_one: dict[str, float]
     graphs_after_two: dict[str, float]
     repeated: Path
@@ -107,7 +107,7 @@ class Trained:
 
     def failure(self, name: str) -> str:
         result = self.results[name]
-        assert isinstance(result, Failed)
+        assert isinstance(result, FailedJob)
         return result.reason
 
 
@@ -148,10 +148,10 @@ def second_process(folder: Path, jobs: dict[str, TrainJob]) -> list[str]:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     folder = tmp_path_factory.mktemp("ludwig")
     jobs, graphs = all_jobs(folder), folder / "graphs"
-    results = list(LudwigTrainer(PoolSettings(graphs, folder / "one")).fit(list(jobs.values()), lambda _: None))
+    results = list(LudwigTrainer(WorkerSettings(graphs, folder / "one")).fit(list(jobs.values()), lambda _: None))
     after_one = graph_files(graphs)
     again = same_job(jobs["history"], "history-again")
-    trainer = LudwigTrainer(PoolSettings(graphs, folder / "two", command=second_process(folder, jobs)))
+    trainer = LudwigTrainer(WorkerSettings(graphs, folder / "two", command=second_process(folder, jobs)))
     (repeated,) = trainer.fit([again], lambda _: None)
     assert isinstance(repeated, Fitted), repeated
     return Trained(

@@ -20,7 +20,7 @@ from mlops_cli.models.graph import INPUT, RAW_OUTPUT
 from mlops_cli.models.session import start_session
 from mlops_cli.training.tasks.pooled_jobs import group_tasks
 from mlops_cli.training.torchrun.torchrun_trainer import Devices, TorchrunTrainer
-from mlops_cli.training.trainer import Failed, Fitted, TrainJob
+from mlops_cli.training.trainer import FailedJob, Fitted, TrainJob
 from tests.fakes.train_jobs import HISTORY, NUMBERS, make_job, model_spec
 
 pytestmark = [pytest.mark.ludwig, pytest.mark.slow]
@@ -86,7 +86,7 @@ class Done:
     """What was trained in one way, by name."""
 
     folder: Path
-    results: dict[str, Fitted | Failed]
+    results: dict[str, Fitted | FailedJob]
     said: list[str]
 
     def fitted(self, name: str) -> Fitted:
@@ -96,7 +96,7 @@ class Done:
 
     def reason(self, name: str) -> str:
         result = self.results[name]
-        assert isinstance(result, Failed)
+        assert isinstance(result, FailedJob)
         return result.reason
 
     def weights(self, name: str) -> dict[str, np.ndarray]:
@@ -107,7 +107,7 @@ class Done:
         return np.asarray(start_session(graph).run([RAW_OUTPUT], {INPUT: rows})[0])
 
 
-def made(folder: Path, results: Iterator[Fitted | Failed], said: list[str]) -> Done:
+def made(folder: Path, results: Iterator[Fitted | FailedJob], said: list[str]) -> Done:
     return Done(folder, {result.job.spec.name: result for result in results}, said)
 
 

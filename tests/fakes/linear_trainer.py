@@ -11,7 +11,7 @@ import pandas as pd
 from onnx import TensorProto, helper, numpy_helper
 
 from mlops_cli.models.graph import INPUT, IR_VERSION, OPSET, OUTPUT, RAW_OUTPUT, SHRINKAGE
-from mlops_cli.training.trainer import Failed, Fitted, TrainJob
+from mlops_cli.training.trainer import FailedJob, Fitted, TrainJob
 
 
 @dataclass
@@ -29,13 +29,13 @@ class LinearTrainer:
     interrupt_after: int | None = None
     refuse: tuple[str, ...] = ()
 
-    def fit(self, jobs: Sequence[TrainJob], progress: Callable[[str], None]) -> Iterator[Fitted | Failed]:
+    def fit(self, jobs: Sequence[TrainJob], progress: Callable[[str], None]) -> Iterator[Fitted | FailedJob]:
         for job in jobs:
             if self.interrupt_after is not None and len(self.trained) >= self.interrupt_after:
                 raise KeyboardInterrupt
             progress(f"training {job.spec.name}")
             if job.spec.name in self.refuse:
-                yield Failed(job, f"{job.spec.name}: refused by the test")
+                yield FailedJob(job, f"{job.spec.name}: refused by the test")
                 continue
             onnx.save(linear_graph(*ridge(job)), job.folder / "model.onnx")
             self.trained.append(job.spec.name)

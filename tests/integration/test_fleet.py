@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from safetensors.numpy import load_file
 
-from mlops_cli.training.trainer import Failed, Fitted, TrainJob
+from mlops_cli.training.trainer import FailedJob, Fitted, TrainJob
 from tests.fakes.train_jobs import HISTORY, make_job, model_spec, same_job
 
 pytestmark = [
@@ -53,7 +53,7 @@ class Hall:
             for number, (name, ludwig, sessions) in enumerate(specs)
         ]
 
-    def fleet(self, jobs: Sequence[TrainJob], **options: Any) -> dict[str, Fitted | Failed]:
+    def fleet(self, jobs: Sequence[TrainJob], **options: Any) -> dict[str, Fitted | FailedJob]:
         import torch
 
         from mlops_cli.training.engine.fleet.fleet import LudwigFleet
@@ -79,17 +79,17 @@ def hall(tmp_path_factory: pytest.TempPathFactory) -> Hall:
     return Hall(LudwigFitter(folder / "graphs"), folder)
 
 
-def losses(result: Fitted | Failed) -> np.ndarray:
+def losses(result: Fitted | FailedJob) -> np.ndarray:
     assert isinstance(result, Fitted), result
     return np.array([[epoch.get("train_loss", 0.0), epoch["validation_loss"]] for epoch in result.epochs])
 
 
-def weights(result: Fitted | Failed) -> dict[str, np.ndarray]:
+def weights(result: Fitted | FailedJob) -> dict[str, np.ndarray]:
     assert isinstance(result, Fitted), result
     return load_file(result.job.folder / "ludwig" / "model_weights.safetensors")
 
 
-def assert_same(fleet: Fitted | Failed, alone: Fitted) -> None:
+def assert_same(fleet: Fitted | FailedJob, alone: Fitted) -> None:
     assert isinstance(fleet, Fitted), fleet
     assert fleet.facts["strategy"] == "fleet", fleet.facts
     assert losses(fleet).shape == losses(alone).shape
@@ -102,7 +102,7 @@ def assert_same(fleet: Fitted | Failed, alone: Fitted) -> None:
 
 class TestEqualToLudwig:
     @pytest.fixture(scope="class")
-    def both(self, hall: Hall) -> tuple[dict[str, Fitted | Failed], dict[str, Fitted]]:
+    def both(self, hall: Hall) -> tuple[dict[str, Fitted | FailedJob], dict[str, Fitted]]:
         """Three lengths of history: two in one bucket, one alone; rates at which the best epoch is not the last."""
         config = with_trainer(epochs=12, early_stop=3, learning_rate=0.02)
         jobs = hall.jobs(("a", config, 330), ("b", config, 322), ("c", config, 200))
@@ -258,7 +258,7 @@ class TestEachAsIfAlone:
         table.to_parquet(jobs[1].features)
         with np.errstate(over="ignore", invalid="ignore"):
             found = hall.fleet(jobs)
-        assert isinstance(found["broken"], Failed)
+        assert isinstance(found["broken"], FailedJob)
         assert found["broken"].reason.startswith("broken: ")
         assert "not a number" in found["broken"].reason
         for job in (jobs[0], jobs[2]):
@@ -340,7 +340,7 @@ def test_gaps_are_left_to_ludwig(hall: Hall):
 def test_a_config_that_ludwig_refuses_is_refused_for_each_model(hall: Hall):
     config = {**PLAIN, "trainer": {**TRAINER, "learning_rat": 1}}
     found = hall.fleet(hall.jobs(("a", config, 250), ("b", config, 250)))
-    assert all(isinstance(result, Failed) and result.exit_code == 3 for result in found.values())
+    assert all(isinstance(result, FailedJob) and result.exit_code == 3 for result in found.values())
     assert found["b"].reason.startswith("configs/b.yaml: Ludwig refuses the config: ludwig.trainer: unknown key")
 
 
@@ -425,7 +425,7 @@ def test_an_argument_that_torch_refuses_is_told_by_ludwigs_own_trainer(hall: Hal
     config = with_trainer(optimizer={"type": "sgd", "nesterov": True})
     found = hall.fleet(hall.jobs(("a", config, 250), ("b", config, 250)))
     for result in found.values():
-        assert isinstance(result, Failed)
+        assert isinstance(result, FailedJob)
         assert "Nesterov momentum requires a momentum" in result.reason
 
 
@@ -440,4 +440,4 @@ def test_a_normalisation_that_one_models_rows_do_not_allow_concerns_it_alone(hal
         assert isinstance(found[name], Fitted), found[name]
         assert found[name].facts["strategy"] == "fleet"
     flat = found["flat"]
-    assert isinstance(flat, Failed) or flat.facts["strategy"] == "sequential"
+    assert isinstance(flat, FailedJob) or flat.facts["strategy"] == "sequential"

@@ -20,13 +20,12 @@ import pytest
 
 from mlops_cli.config.schemas.project import Training
 from mlops_cli.errors import ConfigError, ServiceError
-from mlops_cli.training.cluster import ray_trainer
 from mlops_cli.training.cluster.ray_task import library_versions
 from mlops_cli.training.cluster.ray_trainer import RayTrainer
 from mlops_cli.training.local.ludwig_trainer import LudwigTrainer
-from mlops_cli.training.local.worker_pool import PoolSettings
+from mlops_cli.training.local.workers import WorkerSettings
 from mlops_cli.training.tasks.tasks import FleetSettings
-from mlops_cli.training.trainer import Failed, Fitted, Trainer, TrainJob
+from mlops_cli.training.trainer import FailedJob, Fitted, Trainer, TrainJob
 from tests.fakes.train_jobs import make_job, model_spec
 
 # Ray leaves the log files of the servers that it starts to the garbage collector
@@ -49,7 +48,7 @@ class Done:
     """All that one trainer made of one list of jobs."""
 
     jobs: list[TrainJob]
-    results: list[Fitted | Failed]
+    results: list[Fitted | FailedJob]
     said: list[str]
 
     def files(self) -> dict[str, bytes]:
@@ -120,7 +119,7 @@ def cluster() -> Iterator[TwoNodes]:
 def here(tmp_path_factory: pytest.TempPathFactory) -> Done:
     """The same jobs in a training process of this machine."""
     folder = tmp_path_factory.mktemp("here")
-    settings = PoolSettings(folder / "graphs", folder / "logs", limit=1)
+    settings = WorkerSettings(folder / "graphs", folder / "logs", limit=1)
     return train(LudwigTrainer(settings, device="cpu"), jobs_in(folder))
 
 
@@ -170,7 +169,7 @@ class TestTwoNodes:
         assert done.files() == here.files()
         nodes = {line.split("on node ")[1] for line in done.said if "trained on node" in line}
         assert len(nodes) == 2
-        (failed,) = (result for result in done.results if isinstance(result, Failed))
+        (failed,) = (result for result in done.results if isinstance(result, FailedJob))
         assert (failed.job.spec.name, failed.exit_code) == ("blue-two", 4)
         assert str(failed.job.features) in failed.reason
 
@@ -191,11 +190,11 @@ class TestTwoNodes:
         ],
     )
     def test_what_goes_wrong_on_a_node_is_said(
-        self, cluster: TwoNodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, libraries: dict[str, str], reason: str
+        self, cluster: TwoNodes, tmp_path: Path, libraries: dict[str, str], reason: str
     ):
-        monkeypatch.setattr(ray_trainer, "library_versions", lambda: libraries)
-        (failed,) = train(on_ray(cluster.gcs), [make_job(tmp_path, model_spec())]).results
-        assert isinstance(failed, Failed)
+        trainer = RayTrainer(Training(ray_address=cluster.gcs, device="cpu"), FleetSettings(), libraries)
+        (failed,) = train(trainer, [make_job(tmp_path, model_spec())]).results
+        assert isinstance(failed, FailedJob)
         assert reason in failed.reason
 
     def test_a_gpu_that_no_node_has_is_refused(self, cluster: TwoNodes, tmp_path: Path):
@@ -216,7 +215,7 @@ class TestClusterOfItsOwn:
             done = train(on_ray(None, workers=1), [job])
         assert len(killed) == 2
         (failed,) = done.results
-        assert isinstance(failed, Failed)
+        assert isinstance(failed, FailedJob)
         assert "the training process on the cluster died 2 times" in failed.reason
         assert not list(job.folder.iterdir())
         assert capfd.readouterr() == ("", "")

@@ -13,7 +13,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from mlops_cli.training.local.ludwig_trainer import LudwigTrainer
-from mlops_cli.training.local.worker_pool import PoolSettings
+from mlops_cli.training.local.workers import WorkerSettings
 from mlops_cli.training.trainer import Fitted, TrainJob
 from tests.fakes.train_jobs import make_job, model_spec, same_job
 
@@ -70,7 +70,9 @@ def trainer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     folder = tmp_path_factory.mktemp("process")
     before = {name: os.environ.pop(name) for name in NAMES if name in os.environ}
     os.environ.update(ENVIRONMENTS[request.param])
-    settings = PoolSettings(folder.parent / "graphs", folder / "logs", limit=1, home=folder / "home", owner=os.getpid())
+    settings = WorkerSettings(
+        folder.parent / "graphs", folder / "logs", limit=1, home=folder / "home", owner=os.getpid()
+    )
     yield LudwigTrainer(settings)
     for name in NAMES:
         os.environ.pop(name, None)

@@ -17,7 +17,7 @@ from mlops_cli.models.manifest import read_manifest
 from mlops_cli.models.predict import Model
 from mlops_cli.models.store import check_files
 from mlops_cli.simulation.report import result_lines, result_table
-from mlops_cli.training.trainer import Failed, Fitted, TrainJob
+from mlops_cli.training.trainer import FailedJob, Fitted, TrainJob
 from tests.fakes.linear_trainer import LinearTrainer
 from tests.fakes.price_tables import random_prices
 from tests.fakes.projects import FEATURES, SCENARIO_START, SmallProject, small_project
@@ -34,7 +34,7 @@ class Jobs(LinearTrainer):
         super().__init__(interrupt_after=interrupt_after, refuse=refuse)
         self.calls: list[list[TrainJob]] = []
 
-    def fit(self, jobs: Sequence[TrainJob], progress: Callable[[str], None]) -> Iterator[Fitted | Failed]:
+    def fit(self, jobs: Sequence[TrainJob], progress: Callable[[str], None]) -> Iterator[Fitted | FailedJob]:
         self.calls.append(list(jobs))
         return super().fit(jobs, progress)
 

@@ -21,7 +21,7 @@ from mlops_cli.pipeline.stages.pools import member_mark, pool_mark
 from mlops_cli.pipeline.stages.train_plan import by_group, model_rows, training_mark
 from mlops_cli.system.parallel import each
 from mlops_cli.training.shrinkage import ValidationForecasts, choose_shrinkage
-from mlops_cli.training.split import Split
+from mlops_cli.training.split import RowSplit
 
 
 def shrink_branch(project: Project, branch: Branch, start: date) -> None:
@@ -49,7 +49,7 @@ def shrink_branch(project: Project, branch: Branch, start: date) -> None:
             _note_small(folder, next(spec.small for spec in specs if spec.name == name))
 
 
-def validation_forecasts(folder: Path, split: Split, inputs: tuple[str, ...]) -> ValidationForecasts:
+def validation_forecasts(folder: Path, split: RowSplit, inputs: tuple[str, ...]) -> ValidationForecasts:
     """A model folder's unshrunk forecasts of its validation rows."""
     rows = split.validation
     _, raw = run_session(load_session(folder / GRAPH), rows, inputs, folder.name)

@@ -28,7 +28,7 @@ from mlops_cli.pipeline.stages.stage import (
 )
 from mlops_cli.pipeline.stages.train_plan import Plan, group_of, model_rows, plan_model, versions
 from mlops_cli.tracking.tracker import Tracking, TrainedModel
-from mlops_cli.training.trainer import Failed, Fitted, Trainer, TrainJob
+from mlops_cli.training.trainer import FailedJob, Fitted, Trainer, TrainJob
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ class _Training:
             ):
                 name = result.job.spec.name
                 plan = left.pop(name)
-                if isinstance(result, Failed):
+                if isinstance(result, FailedJob):
                     self.report.refuse(name, result.reason, result.exit_code)
                 else:
                     self._install(plan, result)

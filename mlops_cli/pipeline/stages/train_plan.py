@@ -22,7 +22,7 @@ from mlops_cli.models.manifest import Span, fingerprint
 from mlops_cli.pipeline.stages.stage import ItemFailure, read_note
 from mlops_cli.pipeline.stages.tables import read_table
 from mlops_cli.prices.table import content_hash
-from mlops_cli.training.split import Split, split_rows
+from mlops_cli.training.split import RowSplit, split_rows
 
 GRAPH_VERSION = 1  # raised when the code exports another graph for the same weights
 LUDWIG_VERSIONS = ("ludwig", "torch")
@@ -68,7 +68,7 @@ def plan_model(folder: Path, branch: Branch, start: date, spec: ModelSpec, upstr
     return plan_rows(*model_rows(folder, branch, start, spec, upstream), branch, spec)
 
 
-def plan_rows(split: Split, inputs: tuple[str, ...], branch: Branch, spec: ModelSpec) -> Plan:
+def plan_rows(split: RowSplit, inputs: tuple[str, ...], branch: Branch, spec: ModelSpec) -> Plan:
     """Plan the training of a model whose rows were read with `model_rows`."""
     mark = training_mark(split, inputs, branch, spec)
     returns = np.log(split.train["next_close"] / split.train["last_close"])
@@ -77,7 +77,7 @@ def plan_rows(split: Split, inputs: tuple[str, ...], branch: Branch, spec: Model
     )
 
 
-def training_mark(split: Split, inputs: tuple[str, ...], branch: Branch, spec: ModelSpec) -> str:
+def training_mark(split: RowSplit, inputs: tuple[str, ...], branch: Branch, spec: ModelSpec) -> str:
     """Fingerprint of everything that decides a training: rows, settings, seed, libraries."""
     columns = list(dict.fromkeys((*inputs, "target", "last_close", "next_close")))
     return fingerprint(
@@ -96,7 +96,7 @@ def training_mark(split: Split, inputs: tuple[str, ...], branch: Branch, spec: M
 
 def model_rows(
     folder: Path, branch: Branch, start: date, spec: ModelSpec, upstream: ItemFailure | None = None
-) -> tuple[Split, tuple[str, ...]]:
+) -> tuple[RowSplit, tuple[str, ...]]:
     """A model's rows before `start`, split into training and validation, and its input columns; see `plan_model`."""
     table, inputs = model_table(folder, spec, upstream)
     return split_rows(table, start, branch.training, spec.ticker), inputs

@@ -27,7 +27,7 @@ from mlops_cli.pipeline.stages.train_plan import by_group, group_of, model_rows,
 from mlops_cli.pipeline.walk.steps import Step, StepPlan
 from mlops_cli.simulation.replay import replay
 from mlops_cli.simulation.walk_dates import target_sessions
-from mlops_cli.training.trainer import Failed, Fitted, Trainer, TrainJob
+from mlops_cli.training.trainer import FailedJob, Fitted, Trainer, TrainJob
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -193,7 +193,7 @@ class _WalkRun:
         try:
             for result in self._tools.trainer(self._branch, kind).fit(jobs, self._progress.doing):
                 step = left.pop(result.job.folder)  # by folder: a model's name has a job at every date
-                if isinstance(result, Failed):
+                if isinstance(result, FailedJob):
                     self._refuse(step.model, step.day, result.reason, result.exit_code)
                 else:
                     self._install(step, result)

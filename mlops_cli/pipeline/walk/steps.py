@@ -22,7 +22,7 @@ from mlops_cli.training.split import split_rows
 if TYPE_CHECKING:
     import pandas as pd
 
-    from mlops_cli.training.split import Split
+    from mlops_cli.training.split import RowSplit
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class StepPlan:
                 self._fail(spec.name, None, error)
         return sessions, readable
 
-    def _steps_of(self, spec: ModelSpec, times: Iterable[tuple[date, date]]) -> list[tuple[Step, Split]]:
+    def _steps_of(self, spec: ModelSpec, times: Iterable[tuple[date, date]]) -> list[tuple[Step, RowSplit]]:
         """The steps of one model, each with its rows. A date at which it cannot be trained is reported."""
         table, inputs = model_table(self._features, spec)
         steps = []
@@ -119,7 +119,7 @@ class StepPlan:
                 self._fail(spec.name, day, error)
         return steps
 
-    def _add(self, steps: list[Step], splits: Mapping[str, Split]) -> None:
+    def _add(self, steps: list[Step], splits: Mapping[str, RowSplit]) -> None:
         """Add the steps of one training: if one of them is not trained, all of them are trained."""
         self.steps += steps
         if not all(is_trained(step.folder, step.plan.mark) for step in steps):

@@ -18,9 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from mlops_cli.training.local.ludwig_worker import Fit, load_ludwig
-from mlops_cli.training.tasks.job_json import result_to_json
-from mlops_cli.training.tasks.tasks import task_from_json
-from mlops_cli.training.trainer import Failed, Fitted, TrainJob
+from mlops_cli.training.tasks.task_json import result_to_json, task_from_json
+from mlops_cli.training.trainer import FailedJob, Fitted, TrainJob
 
 LIBRARIES = ("ludwig", "numpy", "torch")
 """The same on every node as where the manifest is written: another release may give another model."""
@@ -31,7 +30,7 @@ class Returned:
     """What became of one job.
 
     Attributes:
-        result: of `job_json.result_to_json`; its folder is the one on the node.
+        result: of `task_json.result_to_json`; its folder is the one on the node.
         files: of the model folder, by path below it; empty where the job failed.
         node: id of the node and its host name.
     """
@@ -56,7 +55,7 @@ def train_task(line: str, libraries: Mapping[str, str], *tables: bytes | None) -
     """Train a task's jobs in a temporary folder of this node.
 
     Args:
-        line: of `tasks.task_to_json`; its paths are those of who asks.
+        line: of `task_json.task_to_json`; its paths are those of who asks.
         libraries: of `library_versions` there.
         tables: the parquet file of each job, None where it could not be read.
 
@@ -67,7 +66,7 @@ def train_task(line: str, libraries: Mapping[str, str], *tables: bytes | None) -
     other = {name: known for name, known in library_versions().items() if known != libraries[name]}
     if other:
         reason = f"node {node} has other libraries: {_named(other)}, not {_named({n: libraries[n] for n in other})}"
-        failures = [Failed(job, f"{job.spec.name}: {reason}", 8) for job in task.jobs]
+        failures = [FailedJob(job, f"{job.spec.name}: {reason}", 8) for job in task.jobs]
         return _unlisted([Returned(result_to_json(failed), {}, node) for failed in failures])
     if task.settings.device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # before torch is loaded: Ludwig itself would take a GPU that it sees
@@ -103,8 +102,8 @@ def _unpacked(job: TrainJob, folder: Path, table: bytes | None) -> TrainJob:
     return replace(job, features=features, folder=model)
 
 
-def _packed(result: Fitted | Failed, features: Path, node: str) -> Returned:
-    if isinstance(result, Failed):  # the user knows the table by another path
+def _packed(result: Fitted | FailedJob, features: Path, node: str) -> Returned:
+    if isinstance(result, FailedJob):  # the user knows the table by another path
         told = replace(result, reason=result.reason.replace(str(result.job.features), str(features)))
         return Returned(result_to_json(told), {}, node)
     folder = result.job.folder

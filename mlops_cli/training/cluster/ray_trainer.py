@@ -1,6 +1,6 @@
-"""Trainer `ludwig` on a Ray cluster: the tasks of the local processes, done by Ray's nodes.
+"""Trainer `ludwig` on a Ray cluster: its nodes train the same tasks as the training processes of one machine.
 
-Ray Core only. Ludwig's own Ray backend is another thing, and is not used: each of its workers takes itself for rank 0.
+It uses Ray Core only. Ludwig's own Ray backend is not used, because each of its workers takes itself for rank 0.
 """
 
 from __future__ import annotations
@@ -15,13 +15,12 @@ from mlops_cli.config.schemas.project import Training
 from mlops_cli.errors import ConfigError, TrainingError
 from mlops_cli.training.cluster.ray_cluster import TASK_BYTES, connected, devices, has_gpus
 from mlops_cli.training.cluster.ray_task import Returned, library_versions, train_task
-from mlops_cli.training.tasks.job_json import result_from_json
-from mlops_cli.training.tasks.tasks import FleetSettings, Task, cut, task_to_json
-from mlops_cli.training.trainer import Failed, Fitted, TrainJob
+from mlops_cli.training.tasks.task_json import result_from_json, task_to_json
+from mlops_cli.training.tasks.tasks import TRIES, FleetSettings, Task, cut
+from mlops_cli.training.trainer import FailedJob, Fitted, TrainJob
 
-TRIES = 2
-SENT_AHEAD = 2  # tasks per device: the next one is there when one is done
-SENT_BYTES = 256 * 2**20  # of feature tables on their way at once
+SENT_AHEAD = 2  # tasks per device that are sent: a device has its next task as soon as it finishes one
+SENT_BYTES = 256 * 2**20  # largest size of the feature tables of all sent tasks
 POLL_SECONDS = 5.0
 
 Progress = Callable[[str], None]
@@ -29,7 +28,14 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class _Sent:
-    """A task on its way: one reference per job, and the bytes of its tables."""
+    """A task that was sent to the cluster.
+
+    Attributes:
+        task: the task.
+        tries: 1 for the first try.
+        references: Ray's reference to the result of each job.
+        size: bytes of its feature tables.
+    """
 
     task: Task
     tries: int
@@ -42,16 +48,18 @@ class RayTrainer:
 
     Args:
         training: where the cluster is, and how much of it to use.
-        fleets: how models train together; the device is found on the cluster.
+        fleets: how models train together. The device in it is replaced by what the cluster offers.
+        libraries: releases that a node must have, by name of the library; None: those installed here.
     """
 
     name = "ludwig"
 
-    def __init__(self, training: Training, fleets: FleetSettings) -> None:
+    def __init__(self, training: Training, fleets: FleetSettings, libraries: Mapping[str, str] | None = None) -> None:
         self._training = training
         self._fleets = fleets
+        self._libraries = library_versions() if libraries is None else libraries
 
-    def fit(self, jobs: Sequence[TrainJob], progress: Progress) -> Iterator[Fitted | Failed]:
+    def fit(self, jobs: Sequence[TrainJob], progress: Progress) -> Iterator[Fitted | FailedJob]:
         """Train all jobs; those of a worker that died are tried once more, each alone, then reported.
 
         Raises:
@@ -69,7 +77,7 @@ class RayTrainer:
         progress("starting Ray" if training.ray_address is None else f"connecting to {training.ray_address}")
         with connected(training.ray_address, training.workers):
             fleets = replace(self._fleets, device="cuda" if self._uses_cuda() else "cpu")
-            yield from _Flight(training, fleets, progress).run(jobs)
+            yield from _Flight(training, fleets, self._libraries, progress).run(jobs)
 
     def _uses_cuda(self) -> bool:
         device = self._training.device
@@ -85,16 +93,18 @@ class RayTrainer:
 
 
 class _Flight:
-    """Tasks on a connected cluster; use once."""
+    """The tasks of one `fit` on a connected cluster."""
 
-    def __init__(self, training: Training, fleets: FleetSettings, progress: Progress) -> None:
+    def __init__(
+        self, training: Training, fleets: FleetSettings, libraries: Mapping[str, str], progress: Progress
+    ) -> None:
         import ray
 
         self._training = training
         self._fleets = fleets
         self._cuda = fleets.device == "cuda"
         self._progress = progress
-        self._libraries = library_versions()
+        self._libraries = dict(libraries)
         self._waiting: deque[tuple[Task, int]] = deque()
         self._sent: dict[Any, _Sent] = {}  # by the first reference
         self._answered: set[Path] = set()  # folders of jobs
@@ -106,7 +116,7 @@ class _Flight:
             scheduling_strategy="SPREAD",
         )(train_task)
 
-    def run(self, jobs: Sequence[TrainJob]) -> Iterator[Fitted | Failed]:
+    def run(self, jobs: Sequence[TrainJob]) -> Iterator[Fitted | FailedJob]:
         import ray
 
         self._waiting.extend((task, 1) for task in cut(jobs, self._fleets, devices(self._cuda)))
@@ -124,7 +134,7 @@ class _Flight:
                     yield result
 
     def _most(self) -> int:
-        """Tasks on their way at once; asked again and again, as a cluster grows and shrinks."""
+        """Largest number of tasks to have on the cluster; it changes as the cluster grows and shrinks."""
         training = self._training
         most = SENT_AHEAD * devices(self._cuda)
         if training.workers is not None:
@@ -148,8 +158,8 @@ class _Flight:
         references = returned if isinstance(returned, list) else [returned]
         self._sent[references[0]] = _Sent(task, tries, references, size)
 
-    def _receive(self, sent: _Sent) -> Iterator[Fitted | Failed]:
-        """The results of a task that ended, one after another: the models of all need not fit the memory."""
+    def _receive(self, sent: _Sent) -> Iterator[Fitted | FailedJob]:
+        """Yield the results of a finished task one by one, so that only one model at a time is in memory."""
         import ray
 
         lost: list[TrainJob] = []
@@ -161,7 +171,7 @@ class _Flight:
             try:
                 returned: Returned = ray.get(reference)
             except ray.exceptions.RayTaskError as error:  # it raised; it would again
-                yield Failed(job, f"{job.spec.name}: training broke down: {_line(error, -1)}")
+                yield FailedJob(job, f"{job.spec.name}: training broke down: {_line(error, -1)}")
             except ray.exceptions.RayError as error:  # a process, a node or an object is gone
                 lost.append(job)
                 reason = _line(error, 0).split(". ")[0]
@@ -173,10 +183,12 @@ class _Flight:
         if lost:
             yield from self._again(sent, lost, reason)
 
-    def _again(self, sent: _Sent, lost: list[TrainJob], reason: str) -> Iterator[Failed]:
+    def _again(self, sent: _Sent, lost: list[TrainJob], reason: str) -> Iterator[FailedJob]:
         if sent.tries == TRIES:
             for job in lost:
-                yield Failed(job, f"{job.spec.name}: the training process on the cluster died {TRIES} times: {reason}")
+                yield FailedJob(
+                    job, f"{job.spec.name}: the training process on the cluster died {TRIES} times: {reason}"
+                )
             return
         pool = sent.task.jobs[0].spec.pool  # a part of it would be another model
         left = sent.task if pool else replace(sent.task, jobs=tuple(lost))
@@ -185,10 +197,10 @@ class _Flight:
 
 
 def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write what a node returned below `folder`: all of it, or nothing.
+    """Write the files that a node returned below `folder`. If a path is refused, no file is written.
 
     Args:
-        folder: exists.
+        folder: an existing folder.
         files: content by relative path.
 
     Raises:
@@ -211,13 +223,11 @@ def _table(job: TrainJob) -> bytes | None:
         return None  # the node says so, in the words of every other trainer
 
 
-def _kept(job: TrainJob, returned: Returned) -> Fitted | Failed:
+def _kept(job: TrainJob, returned: Returned) -> Fitted | FailedJob:
     try:
         write_files(job.folder, returned.files)
-    except TrainingError as error:
-        return Failed(job, f"{job.spec.name}: {error}")
-    except OSError as error:  # a full disk
-        return Failed(job, f"{job.spec.name}: {error}")
+    except (TrainingError, OSError) as error:  # OSError: a full disk
+        return FailedJob(job, f"{job.spec.name}: {error}")
     return result_from_json(job, returned.result)
 
 

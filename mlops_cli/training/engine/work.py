@@ -12,7 +12,7 @@ from mlops_cli.training.engine.fleet.loop import FleetOptions
 from mlops_cli.training.engine.ludwig.fit import LudwigFitter
 from mlops_cli.training.engine.ludwig.task import fit_task
 from mlops_cli.training.tasks.tasks import FleetSettings, Task
-from mlops_cli.training.trainer import Failed, Fitted
+from mlops_cli.training.trainer import FailedJob, Fitted
 
 
 class LudwigWork:
@@ -26,7 +26,7 @@ class LudwigWork:
         self._fitter = LudwigFitter(graphs)
         self._fleets: dict[FleetSettings, LudwigFleet] = {}
 
-    def fit(self, task: Task, tick: Callable[[str], None]) -> Iterator[Fitted | Failed]:
+    def fit(self, task: Task, tick: Callable[[str], None]) -> Iterator[Fitted | FailedJob]:
         """Train a task's jobs; one result each, in any order."""
         if task.settings.together and not task.jobs[0].spec.pool:
             yield from self._fleet(task.settings).fit(task.jobs, tick)

@@ -1,4 +1,4 @@
-"""How many CUDA devices torch can use, asked in a process of its own: importing torch takes seconds and 500 MB."""
+"""The CUDA devices that torch can use. A child process asks torch: importing it takes seconds and 500 MB."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+from mlops_cli.errors import ConfigError
+
 DRIVER_FILES = (Path("/dev/nvidiactl"), Path("/dev/dxg"), Path("/proc/driver/nvidia/version"))
 QUESTION = "import torch; print(torch.cuda.device_count())"
 PATIENCE_SECONDS = 120
 
 
 def count_cuda_devices() -> int:
-    """CUDA devices that this environment's torch sees; 0 at once where there is no NVIDIA driver."""
+    """Number of CUDA devices that torch can use; 0 without starting a process if there is no NVIDIA driver."""
     if not any(path.exists() for path in DRIVER_FILES):
         return 0
     try:
@@ -26,8 +28,16 @@ def count_cuda_devices() -> int:
     return int(words[-1]) if asked.returncode == 0 and words and words[-1].isdigit() else 0
 
 
+def no_cuda_device() -> ConfigError:
+    """The error for `training.device: cuda` on a machine without a usable GPU."""
+    return ConfigError(
+        "training.device: cuda asked for, but torch finds no CUDA device here",
+        "set training.device to auto or cpu; `mlops doctor` says which GPUs the driver knows",
+    )
+
+
 def visible_cuda_devices() -> tuple[str, ...]:
-    """What CUDA_VISIBLE_DEVICES calls each of them, so that a process can be given one."""
+    """The name of each usable device, as CUDA_VISIBLE_DEVICES would list it for a child process."""
     named = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
     count = count_cuda_devices()
     return tuple(named[:count]) if named else tuple(str(number) for number in range(count))

@@ -1,4 +1,4 @@
-"""Trainer `ludwig`: real Ludwig models, in fleets or one after another, in training processes on this machine."""
+"""Trainer `ludwig` on this machine: tasks run in training processes, as fleets or one model after another."""
 
 from __future__ import annotations
 
@@ -10,32 +10,31 @@ from typing import Literal
 
 from mlops_cli.config.run_environment import POOL, RUN_PID
 from mlops_cli.config.schemas.project import Training
-from mlops_cli.errors import ConfigError
-from mlops_cli.training.local.cuda_devices import visible_cuda_devices
-from mlops_cli.training.local.worker_pool import TRIES, Died, PoolSettings, WorkerPool
-from mlops_cli.training.tasks.job_json import result_from_json
-from mlops_cli.training.tasks.tasks import FleetSettings, cut
-from mlops_cli.training.trainer import Failed, Fitted, Trainer, TrainJob
+from mlops_cli.training.local.cuda_devices import no_cuda_device, visible_cuda_devices
+from mlops_cli.training.local.workers import Died, Workers, WorkerSettings
+from mlops_cli.training.tasks.task_json import result_from_json
+from mlops_cli.training.tasks.tasks import TRIES, FleetSettings, cut
+from mlops_cli.training.trainer import FailedJob, Fitted, Trainer, TrainJob
 
 
 @dataclass(frozen=True)
 class LudwigTrainer:
-    """Trains with the real Ludwig.
+    """Trains with Ludwig in training processes.
 
     Args:
-        pool: how training processes are kept; its GPUs are found here.
+        workers: how training processes are started and kept. The GPUs in it are replaced by those found here.
         fleets: how models train together.
-        device: auto: CUDA for fleets where there is any.
-        pooled_on_gpus: trains pools over several GPUs at once, where there are several; None: in one process.
+        device: auto: fleets use CUDA if there is a device.
+        pooled_on_gpus: trainer for pooled models on a machine with several GPUs; None: a pool trains in one process.
     """
 
-    pool: PoolSettings
+    workers: WorkerSettings
     fleets: FleetSettings = field(default_factory=FleetSettings)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     pooled_on_gpus: Trainer | None = None
     name: str = "ludwig"
 
-    def fit(self, jobs: Sequence[TrainJob], progress: Callable[[str], None]) -> Iterator[Fitted | Failed]:
+    def fit(self, jobs: Sequence[TrainJob], progress: Callable[[str], None]) -> Iterator[Fitted | FailedJob]:
         """Train all jobs; a process that dies is replaced and its jobs tried once more, then reported.
 
         Raises:
@@ -54,47 +53,46 @@ class LudwigTrainer:
 
     def _fit(
         self, jobs: Sequence[TrainJob], gpus: tuple[str, ...], progress: Callable[[str], None]
-    ) -> Iterator[Fitted | Failed]:
+    ) -> Iterator[Fitted | FailedJob]:
         settings = replace(self.fleets, device="cuda" if gpus else "cpu")
         by_folder = {str(job.folder): job for job in jobs}
-        pool = WorkerPool(replace(self.pool, gpus=gpus), progress)
-        for found in pool.run(cut(jobs, settings, max(1, len(gpus)))):
-            if isinstance(found, Died):
-                for job in found.task.jobs:
-                    yield Failed(job, f"{job.spec.name}: the training process died {TRIES} times: {found.reason}")
+        workers = Workers(replace(self.workers, gpus=gpus), progress)
+        for result in workers.run(cut(jobs, settings, max(1, len(gpus)))):
+            if isinstance(result, Died):
+                for job in result.task.jobs:
+                    yield FailedJob(job, f"{job.spec.name}: the training process died {TRIES} times: {result.reason}")
             else:
-                yield result_from_json(by_folder[found["folder"]], found)
+                yield result_from_json(by_folder[result["folder"]], result)
 
     def _gpus(self) -> tuple[str, ...]:
         if self.device == "cpu" or (self.device == "auto" and not self.fleets.together):
             return ()
         gpus = visible_cuda_devices()
         if self.device == "cuda" and not gpus:
-            raise ConfigError(
-                "training.device: cuda asked for, but torch finds no CUDA device here",
-                "set training.device to auto or cpu; `mlops doctor` says which GPUs the driver knows",
-            )
+            raise no_cuda_device()
         return gpus
 
 
 def fleet_settings(training: Training) -> FleetSettings:
-    """What params.yaml says about fleets."""
+    """Read the settings of fleets from the `training` section of params.yaml."""
     return FleetSettings(
         together=training.strategy != "sequential", bf16=training.bf16, median_stopping=training.median_stopping
     )
 
 
-def pool_settings(state: Path, training: Training) -> PoolSettings:
-    """What params.yaml says about training processes.
+def worker_settings(state: Path, training: Training) -> WorkerSettings:
+    """Read the settings of training processes from the `training` section of params.yaml.
 
-    They are kept for the next branch: until the `mlops run` above this process ends, or else this process.
+    The processes are kept for the next branch. They end with the `mlops run` that started this process, or with this
+    process if there is none.
 
     Args:
-        state: the project's folder for what is not a result.
-        training: of the branch.
+        state: the project's folder for graphs, logs and addresses of processes (`.mlops`).
+        training: `training` section of the branch.
     """
-    run, above = os.environ.get(POOL), os.environ.get(RUN_PID, "")
-    owner = int(above) if run and above.isdigit() else os.getpid()
-    home = Path(run) if run and above.isdigit() else state / "pool" / str(owner)
+    run_folder, run_pid = os.environ.get(POOL), os.environ.get(RUN_PID, "")
+    in_run = bool(run_folder) and run_pid.isdigit()
+    owner = int(run_pid) if in_run else os.getpid()
+    home = Path(str(run_folder)) if in_run else state / "pool" / str(owner)
     memory = None if training.memory_gb is None else training.memory_gb * 1e9
-    return PoolSettings(state / "graphs", state / "logs", training.workers, memory, home=home, owner=owner)
+    return WorkerSettings(state / "graphs", state / "logs", training.workers, memory, home=home, owner=owner)

@@ -2,14 +2,13 @@
 
 Started as `python -m mlops_cli.training.local.ludwig_worker GRAPHS NOTE OWNER`: the folder of exported architectures,
 the file in which it leaves its address once Ludwig is imported, and the process whose end is its own. Whoever reads the
-note connects, sends tasks (`tasks.task_to_json`), and gets `{"doing": ...}`, one `{"result": ...}` per job and
+note connects, sends tasks (`task_json.task_to_json`), and gets `{"doing": ...}`, one `{"result": ...}` per job and
 `{"done": true}` back. A connection that ends while a task is at work ends the process: nobody would take the result.
 """
 
 from __future__ import annotations
 
 import contextlib
-import gc
 import json
 import os
 import queue
@@ -27,13 +26,14 @@ import psutil
 
 from mlops_cli.system.files import write_text
 from mlops_cli.system.lifetime import when_gone
+from mlops_cli.training.ludwig_import import light_import
 from mlops_cli.training.process_settings import settle_arithmetic
-from mlops_cli.training.tasks.job_json import result_to_json
-from mlops_cli.training.tasks.tasks import Task, task_from_json
-from mlops_cli.training.trainer import Failed, Fitted
+from mlops_cli.training.tasks.task_json import result_to_json, task_from_json
+from mlops_cli.training.tasks.tasks import Task
+from mlops_cli.training.trainer import FailedJob, Fitted
 
 Tick = Callable[[str], None]
-Fit = Callable[[Task, Tick], Iterator[Fitted | Failed]]
+Fit = Callable[[Task, Tick], Iterator[Fitted | FailedJob]]
 HERE = "127.0.0.1"
 
 
@@ -106,27 +106,20 @@ def _end_with(owner: int, note: Path | None) -> None:
 
 
 def load_ludwig(graphs: Path) -> Fit:
-    """Import Ludwig into this process; what fits a task, with exported architectures kept in `graphs`."""
-    settle_arithmetic()
-    _lighten_import()
-    from mlops_cli.training.engine.ludwig.fit import prepare_process
-    from mlops_cli.training.engine.work import LudwigWork
+    """Import Ludwig into this process and return the function that fits a task.
 
-    gc.freeze()
-    gc.enable()
+    An empty CUDA_VISIBLE_DEVICES means that this process trains on the CPU.
+
+    Args:
+        graphs: folder of exported architectures.
+    """
+    settle_arithmetic()
+    with light_import(cuda=os.environ.get("CUDA_VISIBLE_DEVICES") != ""):
+        from mlops_cli.training.engine.ludwig.fit import prepare_process
+        from mlops_cli.training.engine.work import LudwigWork
+
     prepare_process()
     return LudwigWork(graphs).fit
-
-
-def _lighten_import() -> None:
-    """Take a third off the import of Ludwig, which is most of what a small training costs."""
-    import yaml
-
-    gc.disable()  # nothing of what an import makes is garbage; it goes on after `freeze` below
-    # Ludwig reads 0.5 MB of its own YAML with the parser written in Python
-    yaml.SafeLoader = yaml.CSafeLoader  # type: ignore[misc, assignment]
-    # 8-bit optimizers for CUDA, which is not used here; Ludwig does without where it is missing
-    sys.modules["bitsandbytes"] = None  # type: ignore[assignment]
 
 
 if __name__ == "__main__":

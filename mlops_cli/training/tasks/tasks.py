@@ -1,4 +1,4 @@
-"""What training processes are given: jobs cut into tasks, the biggest first."""
+"""Tasks, the units of work of training processes, and how jobs are cut into them."""
 
 from __future__ import annotations
 
@@ -11,18 +11,28 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 
-from mlops_cli.training.tasks.job_json import job_from_json, job_to_json
 from mlops_cli.training.tasks.pooled_jobs import group_tasks
 from mlops_cli.training.trainer import TrainJob
 
-FLEET_TASK = 32  # models: their results come in together, and a process that dies loses no more work than that
-LUDWIG_EPOCHS = 100  # where a config does not say
-SECONDS_PER_VISIT = {True: 2e-6, False: 2e-5}  # of one row in one epoch, in a fleet or alone; measured, 2 cores
+TRIES = 2  # of a task whose process dies; after that its jobs fail
+FLEET_TASK = 32  # models per task on the CPU: a process that dies loses at most this much work
+LUDWIG_EPOCHS = 100  # Ludwig's default
+# seconds of training per row and epoch, measured on 2 cores
+FLEET_SECONDS_PER_ROW = 2e-6
+ALONE_SECONDS_PER_ROW = 2e-5
 
 
 @dataclass(frozen=True)
 class FleetSettings:
-    """How a process trains the models of a task together; `together` False: one after another."""
+    """How a process trains the jobs of a task.
+
+    Attributes:
+        together: as a fleet; False: one after another with Ludwig's own trainer.
+        device: "cpu" or "cuda".
+        bf16: multiply in bfloat16 (fleets on CUDA only).
+        median_stopping: number of evaluations after which a model of a fleet may be stopped for being worse than
+            the median; None: never.
+    """
 
     together: bool = True
     device: str = "cpu"
@@ -32,12 +42,12 @@ class FleetSettings:
 
 @dataclass(frozen=True)
 class Task:
-    """Jobs that one process takes at once.
+    """Jobs that one process trains in one go.
 
     Attributes:
-        jobs: of one architecture, or of one pool, or a single one.
+        jobs: the jobs of one architecture, all jobs of one pool, or a single job.
         settings: how they train.
-        seconds: about how long it takes.
+        seconds: estimated training time.
     """
 
     jobs: tuple[TrainJob, ...]
@@ -45,44 +55,37 @@ class Task:
     seconds: float
 
     def alone(self) -> list[Task]:
-        """The same jobs in tasks of their own; a pool stays one."""
+        """Split the task into one task per job. The jobs of a pool stay together: they are one model."""
         if self.jobs[0].spec.pool:
             return [self]
         return [Task((job,), self.settings, self.seconds / len(self.jobs)) for job in self.jobs]
 
 
 def cut(jobs: Sequence[TrainJob], settings: FleetSettings, devices: int) -> list[Task]:
-    """Cut jobs into tasks, biggest first.
+    """Cut jobs into tasks. Every job is in exactly one task.
 
     Args:
-        jobs: any.
+        jobs: the jobs, in any order.
         settings: how they train.
-        devices: GPUs that share the fleets; on the CPU fleets are cut into pieces of `FLEET_TASK`.
+        devices: number of GPUs over which the jobs of one architecture are spread. Not used on the CPU, where a
+            task has at most `FLEET_TASK` jobs.
+
+    Returns:
+        Tasks by estimated time, the longest first, so that processes finish at about the same time.
     """
-    visits = {id(job): _row_visits(job) for job in jobs}
+    row_epochs = {id(job): _row_epochs(job) for job in jobs}
     tasks = []
     for group in _groups(jobs, settings.together):
-        ordered = sorted(group, key=lambda job: (-visits[id(job)], job.spec.name))
+        ordered = sorted(group, key=lambda job: (-row_epochs[id(job)], job.spec.name))
         size = -(-len(ordered) // devices) if settings.device == "cuda" else FLEET_TASK
         if ordered[0].spec.pool:
             size = len(ordered)
         for first in range(0, len(ordered), size):
             piece = tuple(ordered[first : first + size])
-            seconds = sum(visits[id(job)] for job in piece) * SECONDS_PER_VISIT[len(piece) > 1]
+            seconds_per_row = FLEET_SECONDS_PER_ROW if len(piece) > 1 else ALONE_SECONDS_PER_ROW
+            seconds = sum(row_epochs[id(job)] for job in piece) * seconds_per_row
             tasks.append(Task(piece, settings, seconds))
     return sorted(tasks, key=lambda task: -task.seconds)
-
-
-def task_to_json(task: Task) -> str:
-    """One line."""
-    settings = {name: getattr(task.settings, name) for name in FleetSettings.__dataclass_fields__}
-    return json.dumps({"settings": settings, "jobs": [job_to_json(job) for job in task.jobs]})
-
-
-def task_from_json(line: str) -> Task:
-    """The inverse of `task_to_json`, but for the seconds."""
-    data = json.loads(line)
-    return Task(tuple(job_from_json(job) for job in data["jobs"]), FleetSettings(**data["settings"]), 0.0)
 
 
 def _groups(jobs: Sequence[TrainJob], together: bool) -> list[list[TrainJob]]:
@@ -94,13 +97,13 @@ def _groups(jobs: Sequence[TrainJob], together: bool) -> list[list[TrainJob]]:
 
 
 def _architecture(job: TrainJob) -> tuple[Any, ...]:
-    """Equal for jobs that are worth handing to one process together."""
-    known = (job.spec.ludwig, job.inputs, job.spec.target, job.seed)
-    return (json.dumps(known, sort_keys=True, default=str),)
+    """Equal for jobs that one process may train as a fleet."""
+    architecture = (job.spec.ludwig, job.inputs, job.spec.target, job.seed)
+    return (json.dumps(architecture, sort_keys=True, default=str),)
 
 
-def _row_visits(job: TrainJob) -> int:
-    """Rows times epochs; a table that cannot be read counts as nothing, its job fails soon enough."""
+def _row_epochs(job: TrainJob) -> int:
+    """Rows times epochs; 0 for a table that cannot be read, as its job fails at once."""
     trainer = job.spec.ludwig.get("trainer")
     epochs = trainer.get("epochs", LUDWIG_EPOCHS) if isinstance(trainer, dict) else LUDWIG_EPOCHS
     return _rows(job.features) * (epochs if isinstance(epochs, int) else LUDWIG_EPOCHS)

@@ -17,9 +17,9 @@ from types import TracebackType
 from typing import Any, Literal
 
 from mlops_cli.training.process_settings import PROCESS_SETTINGS
-from mlops_cli.training.tasks.pooled_jobs import task_to_json
+from mlops_cli.training.tasks.task_json import task_to_json
+from mlops_cli.training.tasks.tasks import Task
 from mlops_cli.training.torchrun.torchrun_worker import DEVICE, GRAPHS, LEASH, STRATEGY
-from mlops_cli.training.trainer import TrainJob
 
 WORKER = ("-m", "mlops_cli.training.torchrun.torchrun_worker")
 POLL_SECONDS = 0.05
@@ -52,7 +52,7 @@ class Launch:
         log: file that takes what is printed.
     """
 
-    def __init__(self, setting: Setting, tasks: Sequence[Sequence[TrainJob]], log: Path) -> None:
+    def __init__(self, setting: Setting, tasks: Sequence[Task], log: Path) -> None:
         log.parent.mkdir(parents=True, exist_ok=True)
         self._log = log
         self._folder = Path(tempfile.mkdtemp(prefix="mlops-torchrun-"))

@@ -1,4 +1,4 @@
-"""Trainer over local devices: torchrun starts one process per device, and each task trains in all of them at once."""
+"""Trainer over several devices of this machine: torchrun starts one process (rank) per device, all train one model."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from typing import Literal
 import psutil
 
 from mlops_cli.errors import ConfigError, TrainingError
-from mlops_cli.training.local.cuda_devices import count_cuda_devices
-from mlops_cli.training.tasks.job_json import result_from_json
+from mlops_cli.training.local.cuda_devices import count_cuda_devices, no_cuda_device
 from mlops_cli.training.tasks.pooled_jobs import group_tasks
+from mlops_cli.training.tasks.task_json import result_from_json
+from mlops_cli.training.tasks.tasks import TRIES, FleetSettings, Task
 from mlops_cli.training.torchrun.torchrun_launch import WORKER, Launch, Setting
-from mlops_cli.training.trainer import Failed, Fitted, TrainJob
+from mlops_cli.training.trainer import FailedJob, Fitted, TrainJob
 
-TRIES = 2
 LOG_TAIL = 3
 _SIGNAL = re.compile(r"Signal \d+ \((?!SIGTERM)SIG\w+\) received")  # with SIGTERM torchrun itself ends the others
 _ERROR = re.compile(r"^(?:\[rank\d+\]: )?((?!.*ChildFailed)[\w.]+(?:Error|Exception): .*)$", re.MULTILINE)
@@ -28,13 +28,13 @@ _EXIT = re.compile(r"exitcode *: *-?\d+")
 
 @dataclass(frozen=True)
 class Devices:
-    """What a training runs on.
+    """The devices of a training.
 
     Attributes:
         strategy: ddp: a copy of the model per process; fsdp: a part of it per process.
-        device: auto: CUDA where there is any.
-        processes: how many; None: one per CUDA device, or one per physical core without CUDA.
-        port: of the meeting point on this machine; None: a free one.
+        device: auto: CUDA if there is a device.
+        processes: number of ranks; None: one per CUDA device, or one per physical core without CUDA.
+        port: where the ranks meet on this machine; None: a free port.
     """
 
     strategy: Literal["ddp", "fsdp"] = "ddp"
@@ -44,13 +44,13 @@ class Devices:
 
 
 class TorchrunTrainer:
-    """Trains with the real Ludwig, each model (or pool of models) over several processes at once.
+    """Trains with Ludwig; each model, or each pool, trains in several processes at once.
 
     Args:
-        log: file that takes what the processes print; overwritten by each launch.
-        graphs: folder that keeps exported architectures between runs.
-        devices: what to train on.
-        worker: what torchrun starts; tests put their own here.
+        log: file for the output of the processes; each launch overwrites it.
+        graphs: folder of exported architectures, kept between runs.
+        devices: the devices to train on.
+        worker: what torchrun starts in every rank.
     """
 
     name = "ludwig"
@@ -61,17 +61,18 @@ class TorchrunTrainer:
         self._devices = devices
         self._worker = worker
 
-    def fit(self, jobs: Sequence[TrainJob], progress: Callable[[str], None]) -> Iterator[Fitted | Failed]:
-        """Train all jobs, pools together; a task over which a process died is tried once more, then reported.
+    def fit(self, jobs: Sequence[TrainJob], progress: Callable[[str], None]) -> Iterator[Fitted | FailedJob]:
+        """Train all jobs. If a process dies, the task it trained is tried once more, then reported as failed.
 
         Raises:
             ConfigError: more devices are asked for than there are, or the port is taken.
             TrainingError: the processes do not start.
         """
-        waiting = group_tasks(jobs)
-        if not waiting:
+        if not jobs:
             return
         setting = self._setting()
+        how = FleetSettings(together=False, device=setting.device)
+        waiting = [Task(tuple(group), how, seconds=0.0) for group in group_tasks(jobs)]
         deaths = 0
         while waiting:
             progress(f"starting {setting.processes} training processes (importing Ludwig takes some 20 s)")
@@ -88,47 +89,62 @@ class TorchrunTrainer:
                 deaths = 1 if len(waiting) < before else deaths + 1
                 words = alone or _last_words(launch)
                 if deaths == TRIES:
-                    for job in waiting.pop(0):
-                        yield Failed(job, f"{job.spec.name}: a training process died {TRIES} times: {words}")
+                    for job in waiting.pop(0).jobs:
+                        yield FailedJob(job, f"{job.spec.name}: a training process died {TRIES} times: {words}")
                     deaths = 0
                 else:
-                    progress(f"a training process died over {waiting[0][0].spec.name}: {words}")
-                    _empty(waiting[0])
+                    progress(f"a training process died over {waiting[0].jobs[0].spec.name}: {words}")
+                    _empty(waiting[0].jobs)
 
     def _setting(self) -> Setting:
         asked = self._devices
         cuda = 0 if asked.device == "cpu" else count_cuda_devices()
         if asked.device == "cuda" and not cuda:
-            raise ConfigError(
-                "training.device: cuda asked for, but torch finds no CUDA device here",
-                "set training.device to auto or cpu; `mlops doctor` says which GPUs the driver knows",
-            )
-        processes = asked.processes or cuda or psutil.cpu_count(logical=False) or 1
-        if cuda and processes > cuda:
-            raise ConfigError(
-                f"{processes} training processes asked for, but there are {cuda} CUDA devices, one for each",
-                f"ask for {cuda} or fewer, or set training.device to cpu",
-            )
+            raise no_cuda_device()
+        processes = count_processes(asked.processes, cuda)
         if asked.port is not None:
             _check_free(asked.port)
         return Setting(asked.strategy, "cuda" if cuda else "cpu", processes, self._graphs, asked.port, self._worker)
 
 
+def count_processes(asked: int | None, cuda: int) -> int:
+    """How many ranks to start.
+
+    Args:
+        asked: number from the settings; None: one per CUDA device, or one per physical core without CUDA.
+        cuda: number of CUDA devices to train on; 0: train on the CPU.
+
+    Raises:
+        ConfigError: there are fewer CUDA devices than ranks.
+    """
+    processes = asked or cuda or psutil.cpu_count(logical=False) or 1
+    if cuda and processes > cuda:
+        raise ConfigError(
+            f"{processes} training processes asked for, but there are {cuda} CUDA devices, one for each",
+            f"ask for {cuda} or fewer, or set training.device to cpu",
+        )
+    return processes
+
+
 def _follow(
-    launch: Launch, waiting: list[list[TrainJob]], progress: Callable[[str], None]
-) -> Generator[Fitted | Failed, None, str]:
-    """Yield results and take their tasks off `waiting`; returns why a rank failed alone ("" if none did)."""
+    launch: Launch, waiting: list[Task], progress: Callable[[str], None]
+) -> Generator[Fitted | FailedJob, None, str]:
+    """Yield results and remove their tasks from `waiting`.
+
+    Returns:
+        Why a rank failed where the others did not; "" if none did.
+    """
     alone = ""
     for message in launch.messages():
         if "begin" in message:
-            for job in waiting[0]:
+            for job in waiting[0].jobs:
                 progress(f"training {job.spec.name}")
         elif "alone" in message:
             alone = message["alone"]
         else:
-            jobs = {str(job.folder): job for job in waiting.pop(0)}
-            for found in message["results"]:
-                yield result_from_json(jobs[found["folder"]], found)
+            jobs = {str(job.folder): job for job in waiting.pop(0).jobs}
+            for result in message["results"]:
+                yield result_from_json(jobs[result["folder"]], result)
     return alone
 
 
@@ -139,10 +155,10 @@ def _empty(task: Sequence[TrainJob]) -> None:
 
 
 def _last_words(launch: Launch) -> str:
-    """Why a launch ended: torchrun's own words are a screenful about itself."""
+    """Find the reason of a failure in the output of a launch; torchrun prints a page about itself besides."""
     text = launch.output()
-    found = _SIGNAL.findall(text) or _ERROR.findall(text) or _EXIT.findall(text)
-    return found[0] if found else " | ".join(text.strip().splitlines()[-LOG_TAIL:]) or "without a word"
+    reasons = _SIGNAL.findall(text) or _ERROR.findall(text) or _EXIT.findall(text)
+    return reasons[0] if reasons else " | ".join(text.strip().splitlines()[-LOG_TAIL:]) or "without a word"
 
 
 def _check_free(port: int) -> None:

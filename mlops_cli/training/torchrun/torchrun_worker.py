@@ -1,7 +1,7 @@
 """One rank of a torchrun launch: imports Ludwig once, then trains task after task together with the other ranks.
 
 Started by `TorchrunTrainer` as `torchrun … -m mlops_cli.training.torchrun.torchrun_worker TASKS RESULTS`. TASKS holds
-one task a line (`pooled_jobs.task_to_json`). To RESULTS go lines of JSON: `{"begin": n}` when task n begins, `{"task":
+one task a line (`task_json.task_to_json`). To RESULTS go lines of JSON: `{"begin": n}` when task n begins, `{"task":
 n, "results": […]}` with one result per job, and `{"task": n, "alone": reason}` from a rank that failed where the others
 did not, after which it ends, and torchrun ends the others. What else a rank needs to know stands in the environment,
 under the names below.
@@ -10,7 +10,6 @@ under the names below.
 from __future__ import annotations
 
 import contextlib
-import gc
 import json
 import os
 import sys
@@ -19,10 +18,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlops_cli.training.ludwig_import import light_import
 from mlops_cli.training.process_settings import settle_arithmetic
-from mlops_cli.training.tasks.job_json import result_to_json
-from mlops_cli.training.tasks.pooled_jobs import task_from_json
-from mlops_cli.training.trainer import Failed, Fitted, TrainJob
+from mlops_cli.training.tasks.task_json import result_to_json, task_from_json
+from mlops_cli.training.trainer import FailedJob, Fitted, TrainJob
 
 if TYPE_CHECKING:
     from mlops_cli.training.engine.ranks.ranks import Ranks
@@ -32,7 +31,7 @@ GRAPHS = "MLOPS_TORCHRUN_GRAPHS"  # folder of exported architectures
 STRATEGY = "MLOPS_TORCHRUN_STRATEGY"  # ddp or fsdp
 DEVICE = "MLOPS_TORCHRUN_DEVICE"  # cpu or cuda
 
-FitTask = Callable[[Sequence[TrainJob]], list[Fitted | Failed]]
+FitTask = Callable[[Sequence[TrainJob]], list[Fitted | FailedJob]]
 
 
 def main() -> None:
@@ -47,7 +46,7 @@ def serve(load: Callable[[], tuple[Ranks, FitTask]]) -> None:
         load: gives this rank and what fits a task; may take its time.
     """
     hold_leash(Path(os.environ[LEASH]))
-    tasks = [task_from_json(line) for line in Path(sys.argv[1]).read_text().splitlines()]
+    tasks = [task_from_json(line).jobs for line in Path(sys.argv[1]).read_text().splitlines()]
     results = Path(sys.argv[2])
     ranks, fit = load()
     for number, task in enumerate(tasks):
@@ -73,29 +72,16 @@ def hold_leash(leash: Path) -> None:
 def _load_ludwig() -> tuple[Ranks, FitTask]:
     cuda = os.environ[DEVICE] == "cuda"
     settle_arithmetic()
-    _lighten_import(cuda)
-    from mlops_cli.training.engine.ludwig.fit import prepare_process
-    from mlops_cli.training.engine.ludwig.task import fit_task
-    from mlops_cli.training.engine.ranks.backend import RankFitter
-    from mlops_cli.training.engine.ranks.ranks import Ranks
+    with light_import(cuda):
+        from mlops_cli.training.engine.ludwig.fit import prepare_process
+        from mlops_cli.training.engine.ludwig.task import fit_task
+        from mlops_cli.training.engine.ranks.backend import RankFitter
+        from mlops_cli.training.engine.ranks.ranks import Ranks
 
-    gc.freeze()
-    gc.enable()
     prepare_process()
     ranks = Ranks(cuda)
     fitter = RankFitter(Path(os.environ[GRAPHS]), ranks, sharded=os.environ[STRATEGY] == "fsdp")
     return ranks, lambda task: fit_task(fitter, task)
-
-
-def _lighten_import(cuda: bool) -> None:
-    """Take a third off the import of Ludwig."""
-    import yaml
-
-    gc.disable()  # nothing of what an import makes is garbage; it goes on after `freeze` below
-    # Ludwig reads 0.5 MB of its own YAML with the parser written in Python
-    yaml.SafeLoader = yaml.CSafeLoader  # type: ignore[misc, assignment]
-    if not cuda:  # 8-bit optimizers for CUDA; Ludwig does without where it is missing
-        sys.modules["bitsandbytes"] = None  # type: ignore[assignment]
 
 
 def _train(ranks: Ranks, fit: FitTask, number: int, task: Sequence[TrainJob], results: Path) -> None:
@@ -113,13 +99,13 @@ def _train(ranks: Ranks, fit: FitTask, number: int, task: Sequence[TrainJob], re
         os._exit(1)  # not an exception: leaving the group would wait for the others
     if writes:
         if failed and not failure:
-            found = [Failed(job, f"{job.spec.name}: {failed}") for job in task]
+            found = [FailedJob(job, f"{job.spec.name}: {failed}") for job in task]
         _write(results, {"task": number, "results": [result_to_json(result) for result in found]})
 
 
-def _common_failure(task: Sequence[TrainJob], found: Sequence[Fitted | Failed]) -> str:
+def _common_failure(task: Sequence[TrainJob], found: Sequence[Fitted | FailedJob]) -> str:
     """Why no job of a task was fitted; "" if one was, or if another rank says so."""
-    failures = [result.reason for result in found if isinstance(result, Failed)]
+    failures = [result.reason for result in found if isinstance(result, FailedJob)]
     return failures[0] if len(failures) == len(task) else ""
 
 

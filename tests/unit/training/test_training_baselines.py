@@ -15,7 +15,7 @@ from mlops_cli.models.graph import INPUT, OUTPUT, RAW_OUTPUT
 from mlops_cli.models.session import start_session
 from mlops_cli.training.baseline_trainer import BaselineTrainer, mean_log_return
 from mlops_cli.training.rows import read_rows
-from mlops_cli.training.trainer import Failed, Fitted, TrainJob
+from mlops_cli.training.trainer import FailedJob, Fitted, TrainJob
 from tests.fakes.price_tables import xnys_sessions
 from tests.fakes.train_jobs import make_job, model_spec, poisoned_job
 
@@ -94,7 +94,7 @@ def test_a_broken_table_is_one_jobs_failure(tmp_path: Path, content: bytes | Non
     one, two, three = BaselineTrainer("drift").fit(jobs, said.append)
     assert isinstance(one, Fitted)
     assert isinstance(three, Fitted)
-    assert isinstance(two, Failed)
+    assert isinstance(two, FailedJob)
     assert two.exit_code == 4
     assert two.reason.startswith(f"two: {jobs[1].features} cannot be read: ")
     assert said == ["training one", "training two", "training three"]

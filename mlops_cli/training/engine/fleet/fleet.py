@@ -16,11 +16,11 @@ from mlops_cli.training.engine.export.agreement import LOWER_RATE
 from mlops_cli.training.engine.fleet.batches import padded_rows
 from mlops_cli.training.engine.fleet.loop import Course, FleetOptions, train_fleet
 from mlops_cli.training.engine.fleet.module import CannotStackError
-from mlops_cli.training.engine.fleet.template import Prepared, Template
+from mlops_cli.training.engine.fleet.template import FleetTemplate, Prepared
 from mlops_cli.training.engine.ludwig.fit import LIBRARY_FAILURES, LudwigFitter
 from mlops_cli.training.ludwig_errors import refusal_text
 from mlops_cli.training.rows import training_rows
-from mlops_cli.training.trainer import Failed, Fitted, TrainJob
+from mlops_cli.training.trainer import FailedJob, Fitted, TrainJob
 
 CACHE_BYTES = 24 * 2**20  # of activations: beyond, a step waits for memory
 GPU_SHARE = 0.6  # of the free memory
@@ -66,9 +66,9 @@ class LudwigFleet:
     def __init__(self, fitter: LudwigFitter, options: FleetOptions) -> None:
         self._fitter = fitter
         self._options = options
-        self._templates: dict[str, Template | str] = {}
+        self._templates: dict[str, FleetTemplate | str] = {}
 
-    def fit(self, jobs: Sequence[TrainJob], tick: Tick) -> Iterator[Fitted | Failed]:
+    def fit(self, jobs: Sequence[TrainJob], tick: Tick) -> Iterator[Fitted | FailedJob]:
         """Train all jobs; one result each, in any order.
 
         Args:
@@ -80,27 +80,27 @@ class LudwigFleet:
             try:
                 waiting = _Waiting(job, self._fitter.config(job), training_rows(job))
             except MlopsError as error:
-                yield Failed(job, str(error), error.exit_code)
+                yield FailedJob(job, str(error), error.exit_code)
                 continue
             groups.setdefault(waiting.architecture, []).append(waiting)
         for key, group in groups.items():
             yield from self._fit_group(key, group, tick)
 
-    def _fit_group(self, key: str, group: list[_Waiting], tick: Tick) -> Iterator[Fitted | Failed]:
+    def _fit_group(self, key: str, group: list[_Waiting], tick: Tick) -> Iterator[Fitted | FailedJob]:
         template, misfits = self._template(key, group)
         prepared: list[Prepared] = []
         for waiting in group:
             reason = misfits.get(waiting.job.spec.name) or (template if isinstance(template, str) else None)
-            if reason is None and isinstance(template, Template):
+            if reason is None and isinstance(template, FleetTemplate):
                 ready, reason = _prepared(template, waiting)
                 prepared += [ready] if ready else []
             if reason is not None:
                 yield self._alone(waiting.job, reason, tick)
-        if isinstance(template, Template):
+        if isinstance(template, FleetTemplate):
             for chunk in _chunks(prepared, template, self._options.device):
                 yield from self._fit_chunk(template, chunk, tick)
 
-    def _template(self, key: str, group: list[_Waiting]) -> tuple[Template | str, dict[str, str]]:
+    def _template(self, key: str, group: list[_Waiting]) -> tuple[FleetTemplate | str, dict[str, str]]:
         """The shared part of an architecture, or why it has none; and which jobs are no example of it, and why."""
         misfits: dict[str, str] = {}
         for waiting in group:
@@ -109,7 +109,7 @@ class LudwigFleet:
             if waiting.gaps:
                 continue
             try:
-                self._templates[key] = Template(waiting.job, waiting.config, waiting.rows, self._fitter)
+                self._templates[key] = FleetTemplate(waiting.job, waiting.config, waiting.rows, self._fitter)
             except CannotStackError as reason:
                 self._templates[key] = str(reason)
             except SETUP_FAILURES as error:
@@ -119,7 +119,7 @@ class LudwigFleet:
                     return next(iter(misfits.values())), misfits
         return self._templates.get(key, GAPS), misfits
 
-    def _fit_chunk(self, template: Template, chunk: list[Prepared], tick: Tick) -> Iterator[Fitted | Failed]:
+    def _fit_chunk(self, template: FleetTemplate, chunk: list[Prepared], tick: Tick) -> Iterator[Fitted | FailedJob]:
         try:
             courses = self._courses(template, chunk, tick)
         except LIBRARY_FAILURES as error:
@@ -136,12 +136,12 @@ class LudwigFleet:
         torch.cuda.empty_cache()
         half = len(chunk) // 2
         if half == 0:
-            yield Failed(chunk[0].job, f"{chunk[0].job.spec.name}: too large for the memory of the GPU")
+            yield FailedJob(chunk[0].job, f"{chunk[0].job.spec.name}: too large for the memory of the GPU")
             return
         yield from self._fit_chunk(template, chunk[:half], tick)
         yield from self._fit_chunk(template, chunk[half:], tick)
 
-    def _courses(self, template: Template, chunk: list[Prepared], tick: Tick) -> list[Course] | None:
+    def _courses(self, template: FleetTemplate, chunk: list[Prepared], tick: Tick) -> list[Course] | None:
         """Train a chunk; None where the GPU has no room for it."""
         evaluations = 0
 
@@ -159,18 +159,18 @@ class LudwigFleet:
         except torch.OutOfMemoryError:
             return None
 
-    def _alone(self, job: TrainJob, reason: str, tick: Tick) -> Fitted | Failed:
+    def _alone(self, job: TrainJob, reason: str, tick: Tick) -> Fitted | FailedJob:
         tick(f"training {job.spec.name} alone: {reason}")
         try:
             fitted = self._fitter.fit(job)
         except MlopsError as error:
-            return Failed(job, str(error), error.exit_code)
+            return FailedJob(job, str(error), error.exit_code)
         except OSError as error:  # a full disk
-            return Failed(job, f"{job.spec.name}: {error}")
+            return FailedJob(job, f"{job.spec.name}: {error}")
         return replace(fitted, facts={**fitted.facts, "strategy": "sequential", "not_in_fleet": reason})
 
 
-def _prepared(template: Template, waiting: _Waiting) -> tuple[Prepared | None, str | None]:
+def _prepared(template: FleetTemplate, waiting: _Waiting) -> tuple[Prepared | None, str | None]:
     """A job with its data in Ludwig's form, or why it cannot train in a fleet."""
     if waiting.gaps:
         return None, GAPS
@@ -182,21 +182,21 @@ def _prepared(template: Template, waiting: _Waiting) -> tuple[Prepared | None, s
     return (None, reason) if reason else (ready, None)
 
 
-def _written(template: Template, prepared: Prepared, course: Course) -> Fitted | Failed:
+def _written(template: FleetTemplate, prepared: Prepared, course: Course) -> Fitted | FailedJob:
     job = prepared.job
     if course.best is None or course.stopped == "not finite":
         when = f" after evaluation {len(course.losses)}" if course.losses else ""
         what = "its weights are" if course.stopped == "not finite" else "the validation loss is"
-        return Failed(job, f"{job.spec.name}: {what} not a number{when}. {LOWER_RATE}, or look at its data")
+        return FailedJob(job, f"{job.spec.name}: {what} not a number{when}. {LOWER_RATE}, or look at its data")
     try:
         return template.write(prepared, course)
     except MlopsError as error:
-        return Failed(job, str(error), error.exit_code)
+        return FailedJob(job, str(error), error.exit_code)
     except OSError as error:
-        return Failed(job, f"{job.spec.name}: {error}")
+        return FailedJob(job, f"{job.spec.name}: {error}")
 
 
-def _unfit(prepared: Prepared, template: Template) -> str | None:
+def _unfit(prepared: Prepared, template: FleetTemplate) -> str | None:
     """Why a model cannot train in a fleet because of its data."""
     rows, batch = prepared.member.train_rows, template.terms.trainer.batch_size
     if rows < 2 or len(prepared.member.target) <= rows:
@@ -206,7 +206,7 @@ def _unfit(prepared: Prepared, template: Template) -> str | None:
     return None
 
 
-def _chunks(prepared: list[Prepared], template: Template, device: torch.device) -> Iterator[list[Prepared]]:
+def _chunks(prepared: list[Prepared], template: FleetTemplate, device: torch.device) -> Iterator[list[Prepared]]:
     """Models that train at once: as many as fit the cache or the GPU, all with tensors of the same shape."""
     batch = template.terms.trainer.batch_size
     ordered = sorted(prepared, key=lambda one: one.member.train_rows)
@@ -219,7 +219,7 @@ def _chunks(prepared: list[Prepared], template: Template, device: torch.device) 
             yield bucket[first : first + size]
 
 
-def chunk_size(bucket: list[Prepared], template: Template, device: torch.device) -> int:
+def chunk_size(bucket: list[Prepared], template: FleetTemplate, device: torch.device) -> int:
     """How many models of an architecture train at once on a device.
 
     Args:

@@ -60,7 +60,7 @@ class Prepared:
     metadata: dict[str, Any]
 
 
-class Template:
+class FleetTemplate:
     """An architecture that trains in fleets.
 
     Args:

@@ -20,9 +20,9 @@ import pytest
 
 from mlops_cli.errors import ConfigError, TrainingError
 from mlops_cli.training.local.ludwig_trainer import LudwigTrainer
-from mlops_cli.training.local.worker_pool import PoolSettings
+from mlops_cli.training.local.workers import WorkerSettings
 from mlops_cli.training.tasks.tasks import FleetSettings
-from mlops_cli.training.trainer import Failed, Fitted, TrainJob
+from mlops_cli.training.trainer import FailedJob, Fitted, TrainJob
 from tests.fakes.train_jobs import model_spec, same_job
 
 REPOSITORY = Path(__file__).resolve().parents[4]
@@ -58,8 +58,7 @@ with Listener(("127.0.0.1", 0), authkey=key) as listener:
     connection = listener.accept()
 while True:
     task = json.loads(connection.recv_bytes())
-    for line in task["jobs"]:
-        job = json.loads(line)
+    for job in task["jobs"]:
         name, folder = job["spec"]["name"], Path(job["folder"])
         facts = {{"pid": os.getpid(), "found": len(list(folder.iterdir())), "graphs": sys.argv[-3]}}
         (folder / "model.onnx").write_text(name)
@@ -77,7 +76,7 @@ from pathlib import Path
 sys.path.insert(0, {repository!r})
 from mlops_cli.errors import ConfigError, MlopsError, TrainingError
 from mlops_cli.training.local.ludwig_worker import serve
-from mlops_cli.training.trainer import Failed, Fitted
+from mlops_cli.training.trainer import FailedJob, Fitted
 
 state = Path({state!r})
 
@@ -92,7 +91,7 @@ def fit(task, tick):
         try:
             yield fit_one(job)
         except MlopsError as error:
-            yield Failed(job, str(error), error.exit_code)
+            yield FailedJob(job, str(error), error.exit_code)
 
 def load():
 {load}
@@ -143,22 +142,22 @@ class Run:
         self.log = tmp_path / "logs" / "ludwig-0.log"
         self.graphs = tmp_path / "graphs"
         self.said: list[str] = []
-        settings = PoolSettings(self.graphs, tmp_path / "logs", command=command, **pool)
+        settings = WorkerSettings(self.graphs, tmp_path / "logs", command=command, **pool)
         self.trainer = LudwigTrainer(settings, FleetSettings(together=together))
 
-    def results(self, jobs: list[TrainJob]) -> list[Fitted | Failed]:
+    def results(self, jobs: list[TrainJob]) -> list[Fitted | FailedJob]:
         return list(self.trainer.fit(jobs, self.said.append))
 
     def starts(self) -> int:
         return sum(text.startswith("starting a training process") for text in self.said)
 
 
-def fitted(results: list[Fitted | Failed]) -> list[str]:
+def fitted(results: list[Fitted | FailedJob]) -> list[str]:
     return [result.job.spec.name for result in results if isinstance(result, Fitted)]
 
 
-def failures(results: list[Fitted | Failed]) -> dict[str, str]:
-    return {result.job.spec.name: result.reason for result in results if isinstance(result, Failed)}
+def failures(results: list[Fitted | FailedJob]) -> dict[str, str]:
+    return {result.job.spec.name: result.reason for result in results if isinstance(result, FailedJob)}
 
 
 def test_one_process_fits_all_jobs_in_order(tmp_path, bare, jobs):
@@ -256,7 +255,7 @@ def test_refusals_and_full_disks_are_failures_of_one_job(tmp_path, real, jobs):
         "a": "configs/a.yaml: ludwig.x: unknown\ntake it out",
         "b": "b: [Errno 28] No space left on device",
     }
-    assert [result.exit_code for result in results if isinstance(result, Failed)] == [3, 5]
+    assert [result.exit_code for result in results if isinstance(result, FailedJob)] == [3, 5]
     assert fitted(results) == ["c"]
 
 
@@ -324,14 +323,14 @@ from datetime import date
 from pathlib import Path
 from mlops_cli.training.local.ludwig_trainer import LudwigTrainer
 from mlops_cli.training.trainer import TrainJob
-from mlops_cli.training.local.worker_pool import PoolSettings
+from mlops_cli.training.local.workers import WorkerSettings
 from mlops_cli.config.schemas.project import FeatureSpec, ModelSpec
 
 spec = ModelSpec(name="a", team="red", ticker="ACME", exchange="XNYS", trainer="ludwig", target="log_return",
                  features=FeatureSpec(returns=(1,)))
 folder = Path({folder!r})
 job = TrainJob(spec, folder / "a.parquet", ("x",), date(2020, 1, 2), date(2021, 1, 4), 7, folder)
-list(LudwigTrainer(PoolSettings(folder / "graphs", folder / "logs", command={command!r})).fit([job], lambda _: None))
+list(LudwigTrainer(WorkerSettings(folder / "graphs", folder / "logs", command={command!r})).fit([job], lambda _: None))
 """
 FOR_EVER = """
 (state / 'pid.tmp').write_text(str(os.getpid()))

@@ -10,7 +10,7 @@ import pytest
 
 from mlops_cli.errors import ConfigError
 from mlops_cli.training.ludwig_config import build_config, layout
-from mlops_cli.training.tasks.pooled_jobs import group_tasks, task_from_json, task_to_json
+from mlops_cli.training.tasks.pooled_jobs import group_tasks
 from mlops_cli.training.trainer import TrainJob
 from tests.fakes.train_jobs import HISTORY, model_spec
 
@@ -45,13 +45,6 @@ def test_pools_that_differ_in_anything_but_the_ticker_stay_apart():
         replace(pooled("t-1"), seed=8),
     ]
     assert names(group_tasks([first, *others])) == [["p-1"], ["q-1"], ["r-1"], ["s-1"], ["t-1"]]
-
-
-def test_a_task_comes_back_from_its_line():
-    task = [pooled("p-1", ticker="AAA"), pooled("p-2", ticker="BBB")]
-    line = task_to_json(task)
-    assert "\n" not in line
-    assert task_from_json(line) == task
 
 
 def test_the_ticker_is_added_to_the_inputs_and_stands_in_no_column():

@@ -20,7 +20,7 @@ import pytest
 
 from mlops_cli.errors import ConfigError, TrainingError
 from mlops_cli.training.torchrun.torchrun_trainer import Devices, TorchrunTrainer
-from mlops_cli.training.trainer import Failed, Fitted, TrainJob
+from mlops_cli.training.trainer import FailedJob, Fitted, TrainJob
 from tests.fakes.train_jobs import model_spec
 
 REPOSITORY = Path(__file__).resolve().parents[4]
@@ -32,7 +32,7 @@ from pathlib import Path
 
 sys.path.insert(0, {repository!r})
 from mlops_cli.training.torchrun.torchrun_worker import serve
-from mlops_cli.training.trainer import Failed, Fitted
+from mlops_cli.training.trainer import FailedJob, Fitted
 
 state = Path({state!r})
 
@@ -96,12 +96,12 @@ def make_jobs(folder: Path, *names: str, **changes: object) -> list[TrainJob]:
     return made
 
 
-def fitted(results: list[Fitted | Failed]) -> list[str]:
+def fitted(results: list[Fitted | FailedJob]) -> list[str]:
     return [result.job.spec.name for result in results if isinstance(result, Fitted)]
 
 
-def failures(results: list[Fitted | Failed]) -> dict[str, str]:
-    return {result.job.spec.name: result.reason for result in results if isinstance(result, Failed)}
+def failures(results: list[Fitted | FailedJob]) -> dict[str, str]:
+    return {result.job.spec.name: result.reason for result in results if isinstance(result, FailedJob)}
 
 
 def starts(said: list[str]) -> int:
@@ -116,11 +116,11 @@ def free_port() -> int:
 
 REFUSALS = """
 if name == "refused":
-    return [Failed(job, f"{job.spec.name}: no such key", 3) for job in task]
+    return [FailedJob(job, f"{job.spec.name}: no such key", 3) for job in task]
 if name == "first-rank" and rank == 0:
-    return [Failed(job, f"{job.spec.name}: differs", 5) for job in task]
+    return [FailedJob(job, f"{job.spec.name}: differs", 5) for job in task]
 if name == "second-rank" and rank == 1:
-    return [Failed(job, "no space left") for job in task]
+    return [FailedJob(job, "no space left") for job in task]
 if name in ("first-rank", "second-rank"):
     return [Fitted(job) for job in task] if rank == 0 else []
 """
@@ -140,7 +140,7 @@ def test_one_launch_does_all_tasks_and_refusals_harm_no_other(tmp_path, write_wo
         "first-rank": "first-rank: differs",
         "second-rank": "second-rank: rank 1: no space left",
     }
-    assert [result.exit_code for result in results if isinstance(result, Failed)] == [3, 5, 5]
+    assert [result.exit_code for result in results if isinstance(result, FailedJob)] == [3, 5, 5]
     assert all(any(result.job is job for job in jobs) for result in results)
     first = results[0]
     assert (first.facts["total"], first.facts["size"]) == (3, 2)
@@ -157,7 +157,7 @@ if rank == 1 and name in ("once", "deadly"):
     if turn == 1:
         os.kill(os.getpid(), signal.SIGKILL)
     if name == "deadly":
-        return [Failed(job, "out of memory") for job in task]
+        return [FailedJob(job, "out of memory") for job in task]
 """
 
 

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from mlops_cli.errors import TrainingError
-from mlops_cli.training.local.worker_pool import Died, PoolSettings, WorkerPool
+from mlops_cli.training.local.workers import Died, Workers, WorkerSettings
 from mlops_cli.training.tasks.tasks import FleetSettings, Task, cut
 from mlops_cli.training.trainer import TrainJob
 from tests.fakes.train_jobs import make_job, model_spec, same_job
@@ -86,8 +86,8 @@ class Place:
         return [sys.executable, str(script)]
 
     def run(self, tasks: list[Task], command: list[str], **settings) -> list[dict | Died]:
-        pool = PoolSettings(self.folder / "graphs", self.folder / "logs", command=command, **settings)
-        return list(WorkerPool(pool, self.said.append).run(tasks))
+        pool = WorkerSettings(self.folder / "graphs", self.folder / "logs", command=command, **settings)
+        return list(Workers(pool, self.said.append).run(tasks))
 
     def starts(self) -> int:
         return sum(text.startswith("starting") for text in self.said)
@@ -260,13 +260,13 @@ def test_whoever_has_no_key_is_turned_away(place, jobs, tmp_path):
 
 
 def test_nobody_waits_for_an_abandoned_run(place, jobs, tmp_path):
-    pool = PoolSettings(tmp_path / "graphs", tmp_path / "logs", command=place.command("time.sleep(600)"))
+    pool = WorkerSettings(tmp_path / "graphs", tmp_path / "logs", command=place.command("time.sleep(600)"))
     body = """
     if name != "job-0":
         time.sleep(600)
     """
     pool = replace(pool, command=place.command(body))
-    going = WorkerPool(pool, place.said.append).run(single(jobs))
+    going = Workers(pool, place.said.append).run(single(jobs))
     pid = next(going)["facts"]["pid"]
     began = time.monotonic()
     going.close()

@@ -1,4 +1,4 @@
-"""Training processes on this machine: as many as pay, taking tasks from one queue, the biggest first."""
+"""Training processes on this machine, which take tasks from one queue."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ import psutil
 
 from mlops_cli.errors import TrainingError
 from mlops_cli.training.local.worker_link import StoppedError, WorkerLink
-from mlops_cli.training.tasks.tasks import Task, task_to_json
+from mlops_cli.training.tasks.task_json import task_to_json
+from mlops_cli.training.tasks.tasks import TRIES, Task
 
 WORKER = (sys.executable, "-m", "mlops_cli.training.local.ludwig_worker")
-WORKER_BYTES = 1.5e9  # of memory: Ludwig, and a fleet of usual size
-WORTH_SECONDS = 30.0  # of work that must be left for a further process to pay its start
-TRIES = 2
+WORKER_BYTES = 1.5e9  # memory of a process: Ludwig and a fleet of usual size
+WORTH_SECONDS = 30.0  # one more process is started for every 30 s of estimated work
 
 
 @dataclass(frozen=True)
-class PoolSettings:
-    """How the processes are kept.
+class WorkerSettings:
+    """How training processes are started and kept.
 
     Attributes:
         graphs: folder of exported architectures.
-        logs: folder that takes what each process prints.
-        limit: most processes; None: one per physical core, or per GPU.
-        memory: bytes that they may take in all; None: what the machine has free.
-        gpus: numbers of the CUDA devices to use, one process each; empty: all on the CPU.
-        home: folder of notes of processes that outlive this one; None: they end with it.
-        owner: the process with which they end.
-        command: how one is started.
+        logs: folder of the output of each process.
+        limit: largest number of processes; None: one per physical core, or per GPU.
+        memory: bytes that all processes together may use; None: the free memory of the machine.
+        gpus: names of the CUDA devices, one process for each; empty: train on the CPU.
+        home: folder of notes with the addresses of processes, which are kept for later; None: they end after `run`.
+        owner: process id; the processes end when this process ends.
+        command: command that starts a process.
     """
 
     graphs: Path
@@ -54,43 +54,45 @@ class PoolSettings:
 
 @dataclass(frozen=True)
 class Died:
-    """A task whose process died over it as often as it was tried."""
+    """A task that is given up: `TRIES` processes died while they trained it."""
 
     task: Task
     reason: str
 
 
-class WorkerPool:
-    """Runs tasks; use once.
+class Workers:
+    """Runs tasks in training processes. An instance is used once.
 
     Args:
-        settings: how.
-        progress: told what is being done.
+        settings: how processes are started and kept.
+        progress: called with a short line about what is being done.
     """
 
-    def __init__(self, settings: PoolSettings, progress: Callable[[str], None]) -> None:
+    def __init__(self, settings: WorkerSettings, progress: Callable[[str], None]) -> None:
         self._settings = settings
         self._progress = progress
         self._tasks: queue.SimpleQueue[tuple[Task, int]] = queue.SimpleQueue()
         self._heard: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._ended = threading.Event()
         self._lock = threading.Lock()
-        self._open = 0  # tasks that are not finished
+        self._open = 0  # number of unfinished tasks
         self._answered: set[str] = set()  # folders of jobs that have a result
 
     def run(self, tasks: Sequence[Task]) -> Iterator[dict[str, Any] | Died]:
-        """Give every task to a process; yields each result as it comes, and tasks that cannot be finished.
+        """Train all tasks and yield results (`task_json.result_to_json`) as they come.
 
-        A task over which a process died is tried once more, each of its jobs alone, in a new process.
+        If a process dies, the unfinished jobs of its task are tried once more in a new process, each alone.
 
         Raises:
-            TrainingError: no process starts.
+            TrainingError: no process could be started.
         """
         for task in tasks:
             self._tasks.put((task, 1))
         self._open = len(tasks)
         with ExitStack() as stack:
-            home = self._settings.home or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mlops-pool-")))
+            home = self._settings.home or Path(
+                stack.enter_context(tempfile.TemporaryDirectory(prefix="mlops-workers-"))
+            )
             slots = [
                 threading.Thread(target=self._slot, args=(number, home), daemon=True)
                 for number in range(self._slots(tasks))
@@ -119,7 +121,7 @@ class WorkerPool:
             slot.join()
 
     def _slots(self, tasks: Sequence[Task]) -> int:
-        """How many processes pay and fit."""
+        """How many processes to use: by work, cores or GPUs, and memory."""
         settings = self._settings
         cores = psutil.cpu_count(logical=False) or 1
         if hasattr(os, "sched_getaffinity"):
@@ -133,7 +135,7 @@ class WorkerPool:
         return max(1, min(most, len(tasks), paid, int(memory // WORKER_BYTES)))
 
     def _slot(self, number: int, home: Path) -> None:
-        """One process after another, as long as there are tasks."""
+        """Run tasks in a process, which is replaced if it dies, until no task is left."""
         link: WorkerLink | None = None
         item: tuple[Task, int] | None = None
         try:
@@ -173,7 +175,7 @@ class WorkerPool:
                 link.stop()
 
     def _next(self) -> tuple[Task, int] | None:
-        """The next task; waits while others are at work, as a task may come back from a process that died."""
+        """Take the next task. Waits while other processes work: if one dies, its task returns to the queue."""
         while not self._ended.is_set():
             with self._lock:
                 if not self._open:
@@ -197,11 +199,11 @@ class WorkerPool:
         again = left.alone() if left.jobs else []
         with self._lock:
             self._open += len(again)
-        for one in again:
-            self._tasks.put((one, tries + 1))
+        for retried in again:
+            self._tasks.put((retried, tries + 1))
 
     def _left(self, task: Task) -> Task:
-        """The jobs of a task of which nothing was heard; what a dead process left in their folders is removed."""
+        """The jobs of a task without a result. Files that the dead process left in their folders are removed."""
         jobs = tuple(job for job in task.jobs if str(job.folder) not in self._answered)
         for job in jobs:
             shutil.rmtree(job.folder, ignore_errors=True)
@@ -209,14 +211,14 @@ class WorkerPool:
         return Task(jobs, task.settings, task.seconds)
 
     def _link(self, number: int, home: Path) -> WorkerLink:
-        """A process that is kept already, or a new one."""
+        """Connect to a process that was kept, or start a new one."""
         settings = self._settings
         gpu = settings.gpus[number % len(settings.gpus)] if settings.gpus else ""
         note = home / f"worker-{number}{f'-gpu{gpu}' if gpu else ''}.json"
         log = settings.logs / f"ludwig-{number}.log"
-        known = WorkerLink.find(note, log) if note.exists() else None
-        if known is not None:
-            return known
+        running = WorkerLink.find(note, log) if note.exists() else None
+        if running is not None:
+            return running
         self._progress("starting a training process (importing Ludwig takes some 20 s)")
         command = [*settings.command, str(settings.graphs), str(note), str(settings.owner)]
         environment = {"CUDA_VISIBLE_DEVICES": gpu}
