@@ -1,4 +1,4 @@
-"""From a resolved model to a complete Ludwig config, and how its inputs lie in the exported graph's one tensor."""
+"""Complete a model's Ludwig config, and map its input features to columns of the exported graph's input."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TARGET = "target"
 HISTORY = "history"
 TICKER = "ticker"  # of pooled models: a category input
 SPLIT = "split"
-NOT_OURS = {"backend", "hyperopt"}  # of a plain Ludwig config: Ludwig's own trainer would pass over them
+NOT_OURS = {"backend", "hyperopt"}  # sections of a Ludwig config that would have no effect, and are refused
 SPECIAL_TYPES = {HISTORY: "timeseries", TICKER: "category"}
 EVAL_ROWS = 8192
 RECURRENT_DEFAULT = {"type": "rnn", "cell_type": "gru", "state_size": 32}
@@ -30,7 +30,7 @@ class InputSlice:
 
 
 def history_inputs(inputs: Sequence[str]) -> list[str]:
-    """The columns that together form the time series `history`, oldest first."""
+    """The columns that form the time series `history`, oldest first."""
     return [name for name in inputs if name.startswith(f"{HISTORY}_")]
 
 
@@ -71,9 +71,9 @@ def build_config(spec: ModelSpec, inputs: Sequence[str]) -> dict[str, Any]:
 
 
 def layout(config: dict[str, Any], inputs: Sequence[str]) -> list[InputSlice]:
-    """Where each Ludwig input feature of `config` stands among `inputs`, in the order of the config.
+    """Find the columns of each Ludwig input feature of `config` among `inputs`, in the order of the config.
 
-    The ticker of a pooled model stands nowhere: it is the same in all rows of a ticker.
+    The ticker of a pooled model has no column, because it is the same in all rows of a ticker.
     """
     steps = history_inputs(inputs)
     at = {name: position for position, name in enumerate(inputs)}
@@ -87,7 +87,7 @@ def layout(config: dict[str, Any], inputs: Sequence[str]) -> list[InputSlice]:
 
 
 def _section(parent: dict[str, Any], key: str, where: str) -> dict[str, Any]:
-    """The mapping under a key; made where the key is missing or has nothing behind it."""
+    """The mapping under a key. It is created if the key is missing or has no value."""
     if parent.get(key) is None:
         parent[key] = {}
     if not isinstance(parent[key], dict):
@@ -98,24 +98,34 @@ def _section(parent: dict[str, Any], key: str, where: str) -> dict[str, Any]:
 
 def _input_features(given: Any, inputs: Sequence[str], pooled: bool, where: str) -> list[dict[str, Any]]:
     steps = history_inputs(inputs)
-    known = [name for name in inputs if name not in steps] + ([HISTORY] if steps else []) + ([TICKER] if pooled else [])
+    names = _feature_names(inputs, steps, pooled)
     if given is None:
-        given = [{"name": name} for name in known]
+        given = [{"name": name} for name in names]
     if not isinstance(given, list) or not given:
         raise ConfigError(f"{where}.input_features: expected a list of features, was {given!r}")
     if pooled and not any(isinstance(feature, dict) and feature.get("name") == TICKER for feature in given):
         given = [*given, {"name": TICKER}]
     return [
-        _input_feature(feature, known, len(steps), f"{where}.input_features[{i}]") for i, feature in enumerate(given)
+        _input_feature(feature, names, len(steps), f"{where}.input_features[{i}]") for i, feature in enumerate(given)
     ]
 
 
-def _input_feature(feature: Any, known: list[str], steps: int, where: str) -> dict[str, Any]:
+def _feature_names(inputs: Sequence[str], steps: Sequence[str], pooled: bool) -> list[str]:
+    """The names that an input feature may have: a column, the time series of all steps, or the ticker of a pool."""
+    names = [name for name in inputs if name not in steps]
+    if steps:
+        names.append(HISTORY)
+    if pooled:
+        names.append(TICKER)
+    return names
+
+
+def _input_feature(feature: Any, names: list[str], steps: int, where: str) -> dict[str, Any]:
     if not isinstance(feature, dict) or "name" not in feature:
         raise ConfigError(f"{where}: expected a mapping with a name, was {feature!r}")
     name = feature["name"]
-    if name not in known:
-        raise ConfigError(f"{where}.name: no column {name!r} in the feature set", f"columns: {bounded(known, 40)}")
+    if name not in names:
+        raise ConfigError(f"{where}.name: no column {name!r} in the feature set", f"columns: {bounded(names, 40)}")
     complete = _only(feature, {"type": SPECIAL_TYPES.get(name, "number"), "column": name}, where)
     preprocessing = _section(complete, "preprocessing", where)
     if name == HISTORY:
@@ -125,7 +135,7 @@ def _input_feature(feature: Any, known: list[str], steps: int, where: str) -> di
 
 
 def _only(feature: dict[str, Any], fixed: dict[str, Any], where: str) -> dict[str, Any]:
-    """The feature with `fixed` filled in; other values for these keys are refused."""
+    """Add the values of `fixed` to a feature. A feature that has another value for one of the keys is refused."""
     for key, value in fixed.items():
         if feature.get(key, value) != value:
             raise ConfigError(f"{where}.{key}: expected {value}, was {feature[key]!r}")

@@ -1,4 +1,4 @@
-"""Connection to a Ray cluster, or one of this machine's own for as long as it is needed."""
+"""Connect to a Ray cluster, or start one on this machine that ends with the connection."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 import os
 import socket
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,14 +30,14 @@ RAY_SETTINGS = {
 
 @contextmanager
 def connected(address: str | None, workers: int | None) -> Iterator[None]:
-    """Be a driver of the cluster at `address`, with this code on its nodes.
+    """Connect to the cluster at `address` and send this package's code to its nodes.
 
     Args:
-        address: ray://HOST:PORT or HOST:PORT; None: a cluster on this machine that ends with this.
-        workers: most tasks at once on a cluster of this machine's own; None: as many as Ray counts cores.
+        address: ray://HOST:PORT or HOST:PORT; None: start a cluster on this machine, which ends with this context.
+        workers: largest number of tasks at once on a cluster that is started here; None: one per core.
 
     Raises:
-        ConfigError: Ray is not installed, or the address is none.
+        ConfigError: Ray is not installed, or `address` is not an address.
         ServiceError: no cluster answers there, or none starts.
     """
     os.environ.update(RAY_SETTINGS)
@@ -72,28 +72,37 @@ def connected(address: str | None, workers: int | None) -> Iterator[None]:
 
 
 def devices(cuda: bool) -> int:
-    """Tasks that the connected cluster can do at once as it is now.
+    """Number of tasks that the connected cluster can run at once with its present nodes.
 
     Raises:
-        ServiceError: no node could ever do one.
+        ServiceError: no node is large enough for a task.
     """
     import ray
 
-    kind = "GPU" if cuda else "CPU"
-    needs = {"CPU": 1, kind: 1, "memory": TASK_BYTES}
     alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-    able = [node for node in alive if all(node.get(name, 0) >= need for name, need in needs.items())]
-    if not able:
+    count = count_places(alive, cuda)
+    if not count:
         raise ServiceError(
             f"none of the {len(alive)} nodes of the Ray cluster offers a task what it needs: 1 CPU, "
             f"{'1 GPU, ' if cuda else ''}{TASK_BYTES / 1e9:.1f} GB of memory",
             "look at them with: ray status",
         )
-    return sum(int(min(node[name] // need for name, need in needs.items())) for node in able)
+    return count
+
+
+def count_places(nodes: Sequence[Mapping[str, float]], cuda: bool) -> int:
+    """How many tasks fit on the nodes at once.
+
+    Args:
+        nodes: what each node offers: number of "CPU" and "GPU", bytes of "memory". A missing entry counts as 0.
+        cuda: whether a task needs a GPU.
+    """
+    needs = {"CPU": 1, "memory": TASK_BYTES, **({"GPU": 1} if cuda else {})}
+    return sum(min(int(node.get(name, 0) // need) for name, need in needs.items()) for node in nodes)
 
 
 def has_gpus() -> bool:
-    """Whether the connected cluster offers any."""
+    """Whether a node of the connected cluster has a GPU."""
     import ray
 
     offered: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]

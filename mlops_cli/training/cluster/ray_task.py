@@ -1,7 +1,7 @@
-"""What a node of a Ray cluster does: a task and its feature tables in, results and the files of its models out.
+"""The function that runs on a node of a Ray cluster: it trains a task and returns results and model files.
 
-A node shares no folder with who asked, so both travel as bytes. Ludwig is imported once per Ray worker process, which
-Ray uses for one task after another.
+The node shares no folder with the caller, so feature tables and model files are sent as bytes. Ray uses a worker
+process for one task after another, so Ludwig is imported once per worker process.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from mlops_cli.training.tasks.task_json import result_to_json, task_from_json
 from mlops_cli.training.trainer import FailedJob, Fitted, TrainJob
 
 LIBRARIES = ("ludwig", "numpy", "torch")
-"""The same on every node as where the manifest is written: another release may give another model."""
+"""Their releases must be the same on every node as on the caller's machine: another release may train another model."""
 
 
 @dataclass(frozen=True)
 class Returned:
-    """What became of one job.
+    """The outcome of one job.
 
     Attributes:
         result: of `task_json.result_to_json`; its folder is the one on the node.
@@ -41,14 +41,14 @@ class Returned:
 
 
 def library_versions() -> dict[str, str]:
-    """What is installed here, of `LIBRARIES`."""
-    found = {}
+    """The installed releases of `LIBRARIES`; "missing" for one that is not installed."""
+    releases = {}
     for library in LIBRARIES:
         try:
-            found[library] = version(library)
+            releases[library] = version(library)
         except PackageNotFoundError:
-            found[library] = "missing"
-    return found
+            releases[library] = "missing"
+    return releases
 
 
 def train_task(line: str, libraries: Mapping[str, str], *tables: bytes | None) -> Returned | list[Returned]:
@@ -56,16 +56,16 @@ def train_task(line: str, libraries: Mapping[str, str], *tables: bytes | None) -
 
     Args:
         line: of `task_json.task_to_json`; its paths are those of who asks.
-        libraries: of `library_versions` there.
+        libraries: `library_versions` of the caller.
         tables: the parquet file of each job, None where it could not be read.
 
     Returns:
-        One per job, in their order; without a list around it where there is one, as Ray wants it.
+        One per job, in their order. Ray requires the bare result instead of a list if there is one job.
     """
     task, node = task_from_json(line), _node()
-    other = {name: known for name, known in library_versions().items() if known != libraries[name]}
-    if other:
-        reason = f"node {node} has other libraries: {_named(other)}, not {_named({n: libraries[n] for n in other})}"
+    difference = library_difference(library_versions(), libraries)
+    if difference:
+        reason = f"node {node} has other libraries: {difference}"
         failures = [FailedJob(job, f"{job.spec.name}: {reason}", 8) for job in task.jobs]
         return _unlisted([Returned(result_to_json(failed), {}, node) for failed in failures])
     if task.settings.device == "cpu":
@@ -123,9 +123,24 @@ def _node() -> str:
     return f"{ray.get_runtime_context().get_node_id()[:8]} ({socket.gethostname()})"
 
 
-def _named(versions: Mapping[str, str]) -> str:
-    return ", ".join(f"{name} {known}" for name, known in versions.items())
+def library_difference(installed: Mapping[str, str], expected: Mapping[str, str]) -> str:
+    """The releases that differ, e.g. "torch 2.1, not torch 2.0"; "" if all are the same.
+
+    Args:
+        installed: releases on this node, by name of the library.
+        expected: releases that the node must have; it names the same libraries.
+    """
+    other = [name for name, release in installed.items() if release != expected[name]]
+    if not other:
+        return ""
+    return (
+        f"{_named({name: installed[name] for name in other})}, not {_named({name: expected[name] for name in other})}"
+    )
+
+
+def _named(releases: Mapping[str, str], libraries: list[str]) -> str:
+    return ", ".join(f"{library} {releases[library]}" for library in libraries)
 
 
 def _say_nothing(_text: str) -> None:
-    """Nobody listens while a task is at work on a node."""
+    """Drop progress messages: a node has no way to send them while a task runs."""

@@ -1,10 +1,10 @@
-"""Training of a fleet: Ludwig's loop, step by step the same, for many models in one tensor."""
+"""The training loop of a fleet: the steps of Ludwig's loop, for many models in one tensor."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from ludwig.modules.optimization_modules import get_optimizer_class_and_kwargs
 from ludwig.utils.trainer_utils import get_final_steps_per_checkpoint, get_total_steps
 
 from mlops_cli.training.engine.fleet.batches import Batches, Member, Rows, steps_per_epoch
+from mlops_cli.training.engine.fleet.course import Course, behind_median
 from mlops_cli.training.engine.fleet.dropout import DropoutStreams
 from mlops_cli.training.engine.fleet.module import Stack
 from mlops_cli.training.engine.fleet.terms import Terms
@@ -40,23 +41,6 @@ class FleetOptions:
     median_stopping: int | None = None
 
 
-@dataclass
-class Course:
-    """How one model's training went.
-
-    Attributes:
-        losses: (training loss, validation loss) of every evaluation; the first is NaN where it was not asked for.
-        best: weights of the best evaluation, None where there was no usable one.
-        best_evaluation: its number, from 1.
-        stopped: "early", "median", "not finite", or "" where all epochs were trained.
-    """
-
-    losses: list[tuple[float, float]] = field(default_factory=list)
-    best: dict[str, npt.NDArray[np.float32]] | None = None
-    best_evaluation: int = 0
-    stopped: str = ""
-
-
 def train_fleet(
     stack: Stack, terms: Terms, members: Sequence[Member], options: FleetOptions, tick: Callable[[], None]
 ) -> list[Course]:
@@ -72,7 +56,7 @@ def train_fleet(
     Returns:
         One course per member, in their order.
     """
-    # never one alone: torch multiplies a single matrix by a vector in another order than several
+    # never a stack of one: torch multiplies a single matrix by a vector in another order than a batch of them
     fleet = _Fleet(stack, terms, [*members, members[0]] if len(members) == 1 else members, options)
     trainer = terms.trainer
     per_epoch = steps_per_epoch(members[0].train_rows, trainer.batch_size)
@@ -110,7 +94,7 @@ class _Fleet:
         self._scheduler: Any
 
     def begin(self, total_steps: int, interval: int) -> None:
-        """Make the optimiser and the schedule that Ludwig would make."""
+        """Create the optimiser and the learning rate schedule as Ludwig does."""
         trainer = self._terms.trainer
         kind, arguments = get_optimizer_class_and_kwargs(trainer.optimizer, trainer.learning_rate)
         if kind in FUSED and self._options.device.type == "cuda":
@@ -140,7 +124,7 @@ class _Fleet:
             self._scheduler.step()
 
     def evaluate(self, early_stop: int) -> None:
-        """Note the losses, keep the best weights, and let those go that have finished."""
+        """Record the losses, keep the best weights, and remove the models that have finished."""
         finite = self._finite()
         with torch.no_grad():
             training = self._training_loss()
@@ -154,7 +138,9 @@ class _Fleet:
         self._let_go(finite, early_stop)
 
     def _let_go(self, finite: npt.NDArray[np.bool_], early_stop: int) -> None:
-        behind = self._behind_median(finite)
+        training = [self.alive[position] for position in np.flatnonzero(finite)]
+        training = [model for model in training if not self.courses[model].stopped]
+        behind = behind_median(self.courses, training, self._options.median_stopping)
         staying = []
         for position, model in enumerate(self.alive):
             course = self.courses[model]
@@ -165,17 +151,17 @@ class _Fleet:
                 course.stopped = "not finite"
             elif 0 < early_stop <= since:
                 course.stopped = "early"
-            elif position in behind:
+            elif model in behind:
                 course.stopped = "median"
             else:
                 staying.append(position)
-        if len(staying) == 1:  # with company, see train_fleet
+        if len(staying) == 1:  # never a stack of one, see train_fleet
             staying = sorted([staying[0], 1 if staying[0] == 0 else 0])
         if len(staying) < len(self.alive):
             self._keep(staying)
 
     def _keep(self, positions: list[int]) -> None:
-        """Take the others out of every tensor."""
+        """Keep the models at `positions` and remove the others from every tensor."""
         count = len(self.alive)
         self.alive = [self.alive[position] for position in positions]
         index = torch.tensor(positions, dtype=torch.int64, device=self._options.device)
@@ -192,29 +178,13 @@ class _Fleet:
         if not len(improved):
             return
         index = torch.from_numpy(improved).to(self._options.device)
-        kept = {name: tensor.detach().index_select(0, index).cpu().numpy() for name, tensor in self._weights.items()}
+        best = {name: tensor.detach().index_select(0, index).cpu().numpy() for name, tensor in self._weights.items()}
         for row, position in enumerate(improved):
             model = self.alive[position]
             course = self.courses[model]
-            course.best = {name: values[row] for name, values in kept.items()}
+            course.best = {name: values[row] for name, values in best.items()}
             course.best_evaluation = len(course.losses)
             self._best_metric[model] = metric[position]
-
-    def _behind_median(self, finite: npt.NDArray[np.bool_]) -> set[int]:
-        """Positions whose validation loss is above the median of the others' running averages (Golovin et al. 2017)."""
-        grace = self._options.median_stopping
-        histories = [[loss for _, loss in course.losses] for course in self.courses]
-        evaluations = max(map(len, histories))
-        if grace is None or evaluations < grace or len(histories) < 3:
-            return set()
-        # those that have stopped stay in it, or it would sink from evaluation to evaluation
-        averages = np.array([np.mean(losses) if losses else np.nan for losses in histories])
-        behind = set()
-        for at in np.flatnonzero(finite):
-            model = self.alive[at]
-            if not self.courses[model].stopped and histories[model][-1] > np.nanmedian(np.delete(averages, model)):
-                behind.add(int(at))
-        return behind
 
     def _loss(self, predicted: torch.Tensor, rows: Rows, kind: str | None = None) -> torch.Tensor:
         difference = predicted - rows.target

@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from mlops_cli.training.engine.export.agreement import OTHER_ARCHITECTURE, checked_difference
 from mlops_cli.training.engine.export.onnx_export import LEAST_CLOSE, Forecaster, GraphTemplate
 from mlops_cli.training.engine.fleet.batches import Member
-from mlops_cli.training.engine.fleet.loop import Course
+from mlops_cli.training.engine.fleet.course import Course
 from mlops_cli.training.engine.fleet.module import CannotStackError, Stack
 from mlops_cli.training.engine.fleet.terms import read_terms, refusal
 from mlops_cli.training.engine.ludwig.fit import (

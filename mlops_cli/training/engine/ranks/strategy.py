@@ -26,7 +26,7 @@ from mlops_cli.training.engine.ranks.ranks import Ranks
 
 
 class RankStrategy(LocalStrategy):
-    """What both ways have in common.
+    """The part that both strategies share.
 
     Args:
         ranks: this process among the others.
@@ -131,17 +131,22 @@ class FsdpStrategy(RankStrategy):
 
 
 def _parts(model: Any) -> list[torch.nn.Module]:
-    """Modules of an ECD that are whole one at a time, inner ones first: encoders, combiner, decoders, layers of stacks.
+    """The modules of an ECD that FSDP gathers one at a time, inner ones first.
 
-    Ludwig's features themselves are left out: FSDP changes a module's class, and Python cannot change theirs.
+    These are encoders, combiner, decoders and the layers of stacks. Ludwig's feature modules are left out, because FSDP
+    changes the class of a module and Python cannot change theirs.
     """
     features = [*model.input_features.values(), *model.output_features.values()]
     ends = {getattr(feature, name, None) for feature in features for name in ("encoder_obj", "fc_stack", "decoder_obj")}
-    lists = (module for module in model.modules() if isinstance(module, torch.nn.ModuleList))
-    layers = {layer for stack in lists for layer in stack if not isinstance(layer, torch.nn.ModuleList)}
-    wanted = {model, model.combiner} | ends | layers
+    sharded = {model, model.combiner} | ends | _stacked_layers(model)
     inner_first = reversed(list(model.modules()))
-    return [part for part in inner_first if part in wanted and next(part.parameters(), None) is not None]
+    return [part for part in inner_first if part in sharded and next(part.parameters(), None) is not None]
+
+
+def _stacked_layers(model: torch.nn.Module) -> set[torch.nn.Module]:
+    """The layers in the module lists of a model."""
+    stacks = (module for module in model.modules() if isinstance(module, torch.nn.ModuleList))
+    return {layer for stack in stacks for layer in stack if not isinstance(layer, torch.nn.ModuleList)}
 
 
 class _WholeCheckpoint(MultiNodeCheckpoint):

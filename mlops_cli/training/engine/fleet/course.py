@@ -1,0 +1,53 @@
+"""The losses of one model of a fleet, and the rule that stops models worse than the median."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+FEWEST_MODELS = 3  # below, a median says nothing
+
+
+@dataclass
+class Course:
+    """The losses and best weights of one model.
+
+    Attributes:
+        losses: (training loss, validation loss) of every evaluation; the first is NaN if it is not evaluated.
+        best: weights of the best evaluation; None if no evaluation was usable.
+        best_evaluation: number of the best evaluation, from 1; 0 if there is none.
+        stopped: "early", "median", "not finite", or "" if all epochs were trained.
+    """
+
+    losses: list[tuple[float, float]] = field(default_factory=list)
+    best: dict[str, npt.NDArray[np.float32]] | None = None
+    best_evaluation: int = 0
+    stopped: str = ""
+
+    @property
+    def mean_validation_loss(self) -> float:
+        """Mean over all evaluations; NaN before the first."""
+        return float(np.mean([validation for _, validation in self.losses])) if self.losses else float("nan")
+
+
+def behind_median(courses: Sequence[Course], models: Iterable[int], grace: int | None) -> set[int]:
+    """Find the models whose last validation loss is above the median of the others' mean losses.
+
+    This is the median stopping rule of Golovin et al., "Google Vizier" (2017).
+
+    Args:
+        courses: of all models that began together. Stopped ones count in the median, which would otherwise fall with
+            every model that is stopped.
+        models: positions in `courses` of the models that may be stopped; each has been evaluated.
+        grace: number of evaluations before the rule applies; None: it never does.
+
+    Returns:
+        Positions in `courses`.
+    """
+    if grace is None or len(courses) < FEWEST_MODELS or max(len(course.losses) for course in courses) < grace:
+        return set()
+    means = np.array([course.mean_validation_loss for course in courses])
+    return {model for model in models if courses[model].losses[-1][1] > np.nanmedian(np.delete(means, model))}
