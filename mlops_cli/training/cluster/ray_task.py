@@ -131,11 +131,7 @@ def library_difference(installed: Mapping[str, str], expected: Mapping[str, str]
         expected: releases that the node must have; it names the same libraries.
     """
     other = [name for name, release in installed.items() if release != expected[name]]
-    if not other:
-        return ""
-    return (
-        f"{_named({name: installed[name] for name in other})}, not {_named({name: expected[name] for name in other})}"
-    )
+    return f"{_named(installed, other)}, not {_named(expected, other)}" if other else ""
 
 
 def _named(releases: Mapping[str, str], libraries: list[str]) -> str:

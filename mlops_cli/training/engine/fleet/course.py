@@ -41,7 +41,7 @@ def behind_median(courses: Sequence[Course], models: Iterable[int], grace: int |
     Args:
         courses: of all models that began together. Stopped ones count in the median, which would otherwise fall with
             every model that is stopped.
-        models: positions in `courses` of the models that may be stopped; each has been evaluated.
+        models: positions in `courses` to look at. Models that have stopped already are passed over.
         grace: number of evaluations before the rule applies; None: it never does.
 
     Returns:
@@ -50,4 +50,8 @@ def behind_median(courses: Sequence[Course], models: Iterable[int], grace: int |
     if grace is None or len(courses) < FEWEST_MODELS or max(len(course.losses) for course in courses) < grace:
         return set()
     means = np.array([course.mean_validation_loss for course in courses])
-    return {model for model in models if courses[model].losses[-1][1] > np.nanmedian(np.delete(means, model))}
+    return {
+        model
+        for model in models
+        if not courses[model].stopped and courses[model].losses[-1][1] > np.nanmedian(np.delete(means, model))
+    }

@@ -1,4 +1,4 @@
-"""Fleets: jobs of one architecture train together; what cannot goes one after another, with the reason."""
+"""Train jobs of one architecture together as a fleet; train the others one after another and say why."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from mlops_cli.training.ludwig_errors import refusal_text
 from mlops_cli.training.rows import training_rows
 from mlops_cli.training.trainer import FailedJob, Fitted, TrainJob
 
-CACHE_BYTES = 24 * 2**20  # of activations: beyond, a step waits for memory
+CACHE_BYTES = 24 * 2**20  # activations of a fleet on the CPU: with more, a step waits for memory
 GPU_SHARE = 0.6  # of the free memory
-KEPT_COPIES = 4  # activations are kept for the backward pass, beside their gradients and masks
+ACTIVATION_COPIES = 4  # activations, their gradients and masks
 WEIGHT_COPIES = 6  # weights, gradients, moments, best weights
 FLOAT_BYTES = 4
-EXAMPLES = 3  # jobs of an architecture that may break down before it is given up
+EXAMPLES = 3  # an architecture is not tried again after the set-up failed for this many of its jobs
 GAPS = "its rows have gaps"
 
 SETUP_FAILURES: tuple[type[Exception], ...] = (MlopsError, *LIBRARY_FAILURES)
@@ -38,7 +38,7 @@ Tick = Callable[[str], None]
 
 @dataclass(frozen=True)
 class _Waiting:
-    """A job with its rows."""
+    """A job with its Ludwig config and its rows."""
 
     job: TrainJob
     config: dict[str, Any]
@@ -46,22 +46,22 @@ class _Waiting:
 
     @property
     def gaps(self) -> bool:
-        """Whether a value is missing, which is Ludwig's to fill."""
+        """Whether a value is missing; only Ludwig's own preprocessing fills gaps."""
         return bool(self.rows.isna().to_numpy().any())
 
     @property
     def architecture(self) -> str:
         """Equal for jobs that may train together."""
-        known = (self.config, self.job.inputs, self.job.seed, self.job.spec.target)
-        return json.dumps(known, sort_keys=True, default=str)
+        architecture = (self.config, self.job.inputs, self.job.seed, self.job.spec.target)
+        return json.dumps(architecture, sort_keys=True, default=str)
 
 
 class LudwigFleet:
-    """Fits jobs together where it can.
+    """Trains jobs together where that is possible.
 
     Args:
-        fitter: fits the others one after another.
-        options: of every fleet but the seed, which is the jobs' own.
+        fitter: trains the other jobs one after another.
+        options: options of every fleet. The seed in it is replaced by that of the jobs.
     """
 
     def __init__(self, fitter: LudwigFitter, options: FleetOptions) -> None:
@@ -73,8 +73,8 @@ class LudwigFleet:
         """Train all jobs; one result each, in any order.
 
         Args:
-            jobs: any.
-            tick: told what is being done.
+            jobs: jobs of any architectures.
+            tick: called with a short line about what is being done.
         """
         groups: dict[str, list[_Waiting]] = {}
         for job in jobs:
@@ -93,8 +93,11 @@ class LudwigFleet:
         for waiting in group:
             reason = misfits.get(waiting.job.spec.name) or (template if isinstance(template, str) else None)
             if reason is None and isinstance(template, FleetTemplate):
-                ready, reason = _prepared(template, waiting)
-                prepared += [ready] if ready else []
+                ready = _prepared(template, waiting)
+                if isinstance(ready, Prepared):
+                    prepared.append(ready)
+                else:
+                    reason = ready
             if reason is not None:
                 yield self._alone(waiting.job, reason, tick)
         if isinstance(template, FleetTemplate):
@@ -102,7 +105,7 @@ class LudwigFleet:
                 yield from self._fit_chunk(template, chunk, tick)
 
     def _template(self, key: str, group: list[_Waiting]) -> tuple[FleetTemplate | str, dict[str, str]]:
-        """The shared part of an architecture, or why it has none; and which jobs are no example of it, and why."""
+        """The template of an architecture, or why there is none; and by name, why the set-up failed for a job."""
         misfits: dict[str, str] = {}
         for waiting in group:
             if key in self._templates:
@@ -114,7 +117,7 @@ class LudwigFleet:
             except CannotStackError as reason:
                 self._templates[key] = str(reason)
             except SETUP_FAILURES as error:
-                # perhaps its data: it fails alone as well, in words about the job at hand, and another is tried
+                # its data may be the reason: then training it alone gives a better message. Try another job.
                 misfits[waiting.job.spec.name] = f"it could not be set up ({refusal_text(error)})"
                 if len(misfits) == EXAMPLES:
                     return next(iter(misfits.values())), misfits
@@ -124,7 +127,7 @@ class LudwigFleet:
         try:
             courses = self._courses(template, chunk, tick)
         except LIBRARY_FAILURES as error:
-            # an argument that torch refuses: Ludwig's own trainer then says so, model by model
+            # e.g. an argument that torch refuses: Ludwig's own trainer reports it for each model
             reason = f"its fleet broke down ({refusal_text(error)})"
             for prepared in chunk:
                 yield self._alone(prepared.job, reason, tick)
@@ -133,7 +136,7 @@ class LudwigFleet:
             for prepared, course in zip(chunk, courses, strict=True):
                 yield _written(template, prepared, course)
             return
-        gc.collect()  # what the failed attempt held
+        gc.collect()  # frees the tensors of the failed attempt
         torch.cuda.empty_cache()
         half = len(chunk) // 2
         if half == 0:
@@ -143,7 +146,7 @@ class LudwigFleet:
         yield from self._fit_chunk(template, chunk[half:], tick)
 
     def _courses(self, template: FleetTemplate, chunk: list[Prepared], tick: Tick) -> list[Course] | None:
-        """Train a chunk; None where the GPU has no room for it."""
+        """Train a chunk; None if the memory of the GPU is too small for it."""
         evaluations = 0
 
         def count() -> None:
@@ -171,16 +174,15 @@ class LudwigFleet:
         return replace(fitted, facts={**fitted.facts, "strategy": "sequential", "not_in_fleet": reason})
 
 
-def _prepared(template: FleetTemplate, waiting: _Waiting) -> tuple[Prepared | None, str | None]:
-    """A job with its data in Ludwig's form, or why it cannot train in a fleet."""
+def _prepared(template: FleetTemplate, waiting: _Waiting) -> Prepared | str:
+    """The job with prepared data, or the reason why it cannot train in a fleet."""
     if waiting.gaps:
-        return None, GAPS
+        return GAPS
     try:
         ready = template.prepare(waiting.job, waiting.rows)
     except LIBRARY_FAILURES as error:  # a normalisation that its rows do not allow
-        return None, f"its rows do not fit ({refusal_text(error)})"
-    reason = _unfit(ready, template)
-    return (None, reason) if reason else (ready, None)
+        return f"its rows do not fit ({refusal_text(error)})"
+    return _unfit(ready, template) or ready
 
 
 def _written(template: FleetTemplate, prepared: Prepared, course: Course) -> Fitted | FailedJob:
@@ -198,7 +200,7 @@ def _written(template: FleetTemplate, prepared: Prepared, course: Course) -> Fit
 
 
 def _unfit(prepared: Prepared, template: FleetTemplate) -> str | None:
-    """Why a model cannot train in a fleet because of its data."""
+    """Why the rows of a model do not allow a fleet; None if they do."""
     rows, batch = prepared.member.train_rows, template.terms.trainer.batch_size
     if rows < 2 or len(prepared.member.target) <= rows:
         return "it has no rows to train on, or none to validate"
@@ -208,12 +210,12 @@ def _unfit(prepared: Prepared, template: FleetTemplate) -> str | None:
 
 
 def _chunks(prepared: list[Prepared], template: FleetTemplate, device: torch.device) -> Iterator[list[Prepared]]:
-    """Models that train at once: as many as fit the cache or the GPU, all with tensors of the same shape."""
+    """Cut models into chunks with tensors of one shape, each small enough for the cache or the GPU."""
     batch = template.terms.trainer.batch_size
-    ordered = sorted(prepared, key=lambda one: one.member.train_rows)
+    ordered = sorted(prepared, key=lambda model: model.member.train_rows)
     shapes: dict[tuple[int, int], list[Prepared]] = {}
-    for one in ordered:
-        shapes.setdefault(padded_rows(one.member, batch), []).append(one)
+    for model in ordered:
+        shapes.setdefault(padded_rows(model.member, batch), []).append(model)
     for bucket in shapes.values():
         size = chunk_size(bucket, template, device)
         for first in range(0, len(bucket), size):
@@ -224,9 +226,9 @@ def chunk_size(bucket: list[Prepared], template: FleetTemplate, device: torch.de
     """How many models of an architecture train at once on a device.
 
     Args:
-        bucket: by number of rows, rising.
+        bucket: the models, in the order of their numbers of rows.
         template: their architecture.
-        device: where.
+        device: where they train.
     """
     largest = bucket[-1].member
     rows = min(largest.train_rows, int(template.terms.trainer.batch_size))
@@ -234,6 +236,6 @@ def chunk_size(bucket: list[Prepared], template: FleetTemplate, device: torch.de
     if device.type != "cuda":
         return max(1, CACHE_BYTES // activations)
     weights = sum(weight.numel() for weight in template.stack.weights.values()) * FLOAT_BYTES
-    each = activations * KEPT_COPIES + weights * WEIGHT_COPIES + largest.inputs.nbytes
+    each = activations * ACTIVATION_COPIES + weights * WEIGHT_COPIES + largest.inputs.nbytes
     free, _ = torch.cuda.mem_get_info(device)
     return max(1, int(free * GPU_SHARE) // int(each))

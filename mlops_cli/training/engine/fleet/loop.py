@@ -138,8 +138,7 @@ class _Fleet:
         self._let_go(finite, early_stop)
 
     def _let_go(self, finite: npt.NDArray[np.bool_], early_stop: int) -> None:
-        training = [self.alive[position] for position in np.flatnonzero(finite)]
-        training = [model for model in training if not self.courses[model].stopped]
+        training = (self.alive[position] for position in np.flatnonzero(finite))
         behind = behind_median(self.courses, training, self._options.median_stopping)
         staying = []
         for position, model in enumerate(self.alive):

@@ -1,4 +1,9 @@
-"""What models of one architecture share; how each gets its data into Ludwig's form, and its weights out of it."""
+"""One architecture of a fleet: it prepares the data of each model as Ludwig does, and writes the trained models.
+
+A fleet replaces Ludwig's trainer, but neither its preprocessing nor its files. So this module repeats what
+`ludwig.api.LudwigModel.train` does before the first training step (`_begin`), and checks for one job that the prepared
+data are equal to Ludwig's (`FleetTemplate._check`).
+"""
 
 from __future__ import annotations
 
@@ -45,13 +50,13 @@ FILLED_WITHOUT_DATA = {"fill_with_const", "drop_row"}
 
 @dataclass(frozen=True)
 class Prepared:
-    """A job with its data in Ludwig's form.
+    """A job whose data are ready for the fleet.
 
     Attributes:
-        job: what is to be trained.
-        rows: as Ludwig reads them, a few of the last ones.
-        member: its data for the fleet.
-        metadata: Ludwig's metadata of its training set.
+        job: the job.
+        rows: the last `COMPARED_ROWS` rows of `rows.training_rows`, on which the exported graph is compared.
+        member: normalised inputs and target.
+        metadata: Ludwig's `training_set_metadata` for these rows.
     """
 
     job: TrainJob
@@ -64,17 +69,17 @@ class FleetTemplate:
     """An architecture that trains in fleets.
 
     Args:
-        job: any job of the architecture.
-        config: what Ludwig is given for it.
-        rows: the job's rows (`rows.training_rows`), without gaps.
-        fitter: keeps exported architectures.
+        job: an example: any job of the architecture.
+        config: Ludwig config of the job.
+        rows: rows of the job (`rows.training_rows`), without gaps.
+        fitter: keeps exported graphs.
 
     Attributes:
-        terms: how Ludwig's config says to train.
+        terms: the training terms of Ludwig's config.
         stack: the stacked forward pass.
 
     Raises:
-        CannotStackError: models of this config cannot train together, and why.
+        CannotStackError: models of this config cannot train together; the message says why.
         ConfigError: Ludwig refuses the config.
     """
 
@@ -101,7 +106,7 @@ class FleetTemplate:
         self._check(job, rows, processed)
 
     def prepare(self, job: TrainJob, rows: pd.DataFrame) -> Prepared:
-        """Normalise a job's rows with Ludwig's own functions."""
+        """Normalise the rows of a job with Ludwig's own functions."""
         metadata = dict(self._metadata)
         inputs = self._raw(job, rows)
         for feature in self._features:
@@ -114,13 +119,13 @@ class FleetTemplate:
         return Prepared(job, rows.tail(COMPARED_ROWS), member, metadata)
 
     def write(self, prepared: Prepared, course: Course) -> Fitted:
-        """Write a trained model into its job's folder: Ludwig's files and the graph, compared with Ludwig's module.
+        """Write a trained model into the folder of its job: Ludwig's files, and the graph after it was compared.
 
         Raises:
             TrainingError: the training diverged, or the graph does not agree with Ludwig.
         """
         job, weights = prepared.job, course.best
-        assert weights is not None  # the caller reports a course without
+        assert weights is not None  # the caller has reported models without usable weights
         tensors = {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in weights.items()}
         self._ecd.load_state_dict(tensors)
         folder = job.folder / "ludwig"
@@ -154,7 +159,7 @@ class FleetTemplate:
         return checked_difference(job.spec.name, ours, ludwigs, prices)
 
     def _forecasts(self, prepared: Prepared) -> npt.NDArray[np.float64]:
-        """What Ludwig's module predicts for the last rows, brought back with Ludwig's own transformation."""
+        """Forecasts of Ludwig's module for the last rows, denormalised by Ludwig's own transformation; log returns."""
         last = torch.from_numpy(prepared.member.inputs[-len(prepared.rows) :])
         inputs = {
             part.name: last[:, part.start] if part.width == 1 else last[:, part.start : part.start + part.width]
@@ -170,7 +175,7 @@ class FleetTemplate:
         return forecasts
 
     def _raw(self, job: TrainJob, rows: pd.DataFrame) -> npt.NDArray[np.float32]:
-        """Inputs as a matrix, (rows, columns); the history is not normalised by Ludwig."""
+        """Raw inputs, (rows, columns). The text of `history` is parsed; Ludwig does not normalise it."""
         inputs = rows.reindex(columns=list(job.inputs)).to_numpy(np.float32, copy=True)
         steps = history_inputs(job.inputs)
         if steps:
@@ -182,14 +187,15 @@ class FleetTemplate:
     def _normalised(
         self, feature: dict[str, Any], column: pd.Series[Any]
     ) -> tuple[dict[str, Any], npt.NDArray[np.float32]]:
-        known = self._metadata[feature["name"]]["preprocessing"]
-        kind: Any = numeric_transformation_registry[known["normalization"]]
-        metadata = {**kind.fit_transform_params(column, self._backend), "preprocessing": known}
-        values = get_transformer({**metadata, "name": feature["name"]}, known).transform(column.to_numpy(np.float32))
-        return metadata, np.asarray(values, np.float32)
+        """The metadata of a number feature and its normalised column, as Ludwig's `NumberFeatureMixin` makes them."""
+        settings = self._metadata[feature["name"]]["preprocessing"]
+        kind: Any = numeric_transformation_registry[settings["normalization"]]
+        metadata = {**kind.fit_transform_params(column, self._backend), "preprocessing": settings}
+        transformer = get_transformer({**metadata, "name": feature["name"]}, settings)
+        return metadata, np.asarray(transformer.transform(column.to_numpy(np.float32)), np.float32)
 
     def _check(self, job: TrainJob, rows: pd.DataFrame, processed: Any) -> None:
-        """For one job, what `prepare` makes of its rows must be what Ludwig made of them."""
+        """Check with the example job that `prepare` gives the inputs that Ludwig's own preprocessing gave."""
         for feature in (*self._features, self._output):
             settings = self._metadata[feature["name"]]["preprocessing"]
             filled = settings.get("missing_value_strategy", "drop_row")
@@ -206,7 +212,14 @@ class FleetTemplate:
 
 
 def _begin(job: TrainJob, model: Any, rows: pd.DataFrame) -> Any:
-    """Bring a model to where Ludwig's training would begin; what its preprocessing made of the rows."""
+    """Bring a model to the state in which Ludwig starts to train it.
+
+    These are the steps of `LudwigModel.train` before it creates a trainer (ludwig 0.17, `ludwig/api.py`), in its order.
+    `LudwigModel` has no public method that stops there.
+
+    Returns:
+        Ludwig's preprocessed data (`PreprocessedDataset`).
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         processed = model.preprocess(dataset=rows, skip_save_processed_input=True, random_seed=job.seed)
