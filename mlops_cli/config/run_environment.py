@@ -11,5 +11,5 @@ RUN_PID = "MLOPS_RUN_PID"
 STOP_NOTE = "MLOPS_STOP_NOTE"
 """File in which a stage writes its error, because DVC does not pass exit codes on."""
 
-POOL = "MLOPS_POOL"
+WORKERS = "MLOPS_POOL"
 """Folder in which training processes write their addresses, so that later stages can use them again."""

@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from mlops_cli.config.load import Branch
 from mlops_cli.config.paths import Project
-from mlops_cli.config.run_environment import POOL, RUN_KEY, RUN_PID, STOP_NOTE
+from mlops_cli.config.run_environment import RUN_KEY, RUN_PID, STOP_NOTE, WORKERS
 from mlops_cli.errors import ConfigError, MlopsError, ServiceError, error_with
 from mlops_cli.pipeline.stages.stage import ItemFailure, failures_of, read_failures
 from mlops_cli.system.locks import held
@@ -144,7 +144,7 @@ def _dvc(project: Project, key: str, arguments: list[str]) -> int:
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
         RUN_KEY: key,
         RUN_PID: str(os.getpid()),
-        POOL: str(project.state / "pool" / key),
+        WORKERS: str(project.state / "pool" / key),
         STOP_NOTE: str(_stop_note(project, key)),
     }
     process = subprocess.Popen(

@@ -16,7 +16,8 @@ from mlops_cli.training.process_settings import PROCESS_SETTINGS
 
 TASK_BYTES = 1_500_000_000  # of memory, that a task asks for: Ludwig, and a fleet of usual size
 STORE_BYTES = 1_000_000_000  # of shared memory, on a cluster of this machine's own
-REACH_SECONDS = 10
+REACH_SECONDS = 10  # for a TCP connection
+ANSWER_SECONDS = 30  # for a Ray server to answer, also on a busy machine
 CLIENT = "ray://"
 
 # Ray reads these where it is imported. It would otherwise report its use over the internet, wait a minute for a node on
@@ -29,12 +30,13 @@ RAY_SETTINGS = {
 
 
 @contextmanager
-def connected(address: str | None, workers: int | None) -> Iterator[None]:
+def connected(address: str | None, workers: int | None, patience: float = ANSWER_SECONDS) -> Iterator[None]:
     """Connect to the cluster at `address` and send this package's code to its nodes.
 
     Args:
         address: ray://HOST:PORT or HOST:PORT; None: start a cluster on this machine, which ends with this context.
         workers: largest number of tasks at once on a cluster that is started here; None: one per core.
+        patience: seconds to wait for the answer of a server that accepts connections.
 
     Raises:
         ConfigError: Ray is not installed, or `address` is not an address.
@@ -48,7 +50,7 @@ def connected(address: str | None, workers: int | None) -> Iterator[None]:
             "training.executor: ray asked for, but Ray is not installed", "run: pip install 'mlops-cli[ray]'"
         ) from error
     if address is not None:
-        _reach(address)
+        _reach(address, patience)
     how = {"address": address} if address is not None else _of_its_own(workers)
     code = {"py_modules": [str(Path(mlops_cli.__file__).parent)], "excludes": ["__pycache__"]}
     try:
@@ -118,12 +120,12 @@ def _of_its_own(workers: int | None) -> dict[str, object]:
     }
 
 
-def _reach(address: str) -> None:
-    """Fail within seconds where nothing answers: Ray itself takes up to two minutes, and then ends the process.
+def _reach(address: str, patience: float) -> None:
+    """Fail early if no server answers. Ray itself would wait up to two minutes and then end this process.
 
     Raises:
-        ConfigError: this is no address.
-        ServiceError: nothing there speaks gRPC, as every Ray server does.
+        ConfigError: `address` is not an address.
+        ServiceError: no gRPC server answers there; every Ray server is one.
     """
     import grpc  # type: ignore[import-untyped]
 
@@ -141,9 +143,9 @@ def _reach(address: str) -> None:
         return  # it would not answer without the certificates
     with grpc.insecure_channel(target) as channel:
         try:
-            grpc.channel_ready_future(channel).result(timeout=REACH_SECONDS)
+            grpc.channel_ready_future(channel).result(timeout=patience)
         except grpc.FutureTimeoutError as error:
-            raise _refusal(address, f"no Ray server answered within {REACH_SECONDS} s") from error
+            raise _refusal(address, f"no Ray server answered within {patience:g} s") from error
 
 
 def _refusal(address: str | None, reason: str) -> ServiceError:

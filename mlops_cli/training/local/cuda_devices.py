@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from mlops_cli.errors import ConfigError
@@ -14,13 +15,18 @@ QUESTION = "import torch; print(torch.cuda.device_count())"
 PATIENCE_SECONDS = 120
 
 
-def count_cuda_devices() -> int:
-    """Number of CUDA devices that torch can use; 0 without starting a process if there is no NVIDIA driver."""
-    if not any(path.exists() for path in DRIVER_FILES):
+def count_cuda_devices(drivers: Sequence[Path] = DRIVER_FILES, python: str = sys.executable) -> int:
+    """Number of CUDA devices that torch can use; 0 without starting a process if there is no NVIDIA driver.
+
+    Args:
+        drivers: files of which one exists where there is a driver.
+        python: interpreter whose torch is asked.
+    """
+    if not any(path.exists() for path in drivers):
         return 0
     try:
         asked = subprocess.run(
-            [sys.executable, "-c", QUESTION], capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
+            [python, "-c", QUESTION], capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
         )
     except subprocess.TimeoutExpired:
         return 0  # a driver that hangs
@@ -36,8 +42,12 @@ def no_cuda_device() -> ConfigError:
     )
 
 
-def visible_cuda_devices() -> tuple[str, ...]:
-    """The name of each usable device, as CUDA_VISIBLE_DEVICES would list it for a child process."""
+def visible_cuda_devices(count: int | None = None) -> tuple[str, ...]:
+    """The name of each usable device, as CUDA_VISIBLE_DEVICES would list it for a child process.
+
+    Args:
+        count: number of usable devices; None: ask torch.
+    """
     named = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
-    count = count_cuda_devices()
+    count = count_cuda_devices() if count is None else count
     return tuple(named[:count]) if named else tuple(str(number) for number in range(count))

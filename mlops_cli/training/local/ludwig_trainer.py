@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from mlops_cli.config.run_environment import POOL, RUN_PID
+from mlops_cli.config.run_environment import RUN_PID, WORKERS
 from mlops_cli.config.schemas.project import Training
 from mlops_cli.training.local.cuda_devices import no_cuda_device, visible_cuda_devices
 from mlops_cli.training.local.workers import Died, Workers, WorkerSettings
@@ -90,7 +90,7 @@ def worker_settings(state: Path, training: Training) -> WorkerSettings:
         state: the project's folder for graphs, logs and addresses of processes (`.mlops`).
         training: `training` section of the branch.
     """
-    run_folder, run_pid = os.environ.get(POOL), os.environ.get(RUN_PID, "")
+    run_folder, run_pid = os.environ.get(WORKERS), os.environ.get(RUN_PID, "")
     in_run = bool(run_folder) and run_pid.isdigit()
     owner = int(run_pid) if in_run else os.getpid()
     home = Path(str(run_folder)) if in_run else state / "pool" / str(owner)

@@ -1,4 +1,4 @@
-"""One run of torchrun as a child: what it is started with, what its ranks say, and its end, with that of its parent."""
+"""A torchrun child process: start it, read the messages of its ranks, and end all of it with this process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -24,13 +24,13 @@ from mlops_cli.training.torchrun.torchrun_worker import DEVICE, GRAPHS, LEASH, S
 WORKER = ("-m", "mlops_cli.training.torchrun.torchrun_worker")
 POLL_SECONDS = 0.05
 ENDING_SECONDS = 10
-# of another launch around this one, e.g. a batch system's: torchrun would take them for its own options
+# variables of a launch around this one, e.g. of a batch system: torchrun would read them as its own options
 FOREIGN = ("PET_", "TORCHELASTIC_", "MASTER_", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK")
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What a launch is started with; see `TorchrunTrainer`."""
+    """Settings of a launch. `processes` is the number of ranks; for the rest see `Devices` and `TorchrunTrainer`."""
 
     strategy: Literal["ddp", "fsdp"]
     device: Literal["cpu", "cuda"]
@@ -41,15 +41,16 @@ class Setting:
 
 
 class Launch:
-    """A running torchrun; a context manager at whose end no process of it is left.
+    """A running torchrun. When the context ends, all its processes have ended.
 
-    The ranks are in sessions of their own, which torchrun makes, so that killing its group would not reach them. They
-    hold the read end of a named pipe instead, whose other end is this process's alone: it ends them, killed or not.
+    torchrun puts the ranks into sessions of their own, so a signal to its process group does not reach them. Instead
+    each rank reads from a named pipe that only this process holds open. When this process ends, also by SIGKILL, the
+    pipe closes and the ranks end.
 
     Args:
         setting: what to start.
-        tasks: what to train.
-        log: file that takes what is printed.
+        tasks: the tasks to train, in this order.
+        log: file for the output.
     """
 
     def __init__(self, setting: Setting, tasks: Sequence[Task], log: Path) -> None:
@@ -65,7 +66,7 @@ class Launch:
         self._leash = os.open(leash, os.O_RDWR)  # not for writing alone: that would wait for a reader
         # a file for each rank besides: in the log their words run into one another
         self._ranks = self._folder / "ranks"
-        options = [*_options(setting), "--tee=3", f"--log-dir={self._ranks}"]
+        options = [*launch_options(setting), "--tee=3", f"--log-dir={self._ranks}"]
         command = [sys.executable, "-m", "torch.distributed.run", *options, *setting.worker]
         with log.open("wb") as output:
             self._process = subprocess.Popen(
@@ -73,7 +74,7 @@ class Launch:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env=_environment(setting, leash),
+                env=launch_environment(setting, leash, os.environ),
                 start_new_session=True,  # Ctrl-C is the parent's to handle
             )
         self.started = False
@@ -93,7 +94,7 @@ class Launch:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def messages(self) -> Iterator[dict[str, Any]]:
-        """What the ranks write, until torchrun has ended."""
+        """Yield the messages of the ranks (see `torchrun_worker`) until torchrun has ended."""
         with self._results.open() as results:
             part = ""
             while True:
@@ -109,19 +110,27 @@ class Launch:
                     time.sleep(POLL_SECONDS)
 
     def output(self) -> str:
-        """What was printed so far, by each rank and by torchrun."""
+        """The output so far, of each rank and of torchrun."""
         files = [*sorted(self._ranks.glob("**/std*.log")), self._log]
         return "\n".join(path.read_text(errors="replace") for path in files)
 
 
-def _options(setting: Setting) -> list[str]:
+def launch_options(setting: Setting) -> list[str]:
+    """Options of torchrun: where the ranks meet, and how many there are."""
     meeting = ["--rdzv-backend=c10d", f"--rdzv-endpoint=localhost:{setting.port}"] if setting.port else ["--standalone"]
-    # local-addr: the machine's own name need not lead anywhere
+    # local-addr: the host name of this machine may not resolve
     return [*meeting, "--local-addr=127.0.0.1", "--nnodes=1", f"--nproc-per-node={setting.processes}"]
 
 
-def _environment(setting: Setting, leash: Path) -> dict[str, str]:
-    own = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
+def launch_environment(setting: Setting, leash: Path, inherited: Mapping[str, str]) -> dict[str, str]:
+    """Environment of torchrun and its ranks.
+
+    Args:
+        setting: what is started.
+        leash: named pipe whose other end this process holds.
+        inherited: environment of this process. Variables of another launch around this one are left out.
+    """
+    own = {name: value for name, value in inherited.items() if not name.startswith(FOREIGN)}
     if setting.device == "cpu":
         own["CUDA_VISIBLE_DEVICES"] = ""
     return {

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mlops_cli.config.schemas.project import FeatureSpec
 from mlops_cli.errors import ConfigError
 from mlops_cli.features.build import input_columns
-from mlops_cli.training.ludwig_config import InputSlice, build_config, history_inputs, layout
+from mlops_cli.training.ludwig_config import NOT_OURS, InputSlice, build_config, history_inputs, layout
 from tests.fakes.train_jobs import HISTORY, NUMBERS, model_spec
 
 NUMBER_INPUTS = input_columns(NUMBERS, "log_return")
 HISTORY_INPUTS = input_columns(HISTORY, "log_return")
+DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "ludwig-configs.md"
 FILE = "configs/red-acme.yaml: ludwig"
 
 
@@ -219,3 +223,41 @@ def test_a_long_history_keeps_its_order():
         InputSlice("close", 0, 1),
         InputSlice("history", 1, 120),
     ]
+
+
+@pytest.mark.parametrize("key", sorted(NOT_OURS))
+def test_every_section_that_is_refused_is_documented_and_named(key: str):
+    refused = DOCUMENT.read_text().partition("## What cannot be used")[2].partition("\n## ")[0]
+    assert f"`{key}`" in refused
+    with pytest.raises(ConfigError, match=f"ludwig.{key}: has no effect here"):
+        complete(**{key: {}})
+
+
+columns = st.lists(st.sampled_from(["return_1", "return_5", "volatility_5", "month"]), unique=True, min_size=1)
+
+
+@given(columns, st.integers(0, 40), st.booleans())
+def test_the_layout_of_all_inputs_covers_every_column_once(names: list[str], steps: int, pooled: bool):
+    inputs = (*names, *(f"history_{age}" for age in range(steps, 0, -1)))
+    spec = model_spec(pool=("AAA", "BBB") if pooled else ())
+    parts = layout(build_config(spec, inputs), inputs)
+    covered = [at for part in parts for at in range(part.start, part.start + part.width)]
+    assert sorted(covered) == list(range(len(inputs)))
+    assert {part.name for part in parts} == {*names, *(["history"] if steps else [])}
+
+
+@given(columns, st.data())
+def test_a_config_that_names_some_columns_gets_these_in_its_order(names: list[str], data: st.DataObject):
+    chosen = data.draw(st.permutations(names).map(lambda order: order[: max(1, len(order) // 2)]))
+    config = build_config(model_spec(ludwig={"input_features": [{"name": name} for name in chosen]}), names)
+    assert [(part.name, names[part.start], part.width) for part in layout(config, names)] == [
+        (name, name, 1) for name in chosen
+    ]
+
+
+@given(columns)
+def test_completing_a_completed_config_changes_nothing_but_the_split(names: list[str]):
+    config = build_config(model_spec(), names)
+    again = copy.deepcopy(config)
+    again["preprocessing"].pop("split")
+    assert build_config(model_spec(ludwig=again), names) == config

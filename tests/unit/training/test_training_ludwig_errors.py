@@ -7,8 +7,10 @@ from typing import Any
 import jsonschema
 import pydantic
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from mlops_cli.training.ludwig_errors import LONGEST, dotted, refusal_text, unknown_keys
+from mlops_cli.training.ludwig_errors import LONGEST, dotted, meant, refusal_text, unknown_keys
 
 SCHEMA = {
     "type": "object",
@@ -131,3 +133,35 @@ def test_what_ludwig_wrote_otherwise_is_not_compared():
 def test_paths_are_written_as_in_the_file():
     assert dotted(["ludwig", "output_features", 0, "loss", "type"]) == "ludwig.output_features[0].loss.type"
     assert dotted([]) == ""
+
+
+configs = st.recursive(
+    st.none() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=10,
+)
+
+
+@given(configs)
+def test_a_config_knows_all_of_its_own_keys(config: Any):
+    assert unknown_keys(config, config) == []
+
+
+@given(st.dictionaries(st.text(max_size=5), configs, max_size=3))
+def test_every_key_is_unknown_to_an_empty_config(config: dict[str, Any]):
+    assert unknown_keys(config, {}) == [f"ludwig.{key}" for key in config]
+
+
+@given(st.text(max_size=600))
+def test_a_reason_is_one_short_line(text: str):
+    line = refusal_text(RuntimeError(text))
+    assert len(line) <= LONGEST + 2
+    assert "\n" not in line
+
+
+@pytest.mark.parametrize(
+    ("key", "suggestion"),
+    [("epoch", " (did you mean epochs?)"), ("zzz", ""), ("", ""), ("epochs", " (did you mean epochs?)")],
+)
+def test_only_a_near_key_is_suggested(key: str, suggestion: str):
+    assert meant(key, ["epochs", "batch_size"]) == suggestion
