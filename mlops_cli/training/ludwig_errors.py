@@ -40,11 +40,11 @@ def unknown_keys(given: Any, complete: Any, where: str = "ludwig") -> list[str]:
         where: dotted key of both.
     """
     if isinstance(given, dict) and isinstance(complete, dict):
-        found: list[str] = []
+        names: list[str] = []
         for key, value in given.items():
             name = f"{where}.{key}"
-            found += unknown_keys(value, complete[key], name) if key in complete else [name + meant(key, complete)]
-        return found
+            names += unknown_keys(value, complete[key], name) if key in complete else [name + meant(key, complete)]
+        return names
     if isinstance(given, list) and isinstance(complete, list) and len(given) == len(complete):
         pairs = enumerate(zip(given, complete, strict=True))
         return [key for i, (mine, full) in pairs for key in unknown_keys(mine, full, f"{where}[{i}]")]

@@ -55,10 +55,10 @@ def split_rows(table: pd.DataFrame, start: date, training: Training, ticker: str
     """
     seen = table.loc[(table["target_session"] < pd.Timestamp(start)) & table["target"].notna()]
     if len(seen) < training.min_sessions:
-        known = f"the data reach from {table.index[0].date()} to {table.index[-1].date()}" if len(table) else "no rows"
+        reach = f"the data reach from {table.index[0].date()} to {table.index[-1].date()}" if len(table) else "no rows"
         raise DataError(
             f"{ticker}: history too short: {len(seen)} sessions before {start}, "
-            f"training.min_sessions asks for {training.min_sessions} ({known})",
+            f"training.min_sessions asks for {training.min_sessions} ({reach})",
             "move the scenario's start, fetch earlier sessions (period.start), or drop the ticker",
         )
     validating = min(training.validation_sessions, int(len(seen) * VALIDATION_SHARE))

@@ -128,8 +128,8 @@ class Workers:
             cores = min(cores, len(os.sched_getaffinity(0)))
         most = settings.limit or len(settings.gpus) or cores
         # kept processes have theirs already
-        kept = len(list(settings.home.glob("*.json"))) if settings.home else 0
-        memory = settings.memory or psutil.virtual_memory().available + kept * WORKER_BYTES
+        running = len(list(settings.home.glob("*.json"))) if settings.home else 0
+        memory = settings.memory or psutil.virtual_memory().available + running * WORKER_BYTES
         worth = sum(task.seconds for task in tasks) // WORTH_SECONDS
         paid = len(tasks) if settings.limit or settings.gpus else 1 + int(worth)
         return max(1, min(most, len(tasks), paid, int(memory // WORKER_BYTES)))

@@ -91,21 +91,21 @@ def _train(ranks: Ranks, fit: FitTask, number: int, task: Sequence[TrainJob], re
     if writes:
         _write(results, {"begin": number})
     try:
-        found = fit(task)
-        failure = _common_failure(task, found)
+        fitted = fit(task)
+        failure = _common_failure(task, fitted)
         failed = ranks.post("done", failure)
     except AloneError as alone:
         _write(results, {"task": number, "alone": f"rank {ranks.rank}: {alone}"})
         os._exit(1)  # not an exception: leaving the group would wait for the others
     if writes:
         if failed and not failure:
-            found = [FailedJob(job, f"{job.spec.name}: {failed}") for job in task]
-        _write(results, {"task": number, "results": [result_to_json(result) for result in found]})
+            fitted = [FailedJob(job, f"{job.spec.name}: {failed}") for job in task]
+        _write(results, {"task": number, "results": [result_to_json(result) for result in fitted]})
 
 
-def _common_failure(task: Sequence[TrainJob], found: Sequence[Fitted | FailedJob]) -> str:
+def _common_failure(task: Sequence[TrainJob], results: Sequence[Fitted | FailedJob]) -> str:
     """Why no job of a task was fitted; "" if one was, or if another rank says so."""
-    failures = [result.reason for result in found if isinstance(result, FailedJob)]
+    failures = [result.reason for result in results if isinstance(result, FailedJob)]
     return failures[0] if len(failures) == len(task) else ""
 
 

@@ -165,8 +165,8 @@ class GraphTemplate:
                 "use fewer or smaller layers",
             )
         libraries = f"torch {torch.__version__} ludwig {version('ludwig')}"
-        known = f"{forecaster.architecture()} {libraries} graph {OPSET}.{EXPORT_VERSION}"
-        path = cache / f"{hashlib.sha256(known.encode()).hexdigest()}.onnx"
+        content = f"{forecaster.architecture()} {libraries} graph {OPSET}.{EXPORT_VERSION}"
+        path = cache / f"{hashlib.sha256(content.encode()).hexdigest()}.onnx"
         graph = _kept(path)
         if graph is None:
             graph = _export(_marked(forecaster), columns, self._end)
@@ -247,8 +247,8 @@ def _export(module: Forecaster, columns: int, end: int) -> onnx.ModelProto:
 def _marks(graph: onnx.ModelProto, end: int) -> npt.NDArray[np.float32]:
     """The marks that stand in a graph's constants, rising, each once."""
     constants = [values.ravel() for values in _constants(graph).values()]
-    found = np.unique(np.concatenate(constants))
-    return found[(found >= FIRST_MARK) & (found < end)]
+    values = np.unique(np.concatenate(constants))
+    return values[(values >= FIRST_MARK) & (values < end)]
 
 
 def _constants(graph: onnx.ModelProto) -> dict[str, npt.NDArray[np.float32]]:

@@ -95,10 +95,10 @@ class Batches:
 
     def __init__(self, members: Sequence[Member], terms: Terms, seed: int, device: torch.device) -> None:
         self._counts: Integers = np.array([member.train_rows for member in members], np.int64)
-        self._validating: Integers = np.array([len(one.target) - one.train_rows for one in members], np.int64)
+        self._validating: Integers = np.array([len(member.target) - member.train_rows for member in members], np.int64)
         self._device = device
-        train = [(one.inputs[: one.train_rows], one.target[: one.train_rows]) for one in members]
-        validation = [(one.inputs[one.train_rows :], one.target[one.train_rows :]) for one in members]
+        train = [(member.inputs[: member.train_rows], member.target[: member.train_rows]) for member in members]
+        validation = [(member.inputs[member.train_rows :], member.target[member.train_rows :]) for member in members]
         self._batch, self._seed = int(terms.trainer.batch_size), seed
         train_rows, validation_rows = padded_rows(members[0], self._batch)
         self._train = tuple(self._padded([pair[part] for pair in train], train_rows) for part in (0, 1))
@@ -121,12 +121,12 @@ class Batches:
     def begin_epoch(self, epoch: int) -> None:
         """Shuffle as Ludwig's sampler does."""
         self._order = np.zeros((len(self._counts), self._train[1].shape[1]), np.int64)
-        known: dict[int, Integers] = {}
+        orders: dict[int, Integers] = {}
         for model, count in enumerate(self._counts.tolist()):
-            if count not in known:
+            if count not in orders:
                 random = np.random.RandomState(seed=self._seed + epoch)
-                known[count] = random.permutation(count) if self._shuffle else np.arange(count)
-            self._order[model, :count] = known[count]
+                orders[count] = random.permutation(count) if self._shuffle else np.arange(count)
+            self._order[model, :count] = orders[count]
 
     def batch(self, step: int) -> Rows:
         """Batch `step` of the epoch."""

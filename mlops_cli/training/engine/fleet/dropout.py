@@ -48,14 +48,14 @@ class DropoutStreams:
         for model, (stream, count) in enumerate(zip(self._streams, rows, strict=True)):
             needed = count * self._width
             draws[model, :count] = _uint16(stream, needed).reshape(count, self._width)
-        found, first = {}, 0
+        masks, first = {}, 0
         for name, (rate, shape) in self._layers.items():
             width, limit = math.prod(shape), round(rate * LEVELS)
-            kept = (draws[:, :, first : first + width] >= limit).astype(np.float32)
-            kept *= LEVELS / (LEVELS - limit) if limit < LEVELS else 0.0
-            found[name] = torch.from_numpy(kept).view(len(kept), padded, *shape).to(device)
+            mask = (draws[:, :, first : first + width] >= limit).astype(np.float32)
+            mask *= LEVELS / (LEVELS - limit) if limit < LEVELS else 0.0
+            masks[name] = torch.from_numpy(mask).view(len(mask), padded, *shape).to(device)
             first += width
-        return found
+        return masks
 
 
 def _uint16(stream: np.random.SFC64, count: int) -> npt.NDArray[np.uint16]:

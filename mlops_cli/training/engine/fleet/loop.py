@@ -228,8 +228,8 @@ class _Fleet:
     def _finite(self) -> npt.NDArray[np.bool_]:
         with torch.no_grad():
             flags = [torch.isfinite(weight).flatten(1).all(1) for weight in self._weights.values()]
-        found: npt.NDArray[np.bool_] = torch.stack(flags).all(0).cpu().numpy()
-        return found
+        finite: npt.NDArray[np.bool_] = torch.stack(flags).all(0).cpu().numpy()
+        return finite
 
     def _training_loss(self) -> npt.NDArray[np.float64]:
         if not self._terms.trainer.evaluate_training_set:
@@ -250,5 +250,5 @@ class _Fleet:
 
 
 def _array(values: torch.Tensor) -> npt.NDArray[np.float64]:
-    found: npt.NDArray[np.float64] = values.cpu().numpy().astype(np.float64)
-    return found
+    array: npt.NDArray[np.float64] = values.cpu().numpy().astype(np.float64)
+    return array

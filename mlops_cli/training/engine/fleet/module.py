@@ -70,13 +70,13 @@ class Stack:
         Returns:
             Normalised predictions, (models, rows).
         """
-        found: torch.Tensor = self._eval(weights, rows)
-        return found
+        predicted: torch.Tensor = self._eval(weights, rows)
+        return predicted
 
     def forward(self, weights: Tensors, rows: torch.Tensor, masks: Tensors) -> torch.Tensor:
         """Forward pass of a training step; `masks` holds (models, rows, ...) for each of `dropouts`, scaled."""
-        found: torch.Tensor = self._train(weights, rows, masks)
-        return found
+        predicted: torch.Tensor = self._train(weights, rows, masks)
+        return predicted
 
     def _call(self, module: _Raw) -> Any:
         def call(weights: Tensors, rows: torch.Tensor, masks: Tensors | None = None) -> Any:
@@ -98,8 +98,8 @@ class Stack:
         except (RuntimeError, NotImplementedError, TypeError, ValueError, IndexError) as error:
             # what torch raises for an operation without a stacked form, for randomness, and for branches on values
             raise CannotStackError(f"an operation has no stacked form ({_line(error)})") from error
-        for found in (alone, trained):
-            if not torch.allclose(found[0], expected, atol=AGREEMENT) or not torch.equal(found[0], found[1]):
+        for outputs in (alone, trained):
+            if not torch.allclose(outputs[0], expected, atol=AGREEMENT) or not torch.equal(outputs[0], outputs[1]):
                 raise CannotStackError("stacked, it predicts something else than alone")
 
 

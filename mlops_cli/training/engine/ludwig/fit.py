@@ -162,8 +162,10 @@ def _forecaster(job: TrainJob, trained: Trained) -> Forecaster:
     metadata: Any = trained.model.training_set_metadata
     close_column = job.inputs.index("close") if job.spec.target == "close" else None
     parts = layout(trained.config, job.inputs)
-    known = (ecd.cpu().eval(), parts, len(job.inputs), metadata, close_column)
-    return (PooledForecaster(*known, ticker=job.spec.ticker) if job.spec.pool else Forecaster(*known)).eval()
+    parts_of_graph = (ecd.cpu().eval(), parts, len(job.inputs), metadata, close_column)
+    return (
+        PooledForecaster(*parts_of_graph, ticker=job.spec.ticker) if job.spec.pool else Forecaster(*parts_of_graph)
+    ).eval()
 
 
 def new_model(job: TrainJob, config: dict[str, Any], backend: LocalBackend | None = None) -> LudwigModel:

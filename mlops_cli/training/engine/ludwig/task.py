@@ -66,10 +66,10 @@ def _fit_members(
         return []
     for job in members[1:]:
         shutil.copytree(members[0].folder / "ludwig", job.folder / "ludwig")
-    found: list[Fitted | FailedJob] = []
+    results: list[Fitted | FailedJob] = []
     for job in members:
-        found += _guarded([job], partial(_export, fitter, job, trained, rows[job.spec.name], len(members)))
-    return found
+        results += _guarded([job], partial(_export, fitter, job, trained, rows[job.spec.name], len(members)))
+    return results
 
 
 def _export(

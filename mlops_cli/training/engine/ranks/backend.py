@@ -166,9 +166,9 @@ class _RankTrainer(Trainer):
     def _has_nan_or_inf_weights(self, model: torch.nn.Module) -> bool:
         held = [*model.parameters(), *model.buffers()]
         broken = any(not torch.isfinite(local_part(tensor)).all() for tensor in held)
-        found = torch.tensor(int(broken), device=self.device)
-        self.distributed.allreduce(found)
-        return bool(found.item())
+        flag = torch.tensor(int(broken), device=self.device)
+        self.distributed.allreduce(flag)
+        return bool(flag.item())
 
 
 class _CpuPredictor(Predictor):
