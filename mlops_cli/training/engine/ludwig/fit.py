@@ -162,10 +162,11 @@ def _forecaster(job: TrainJob, trained: Trained) -> Forecaster:
     metadata: Any = trained.model.training_set_metadata
     close_column = job.inputs.index("close") if job.spec.target == "close" else None
     parts = layout(trained.config, job.inputs)
-    parts_of_graph = (ecd.cpu().eval(), parts, len(job.inputs), metadata, close_column)
-    return (
-        PooledForecaster(*parts_of_graph, ticker=job.spec.ticker) if job.spec.pool else Forecaster(*parts_of_graph)
-    ).eval()
+    ecd.cpu().eval()
+    if job.spec.pool:
+        ticker = job.spec.ticker
+        return PooledForecaster(ecd, parts, len(job.inputs), metadata, close_column, ticker=ticker).eval()
+    return Forecaster(ecd, parts, len(job.inputs), metadata, close_column).eval()
 
 
 def new_model(job: TrainJob, config: dict[str, Any], backend: LocalBackend | None = None) -> LudwigModel:
