@@ -19,7 +19,7 @@ from mlops_cli.pipeline.stages.stage import ItemFailure, StageReport, write_fail
 from mlops_cli.pipeline.stages.train import TrainTools, is_trained, train
 from mlops_cli.pipeline.stages.train_plan import plan_model
 from mlops_cli.tracking.tracker import NullTracker, RunContext, Tracking, TrainedModel
-from mlops_cli.training.trainer import Failed, Fitted, TrainJob
+from mlops_cli.training.trainer import FailedJob, Fitted, TrainJob
 from tests.fakes.branches import Progress, branch_of, write_features
 from tests.fakes.linear_trainer import LinearTrainer
 from tests.fakes.train_jobs import model_spec
@@ -134,7 +134,7 @@ def test_a_model_without_features_is_reported_with_the_first_cause(project: Proj
 
 def test_a_trainer_that_gives_no_result_for_a_model_is_caught(project: Project) -> None:
     class Forgetful(LinearTrainer):
-        def fit(self, jobs: Sequence[TrainJob], progress: Callable[[str], None]) -> Iterator[Fitted | Failed]:
+        def fit(self, jobs: Sequence[TrainJob], progress: Callable[[str], None]) -> Iterator[Fitted | FailedJob]:
             return super().fit(jobs[:1], progress)
 
     report = run(project, branch_of(A, B), Forgetful())
@@ -146,7 +146,7 @@ def test_a_trainer_that_gives_no_result_for_a_model_is_caught(project: Project) 
 
 def test_a_trainer_that_ends_early_keeps_what_it_has_trained(project: Project) -> None:
     class Dies(LinearTrainer):
-        def fit(self, jobs: Sequence[TrainJob], progress: Callable[[str], None]) -> Iterator[Fitted | Failed]:
+        def fit(self, jobs: Sequence[TrainJob], progress: Callable[[str], None]) -> Iterator[Fitted | FailedJob]:
             yield from super().fit(jobs[:1], progress)
             raise TrainingError("the process was killed")
 
@@ -157,7 +157,7 @@ def test_a_trainer_that_ends_early_keeps_what_it_has_trained(project: Project) -
 
 def test_a_trainer_that_writes_no_graph_fails_that_model_alone(project: Project) -> None:
     class Empty(LinearTrainer):
-        def fit(self, jobs: Sequence[TrainJob], progress: Callable[[str], None]) -> Iterator[Fitted | Failed]:
+        def fit(self, jobs: Sequence[TrainJob], progress: Callable[[str], None]) -> Iterator[Fitted | FailedJob]:
             for result in super().fit(jobs, progress):
                 if result.job.spec.name == "red-a":
                     (result.job.folder / "model.onnx").unlink()
@@ -170,7 +170,7 @@ def test_a_trainer_that_writes_no_graph_fails_that_model_alone(project: Project)
 
 def test_why_models_could_not_train_in_a_fleet_is_noted_once_per_reason(project: Project) -> None:
     class Alone(LinearTrainer):
-        def fit(self, jobs: Sequence[TrainJob], progress: Callable[[str], None]) -> Iterator[Fitted | Failed]:
+        def fit(self, jobs: Sequence[TrainJob], progress: Callable[[str], None]) -> Iterator[Fitted | FailedJob]:
             for result in super().fit(jobs, progress):
                 yield Fitted(result.job, result.epochs, {"not_in_fleet": "their combiner is another"})
 

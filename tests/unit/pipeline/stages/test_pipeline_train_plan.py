@@ -27,7 +27,7 @@ from mlops_cli.pipeline.stages.train_plan import (
     training_mark,
     versions,
 )
-from mlops_cli.training.split import Split
+from mlops_cli.training.split import RowSplit
 from tests.fakes.branches import TRAINING, branch_of, write_features
 from tests.fakes.train_jobs import model_spec
 
@@ -221,7 +221,7 @@ def test_the_fingerprint_of_a_known_training_stays_what_it_was() -> None:
     count = np.arange(40.0)  # every number below is exact, so that no processor rounds it in another way
     columns = {"return_1": (count % 7 - 3) / 64, "target": (count % 5 - 2) / 128, "last_close": 100 + count / 4}
     table = pd.DataFrame({**columns, "next_close": 100.25 + count / 4, "target_session": days.shift(1)}, index=days)
-    split = Split(table.iloc[:30], table.iloc[30:])
+    split = RowSplit(table.iloc[:30], table.iloc[30:])
     spec = model_spec(trainer="naive", features=FeatureSpec(returns=(1,)))  # whose result depends on no library
     assert training_mark(split, ("return_1",), branch_of(spec), spec) == KNOWN_MARK
     assert group_of(spec) == KNOWN_GROUP

@@ -17,7 +17,7 @@ from mlops_cli.models.predict import Model
 from mlops_cli.pipeline.walk.retrain import RetrainTools, Walk, remove_unused, retrain_branch
 from mlops_cli.pipeline.walk.walk_forward import FrozenModel, walk_forward
 from mlops_cli.simulation.replay import replay
-from mlops_cli.training.trainer import Failed, Fitted, Trainer, TrainJob
+from mlops_cli.training.trainer import FailedJob, Fitted, Trainer, TrainJob
 from tests.fakes.branches import Progress
 from tests.fakes.linear_trainer import LinearTrainer
 from tests.fakes.train_jobs import model_spec
@@ -83,7 +83,7 @@ class TestWalk:
 
     def test_a_trainer_that_does_not_start_fails_what_was_left(self, project: Project, branch: Branch) -> None:
         class Dies(LinearTrainer):
-            def fit(self, jobs: Sequence[TrainJob], progress: Callable[[str], None]) -> Iterator[Fitted | Failed]:
+            def fit(self, jobs: Sequence[TrainJob], progress: Callable[[str], None]) -> Iterator[Fitted | FailedJob]:
                 yield from super().fit(jobs[:3], progress)
                 raise TrainingError("the process was killed")
 
