@@ -1,4 +1,4 @@
-"""`mlops` and `python -m mlops_cli`."""
+"""Entry point of `mlops` and `python -m mlops_cli`."""
 
 from __future__ import annotations
 

@@ -1,21 +1,20 @@
 """The error tree and the exit codes.
 
-Every failure that a user can cause or meet is an `MlopsError`: what went wrong, where, and what to type next.
-Anything else that reaches the command line is a bug of ours and ends with exit code 1 and a traceback.
+Every failure that a user can cause or meet is an `MlopsError`: it says what went wrong, where, and what to do next.
+Any other exception is a bug in mlops and ends with exit code 1 and a traceback. Typer ends usage errors with 2.
 """
 
 from __future__ import annotations
 
 EXIT_OK = 0
 EXIT_BUG = 1
-EXIT_USAGE = 2
 EXIT_SOME_FAILED = 9
 EXIT_GATE_FAILED = 10
 EXIT_INTERRUPTED = 130
 
 
 class MlopsError(Exception):
-    """A failure with a hint.
+    """A failure to be told to the user, with a hint.
 
     Args:
         message: what went wrong and where (file:key, ticker:day).
@@ -34,7 +33,7 @@ class MlopsError(Exception):
 
 
 class ConfigError(MlopsError):
-    """A config, a parameter or the project folder is not as it must be."""
+    """A config, a parameter or the project folder is wrong."""
 
     exit_code = 3
 
@@ -58,30 +57,30 @@ class ModelError(MlopsError):
 
 
 class BrokerError(MlopsError):
-    """The broker refused or its state is unknown."""
+    """The broker refused, or its state is unknown."""
 
     exit_code = 7
 
 
 class ServiceError(MlopsError):
-    """The network, a third party or another process of ours is in the way."""
+    """The network, a third party or another process of mlops prevents the work."""
 
     exit_code = 8
 
 
 def error_with(exit_code: int, message: str, hint: str = "") -> MlopsError:
-    """An error of the class that has this exit code: for failures that were handed on as text.
+    """Make an error of the class that has this exit code, for failures that another process reported as text.
 
     >>> type(error_with(4, "no prices")).__name__
     'DataError'
     """
-    # this module's own: rooms have subclasses that share an exit code
+    # only the classes of this module: subclasses elsewhere share exit codes with them
     classes = {cls.exit_code: cls for cls in MlopsError.__subclasses__() if cls.__module__ == __name__}
     return classes.get(exit_code, MlopsError)(message, hint)
 
 
 def bounded(items: list[str], limit: int = 5) -> str:
-    """Join at most `limit` examples and say how many there are in all.
+    """Join at most `limit` items, and count the rest.
 
     >>> bounded(["a", "b"])
     'a, b'

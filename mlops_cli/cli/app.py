@@ -1,4 +1,4 @@
-"""The Typer app: every command, registered by the file that holds it."""
+"""The Typer app: each command file adds its commands."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import typer
 from mlops_cli import __version__
 from mlops_cli.cli.boundary import BoundaryGroup
 from mlops_cli.cli.models import export, models, serve
+from mlops_cli.cli.options import command_group
 from mlops_cli.cli.pipeline import run, stages
 from mlops_cli.cli.project import branch, config, doctor, init
-from mlops_cli.cli.shared import command_group
 from mlops_cli.cli.trading import exchange, ledger, paper_trade, schedule
 
 app = command_group(
@@ -20,8 +20,8 @@ app = command_group(
 )
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(show: bool) -> None:
+    if show:
         print(f"mlops {__version__}")
         raise typer.Exit
 

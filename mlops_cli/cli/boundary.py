@@ -1,4 +1,4 @@
-"""The one error boundary: what a command raises becomes a message on stderr and an exit code."""
+"""The error boundary: an error that a command raises becomes a message on stderr and an exit code."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from typer.core import TyperGroup
 from mlops_cli.config.run_environment import RUN_PID, STOP_NOTE
 from mlops_cli.errors import EXIT_INTERRUPTED, MlopsError
 
-DVC_STAGE = "DVC_STAGE"  # DVC sets it for every cmd
+DVC_STAGE = "DVC_STAGE"  # DVC sets it for every stage
 
 
 class BoundaryGroup(TyperGroup):
-    """The command group whose `invoke` turns our errors into exit codes; usage errors stay Typer's own (exit 2)."""
+    """The command group that turns our errors into exit codes; usage errors are left to Typer (exit 2)."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command."""
+        """Run the command; print its error, if it has one, and exit with the error's code."""
         try:
             return super().invoke(ctx)
         except MlopsError as error:
@@ -29,12 +29,12 @@ class BoundaryGroup(TyperGroup):
         except KeyboardInterrupt:
             print("\nstopped. What was finished is kept; run the same command again to go on.", file=sys.stderr)
             raise typer.Exit(EXIT_INTERRUPTED) from None
-        except typer.Abort:  # a question was answered with no, or not at all
+        except typer.Abort:  # the user answered a question with no, or not at all
             print("\nnothing was done", file=sys.stderr)
             raise typer.Exit(EXIT_INTERRUPTED) from None
         except OSError as error:
-            # a full disk, a read-only folder: the user's to mend, and a traceback would not help
-            if error.errno in (None, errno.EPIPE):  # a reader that closed the pipe is Typer's to handle
+            # such as a full disk or a read-only folder: the user must repair it, and a traceback would not help
+            if error.errno in (None, errno.EPIPE):  # Typer handles a closed pipe
                 raise
             where = f" ({error.filename})" if error.filename else ""
             hint = "free some space or correct the permissions, then run again: what was finished is kept"
@@ -56,7 +56,7 @@ def _stop(error: MlopsError) -> NoReturn:
 
 
 def _leave_note(error: MlopsError) -> None:
-    """For the `mlops run` above a stage: DVC hands on no exit codes."""
+    """Write the error to a file for `mlops run`, because DVC does not pass on the exit code of a stage."""
     note = os.environ.get(STOP_NOTE)
     if note:
         import json
@@ -69,10 +69,10 @@ def _leave_note(error: MlopsError) -> None:
 
 
 def end_with_parent() -> None:
-    """As a DVC stage: end when DVC, or the `mlops run` above it, is gone, even if it was killed without a word.
+    """In a DVC stage: end this process when DVC, or the `mlops run` that started DVC, ends or is killed.
 
-    A stage that went on alone would hold its branch and write results nobody asked for any more; a DVC that went on
-    alone would begin the next stage.
+    Otherwise the stage would keep its branch locked and write results after the run was stopped, and DVC would start
+    the next stage. Does nothing outside of DVC.
     """
     if DVC_STAGE in os.environ:
         run = os.environ.get(RUN_PID, "")
@@ -86,12 +86,12 @@ def _end_with(run: int | None) -> None:
 
     try:
         dvc = psutil.Process(os.getppid())
-        if "-c" in dvc.cmdline():  # the shell that DVC starts a cmd with: dash stays between them, bash does not
+        if "-c" in dvc.cmdline():  # a shell between DVC and us: dash stays, bash replaces itself
             dvc = dvc.parent() or dvc
     except psutil.NoSuchProcess:
         os._exit(EXIT_INTERRUPTED)
     except psutil.AccessDenied:
-        return  # another user's process: not to be watched
+        return  # another user's process cannot be watched
 
     def end() -> None:
         with contextlib.suppress(psutil.NoSuchProcess):

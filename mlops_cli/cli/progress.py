@@ -1,4 +1,4 @@
-"""Progress on stderr: a bar on a terminal, one line a stage elsewhere."""
+"""Progress on stderr: a bar on a terminal, otherwise one line per stage."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import time
 from types import TracebackType
 from typing import Any, Self
 
-ITEMS = {"replay": "session"}  # of every other stage: models
-SPEED_SECONDS = 120.0  # over which the time left is reckoned: fleets come in by the dozen
+ITEMS = {"replay": "session"}  # every other stage counts models
+SPEED_SECONDS = 120.0  # long, because models of a fleet finish by the dozen
 
 
 class ConsoleProgress:
     """Shows a stage's progress; use as a context manager.
 
     Args:
-        verbose: elsewhere than on a terminal, print what is being done as well.
+        verbose: without a terminal, also print what is being done.
     """
 
     def __init__(self, verbose: bool = False) -> None:
@@ -45,7 +45,7 @@ class ConsoleProgress:
                 MofNCompleteColumn(),
                 TimeElapsedColumn(),
                 TextColumn("{task.fields[rate]}"),
-                TimeRemainingColumn(),  # in all training processes together
+                TimeRemainingColumn(),  # for all training processes together
                 TextColumn("{task.description}"),
                 speed_estimate_period=SPEED_SECONDS,
                 console=Console(stderr=True),
@@ -62,7 +62,7 @@ class ConsoleProgress:
             self._bar.stop()
 
     def start(self, stage: str, total: int) -> None:
-        """A stage begins with so many items."""
+        """Begin a stage of `total` items."""
         self._end_stage(finished=True)
         self._stage, self._begun = stage, time.monotonic()
         if self._bar is not None:
@@ -70,14 +70,14 @@ class ConsoleProgress:
         self._done = 0
 
     def doing(self, text: str) -> None:
-        """What is being done right now."""
+        """Show what is being done now."""
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, description=text)
         elif self._verbose:
             print(f"{self._stage}: {text}", file=sys.stderr, flush=True)
 
     def done(self, count: int = 1) -> None:
-        """So many more items are finished."""
+        """Count `count` more items as finished."""
         self._done += count
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, advance=count, rate=self._rate())
@@ -94,7 +94,7 @@ class ConsoleProgress:
         self._stage = ""
 
     def _rate(self) -> str:
-        """Items a second since the stage began; seconds an item where it takes longer than one."""
+        """Items per second since the stage began; seconds per item if an item takes longer than a second."""
         passed = max(time.monotonic() - self._begun, 1e-3)
         item = ITEMS.get(self._stage, "model")
         return f"{self._done / passed:.1f} {item}s/s" if self._done >= passed else f"{passed / self._done:.1f} s/{item}"

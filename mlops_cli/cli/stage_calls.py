@@ -1,13 +1,11 @@
-"""The stages as the commands call them: each builds its adapters and calls its function of the pipeline."""
+"""The four stages for the commands: each function builds the adapters of a stage and runs it for one branch."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from mlops_cli.cli.progress import ConsoleProgress
 from mlops_cli.config.paths import Project
@@ -19,14 +17,11 @@ if TYPE_CHECKING:
     from mlops_cli.pipeline.stages.stage import ItemFailure, StageReport
     from mlops_cli.pipeline.walk.retrain import RetrainTools
 
-KeepGoing = Annotated[
-    bool, typer.Option("--keep-going", help="Exit 0 even if some models failed, as a DVC stage must, for the others.")
-]
 Stage = Callable[[Project, "Branch", ConsoleProgress, "str | None"], "StageReport"]
 
 
 def ingest(project: Project, branch: Branch, progress: ConsoleProgress, only: str | None) -> StageReport:
-    """Prices of one branch."""
+    """Fetch and clean the prices of one branch."""
     from mlops_cli import wiring
     from mlops_cli.config.settings import load_settings
     from mlops_cli.pipeline.stages.ingest import ingest as work
@@ -36,14 +31,14 @@ def ingest(project: Project, branch: Branch, progress: ConsoleProgress, only: st
 
 
 def featurize(project: Project, branch: Branch, progress: ConsoleProgress, only: str | None) -> StageReport:
-    """Feature tables of one branch."""
+    """Compute the feature tables of one branch."""
     from mlops_cli.pipeline.stages.featurize import featurize as work
 
     return work(project, branch, progress, only)
 
 
 def train(project: Project, branch: Branch, progress: ConsoleProgress, only: str | None) -> StageReport:
-    """Models of one branch."""
+    """Train the models of one branch; notes go to stderr."""
     from mlops_cli import wiring
     from mlops_cli.config.load import load_scenario
     from mlops_cli.config.settings import load_settings
@@ -61,7 +56,7 @@ def train(project: Project, branch: Branch, progress: ConsoleProgress, only: str
 
 
 def evaluate(project: Project, branch: Branch, progress: ConsoleProgress, only: str | None) -> StageReport:
-    """Figures of one branch on held-out time."""
+    """Measure the forecasts of one branch on held-out time."""
     from mlops_cli import wiring
     from mlops_cli.config.load import load_scenario
     from mlops_cli.config.settings import load_settings
@@ -72,7 +67,7 @@ def evaluate(project: Project, branch: Branch, progress: ConsoleProgress, only: 
 
 
 def retraining(project: Project, every: Retrain) -> RetrainTools:
-    """How `simulate` trains models anew."""
+    """Tell `simulate` how often to retrain models, and with which trainers."""
     from mlops_cli import wiring
     from mlops_cli.pipeline.walk.retrain import RetrainTools
 
@@ -82,17 +77,17 @@ def retraining(project: Project, every: Retrain) -> RetrainTools:
 ALL_STAGES: tuple[Stage, ...] = (ingest, featurize, train, evaluate)
 
 
-def chosen_branches(project: Project, branch: str | None, only: str | None = None) -> list[Branch]:
-    """The branches that `--branch` and `--only` ask for.
+def chosen_branches(project: Project, branch_name: str | None, only: str | None = None) -> list[Branch]:
+    """The branches that `--branch` and `--only` choose: those with at least one model that matches.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is no such branch, no branch at all, or no such model.
     """
     from mlops_cli.config.load import load_branch, load_branches, load_params
 
     params = load_params(project)
-    if branch is not None:
-        return [load_branch(project, params, branch)]
+    if branch_name is not None:
+        return [load_branch(project, params, branch_name)]
     branches = list(load_branches(project, params).values())
     if not branches:
         raise ConfigError(
@@ -101,14 +96,18 @@ def chosen_branches(project: Project, branch: str | None, only: str | None = Non
         )
     if only is None:
         return branches
-    holding = [one for one in branches if any(fnmatchcase(spec.name, only) for spec in one.models)]
-    if not holding:
-        names = [spec.name for one in branches for spec in one.models]
-        raise ConfigError(f"--only {only}: no model of that name", f"models: {bounded(names)}")
-    return holding
+    matching = [branch for branch in branches if any(fnmatchcase(spec.name, only) for spec in branch.models)]
+    if not matching:
+        raise no_such_model(only, [spec.name for branch in branches for spec in branch.models])
+    return matching
+
+
+def no_such_model(only: str, names: list[str]) -> ConfigError:
+    """The error for an `--only` that matches none of the models `names`."""
+    return ConfigError(f"--only {only}: no model of that name", f"models: {bounded(names)}")
 
 
 def print_failures(failures: Sequence[ItemFailure]) -> None:
-    """List failures on stderr."""
+    """Print one line per failed model on stderr."""
     for failure in failures:
         print(f"failed: {failure.model} ({failure.stage}): {failure.reason}", file=sys.stderr)

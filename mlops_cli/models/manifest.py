@@ -111,6 +111,25 @@ def read_manifest(folder: Path) -> Manifest:
         raise ModelError(f"{path}: damaged: {where}: {first['msg']}", f"remove {folder} and run: mlops train") from None
 
 
+def manifest_values(folder: Path) -> dict[str, Any] | None:
+    """Read `manifest.json` without checking it, so that an unfinished or older model can be shown as far as it goes.
+
+    Returns:
+        Its values; None if the folder or the file is missing.
+
+    Raises:
+        ModelError: the file is no JSON.
+    """
+    path = folder / MANIFEST
+    try:
+        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise ModelError(f"{path}: no JSON: {error}", f"remove {folder} and run: mlops train") from error
+    return values
+
+
 def file_hashes(folder: Path) -> dict[str, str]:
     """sha256 of every file of a model folder but the manifest, by relative path."""
     return {

@@ -1,4 +1,4 @@
-"""Cutting branches of params.yaml out of the collection."""
+"""Moving models into their own branch of params.yaml."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mlops_cli.config.editing.yaml_document import ruamel_value
 from mlops_cli.config.load import Branch, load_branches, load_params
 from mlops_cli.config.mistakes import suggestion
 from mlops_cli.config.paths import Project
-from mlops_cli.config.schemas.project import BranchSpec, Params, branch_slug
+from mlops_cli.config.schemas.project import BranchSpec, ModelSpec, Params, branch_slug
 from mlops_cli.errors import ConfigError
 
 _OVERRIDES = ("source", "period", "training", "seed")
@@ -19,14 +19,14 @@ _OVERRIDES = ("source", "period", "training", "seed")
 
 @dataclass(frozen=True)
 class Cut:
-    """A new branch, and what it takes from which.
+    """A new branch, and the models that it takes from other branches.
 
     Attributes:
-        name: of the branch in params.yaml.
-        spec: what params.yaml will say of it.
-        taken: model names by the branch that holds them now.
-        patterns: globs that stand for the models taken.
-        emptied: branches that hold nothing else.
+        name: the branch's key under `branches:` in params.yaml.
+        spec: the branch's value there.
+        taken: model names by the branch that has them now.
+        patterns: names or globs that match exactly these models.
+        emptied: branches that have no other models and are removed.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Cut:
 
 
 def create_branch(project: Project, selection: str) -> list[str]:
-    """Give a team's models, all or on one ticker, a branch of their own in params.yaml.
+    """Move a team's models, all or those on one ticker, into their own branch of params.yaml.
 
     Args:
         project: the project folder.
@@ -47,7 +47,7 @@ def create_branch(project: Project, selection: str) -> list[str]:
         One line per change, for the user.
 
     Raises:
-        ConfigError: no such models, the branch exists, or mistakes in the configs; params.yaml is then as it was.
+        ConfigError: no such models, the branch exists, or mistakes in the configs. params.yaml does not change then.
     """
     params = load_params(project)
     cut = plan_cut(project, params, selection)
@@ -77,31 +77,36 @@ def create_branch(project: Project, selection: str) -> list[str]:
 
 
 def plan_cut(project: Project, params: Params, selection: str) -> Cut:
-    """Choose the models of a new branch.
+    """Choose the models of a new branch, without changing anything.
+
+    Args:
+        project: the project folder.
+        params: of its params.yaml.
+        selection: `red` or `red/AAPL`.
 
     Raises:
         ConfigError: no such models, or mistakes in the configs.
     """
     team, _, ticker = title_of(selection).partition("/")
     branches = load_branches(project, params)
-    taken = {holder: _chosen(branch, team, ticker) for holder, branch in branches.items()}
-    taken = {holder: names for holder, names in taken.items() if names}
+    taken = {name: chosen for name, branch in branches.items() if (chosen := _chosen(branch, team, ticker))}
+    everyone = [model for branch in branches.values() for model in branch.models]
     if not taken:
-        known = sorted({f"{m.team}/{m.ticker}" for branch in branches.values() for m in branch.models})
-        raise ConfigError(
-            f"no model of {selection!r} in any branch of params.yaml{suggestion(selection, known)}",
-            "write it as team or team/TICKER; list the models with: mlops models list",
-        )
-    names = sorted({name for of_holder in taken.values() for name in of_holder})
-    patterns = _patterns(names, team, [m.name for branch in branches.values() for m in branch.models], bool(ticker))
-    files = sorted({m.file for holder in taken for m in branches[holder].models if m.name in names})
-    spec = {"collection": files, "only": patterns, **_overrides(params, list(taken))}
-    emptied = frozenset(holder for holder, of_holder in taken.items() if len(of_holder) == len(branches[holder].models))
-    return Cut(branch_slug(title_of(selection)), spec, taken, patterns, emptied)
+        raise _nothing_selected(selection, everyone)
+    names = sorted({model.name for chosen in taken.values() for model in chosen})
+    patterns = _patterns(names, team, [model.name for model in everyone], bool(ticker))
+    files = sorted({model.file for chosen in taken.values() for model in chosen})
+    return Cut(
+        name=branch_slug(title_of(selection)),
+        spec={"collection": files, "only": patterns, **_overrides(params, list(taken))},
+        taken={holder: [model.name for model in chosen] for holder, chosen in taken.items()},
+        patterns=patterns,
+        emptied=frozenset(holder for holder, chosen in taken.items() if len(chosen) == len(branches[holder].models)),
+    )
 
 
 def title_of(selection: str) -> str:
-    """The selection as a git branch is called.
+    """The selection as the name of a git branch.
 
     >>> title_of("red/aapl")
     'red/AAPL'
@@ -110,19 +115,27 @@ def title_of(selection: str) -> str:
     return f"{team}{slash}{ticker.upper()}".rstrip("/")
 
 
-def _chosen(branch: Branch, team: str, ticker: str) -> list[str]:
-    return [m.name for m in branch.models if m.team == team and (not ticker or m.ticker == ticker)]
+def _chosen(branch: Branch, team: str, ticker: str) -> list[ModelSpec]:
+    return [model for model in branch.models if model.team == team and ticker in ("", model.ticker)]
+
+
+def _nothing_selected(selection: str, models: list[ModelSpec]) -> ConfigError:
+    titles = sorted({f"{model.team}/{model.ticker}" for model in models})
+    return ConfigError(
+        f"no model of {selection!r} in any branch of params.yaml{suggestion(selection, titles)}",
+        "write it as team or team/TICKER; list the models with: mlops models list",
+    )
 
 
 def _patterns(names: list[str], team: str, everyone: list[str], one_ticker: bool) -> list[str]:
-    """A team's glob, so that its next stock comes along by itself, unless another team's models fit it too."""
+    """The team's glob, which includes stocks added later; the names if it would match another team's models too."""
     glob = f"{team}-*"
     exact = {name for name in everyone if fnmatchcase(name, glob)} == set(names)
     return [glob] if exact and not one_ticker else names
 
 
 def _overrides(params: Params, holders: list[str]) -> dict[str, Any]:
-    """What the holding branches say of source, period, training and seed, which must not differ."""
+    """Source, period, training and seed of the branches that have the models now; they must not differ."""
 
     def of(spec: BranchSpec) -> dict[str, Any]:
         return {key: getattr(spec, key) for key in _OVERRIDES if getattr(spec, key) not in ({}, None)}

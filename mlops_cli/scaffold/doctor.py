@@ -1,4 +1,4 @@
-"""`mlops doctor`: what a run needs, looked at without importing any of it."""
+"""`mlops doctor`: check what a run needs, without importing any of it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Literal
 
 from mlops_cli.config.load import check_project, load_params
 from mlops_cli.config.paths import Project
-from mlops_cli.config.settings import KEY, SECRET, load_settings
+from mlops_cli.config.settings import KEY, SECRET, Settings, load_settings
 from mlops_cli.errors import ConfigError, bounded
 from mlops_cli.models.versions import ARCHIVE
 
@@ -28,7 +28,14 @@ OLD_DAYS = 7
 
 @dataclass(frozen=True)
 class Check:
-    """One thing looked at; `hint` says what to do about it."""
+    """The result of one check.
+
+    Attributes:
+        name: what was checked.
+        status: a warning does not stop a run, a failure does.
+        found: what is there, for the user.
+        hint: what to do about it; empty if nothing is to be done.
+    """
 
     name: str
     status: Literal["ok", "warning", "failed"]
@@ -37,7 +44,7 @@ class Check:
 
 
 def examine(folder: Path) -> Iterator[Check]:
-    """Look at this machine, and at the project in `folder` if there is one."""
+    """Check this machine, and the project in `folder` if there is one."""
     yield from _machine(folder)
     try:
         project = Project.at(folder)
@@ -48,26 +55,36 @@ def examine(folder: Path) -> Iterator[Check]:
 
 
 def _machine(folder: Path) -> Iterator[Check]:
-    python = platform.python_version()
-    fits = sys.version_info[:2] == (3, 12)
-    yield Check("python", "ok" if fits else "failed", python, "" if fits else "Ludwig needs Python 3.12")
-    found = {name: _version(name) for name in PACKAGES}
-    missing = [name for name, there in found.items() if there is None]
-    yield Check(
-        "packages",
-        "failed" if missing else "ok",
-        ", ".join(f"{name} {there or 'missing'}" for name, there in found.items()),
-        f"install again, missing: {', '.join(missing)}" if missing else "",
-    )
+    yield _python()
+    yield _packages()
     yield _program("git")
     yield _program("dvc")
     yield Check("processors", "ok", f"{len(os.sched_getaffinity(0))} usable")
     yield Check("gpu", "ok", _gpu())
-    at = next(path for path in (folder.resolve(), *folder.resolve().parents) if path.exists())
-    free = shutil.disk_usage(at).free / 1e9
-    enough = free >= LEAST_DISK_GB
-    hint = "" if enough else "make room: results and DVC's cache grow with every run"
-    yield Check("disk", "ok" if enough else "warning", f"{free:.0f} GB free", hint)
+    yield _disk(folder)
+
+
+def _python() -> Check:
+    if sys.version_info[:2] == (3, 12):
+        return Check("python", "ok", platform.python_version())
+    return Check("python", "failed", platform.python_version(), "Ludwig needs Python 3.12")
+
+
+def _packages() -> Check:
+    versions = {name: _version(name) for name in PACKAGES}
+    listed = ", ".join(f"{name} {number or 'missing'}" for name, number in versions.items())
+    missing = [name for name, number in versions.items() if number is None]
+    if missing:
+        return Check("packages", "failed", listed, f"install again, missing: {', '.join(missing)}")
+    return Check("packages", "ok", listed)
+
+
+def _disk(folder: Path) -> Check:
+    existing = next(path for path in (folder.resolve(), *folder.resolve().parents) if path.exists())
+    free = shutil.disk_usage(existing).free / 1e9
+    if free < LEAST_DISK_GB:
+        return Check("disk", "warning", f"{free:.0f} GB free", "make room: results and DVC's cache grow with every run")
+    return Check("disk", "ok", f"{free:.0f} GB free")
 
 
 def _version(package: str) -> str | None:
@@ -84,7 +101,7 @@ def _program(name: str) -> Check:
 
 
 def _gpu() -> str:
-    """Names of NVIDIA GPUs as the driver tells them; importing torch to ask would take seconds."""
+    """Names of the NVIDIA GPUs, from the driver: importing torch to ask would take seconds."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return "driver loaded, no nvidia-smi" if Path("/proc/driver/nvidia/version").exists() else _NO_GPU
@@ -101,15 +118,8 @@ _NO_GPU = "none; models train on the processors"
 
 
 def _project(project: Project) -> Iterator[Check]:
-    under_dvc = (project.root / ".dvc" / "config").is_file() and project.pipeline.is_file()
-    hint = "" if under_dvc else "in an existing project: dvc init, and take dvc.yaml from a new `mlops init` folder"
-    yield Check("pipeline", "ok" if under_dvc else "failed", "dvc.yaml" if under_dvc else "no dvc.yaml or .dvc", hint)
-    try:
-        branches = check_project(project)
-        models = sum(len(branch.models) for branch in branches.values())
-        yield Check("configs", "ok", f"branches: {len(branches)}, models: {models}")
-    except ConfigError as error:
-        yield Check("configs", "failed", error.message, error.hint)
+    yield _pipeline(project)
+    yield _configs(project)
     yield _keys(project)
     try:
         params = load_params(project)
@@ -119,10 +129,26 @@ def _project(project: Project) -> Iterator[Check]:
         yield _data_age(project, name, branch.source.get("kind", params.source.kind))
     strays = stray_results(project, list(params.branches))
     if strays:
-        shown = bounded([str(path.relative_to(project.root)) for path in strays])
+        listed = bounded([str(path.relative_to(project.root)) for path in strays])
         yield Check(
-            "results", "warning", f"of no branch in params.yaml: {shown}", "dvc checkout takes out what it keeps"
+            "results", "warning", f"of no branch in params.yaml: {listed}", "dvc checkout removes those that it tracks"
         )
+
+
+def _pipeline(project: Project) -> Check:
+    if (project.root / ".dvc" / "config").is_file() and project.pipeline.is_file():
+        return Check("pipeline", "ok", "dvc.yaml")
+    hint = "in an existing project: run dvc init, and copy dvc.yaml from a new `mlops init` folder"
+    return Check("pipeline", "failed", "no dvc.yaml or .dvc", hint)
+
+
+def _configs(project: Project) -> Check:
+    try:
+        branches = check_project(project)
+    except ConfigError as error:
+        return Check("configs", "failed", error.message, error.hint)
+    models = sum(len(branch.models) for branch in branches.values())
+    return Check("configs", "ok", f"branches: {len(branches)}, models: {models}")
 
 
 def _keys(project: Project) -> Check:
@@ -130,17 +156,24 @@ def _keys(project: Project) -> Check:
         settings = load_settings(project)
     except ConfigError as error:
         return Check("settings", "failed", error.message, error.hint)
+    pairs = _key_pairs(settings)
     given = settings.broker_keys
-    teams = {name.removeprefix(KEY).removeprefix(SECRET) for name in settings.team_keys}
-    plain = [""] if KEY in given or SECRET in given or not teams else []
-    pairs = [(KEY + team, SECRET + team) for team in (*plain, *sorted(teams))]
-    found = ", ".join(f"{name} {'set' if name in given else 'not set'}" for pair in pairs for name in pair)
-    half = any((key in given) != (secret in given) for key, secret in pairs)
-    return Check("settings", "warning" if half else "ok", found, "Alpaca needs both keys" if half else "")
+    listed = ", ".join(f"{name} {'set' if name in given else 'not set'}" for pair in pairs for name in pair)
+    if any((key in given) != (secret in given) for key, secret in pairs):
+        return Check("settings", "warning", listed, "Alpaca needs both keys")
+    return Check("settings", "ok", listed)
+
+
+def _key_pairs(settings: Settings) -> list[tuple[str, str]]:
+    """Names of the key and secret of every team that has one; the names without a team if set or if no team has any."""
+    suffixes = sorted({name.removeprefix(KEY).removeprefix(SECRET) for name in settings.team_keys})
+    if not suffixes or not settings.broker_keys.keys().isdisjoint({KEY, SECRET}):
+        suffixes.insert(0, "")
+    return [(KEY + suffix, SECRET + suffix) for suffix in suffixes]
 
 
 def _data_age(project: Project, branch: str, kind: str) -> Check:
-    """How old the prices of a branch are, from the provenance beside them."""
+    """Check the age of a branch's prices, by the JSON files beside them."""
     name = f"prices {branch}"
     folder = project.prices(branch)
     lasts, fetched = [], []
@@ -150,18 +183,24 @@ def _data_age(project: Project, branch: str, kind: str) -> Check:
             lasts.append(date.fromisoformat(note["last"][:10]))
             fetched.append(datetime.fromisoformat(note["fetched_at"]))
         except (ValueError, KeyError, TypeError):
-            continue  # failures.json stands there too
+            continue  # such as failures.json, which is in the same folder
     if not fetched:
         return Check(name, "warning", "none yet", "mlops run")
     days = (datetime.now(UTC) - min(fetched)).days
-    found = f"{len(fetched)} tickers up to {max(lasts)}, fetched {days} days ago"
-    old = days > OLD_DAYS and kind == "yfinance"
-    return Check(name, "warning" if old else "ok", found, f"mlops ingest --branch {branch}" if old else "")
+    age = f"{len(fetched)} tickers up to {max(lasts)}, fetched {days} days ago"
+    if days > OLD_DAYS and kind == "yfinance":
+        return Check(name, "warning", age, f"mlops ingest --branch {branch}")
+    return Check(name, "ok", age)
 
 
 def stray_results(project: Project, branches: list[str]) -> list[Path]:
-    """Result folders that belong to no branch: left over from a renamed branch or another git branch."""
+    """List result folders of branches that params.yaml does not have: of a renamed branch, or of another git branch.
+
+    Args:
+        project: the project folder.
+        branches: names of the branches in params.yaml.
+    """
     folders = (project.prices("x"), project.features("x"), project.models("x"), project.evaluation("x"))
     homes = (*(folder.parent for folder in folders), project.model_root / ARCHIVE)
-    found = (path for home in homes for path in home.glob("[!.]*") if path.is_dir() and path.name not in branches)
-    return sorted(found)
+    folders_of_branches = (path for home in homes for path in home.glob("[!.]*") if path.is_dir())
+    return sorted(path for path in folders_of_branches if path.name not in branches)

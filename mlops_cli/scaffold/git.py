@@ -1,4 +1,4 @@
-"""Running git."""
+"""Run git commands in a folder, and build commits without a checkout."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pathlib import Path
 
 from mlops_cli.errors import ConfigError
 
-# a git hook exports these, and they would point our git at the repository of the hook
-_FOREIGN = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR")
+# a git hook exports these; our git would then work on the repository of the hook
+_HOOK_VARIABLES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR")
 
 
 class Git:
-    """git in one folder.
+    """git, run in one folder.
 
     Args:
         folder: where to run it.
@@ -53,7 +53,7 @@ class Git:
     def run(
         self, *arguments: str, text: str | None = None, index: Path | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """Run git whatever its exit status."""
+        """Run git and return its output and exit status, without raising if it fails."""
         return subprocess.run(
             [self.program, *arguments],
             cwd=self.folder,
@@ -77,7 +77,11 @@ class Git:
 
     @contextmanager
     def tree(self, start: str) -> Iterator[Tree]:
-        """A tree under construction, in an index of its own: neither the index nor the working tree is touched."""
+        """Build a tree in a temporary index; the repository's index and the working tree do not change.
+
+        Args:
+            start: revision whose files the tree starts with.
+        """
         with tempfile.TemporaryDirectory() as folder:
             index = Path(folder) / "index"
             self("read-tree", start, index=index)
@@ -85,14 +89,14 @@ class Git:
 
 
 class Tree:
-    """See `Git.tree`."""
+    """A tree of files under construction; made by `Git.tree`."""
 
     def __init__(self, git: Git, index: Path) -> None:
         self.git = git
         self.index = index
 
     def put(self, path: str, text: str | None) -> None:
-        """Set a file's text, or take the file out (None). `path` starts at the repository's root."""
+        """Write a file, or remove it if `text` is None. `path` starts at the repository's root."""
         if text is None:
             self.git("update-index", "--force-remove", "--", path, index=self.index)
             return
@@ -100,14 +104,14 @@ class Tree:
         self.git("update-index", "--add", "--cacheinfo", f"100644,{blob},{path}", index=self.index)
 
     def commit(self, message: str, *parents: str) -> str:
-        """Commit the tree; returns the commit's hash. No branch is moved."""
+        """Commit the tree and return the commit's hash. No branch changes."""
         tree = self.git("write-tree", index=self.index)
         return self.git("commit-tree", tree, *(word for parent in parents for word in ("-p", parent)), "-m", message)
 
 
 def _environment(index: Path | None) -> Mapping[str, str]:
-    kept = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
-    return {**kept, "LC_ALL": "C", **({"GIT_INDEX_FILE": str(index)} if index else {})}
+    inherited = {name: value for name, value in os.environ.items() if name not in _HOOK_VARIABLES}
+    return {**inherited, "LC_ALL": "C", **({"GIT_INDEX_FILE": str(index)} if index else {})}
 
 
 def _hint(said: str) -> str:

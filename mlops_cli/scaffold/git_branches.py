@@ -1,7 +1,7 @@
-"""git branches that each hold one branch of params.yaml, and main's code carried into them.
+"""git branches that each have one branch of params.yaml, and merging main into them.
 
-Nothing is checked out: commits are put together from trees, so the working tree, with its untracked results, stays.
-A git branch counts as ours when its params.yaml holds one branch only, of its own name (`red-aapl` in `red/AAPL`).
+Nothing is checked out: commits are made from trees, so the working tree with its untracked results does not change.
+A git branch is ours if its params.yaml has exactly one branch, named like it (`red-aapl` in `red/AAPL`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _SOURCES = ("configs", "simulation", "dvc.yaml", "params.yaml", "dvc.lock")
 
 @dataclass(frozen=True)
 class GitBranch:
-    """A git branch of ours.
+    """A git branch with one branch of params.yaml.
 
     Attributes:
         title: its name in git, `red/AAPL`.
@@ -41,22 +41,34 @@ class GitBranch:
 
 @dataclass(frozen=True)
 class Synced:
-    """What `sync` did with one git branch; `conflicts` are files, or a reason."""
+    """What `sync` did with one git branch.
+
+    Attributes:
+        title: its name in git.
+        status: a branch in conflict or checked out was not changed.
+        conflicts: the files in conflict, or the reason why the merged params.yaml is not valid.
+    """
 
     title: str
     status: Literal["merged", "up to date", "conflict", "checked out"]
     conflicts: tuple[str, ...] = ()
 
+    @property
+    def unmerged(self) -> bool:
+        """Whether the user must merge this branch by hand."""
+        return self.status in ("conflict", "checked out")
+
 
 def create_git_branch(project: Project, selection: str) -> GitBranch:
-    """Make a git branch from HEAD whose params.yaml holds the selected models alone.
+    """Make a git branch from HEAD whose params.yaml has only the selected models.
 
     Args:
         project: the project folder; neither its params.yaml nor its checked-out branch changes.
         selection: `red` or `red/AAPL`.
 
     Raises:
-        ConfigError: no git repository or no commit, uncommitted configs, no such models, or the git branch exists.
+        ConfigError: there is no git repository or no commit, configs are not committed, no model is selected, or the
+            git branch exists.
     """
     git = Git(project.root)
     _needs_commit(git)
@@ -78,7 +90,7 @@ def create_git_branch(project: Project, selection: str) -> GitBranch:
 
 
 def git_branches(project: Project) -> list[GitBranch]:
-    """The git branches of ours; none where there is no git repository."""
+    """List the git branches that are ours; empty without a git repository."""
     git = Git(project.root)
     inside = git.run("rev-parse", "--show-prefix")
     if inside.returncode != 0:
@@ -94,7 +106,7 @@ def git_branches(project: Project) -> list[GitBranch]:
 
 
 def main_branch(project: Project) -> str:
-    """The git branch that holds the code for all: `main`, or `master`.
+    """The git branch that the others take their code from: `main`, or `master`.
 
     Raises:
         ConfigError: there is neither.
@@ -109,10 +121,10 @@ def main_branch(project: Project) -> str:
 def sync(project: Project, source: str) -> list[Synced]:
     """Merge a git branch into every git branch of ours; each keeps its `branches:` and its dvc.lock.
 
-    A branch with conflicts, or one that is checked out somewhere, is left as it is and reported.
+    A branch that has conflicts or is checked out somewhere does not change; the result says so.
 
     Raises:
-        ConfigError: no git repository, or no such branch.
+        ConfigError: there is no git repository, or no such branch.
     """
     git = Git(project.root)
     if not git.holds(f"refs/heads/{source}"):
@@ -154,7 +166,11 @@ def _sync_one(git: Git, inside: str, source: str, title: str, busy: list[str]) -
 
 
 def _merged_params(git: Git, ours: str, theirs: str, path: str) -> tuple[str, str]:
-    """params.yaml merged line by line, with our `branches:` in all three versions; and why not, if not."""
+    """Merge params.yaml line by line, with our `branches:` in all three versions.
+
+    Returns:
+        The merged text and an empty reason, or an empty text and the reason why there is none.
+    """
     try:
         base = git("merge-base", ours, theirs)
         own = YamlDocument(git.show(ours, path) or "", path)
@@ -192,7 +208,7 @@ def _sole_branch(text: str | None) -> str | None:
 
 
 def _lock_of(text: str | None, branch: str) -> str | None:
-    """dvc.lock with the stages of one branch alone; None if there are none."""
+    """dvc.lock with only the stages of one branch; None if it has none."""
     if text is None:
         return None
     document = YamlDocument(text, "dvc.lock")

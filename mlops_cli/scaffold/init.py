@@ -14,14 +14,14 @@ from mlops_cli.scaffold.git import Git
 
 
 class Template(StrEnum):
-    """What a new project starts with."""
+    """The templates that a new project can start with."""
 
     DEMO = "demo"
     RED_VS_BLUE = "red-vs-blue"
     BLANK = "blank"
 
 
-# later layers win: the last one brings params.yaml
+# a later layer overwrites an earlier one; the last layer has params.yaml
 _LAYERS = {
     Template.DEMO: ("project", "many", "red-vs-blue", "demo"),
     Template.RED_VS_BLUE: ("project", "red-vs-blue"),
@@ -36,7 +36,7 @@ class Started:
     Attributes:
         files: written, relative to the project folder, sorted.
         committed: whether they are in a first commit.
-        remark: why not, if not.
+        remark: why they are not, for the user; empty if they are.
     """
 
     files: tuple[str, ...]
@@ -47,10 +47,11 @@ class Started:
 def start_project(folder: Path, template: Template) -> Started:
     """Write a template's files and put them under git and DVC.
 
-    A folder that is no git repository's root becomes one, with a first commit; in one that is, nothing is staged.
+    If the folder is not yet the root of a git repository, it becomes one with a first commit. Otherwise nothing is
+    staged.
 
     Raises:
-        ConfigError: no git, or the folder holds files that would be overwritten; nothing is written then.
+        ConfigError: git is not installed, or files would be overwritten. Nothing is written then.
     """
     git = Git(folder)
     files = template_files(template)
@@ -58,7 +59,7 @@ def start_project(folder: Path, template: Template) -> Started:
         raise ConfigError(f"{folder} is a file", "choose another folder")
     taken = [name for name in files if (folder / name).exists() or _blocked(folder, name)]
     if taken:
-        raise ConfigError(f"{folder} holds files already that would be overwritten: {bounded(taken, 20)}", _ELSEWHERE)
+        raise ConfigError(f"{folder} already has files that would be overwritten: {bounded(taken, 20)}", _ELSEWHERE)
     for name, text in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -67,7 +68,11 @@ def start_project(folder: Path, template: Template) -> Started:
 
 
 def template_files(template: Template) -> dict[str, str]:
-    """All files of a template: path in the project (sorted) to text."""
+    """Read all files of a template.
+
+    Returns:
+        The text of each file by its path in the project, sorted by path.
+    """
     root = resources.files("mlops_cli").joinpath("templates")
     files = {"configs/base.yaml": root.joinpath("base.yaml").read_text(encoding="utf-8")}
     for layer in _LAYERS[template]:

@@ -1,9 +1,11 @@
-"""Which configured models a command of `mlops models` is about."""
+"""The configured models that the options and arguments of a command name."""
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
+from mlops_cli.cli.stage_calls import no_such_model
 from mlops_cli.config.paths import Project
 from mlops_cli.errors import ConfigError
 
@@ -12,37 +14,59 @@ if TYPE_CHECKING:
     from mlops_cli.config.schemas.project import ModelSpec
 
 
-def branches_of(project: Project, branch: str | None) -> list[Branch]:
-    """The branch of this name, or all."""
+def branches_of(project: Project, branch_name: str | None) -> list[Branch]:
+    """The branch of this name, or all branches if it is None.
+
+    Raises:
+        ConfigError: there is no such branch, or the configs have mistakes.
+    """
     from mlops_cli.config.load import load_branch, load_branches, load_params
 
     params = load_params(project)
-    return [load_branch(project, params, branch)] if branch else list(load_branches(project, params).values())
+    if branch_name:
+        return [load_branch(project, params, branch_name)]
+    return list(load_branches(project, params).values())
 
 
-def models_named(project: Project, branch: str | None, name: str) -> list[tuple[Branch, ModelSpec]]:
-    """The models of this name, one of each branch that holds it; at least one.
+def chosen_models(project: Project, branch_name: str | None, only: str | None) -> list[tuple[Branch, list[ModelSpec]]]:
+    """The models that `--branch` and `--only` choose, by branch; a branch may have none of them.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: `--only` matches no model, there is no such branch, or the configs have mistakes.
+    """
+    branches = branches_of(project, branch_name)
+    chosen = [
+        (branch, [spec for spec in branch.models if only is None or fnmatchcase(spec.name, only)])
+        for branch in branches
+    ]
+    if only is not None and not any(specs for _, specs in chosen):
+        raise no_such_model(only, [spec.name for branch in branches for spec in branch.models])
+    return chosen
+
+
+def models_named(project: Project, branch_name: str | None, name: str) -> list[tuple[Branch, ModelSpec]]:
+    """The models of this name: at least one, and one for each branch that has it.
+
+    Raises:
+        ConfigError: there is none, there is no such branch, or the configs have mistakes.
     """
     from mlops_cli.config.mistakes import suggestion
 
-    branches = branches_of(project, branch)
-    found = [(one, spec) for one in branches for spec in one.models if spec.name == name]
-    if not found:
-        known = suggestion(name, [spec.name for one in branches for spec in one.models])
-        raise ConfigError(f"no model {name!r} in params.yaml's branches{known}", "list them with: mlops models list")
-    return found
+    branches = branches_of(project, branch_name)
+    matching = [(branch, spec) for branch in branches for spec in branch.models if spec.name == name]
+    if not matching:
+        similar = suggestion(name, [spec.name for branch in branches for spec in branch.models])
+        raise ConfigError(f"no model {name!r} in params.yaml's branches{similar}", "list them with: mlops models list")
+    return matching
 
 
-def the_model_named(project: Project, branch: str | None, name: str) -> tuple[str, str]:
-    """Branch and name of the one model of this name.
+def the_model_named(project: Project, branch_name: str | None, name: str) -> tuple[str, str]:
+    """Branch and name of the only model of this name.
 
     Raises:
-        ConfigError: there is none, or several branches hold one.
+        ConfigError: there is none, or several branches have one.
     """
-    found = [one.name for one, _ in models_named(project, branch, name)]
-    if len(found) > 1:
-        raise ConfigError(f"{name} is in the branches {', '.join(found)}", f"say which: --branch {found[0]}")
-    return found[0], name
+    holders = [branch.name for branch, _ in models_named(project, branch_name, name)]
+    if len(holders) > 1:
+        raise ConfigError(f"{name} is in the branches {', '.join(holders)}", f"say which: --branch {holders[0]}")
+    return holders[0], name

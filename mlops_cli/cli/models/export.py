@@ -3,35 +3,35 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mlops_cli.cli.models.chosen_models import branches_of
-from mlops_cli.cli.shared import BranchOption, OnlyOption, ProjectOption, open_project, say
+from mlops_cli.cli.models.chosen_models import chosen_models
+from mlops_cli.cli.options import BranchOption, OnlyOption, ProjectOption, open_project
+from mlops_cli.cli.output import say
 from mlops_cli.errors import EXIT_SOME_FAILED, ConfigError
 
 STORAGE = "pvc://mlops-models"
 
 
 class Format(StrEnum):
-    """Whose layout."""
+    """The server whose folder layout is written."""
 
     TRITON = "triton"
     KSERVE = "kserve"
 
 
 Target = Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty folder.")]
-FormatOption = Annotated[Format, typer.Option("--format", help="Whose layout.", show_default=False)]
+FormatOption = Annotated[Format, typer.Option("--format", help="The server that will read it.", show_default=False)]
 Storage = Annotated[
-    str, typer.Option("--storage-uri", metavar="URI", help="kserve: where the cluster will find the folder models/.")
+    str, typer.Option("--storage-uri", metavar="URI", help="For kserve: where the cluster finds the folder models/.")
 ]
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command."""
+    """Add `mlops export` to the app."""
     app.command()(export)
 
 
@@ -43,14 +43,15 @@ def export(
     only: OnlyOption = None,
     folder: ProjectOption = None,
 ) -> None:
-    """Write the trained models as a model repository that Triton or KServe serves as it is."""
+    """Write the trained models as a model repository that Triton or KServe can serve."""
     from mlops_cli.serving.export import export_kserve, export_triton
 
     project = open_project(folder)
-    models = [(one.name, spec.name) for one in branches_of(project, branch) for spec in one.models]
-    chosen = [(of, name) for of, name in models if only is None or fnmatchcase(name, only)]
+    chosen = [(holder.name, spec.name) for holder, specs in chosen_models(project, branch, only) for spec in specs]
     if not chosen:
-        raise ConfigError(f"--only {only}: no model of that name", "list them with: mlops models list")
+        raise ConfigError(
+            f"{project.params}: branches: no models to export", "add one: mlops models add TICKER --team TEAM"
+        )
     if layout is Format.KSERVE:
         done = export_kserve(project.model_root, chosen, target.absolute(), storage)
     else:

@@ -1,24 +1,16 @@
-"""`mlops models promote` and `rollback`: which version of a model is its champion."""
+"""`mlops models promote` and `rollback`: choose which version of a model is its champion."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlops_cli.cli.models.chosen_models import branches_of, the_model_named
-from mlops_cli.cli.shared import (
-    BranchOption,
-    JsonFlag,
-    OnlyOption,
-    ProjectOption,
-    open_project,
-    print_json,
-    print_table,
-    say,
-)
+from mlops_cli.cli.models.chosen_models import chosen_models, the_model_named
+from mlops_cli.cli.options import BranchOption, JsonFlag, OnlyOption, ProjectOption, open_project
+from mlops_cli.cli.output import print_json, print_table, say
 from mlops_cli.config.paths import Project
 from mlops_cli.errors import EXIT_SOME_FAILED
 
@@ -26,14 +18,14 @@ if TYPE_CHECKING:
     from mlops_cli.models.champion import Change
     from mlops_cli.pipeline.versions.challenge import Judgement
 
-NAME = typer.Argument(metavar="MODEL", help="As mlops models list names it.", show_default=False)
+NAME = typer.Argument(metavar="MODEL", help="A name from mlops models list.", show_default=False)
 VERSION = typer.Argument(
     metavar="VERSION",
-    help="Or its first letters; the newest if left out, and then whatever is newest.",
+    help="A version or its first letters; default: the newest, now and after every training.",
     show_default=False,
 )
 BySkill = Annotated[
-    bool, typer.Option("--by-skill", help="Every newest version that is measurably nearer than its champion.")
+    bool, typer.Option("--by-skill", help="Promote every newest version that is measurably better than its champion.")
 ]
 
 
@@ -46,7 +38,7 @@ def promote(
     folder: ProjectOption = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Let a version of a model answer: one that you name, or each that proves nearer on sessions it never saw."""
+    """Choose the version of a model that answers: one that you name, or each that is better on sessions it never saw."""
     project = open_project(folder)
     if by_skill == (name is not None) or (only and not by_skill):
         raise typer.BadParameter("give either a MODEL, or --by-skill (with --only for some of them)")
@@ -64,7 +56,7 @@ def rollback(
     folder: ProjectOption = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Let the version before the one that answers now answer again, and go on answering."""
+    """Return to the version that answered before the present one, and keep it until another is promoted."""
     from mlops_cli.config.load import load_params
     from mlops_cli.models.champion import rollback as work
 
@@ -85,7 +77,7 @@ def _show(change: Change, as_json: bool) -> None:
     say(
         "it answers until another is promoted; judge it with: mlops evaluate"
         if change.pinned
-        else "what is trained later answers when it is finished"
+        else "newly trained versions answer as soon as they are finished"
     )
 
 
@@ -93,28 +85,35 @@ def _by_skill(project: Project, branch: str | None, only: str | None, as_json: b
     from mlops_cli.config.load import load_params
     from mlops_cli.pipeline.versions.challenge import promote_by_skill
 
-    models = [
-        (one.name, spec.name)
-        for one in branches_of(project, branch)
-        for spec in one.models
-        if only is None or fnmatchcase(spec.name, only)
-    ]
+    models = [(holder.name, spec.name) for holder, specs in chosen_models(project, branch, only) for spec in specs]
     serving = load_params(project).serving
-    found = list(promote_by_skill(project, models, serving.promotion, serving.routes))
+    judgements = list(promote_by_skill(project, models, serving.promotion, serving.routes))
     if as_json:
-        print_json([asdict(one) for one in found])
+        print_json([asdict(judgement) for judgement in judgements])
     else:
-        columns = ("model", "branch", "champion", "challenger", "sessions", "MAE", "new MAE", "p", "done", "why")
-        if found:
-            print_table(columns, [_row(one) for one in found])
-        promoted, back = sum(one.promoted for one in found), sum(one.rolled_back for one in found)
-        say(f"{promoted} of {len(found)} challengers promoted, {back} rolled back, {len(models)} models")
-    if any(one.exit_code for one in found):
+        _print_judgements(judgements, len(models))
+    if any(judgement.exit_code for judgement in judgements):
         raise typer.Exit(EXIT_SOME_FAILED)
 
 
-def _row(one: Judgement) -> list[str]:
-    figures = ["-" if value is None else f"{value:.4g}" for value in (one.mae_champion, one.mae_challenger, one.p)]
-    names = [one.model, one.branch, one.champion, one.challenger, str(one.sessions)]
-    done = "promoted" if one.promoted else "rolled back" if one.rolled_back else "-"
-    return [*names, *figures, done, one.reason]
+def _print_judgements(judgements: Sequence[Judgement], models: int) -> None:
+    columns = ("model", "branch", "champion", "challenger", "sessions", "MAE", "new MAE", "p", "done", "why")
+    if judgements:
+        print_table(columns, [_row(judgement) for judgement in judgements])
+    promoted = sum(judgement.promoted for judgement in judgements)
+    back = sum(judgement.rolled_back for judgement in judgements)
+    say(f"{promoted} of {len(judgements)} challengers promoted, {back} rolled back, {models} models")
+
+
+def _row(judgement: Judgement) -> list[str]:
+    figures = (judgement.mae_champion, judgement.mae_challenger, judgement.p)
+    return [
+        judgement.model,
+        judgement.branch,
+        judgement.champion,
+        judgement.challenger,
+        str(judgement.sessions),
+        *("-" if value is None else f"{value:.4g}" for value in figures),
+        "promoted" if judgement.promoted else "rolled back" if judgement.rolled_back else "-",
+        judgement.reason,
+    ]

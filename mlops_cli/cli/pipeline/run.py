@@ -11,18 +11,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mlops_cli.cli.boundary import end_with_parent
-from mlops_cli.cli.progress import ConsoleProgress
-from mlops_cli.cli.shared import (
+from mlops_cli.cli.options import (
     BranchOption,
     JsonFlag,
+    KeepGoing,
     OnlyOption,
     ProjectOption,
     SetOption,
     VerboseFlag,
     open_project,
-    result_console,
 )
-from mlops_cli.cli.stage_calls import ALL_STAGES, KeepGoing, chosen_branches, print_failures, retraining
+from mlops_cli.cli.output import result_console
+from mlops_cli.cli.progress import ConsoleProgress
+from mlops_cli.cli.stage_calls import ALL_STAGES, chosen_branches, print_failures, retraining
 from mlops_cli.config.paths import Project
 from mlops_cli.config.run_environment import RUN_KEY
 from mlops_cli.errors import EXIT_GATE_FAILED, EXIT_SOME_FAILED
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands."""
+    """Add `mlops run` and `mlops simulate` to the app."""
     app.command()(run)
     app.command()(simulate)
 
@@ -48,7 +49,7 @@ def run(
 ) -> None:
     """Run everything: ingest, featurize, train, evaluate, simulate, for the whole collection.
 
-    What is up to date is left alone; what failed last time is tried again. Ends with the result table.
+    Results that are up to date are kept, and models that failed last time are tried again. Prints the result table.
     """
     from mlops_cli.config.editing.params import ensure_complete
     from mlops_cli.config.load import load_branches, load_params, load_scenario
@@ -76,7 +77,9 @@ def run(
 
 
 def simulate(
-    scenario: Annotated[str | None, typer.Argument(help="A file simulation/NAME.yaml; default: params.yaml's.")] = None,
+    scenario: Annotated[
+        str | None, typer.Argument(help="NAME of simulation/NAME.yaml; default: simulation.scenario of params.yaml.")
+    ] = None,
     folder: ProjectOption = None,
     branch: BranchOption = None,
     only: OnlyOption = None,
@@ -86,18 +89,18 @@ def simulate(
         typer.Option(
             "--retrain",
             metavar="never|monthly|quarterly|N",
-            help="Train the models anew every month, quarter or N sessions of the scenario, on what was known by then, "
-            "and compare. Default: params.yaml's simulation.retrain.",
+            help="Retrain the models every month, quarter or N sessions of the scenario on the data known by then, "
+            "and compare. Default: simulation.retrain of params.yaml.",
         ),
     ] = None,
-    gate: Annotated[bool, typer.Option("--gate", help="Exit 10 when the look-ahead alarm sounds.")] = False,
+    gate: Annotated[bool, typer.Option("--gate", help="Exit 10 if the look-ahead alarm sounds.")] = False,
     keep_going: KeepGoing = False,
     as_json: JsonFlag = False,
     verbose: VerboseFlag = False,
 ) -> None:
     """Replay a scenario: MAE and direction accuracy on held-out time, beside the naive forecast.
 
-    With --branch or --only the figures of these models are shown; the report on disk stays that of all of them.
+    With --branch or --only, only the figures of these models are printed; the report on disk does not change.
     """
     from mlops_cli.config.load import check_retrain, load_params, load_scenario
 
@@ -110,9 +113,9 @@ def simulate(
     from mlops_cli.pipeline.judge.judge import Simulation  # takes seconds: after the mistakes it cannot help with
     from mlops_cli.pipeline.judge.judge import simulate as work
 
-    wanted = Simulation(name, held_out, only, write=branch is None, retraining=retraining(project, every))
+    simulation = Simulation(name, held_out, only, write=branch is None, retraining=retraining(project, every))
     with ConsoleProgress(verbose) as progress:
-        summary, report = work(project, branches, wanted, progress)
+        summary, report = work(project, branches, simulation, progress)
     _show_simulation(project, name, (summary, report), as_json)
     if report.failures and not keep_going:
         raise typer.Exit(EXIT_SOME_FAILED)
@@ -133,11 +136,11 @@ def _show_simulation(project: Project, name: str, result: tuple[dict[str, Any], 
 
 
 def _run_some(project: Project, branches: Sequence[Branch], only: str, verbose: bool) -> None:
-    """All stages for the chosen models, past DVC: its stages know whole branches only."""
+    """Run all stages for the chosen models without DVC, because a DVC stage always covers a whole branch."""
     with ConsoleProgress(verbose) as progress:
         for stage in ALL_STAGES:
-            for one in branches:
-                stage(project, one, progress, only)
+            for branch in branches:
+                stage(project, branch, progress, only)
 
 
 def _show_summary(summary: Mapping[str, Any], as_json: bool) -> None:
@@ -154,9 +157,9 @@ def _show_summary(summary: Mapping[str, Any], as_json: bool) -> None:
 
 def _show_evaluations(project: Project, branches: Sequence[Branch], as_json: bool) -> None:
     evaluations = {
-        one.name: json.loads(path.read_text())
-        for one in branches
-        if (path := project.evaluation(one.name) / "models.json").is_file()
+        branch.name: json.loads(path.read_text())
+        for branch in branches
+        if (path := project.evaluation(branch.name) / "models.json").is_file()
     }
     if as_json:
         print(json.dumps(evaluations, indent=2))

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlops_cli.cli.shared import JsonFlag, ProjectOption, command_group, open_project, print_json, print_table, say
+from mlops_cli.cli.options import JsonFlag, ProjectOption, command_group, open_project
+from mlops_cli.cli.output import print_json, print_table, say
 from mlops_cli.errors import EXIT_SOME_FAILED
 
+if TYPE_CHECKING:
+    from mlops_cli.scaffold.git_branches import Synced
+
 Selection = Annotated[
-    str, typer.Argument(metavar="TEAM[/TICKER]", help="A team's models: all, or those on one ticker.")
+    str, typer.Argument(metavar="TEAM[/TICKER]", help="A team: all of its models, or only those on one ticker.")
 ]
-InGit = Annotated[bool, typer.Option("--git", help="Make a git branch that holds these models alone.")]
-From = Annotated[str | None, typer.Option("--from", metavar="BRANCH", help="The git branch to take; main if left out.")]
+InGit = Annotated[bool, typer.Option("--git", help="Make a git branch with only these models.")]
+From = Annotated[
+    str | None, typer.Option("--from", metavar="BRANCH", help="The git branch to merge; default: main or master.")
+]
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands."""
+    """Add `mlops branch` and its commands to the app."""
     group = command_group(help="Give a team, or one of its stocks, a pipeline of its own.")
     group.command()(create)
     group.command("list")(list_)
@@ -27,10 +33,10 @@ def register(app: typer.Typer) -> None:
 
 
 def create(selection: Selection, in_git: InGit = False, folder: ProjectOption = None) -> None:
-    """Cut models out into a branch of their own: of params.yaml, or with --git of git.
+    """Move models into their own branch of params.yaml, or with --git into their own git branch.
 
-    With --git nothing changes here: the git branch starts from the last commit, and its params.yaml holds the
-    selected models alone.
+    With --git nothing changes here: the git branch starts from the last commit, and its params.yaml has only the
+    selected models.
     """
     from mlops_cli.scaffold.branches import create_branch
     from mlops_cli.scaffold.git_branches import create_git_branch
@@ -41,14 +47,14 @@ def create(selection: Selection, in_git: InGit = False, folder: ProjectOption = 
         typer.echo("mlops run")
         return
     made = create_git_branch(project, selection)
-    say(f"git branch {made.title}: holds branch {made.name} of params.yaml alone. Work on it with:")
+    say(f"git branch {made.title}: its params.yaml has only branch {made.name}. Work on it with:")
     # --allow-missing: nothing of the branch has been made yet
     steps = [f"git switch {made.title}", "dvc checkout --allow-missing", "mlops run", "git add dvc.lock"]
     typer.echo("\n".join([*steps, f'git commit -m "Run {made.name}"']))
 
 
 def list_(folder: ProjectOption = None, as_json: JsonFlag = False) -> None:
-    """List the branches of params.yaml, and the git branches that hold one each."""
+    """List the branches of params.yaml, and the git branches that have one of them each."""
     from mlops_cli.config.load import load_branches, load_params
     from mlops_cli.scaffold.git_branches import git_branches
 
@@ -69,24 +75,29 @@ def list_(folder: ProjectOption = None, as_json: JsonFlag = False) -> None:
 
 
 def sync(source: From = None, folder: ProjectOption = None, as_json: JsonFlag = False) -> None:
-    """Carry main's code and configs into every git branch that `branch create --git` made.
+    """Merge main's code and configs into every git branch that `branch create --git` made.
 
-    Each keeps the branches: of its params.yaml and its dvc.lock. A branch with conflicts is left as it is (exit 9).
+    Each keeps the branches: of its params.yaml and its dvc.lock. A branch with conflicts does not change (exit 9).
     """
     from mlops_cli.scaffold.git_branches import main_branch
     from mlops_cli.scaffold.git_branches import sync as sync_branches
 
     project = open_project(folder)
-    done = sync_branches(project, source or main_branch(project))
+    merged_branch = source or main_branch(project)
+    results = sync_branches(project, merged_branch)
     if as_json:
-        print_json([asdict(one) for one in done])
+        print_json([asdict(result) for result in results])
     else:
-        print_table(
-            ("git branch", "", "conflicts"), [(one.title, one.status, ", ".join(one.conflicts)) for one in done]
-        )
-    left = [one for one in done if one.status in ("conflict", "checked out")]
-    for one in left:
-        way = "mend it with" if one.status == "conflict" else "it is checked out, so merge it with"
-        say(f"{one.title}: left as it is; {way}: git switch {one.title} && git merge {source or main_branch(project)}")
-    if left:
+        rows = [(result.title, result.status, ", ".join(result.conflicts)) for result in results]
+        print_table(("git branch", "", "conflicts"), rows)
+    unmerged = [result for result in results if result.unmerged]
+    say(*(_advice(result, merged_branch) for result in unmerged))
+    if unmerged:
         raise typer.Exit(EXIT_SOME_FAILED)
+
+
+def _advice(result: Synced, merged_branch: str) -> str:
+    reason = "it has conflicts" if result.status == "conflict" else "it is checked out"
+    return (
+        f"{result.title}: not merged, {reason}; merge it with: git switch {result.title} && git merge {merged_branch}"
+    )

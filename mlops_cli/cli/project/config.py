@@ -1,4 +1,4 @@
-"""`mlops config`: check the configs, show what may stand in them."""
+"""`mlops config`: check the configs, show the keys that they may have."""
 
 from __future__ import annotations
 
@@ -7,15 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mlops_cli.cli.shared import (
-    JsonFlag,
-    ProjectOption,
-    SetOption,
-    command_group,
-    open_project,
-    print_json,
-    print_table,
-)
+from mlops_cli.cli.options import JsonFlag, ProjectOption, SetOption, command_group, open_project
+from mlops_cli.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -31,15 +24,15 @@ class File(StrEnum):
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    group = command_group(help="Check the configs; show what may stand in them.")
+    """Add `mlops config` and its commands to the app."""
+    group = command_group(help="Check the configs; show the keys that they may have.")
     group.command()(check)
     group.command()(schema)
     app.add_typer(group, name="config")
 
 
 def check(folder: ProjectOption = None, assignments: SetOption = None, as_json: JsonFlag = False) -> None:
-    """Look at every config file and say what was found, or every mistake at once (exit 3)."""
+    """Check every config file and count the models, or list all mistakes at once (exit 3)."""
     from mlops_cli.config.load import check_project
 
     branches = check_project(open_project(folder, assignments))
@@ -54,23 +47,23 @@ def check(folder: ProjectOption = None, assignments: SetOption = None, as_json: 
 
 
 def schema(
-    file: Annotated[File | None, typer.Argument(help="One kind of file; all if left out.")] = None,
+    file: Annotated[File | None, typer.Argument(help="One kind of file; default: all kinds.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Show every key of the config files with its default; --json prints JSON Schemas."""
     from mlops_cli.config.schemas.descriptions import schema_keys
 
-    wanted = [file] if file else list(File)
+    kinds = [file] if file else list(File)
     described = _schemas()
     if as_json:
-        schemas: dict[str, Any] = {kind.value: described[kind][1].model_json_schema() for kind in wanted}
+        schemas: dict[str, Any] = {kind.value: described[kind][1].model_json_schema() for kind in kinds}
         print_json(schemas[file.value] if file else schemas)
         return
-    for kind in wanted:
+    for kind in kinds:
         title, model = described[kind]
         typer.echo(title)
         rows = [(key.path, key.takes, key.default, key.description) for key in schema_keys(model)]
-        print_table(("key", "takes", "default", "what it says"), rows)
+        print_table(("key", "takes", "default", "meaning"), rows)
 
 
 def _schemas() -> dict[File, tuple[str, type[BaseModel]]]:
@@ -84,5 +77,5 @@ def _schemas() -> dict[File, tuple[str, type[BaseModel]]]:
     }
 
 
-def _plural(count: int, one: str, many: str) -> str:
-    return f"{count} {one if count == 1 else many}"
+def _plural(count: int, singular: str, plural: str) -> str:
+    return f"{count} {singular if count == 1 else plural}"

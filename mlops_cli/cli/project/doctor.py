@@ -1,4 +1,4 @@
-"""`mlops doctor`."""
+"""`mlops doctor`: check the machine and the project."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from pathlib import Path
 
 import typer
 
-from mlops_cli.cli.shared import JsonFlag, ProjectOption, print_json, print_table
+from mlops_cli.cli.options import JsonFlag, ProjectOption
+from mlops_cli.cli.output import print_json, print_table
 from mlops_cli.errors import EXIT_GATE_FAILED
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command."""
+    """Add `mlops doctor` to the app."""
     app.command()(doctor)
 
 
 def doctor(folder: ProjectOption = None, as_json: JsonFlag = False) -> None:
-    """Look at this machine and the project: what a run needs and may lack (exit 10 if something must be mended)."""
+    """Check this machine and the project for what a run needs (exit 10 if something must be repaired)."""
     from mlops_cli.scaffold.doctor import examine
 
     checks = list(examine(folder or Path()))

@@ -1,4 +1,4 @@
-"""`mlops init`."""
+"""`mlops init`: start a project from a template."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from typing import Annotated
 
 import typer
 
-from mlops_cli.cli.shared import say
+from mlops_cli.cli.output import say
 from mlops_cli.scaffold.init import Template, start_project
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command."""
+    """Add `mlops init` to the app."""
     app.command("init")(init)
 
 
 def init(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the new project; made if need be.")],
-    template: Annotated[Template, typer.Option(help="What to start with.")] = Template.DEMO,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the new project; created if missing.")],
+    template: Annotated[Template, typer.Option(help="The configs to start with.")] = Template.DEMO,
 ) -> None:
     """Start a project: configs, params.yaml, the DVC pipeline, and a git repository around them.
 
-    demo runs offline on sample prices; red-vs-blue compares two teams on Yahoo prices; blank holds no model yet.
+    demo runs offline on sample prices; red-vs-blue compares two teams on Yahoo prices; blank has no model yet.
     """
     started = start_project(folder, template)
     say(f"{folder}: {len(started.files)} files from template {template}{', committed' if started.committed else ''}")

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlops_cli.cli.shared import ProjectOption, command_group, say
+from mlops_cli.cli.options import ProjectOption, command_group
+from mlops_cli.cli.output import say
 from mlops_cli.config.paths import Project
 from mlops_cli.errors import ConfigError
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mlops_cli.cli.shared import ProjectOption, open_project, say
+from mlops_cli.cli.options import ProjectOption, open_project
+from mlops_cli.cli.output import say
 from mlops_cli.cli.trading.brokers import brokers_of
 from mlops_cli.errors import EXIT_SOME_FAILED
 

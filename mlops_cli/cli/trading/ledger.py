@@ -10,14 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mlops_cli.cli.shared import (
-    JsonFlag,
-    ProjectOption,
-    command_group,
-    open_project,
-    print_json,
-    print_table,
-)
+from mlops_cli.cli.options import JsonFlag, ProjectOption, command_group, open_project
+from mlops_cli.cli.output import print_json, print_table
 from mlops_cli.cli.trading.slippage import slippage
 from mlops_cli.errors import DataError
 

@@ -7,19 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mlops_cli.cli.options import BranchOption, JsonFlag, ProjectOption, VerboseFlag, command_group, open_project
+from mlops_cli.cli.output import print_json, print_table, result_console, say
 from mlops_cli.cli.progress import ConsoleProgress
-from mlops_cli.cli.shared import (
-    BranchOption,
-    JsonFlag,
-    ProjectOption,
-    VerboseFlag,
-    command_group,
-    open_project,
-    print_json,
-    print_table,
-    result_console,
-    say,
-)
 from mlops_cli.cli.trading.brokers import brokers_of
 from mlops_cli.cli.trading.halt import halt, liquidate, resume
 from mlops_cli.errors import EXIT_INTERRUPTED, EXIT_SOME_FAILED

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlops_cli.cli.shared import ProjectOption, command_group, open_project
+from mlops_cli.cli.options import ProjectOption, command_group, open_project
 
 if TYPE_CHECKING:
     from mlops_cli.trading.schedule.schedule import Job

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from mlops_cli.cli.shared import JsonFlag, ProjectOption, open_project, print_json, print_table, say
+from mlops_cli.cli.options import JsonFlag, ProjectOption, open_project
+from mlops_cli.cli.output import print_json, print_table, say
 
 HEADS = ("TEAM", "SESSION", "ORDERS", "USD", "FILLS BPS", "MODEL BPS", "LOCAL BPS", "UNPRICED", "UNFILLED HERE")
 

@@ -1,1 +1,1 @@
-"""Which version of a model becomes its champion, by measured skill."""
+"""Versions of models: what is known about each, and which becomes champion, by measured skill."""

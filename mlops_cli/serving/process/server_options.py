@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 from dataclasses import dataclass
 from pathlib import Path
+
+from mlops_cli.config.paths import Project
+from mlops_cli.errors import ConfigError
 
 DRAIN_SECONDS = 10
 BACKLOG = 2048
@@ -29,6 +33,41 @@ class ServeOptions:
     port: int
     workers: int
     authenticated: bool
+
+
+def needs_token(project: Project, host: str, no_auth: bool) -> bool:
+    """Decide whether callers must send MLOPS_API_TOKEN.
+
+    A token that is set is always asked for. Without one, only this machine may ask: an address that others can reach
+    is refused.
+
+    Args:
+        project: whose .env may set the token.
+        host: the address to listen on.
+        no_auth: the user's decision to ask nobody for a token.
+
+    Raises:
+        ConfigError: others can reach `host` and there is no token, or the settings are wrong.
+    """
+    from mlops_cli.config.settings import load_settings
+
+    if no_auth:
+        return False
+    if load_settings(project).api_token is not None:
+        return True
+    if _is_loopback(host):
+        return False
+    raise ConfigError(
+        f"--host {host}: others could reach it, and MLOPS_API_TOKEN is not set",
+        "set MLOPS_API_TOKEN in .env or in the environment, or say --no-auth",
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def greeting(options: ServeOptions, listener: socket.socket) -> str:

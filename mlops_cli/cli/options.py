@@ -1,0 +1,61 @@
+"""The options that several commands share, and opening the project that they name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mlops_cli.cli.output import say
+from mlops_cli.config.paths import Project
+
+ProjectOption = Annotated[
+    Path | None,
+    typer.Option("--project", metavar="DIR", help="Project folder; default: the current folder.", show_default=False),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="First write this value into params.yaml; repeatable.", show_default=False
+    ),
+]
+BranchOption = Annotated[
+    str | None,
+    typer.Option(
+        "--branch", metavar="NAME", help="Only this branch of params.yaml; default: all branches.", show_default=False
+    ),
+]
+OnlyOption = Annotated[
+    str | None,
+    typer.Option("--only", metavar="GLOB", help="Only models whose name matches, e.g. 'red-*'.", show_default=False),
+]
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+VerboseFlag = Annotated[bool, typer.Option("-v", "--verbose", help="Print more about what is being done.")]
+KeepGoing = Annotated[
+    bool, typer.Option("--keep-going", help="Exit 0 even if some models failed. DVC needs this to run later stages.")
+]
+
+
+def command_group(name: str | None = None, **settings: Any) -> typer.Typer:
+    """Make a group of commands with plain help, because loading Rich's help takes half a second."""
+    return typer.Typer(name=name, no_args_is_help=True, rich_markup_mode=None, **settings)
+
+
+def open_project(folder: Path | None, assignments: Sequence[str] | None = None) -> Project:
+    """Open the project and write the `--set` values into its params.yaml, with a line on stderr for each change.
+
+    Args:
+        folder: the project folder; None for the current folder.
+        assignments: `KEY=VALUE` texts.
+
+    Raises:
+        ConfigError: the folder is no project, or an assignment is wrong.
+    """
+    project = Project.at(folder or Path())
+    if assignments:
+        from mlops_cli.config.editing.params import set_values
+
+        say(*set_values(project, assignments))
+    return project

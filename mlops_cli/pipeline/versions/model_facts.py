@@ -1,0 +1,115 @@
+"""What is known about a configured model: how it was trained, its verdict, its versions and its champion."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mlops_cli.config.load import Branch
+from mlops_cli.config.paths import Project
+from mlops_cli.config.schemas.project import ModelSpec
+from mlops_cli.errors import ModelError
+from mlops_cli.evaluation.verdicts import verdicts
+from mlops_cli.models.manifest import manifest_values
+from mlops_cli.models.versions import answering, champion, model_versions
+
+Verdicts = Mapping[tuple[str, str], str]
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """One line of `mlops models list`. What is None is not known yet.
+
+    Attributes:
+        name: of the model.
+        branch: of params.yaml.
+        team: that the model belongs to.
+        ticker: whose close it forecasts.
+        trainer: that its config names.
+        file: its config, relative to the project folder.
+        folder: its model folder, relative to the project folder.
+        trained_until: last session whose close the model saw, as YYYY-MM-DD.
+        shrinkage: factor on its forecasts, 0 to 1.
+        mae_ratio: its mean absolute error over the naive forecast's, on the validation sessions.
+        verdict: of `mlops evaluate`, on the version that answers.
+        fingerprint: hash of all that decides the training.
+    """
+
+    name: str
+    branch: str
+    team: str
+    ticker: str
+    trainer: str
+    file: str
+    folder: str
+    trained_until: str | None
+    shrinkage: float | None
+    mae_ratio: float | None
+    verdict: str | None
+    fingerprint: str | None
+
+
+def model_facts(project: Project, branch: Branch, specs: Iterable[ModelSpec]) -> list[ModelFacts]:
+    """Collect what is known about configured models of one branch, trained or not.
+
+    Raises:
+        ModelError: a manifest is no JSON.
+    """
+    judged = verdicts(project.evaluation(branch.name))
+    return [_facts(project, branch.name, spec, judged) for spec in specs]
+
+
+def model_details(project: Project, branch: Branch, spec: ModelSpec) -> dict[str, Any]:
+    """Collect everything about one configured model, as values that JSON and YAML can hold.
+
+    Returns:
+        branch, config (with all defaults), manifest and verdict (None if there is none), versions (newest first),
+        champion.
+
+    Raises:
+        ModelError: its manifest is no JSON, or the record of its champion is damaged.
+    """
+    manifest = manifest_values(project.models(branch.name) / spec.name)
+    record = champion(project.model_root, branch.name, spec.name)
+    judged = verdicts(project.evaluation(branch.name))
+    return {
+        "branch": branch.name,
+        "config": spec.model_dump(mode="json"),
+        "manifest": manifest,
+        "verdict": None if manifest is None else _verdict(project, branch.name, spec.name, judged),
+        "versions": [
+            {"version": version.version, "trained_until": str(version.manifest.trained_until)}
+            for version in model_versions(project.model_root, branch.name, spec.name)
+        ],
+        "champion": {"version": record.version, "pinned": record.pinned, "history": list(record.history)},
+    }
+
+
+def _facts(project: Project, branch: str, spec: ModelSpec, judged: Verdicts) -> ModelFacts:
+    folder = project.models(branch) / spec.name
+    manifest = manifest_values(folder)
+    values = manifest or {}
+    return ModelFacts(
+        name=spec.name,
+        branch=branch,
+        team=spec.team,
+        ticker=spec.ticker,
+        trainer=spec.trainer,
+        file=spec.file,
+        folder=str(folder.relative_to(project.root)),
+        trained_until=values.get("trained_until"),
+        shrinkage=values.get("shrinkage"),
+        mae_ratio=values.get("validation", {}).get("mae_ratio"),
+        verdict=None if manifest is None else _verdict(project, branch, spec.name, judged),
+        fingerprint=values.get("fingerprint"),
+    )
+
+
+def _verdict(project: Project, branch: str, model: str, judged: Verdicts) -> str | None:
+    """The verdict on the version that answers; None if no version answers or it was not evaluated."""
+    try:
+        version = answering(project.model_root, branch, model).version
+    except ModelError:
+        return None
+    return judged.get((model, version))
