@@ -89,19 +89,20 @@ def plan_cut(project: Project, params: Params, selection: str) -> Cut:
     """
     team, _, ticker = title_of(selection).partition("/")
     branches = load_branches(project, params)
-    taken = {name: chosen for name, branch in branches.items() if (chosen := _chosen(branch, team, ticker))}
     everyone = [model for branch in branches.values() for model in branch.models]
+    taken = _taken(branches, team, ticker)
     if not taken:
         raise _nothing_selected(selection, everyone)
-    names = sorted({model.name for chosen in taken.values() for model in chosen})
+    selected = [model for chosen in taken.values() for model in chosen]
+    names = sorted({model.name for model in selected})
     patterns = _patterns(names, team, [model.name for model in everyone], bool(ticker))
-    files = sorted({model.file for chosen in taken.values() for model in chosen})
+    files = sorted({model.file for model in selected})
     return Cut(
         name=branch_slug(title_of(selection)),
         spec={"collection": files, "only": patterns, **_overrides(params, list(taken))},
         taken={holder: [model.name for model in chosen] for holder, chosen in taken.items()},
         patterns=patterns,
-        emptied=frozenset(holder for holder, chosen in taken.items() if len(chosen) == len(branches[holder].models)),
+        emptied=_emptied(branches, taken),
     )
 
 
@@ -115,8 +116,18 @@ def title_of(selection: str) -> str:
     return f"{team}{slash}{ticker.upper()}".rstrip("/")
 
 
-def _chosen(branch: Branch, team: str, ticker: str) -> list[ModelSpec]:
-    return [model for model in branch.models if model.team == team and ticker in ("", model.ticker)]
+def _taken(branches: dict[str, Branch], team: str, ticker: str) -> dict[str, list[ModelSpec]]:
+    """The selected models by the branch that has them; `ticker` may be empty for all."""
+
+    def selected(model: ModelSpec) -> bool:
+        return model.team == team and ticker in ("", model.ticker)
+
+    chosen = {name: list(filter(selected, branch.models)) for name, branch in branches.items()}
+    return {name: models for name, models in chosen.items() if models}
+
+
+def _emptied(branches: dict[str, Branch], taken: dict[str, list[ModelSpec]]) -> frozenset[str]:
+    return frozenset(holder for holder, chosen in taken.items() if len(chosen) == len(branches[holder].models))
 
 
 def _nothing_selected(selection: str, models: list[ModelSpec]) -> ConfigError:

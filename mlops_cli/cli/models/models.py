@@ -65,7 +65,7 @@ def list_(
 
 
 def show(name: Name, branch: BranchOption = None, folder: ProjectOption = None, as_json: JsonFlag = False) -> None:
-    """Show one model: its config with all defaults filled in, and its manifest, verdict and versions if it is trained."""
+    """Show one model: its config with all defaults filled in, and if it is trained manifest, verdict and versions."""
     from mlops_cli.pipeline.versions.model_facts import model_details
 
     project = open_project(folder)

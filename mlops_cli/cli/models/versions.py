@@ -38,7 +38,7 @@ def promote(
     folder: ProjectOption = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Choose the version of a model that answers: one that you name, or each that is better on sessions it never saw."""
+    """Choose the version of a model that answers: one you name, or each that is better on sessions it never saw."""
     project = open_project(folder)
     if by_skill == (name is not None) or (only and not by_skill):
         raise typer.BadParameter("give either a MODEL, or --by-skill (with --only for some of them)")

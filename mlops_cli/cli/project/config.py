@@ -63,7 +63,7 @@ def schema(
         title, model = described[kind]
         typer.echo(title)
         rows = [(key.path, key.takes, key.default, key.description) for key in schema_keys(model)]
-        print_table(("key", "takes", "default", "meaning"), rows)
+        print_table(("key", "takes", "default", "what it says"), rows)
 
 
 def _schemas() -> dict[File, tuple[str, type[BaseModel]]]:
