@@ -89,7 +89,7 @@ def plan_cut(project: Project, params: Params, selection: str) -> Cut:
     """
     team, _, ticker = title_of(selection).partition("/")
     branches = load_branches(project, params)
-    everyone = [model for branch in branches.values() for model in branch.models]
+    everyone = _all_models(branches)
     taken = _taken(branches, team, ticker)
     if not taken:
         raise _nothing_selected(selection, everyone)
@@ -124,6 +124,10 @@ def _taken(branches: dict[str, Branch], team: str, ticker: str) -> dict[str, lis
 
     chosen = {name: list(filter(selected, branch.models)) for name, branch in branches.items()}
     return {name: models for name, models in chosen.items() if models}
+
+
+def _all_models(branches: dict[str, Branch]) -> list[ModelSpec]:
+    return [model for branch in branches.values() for model in branch.models]
 
 
 def _emptied(branches: dict[str, Branch], taken: dict[str, list[ModelSpec]]) -> frozenset[str]:

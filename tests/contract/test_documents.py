@@ -103,6 +103,30 @@ def test_the_repository_is_a_project_as_init_writes_it() -> None:
         assert ours.read_text() == template.read_text(), ours
 
 
+def test_the_templates_comments_name_commands_that_exist() -> None:
+    shown = [
+        (path.name, line)
+        for path in sorted(TEMPLATES.rglob("*"))
+        if path.is_file()
+        for line in re.findall(r"(?:with: |or: |use: |run: |`)(mlops [^`\n#\\]*)", path.read_text())
+    ]
+    assert len(shown) > 10
+    for name, line in shown:
+        words = re.split(r"\. |, | \| ", line.replace("TICKER", "AAA"))[0].split()
+        found, rest = command(words[1:])
+        assert not hasattr(found, "commands"), f"{name}: {line}"
+        if rest:  # Click itself parses them: a missing option or a word too many is a usage error
+            found.make_context(words[-1], list(rest)).close()
+
+
+def test_cron_and_ci_says_how_two_runs_meet() -> None:
+    from mlops_cli.pipeline.stages.stage import LOCK_WAIT_SECONDS
+
+    text = (ROOT / "docs" / "cron-and-ci.md").read_text()
+    assert "a second `mlops run` stops at once with exit code 8" in text
+    assert f"waits up to {LOCK_WAIT_SECONDS} seconds for another stage" in text
+
+
 def test_no_document_promises_a_missing_file() -> None:
     for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
         for target in re.findall(r"\]\(([^)#:]+?)(?:#[^)]*)?\)", path.read_text()):
