@@ -8,7 +8,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -70,8 +70,8 @@ def _python() -> Check:
     return Check("python", "failed", platform.python_version(), "Ludwig needs Python 3.12")
 
 
-def _packages() -> Check:
-    versions = {name: _version(name) for name in PACKAGES}
+def _packages(names: Sequence[str] = PACKAGES) -> Check:
+    versions = {name: _version(name) for name in names}
     listed = ", ".join(f"{name} {number or 'missing'}" for name, number in versions.items())
     missing = [name for name, number in versions.items() if number is None]
     if missing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -238,7 +239,20 @@ def test_a_full_disk_ends_simulate_with_8(trained: Cli, tmp_path: Path, disk: Ca
 
 def test_models_may_lie_on_another_disk(trained: Cli, tmp_path: Path, disk: Callable[[str, str], list[str]]) -> None:
     cli = trained.copy(tmp_path / "p")
-    refused(cli, cli.run([*disk("1m", "models"), "mlops", "train"]), 0)
+    train = "mlops train && cd models/main && sha256sum */model.onnx */manifest.json"
+    done = cli.run([*disk("1m", "models"), "sh", "-c", train])
+    refused(cli, done, 0)
+    summary, *sums = done.stdout.splitlines()
+    assert summary == "train main: 3 done, 0 unchanged, 0 failed"
+    written = {name: digest for digest, name in (line.split() for line in sums)}
+    expected = {
+        f"{folder.name}/{file}": hashlib.sha256((folder / file).read_bytes()).hexdigest()
+        for folder in (trained.root / "models" / "main").glob("base-*")
+        for file in ("model.onnx", "manifest.json")
+    }
+    assert len(expected) == 6
+    assert written == expected, "the same models as on the project's own disk"
+    assert cli.contents() == trained.contents(), "the models under the mounted disk were not touched"
 
 
 def test_a_file_that_cannot_be_written_keeps_the_old_models(trained: Cli, tmp_path: Path) -> None:

@@ -30,9 +30,7 @@ def test_a_shared_option_says_the_same_in_every_command(option: str) -> None:
         for parameter in command.params
         if option in parameter.opts
     }
-    assert helps
-    if option != "--branch":  # branch is another word in `branch sync --from`
-        assert len(helps) <= 2, helps
+    assert len(helps) == 1, helps
 
 
 def test_every_command_and_option_has_a_help_text() -> None:
