@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from mlops_cli.scaffold.branches import create_branch
 from mlops_cli.scaffold.git_branches import GitBranch, create_git_branch, git_branches, main_branch, sync
 from mlops_cli.scaffold.init import Template, start_project
 from tests.fakes.stub_mlops import stub_environment
+from tests.fakes.warm_dvc import WarmDvc, warm_dvc
 
 
 @pytest.fixture(autouse=True)
@@ -365,14 +367,18 @@ def test_the_commands(demo):
     assert mlops(demo, "branch", "create", "green").exit_code == 3
 
 
+@pytest.fixture
+def running() -> Iterator[WarmDvc]:
+    with warm_dvc() as running:
+        yield running
+
+
 @pytest.mark.slow
-def test_switching_git_branches_brings_each_ones_models_back(demo, tmp_path):
+def test_switching_git_branches_brings_each_ones_models_back(demo, tmp_path, running):
     environment = stub_environment(tmp_path / "bin")
 
     def dvc(*arguments: str) -> str:
-        done = subprocess.run(
-            ["dvc", *arguments], cwd=demo.root, env=environment, capture_output=True, text=True, check=False
-        )
+        done = running(demo.root, environment, *arguments)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

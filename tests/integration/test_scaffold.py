@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from mlops_cli.errors import ConfigError
 from mlops_cli.scaffold.doctor import examine, stray_results
 from mlops_cli.scaffold.init import Template, start_project, template_files
 from tests.fakes.stub_mlops import stub_environment
+from tests.fakes.warm_dvc import WarmDvc, warm_dvc
 
 IDENTITY = "[user]\n\tname = Tester\n\temail = tester@example.org\n"
 
@@ -181,8 +183,10 @@ def piped(tmp_path):
     return tmp_path / "new", stub_environment(tmp_path / "bin")
 
 
-def dvc(folder: Path, environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    return run(folder, "dvc", *arguments, env=environment)
+@pytest.fixture(scope="module")
+def dvc() -> Iterator[WarmDvc]:
+    with warm_dvc() as running:
+        yield running
 
 
 def in_order(log: Path) -> list[str]:
@@ -194,7 +198,7 @@ def in_order(log: Path) -> list[str]:
 
 
 @pytest.mark.slow
-def test_dvc_runs_every_stage_once_and_leaves_git_clean(piped):
+def test_dvc_runs_every_stage_once_and_leaves_git_clean(piped, dvc):
     root, environment = piped
     done = dvc(root, environment, "repro")
     assert done.returncode == 0, done.stderr
@@ -219,7 +223,7 @@ def test_dvc_runs_every_stage_once_and_leaves_git_clean(piped):
 
 
 @pytest.mark.slow
-def test_dvc_runs_again_what_a_change_concerns(piped):
+def test_dvc_runs_again_what_a_change_concerns(piped, dvc):
     root, environment = piped
     assert dvc(root, environment, "repro").returncode == 0
     log = Path(environment["STUB_LOG"])
@@ -245,7 +249,7 @@ def test_dvc_runs_again_what_a_change_concerns(piped):
 
 
 @pytest.mark.slow
-def test_dvc_of_a_blank_project_runs(tmp_path):
+def test_dvc_of_a_blank_project_runs(tmp_path, dvc):
     start_project(tmp_path / "new", Template.BLANK)
     environment = stub_environment(tmp_path / "bin")
     done = dvc(tmp_path / "new", environment, "repro")
@@ -254,7 +258,7 @@ def test_dvc_of_a_blank_project_runs(tmp_path):
 
 
 @pytest.mark.slow
-def test_dvc_goes_on_after_being_killed(piped, tmp_path):
+def test_dvc_goes_on_after_being_killed(piped, tmp_path, dvc):
     root, environment = piped
     hung = tmp_path / "hung"
     process = subprocess.Popen(
