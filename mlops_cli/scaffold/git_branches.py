@@ -150,7 +150,8 @@ def _sync_one(git: Git, inside: str, source: str, title: str, busy: list[str]) -
         raise ConfigError(f"git merge-tree failed: {done.stderr.strip()}", "git 2.38 or newer is needed")
     tree_id, *files = done.stdout.rstrip("\0").split("\0")
     params, lock = f"{inside}params.yaml", f"{inside}dvc.lock"
-    conflicts = [file for file in files if file not in ("", params, lock)]
+    # merge-tree names files relative to the project folder, even where that is not the repository's root
+    conflicts = [file for file in files if file not in ("", "params.yaml", "dvc.lock")]
     text, mistake = _merged_params(git, ours, theirs, params)
     if mistake:
         conflicts.append(mistake)
