@@ -32,6 +32,11 @@ if TYPE_CHECKING:
     from mlops_cli.config.load import Branch
     from mlops_cli.pipeline.stages.stage import ItemFailure, StageReport
 
+RETRAIN_HELP = (
+    "Retrain the models every month, quarter or N sessions of the scenario on the data known by then, and compare. "
+    "Default: simulation.retrain of params.yaml."
+)
+
 
 def register(app: typer.Typer) -> None:
     """Add `mlops run` and `mlops simulate` to the app."""
@@ -89,8 +94,7 @@ def simulate(
         typer.Option(
             "--retrain",
             metavar="never|monthly|quarterly|N",
-            help="Retrain the models every month, quarter or N sessions of the scenario on the data known by then, "
-            "and compare. Default: simulation.retrain of params.yaml.",
+            help=RETRAIN_HELP,
         ),
     ] = None,
     gate: Annotated[bool, typer.Option("--gate", help="Exit 10 if the look-ahead alarm sounds.")] = False,
