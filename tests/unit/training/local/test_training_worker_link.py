@@ -99,6 +99,7 @@ def test_nobody_waits_once_the_answer_is_not_wanted(tmp_path, log):
 @pytest.mark.parametrize(
     "content",
     ["", "no JSON", "[]", "{}", '{"pid": "x"}', '{"pid": 0.5}', f'{{"pid": {os.getpid()}}}', f'{{"pid": {2**22 + 1}}}'],
+    ids=["empty", "no JSON", "a list", "nothing", "a word", "a fraction", "this process", "no process"],
 )
 def test_a_note_that_leads_nowhere_is_removed(tmp_path, log, content):
     note = tmp_path / "note.json"
