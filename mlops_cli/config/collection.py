@@ -20,9 +20,7 @@ _SMALL_ENDING = "-small"
 class ModelCollection:
     """The model files of a project. Each file is read once, even if several branches contain it.
 
-    Args:
-        project: the project folder.
-        mistakes: collects the mistakes of all files; no method raises because of a file.
+    `mistakes` collects the mistakes of all files; no method raises because of a file.
     """
 
     def __init__(self, project: Project, mistakes: Mistakes) -> None:

@@ -34,12 +34,9 @@ class Branch:
     """One branch of params.yaml, resolved: its models and their settings.
 
     Attributes:
-        name: as in params.yaml.
         models: in the order of the collection's files, and within a file in the order of its tickers; never empty.
         source: where prices come from.
         period: sessions to fetch.
-        training: how models are trained.
-        seed: of all random numbers.
         scenario: name of the scenario that defines the held-out time.
         keep_versions: how many finished versions of a model are kept, the newest included.
     """

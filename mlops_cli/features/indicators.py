@@ -35,11 +35,6 @@ class Bars:
     Attributes:
         sessions: day of each bar, tz-naive, rising.
         next_sessions: the exchange's next session after each bar.
-        open: price at the start of the session, split-adjusted.
-        high: highest price.
-        low: lowest price.
-        close: price at the end.
-        volume: shares traded.
         returns: one-day log return of close; NaN for the first bar.
     """
 
@@ -111,10 +106,8 @@ def rsi(bars: Bars, sessions: int) -> Values:
 def macd(bars: Bars, spans: Macd, line: int) -> Values:
     """A line of the moving average convergence/divergence (Appel), as a share of the bar's close.
 
-    Args:
-        bars: of one ticker.
-        spans: of the fast, slow and signal exponential averages (alpha = 2 / (span + 1)).
-        line: 0 fast minus slow average, 1 its signal average, 2 the histogram, 0 minus 1.
+    The exponential averages have alpha = 2 / (span + 1). Line 0 is the fast minus the slow average, 1 its signal
+    average, 2 the histogram, 0 minus 1.
     """
     lines: tuple[Values, ...] = talib.MACD(bars.close, spans.fast, spans.slow, spans.signal)
     return lines[line] / bars.close

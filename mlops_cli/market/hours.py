@@ -35,11 +35,7 @@ class Session:
 
 
 class Hours:
-    """The sessions of an exchange, in order.
-
-    Args:
-        sessions: rising.
-    """
+    """The sessions of an exchange, rising."""
 
     def __init__(self, sessions: list[Session]) -> None:
         self.sessions = sessions
@@ -102,11 +98,9 @@ def midnight(day: date) -> datetime:
 
 
 def parse_time(text: str, *, end_of_day: bool = False) -> datetime:
-    """Read an ISO date or time as a time in UTC.
+    """Read a time (UTC if it names no zone) or a date in New York, in ISO form, as a time in UTC.
 
-    Args:
-        text: a time (UTC if it names no zone), or a date in New York.
-        end_of_day: whether a date means its last microsecond, else its first one.
+    A date means its first microsecond, or with `end_of_day` its last one.
 
     Raises:
         ValueError: it is neither a date nor a time, or its year is not in `YEARS`.

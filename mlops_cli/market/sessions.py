@@ -55,15 +55,9 @@ def _day(day: date | pd.Timestamp) -> pd.Timestamp:
 
 
 def sessions(exchange: str, start: date | pd.Timestamp, end: date | pd.Timestamp) -> pd.DatetimeIndex:
-    """The sessions of an exchange, both ends included.
+    """The sessions of an exchange (`XNYS`), both ends included: tz-naive midnight dates, unique, rising; may be empty.
 
-    Args:
-        exchange: calendar code (`XNYS`).
-        start: first day; days before 1960, or before the calendar begins, are left out.
-        end: last day; days more than about a year ahead of today are left out.
-
-    Returns:
-        tz-naive midnight dates, unique, rising; empty if the exchange does not trade in the period.
+    Days before 1960, before the calendar begins, or more than about a year ahead of today are left out.
 
     Raises:
         ConfigError: the calendar does not exist.
@@ -73,14 +67,7 @@ def sessions(exchange: str, start: date | pd.Timestamp, end: date | pd.Timestamp
 
 
 def last_finished_session(exchange: str, now: pd.Timestamp) -> pd.Timestamp:
-    """The newest session that has closed.
-
-    Args:
-        exchange: calendar code (`XNYS`).
-        now: the time; in UTC if it has no time zone.
-
-    Returns:
-        tz-naive midnight date.
+    """The newest session that has closed by `now` (in UTC if it has no time zone): a tz-naive midnight date.
 
     Raises:
         ConfigError: the calendar does not exist.

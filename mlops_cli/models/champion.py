@@ -13,10 +13,7 @@ from mlops_cli.models.versions import Champion, VersionFolder, champion, model_v
 class Change:
     """A change of a model's champion.
 
-    Attributes:
-        before: the champion until now (for a rollback, the version that answered); None if none was recorded.
-        after: the new champion.
-        pinned: the new champion answers even where a newer version exists.
+    For a rollback, `before` is the version that answered. A `pinned` champion answers even where a newer one exists.
     """
 
     branch: str
@@ -27,14 +24,10 @@ class Change:
 
 
 def promote(project: Project, branch: str, model: str, version: str | None = None) -> Change:
-    """Make a version the champion.
+    """Make a version, given by its number or the first digits of it, the champion.
 
-    Args:
-        project: where.
-        branch: of params.yaml.
-        model: name.
-        version: its number, or the first digits of it: it is pinned, and answers until another version is promoted.
-            None: the newest, not pinned: a version that is trained later answers as soon as it is finished.
+    It is pinned, and answers until another version is promoted. None makes the newest the champion, not pinned: a
+    version that is trained later answers as soon as it is finished.
 
     Raises:
         ModelError: there is no such version, or more than one.
@@ -49,14 +42,8 @@ def promote(project: Project, branch: str, model: str, version: str | None = Non
 def rollback(project: Project, branch: str, model: str, routed: bool) -> Change:
     """Pin the version before the one that answers now.
 
-    Where a champion answers (it is pinned, or has a route), this is the champion before it. Otherwise it is the version
-    that was trained before the newest.
-
-    Args:
-        project: where.
-        branch: of params.yaml.
-        model: name.
-        routed: whether serving.routes splits the model's requests between champion and challenger.
+    Where a champion answers (it is pinned, or `routed` by serving.routes), this is the champion before it. Otherwise it
+    is the version that was trained before the newest.
 
     Raises:
         ModelError: no earlier version is kept.

@@ -28,12 +28,7 @@ IR_VERSION = 10
 
 
 def constant_return_graph(columns: int, log_return: float) -> onnx.ModelProto:
-    """A graph that forecasts the same log return for every row (0: the naive forecast, the mean: drift).
-
-    Args:
-        columns: width of the input; its values are not used.
-        log_return: the forecast.
-    """
+    """A graph that forecasts the same log return for every row of `columns` inputs (0: naive, the mean: drift)."""
     nodes = [
         helper.make_node("Shape", [INPUT], ["shape"], end=1),
         helper.make_node("Expand", ["constant", "shape"], [RAW_OUTPUT]),

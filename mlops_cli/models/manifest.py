@@ -44,13 +44,10 @@ class Manifest(BaseModel):
         fingerprint: hash of everything that decides the training (rows, spec, seed, library versions); a model with an
             equal fingerprint is not trained again.
         group: hash of the spec without its ticker: models of one group share their shrinkage.
-        inputs: names of the graph's input columns, in order.
         trained_until: last session whose close the model saw.
         drift: mean log return of the training rows, the drift baseline's forecast.
         shrinkage: lambda inside the graph; None until the group's choice is made: the model is not finished then.
-        epochs: losses per epoch.
         facts: remarks of the trainer.
-        versions: libraries that matter for the result.
         files: sha256 of every other file of the folder, by relative path.
         small: name of the model that answers for this one under load, of the same branch.
     """

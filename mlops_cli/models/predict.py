@@ -46,13 +46,9 @@ class Model:
         return load_session(self.folder / GRAPH)
 
     def log_returns(self, table: pd.DataFrame) -> tuple[Vector, Vector]:
-        """Forecast every row of a feature table.
+        """Shrunk and unshrunk log return of the next session for every row of a table: float64, (len(table),) each.
 
-        Args:
-            table: holds the columns `manifest.inputs`, no NaN among them; any index.
-
-        Returns:
-            Shrunk and unshrunk log return of the next session, float64, shape (len(table),) each.
+        The feature table holds the columns `manifest.inputs`, no NaN among them, and has any index.
 
         Raises:
             ModelError: a column is missing, an input or a forecast is not finite, or the graph is damaged.

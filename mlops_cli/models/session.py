@@ -46,15 +46,10 @@ def start_session(graph: bytes) -> onnxruntime.InferenceSession:
 
 
 def run_graph(session: onnxruntime.InferenceSession, feed: Mapping[str, Values]) -> tuple[Values, Values]:
-    """Run a graph once. The caller checks the forecasts with `are_usable` or `usable_rows`.
+    """Run a graph once: `log_return` and `raw_log_return`, float32 (rows,) each. Check them with `are_usable`.
 
-    Args:
-        session: of a model's own graph, or of the graph that its architecture shares.
-        feed: values by input name: `features`, float32 (rows, columns) with at least one row; and for a shared graph
-            the model's weights.
-
-    Returns:
-        `log_return` and `raw_log_return`, float32 (rows,) each.
+    The feed holds values by input name: `features`, float32 (rows, columns) with at least one row; and for a graph that
+    models share, the weights.
 
     Raises:
         any of `RUN_FAILURES`: the feed does not fit the graph.
@@ -64,12 +59,7 @@ def run_graph(session: onnxruntime.InferenceSession, feed: Mapping[str, Values])
 
 
 def usable_rows(log_return: Values, raw: Values) -> npt.NDArray[np.bool_]:
-    """Which forecasts can be used: finite, and unshrunk at most `LARGEST_LOG_RETURN` up or down.
-
-    Args:
-        log_return: shrunk, (rows,).
-        raw: unshrunk, (rows,).
-    """
+    """Which forecasts, (rows,), can be used: finite, and unshrunk at most `LARGEST_LOG_RETURN` up or down."""
     usable: npt.NDArray[np.bool_] = np.isfinite(log_return) & (np.abs(raw) <= LARGEST_LOG_RETURN)
     return usable
 

@@ -35,12 +35,7 @@ def check_files(folder: Path, manifest: Manifest) -> None:
 
 @contextmanager
 def staging_folder(scratch: Path, name: str) -> Iterator[Path]:
-    """An empty folder to build a model in. It is removed at the end unless it was installed.
-
-    Args:
-        scratch: on the same file system as the model folders, so that installing is a rename.
-        name: of the model.
-    """
+    """An empty folder to build a model in, on the models' file system. It is removed at the end unless installed."""
     folder = scratch / f"{name}-{uuid4().hex[:8]}"
     folder.mkdir(parents=True)
     try:
@@ -50,13 +45,10 @@ def staging_folder(scratch: Path, name: str) -> Iterator[Path]:
 
 
 def install(staged: Path, destination: Path, keep: int | None = None) -> None:
-    """Replace the folder at `destination` by a complete new one, by rename: readers never see half of it.
+    """Replace the folder at `destination` by one on the same disk, by rename: readers never see half of it.
 
-    Args:
-        staged: the new folder, on the same disk.
-        destination: `<root>/<branch>/<model>` where `keep` is given.
-        keep: a finished model that is replaced goes to the archive (see `versions`), and this many versions are kept,
-            the newest included. None: it is removed.
+    With `keep`, the finished model at `<root>/<branch>/<model>` goes to the archive (see `versions`), and this many
+    versions are kept, the newest included. None removes it.
 
     Raises:
         ModelError: the staged folder lacks its graph or its manifest.

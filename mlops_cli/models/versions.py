@@ -38,7 +38,6 @@ class Champion:
     """The accepted version of a model.
 
     Attributes:
-        version: the champion; None if none was recorded yet.
         pinned: where there is no route, the champion answers instead of the newest version.
         history: earlier champions, the latest last.
     """
@@ -68,22 +67,12 @@ def archive(root: Path, branch: str, name: str) -> Path:
 
 
 def archives(models: Path) -> list[Path]:
-    """The archives of all models of a branch.
-
-    Args:
-        models: the branch's folder of model folders, `<root>/<branch>`.
-    """
+    """The archives of all models of a branch, from its folder of model folders, `<root>/<branch>`."""
     return sorted((models.parent / ARCHIVE / models.name).glob("*"))
 
 
 def model_versions(root: Path, branch: str, name: str) -> list[VersionFolder]:
-    """The finished, readable versions of a model, newest first; each version once.
-
-    Args:
-        root: of all model folders: `Project.root / "models"`.
-        branch: of params.yaml.
-        name: of the model.
-    """
+    """The finished, readable versions of a model, newest first; each version once. `root` holds all model folders."""
     versions: dict[str, VersionFolder] = {}
     for folder in (root / branch / name, *_archived(archive(root, branch, name))):
         finished = _finished(folder)
@@ -129,11 +118,7 @@ def write_champion(root: Path, branch: str, name: str, record: Champion) -> None
 
 
 def move_to_archive(destination: Path) -> bool:
-    """Move the model at `<root>/<branch>/<model>` into the archive, by rename. Unfinished and damaged ones stay.
-
-    Returns:
-        Whether it was moved.
-    """
+    """Move a finished, whole model at `<root>/<branch>/<model>` into the archive, by rename; whether it was moved."""
     finished = _finished(destination)
     if finished is None or file_hashes(destination) != finished.manifest.files:
         return False
@@ -147,13 +132,10 @@ def move_to_archive(destination: Path) -> bool:
 
 
 def after_install(destination: Path, keep: int) -> None:
-    """Record the first champion, and remove the versions beyond `keep`. The champion always stays.
+    """Record the first champion, and keep this many versions, the newest included. The champion always stays.
 
-    Does nothing while the installed model is unfinished: until then the newest version in the archive answers.
-
-    Args:
-        destination: `<root>/<branch>/<model>`.
-        keep: how many versions to keep, the newest included.
+    Does nothing while the model installed at `<root>/<branch>/<model>` is unfinished: until then the newest version in
+    the archive answers.
     """
     root, branch, name = destination.parents[1], destination.parent.name, destination.name
     newest = _finished(destination)

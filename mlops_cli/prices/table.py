@@ -25,13 +25,9 @@ class Provenance:
     """Where a price table came from, and what cleaning repaired.
 
     Attributes:
-        ticker: as requested.
         origin: file, service or package.
         exchange: calendar code of its sessions.
         fetched_at: ISO time of the fetch.
-        first: ISO date of the first session.
-        last: ISO date of the last session.
-        sessions: number of rows.
         repairs: what the cleaning rules repaired or noted from the period's start on.
         sha256: `content_hash` of the table.
     """
@@ -79,12 +75,9 @@ class Provenance:
 
 
 def content_hash(frame: pd.DataFrame) -> str:
-    """Hash of index, column names and values; the same in every run, on every machine and after any file format.
+    """SHA-256 of index, column names and values; the same in every run, on every machine and after any file format.
 
     The hash does not depend on the time unit of dates, the sign of 0.0, the kind of NaN, or the names of the axes.
-
-    Returns:
-        64 hex digits (SHA-256).
     """
     digest = hashlib.sha256()
     for name, values in [("", frame.index.to_series()), *((str(name), frame[name]) for name in frame.columns)]:
@@ -132,12 +125,7 @@ def _index_faults(index: pd.Index) -> list[str]:
 
 
 class PriceTable(NamedTuple):
-    """A checked table and its provenance.
-
-    Attributes:
-        frame: as `check_table` demands.
-        provenance: where the prices came from and what was repaired.
-    """
+    """A table as `check_table` demands it, and where its prices came from."""
 
     frame: pd.DataFrame
     provenance: Provenance

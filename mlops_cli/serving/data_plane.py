@@ -50,13 +50,7 @@ class DataPlane:
     """All model logic behind HTTP. It lives in one event loop, and its methods are called from that loop only."""
 
     def __init__(self, project: Project, settings: Serving, models: str | None = None) -> None:
-        """Serve models of `project`.
-
-        Args:
-            project: whose features, verdicts and (by default) models are used.
-            settings: `serving:` of params.yaml.
-            models: a path or glob, see `load_catalog.select`; None: every model of the project.
-        """
+        """Serve the models that `load_catalog.select` finds for `models`, with the project's features and verdicts."""
         self._settings = settings
         self._selection = select(project, models)
         self._files, self._temporary = open_weight_files(project.state / "serving")

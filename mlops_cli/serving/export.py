@@ -27,24 +27,14 @@ REPOSITORY = "models"
 
 @dataclass
 class Exported:
-    """Models that were exported.
-
-    Attributes:
-        models: by name in the repository, the versions in the order of their numbers there.
-        failures: by name, why a model is not in the repository.
-    """
+    """Models in the repository, each with its versions in the order of their numbers; and why others are missing."""
 
     models: dict[str, list[str]] = field(default_factory=dict)
     failures: dict[str, MlopsError] = field(default_factory=dict)
 
 
 def export_triton(root: Path, models: Sequence[tuple[str, str]], folder: Path) -> Exported:
-    """Write a Triton model repository.
-
-    Args:
-        root: of all model folders.
-        models: branch and name of each.
-        folder: new or empty.
+    """Write a Triton model repository into a new or empty folder; `models` are branch and name of each.
 
     Raises:
         ConfigError: the folder holds something.
@@ -56,11 +46,7 @@ def export_triton(root: Path, models: Sequence[tuple[str, str]], folder: Path) -
 def export_kserve(root: Path, models: Sequence[tuple[str, str]], folder: Path, storage: str) -> Exported:
     """Write `models/`, a Triton model repository, and `inference-service.yaml`, one service for all of them.
 
-    Args:
-        root: of all model folders.
-        models: branch and name of each.
-        folder: new or empty.
-        storage: where the cluster will find the contents of `models/`, such as pvc://CLAIM/PATH or s3://BUCKET/PATH.
+    `storage` is where the cluster will find the contents of `models/`, such as pvc://CLAIM/PATH or s3://BUCKET/PATH.
 
     Raises:
         ConfigError: the folder holds something.

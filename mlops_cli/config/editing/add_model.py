@@ -27,33 +27,19 @@ DEFAULT_BRANCH = "main"
 
 @dataclass(frozen=True)
 class _NewText:
-    """A model file with tickers added.
-
-    Attributes:
-        text: of the whole file.
-        added: the tickers that the file did not contain before.
-    """
+    """The text of a model file, and the tickers that were added to it."""
 
     text: str
     added: list[str]
 
 
 def add_model(project: Project, team: str, tickers: Sequence[str], folder: str = "") -> list[str]:
-    """Add tickers to a team's model file.
+    """Add tickers to a team's model file; one line per change, for the user.
 
-    The file is `<folder>/<team>.yaml`, created if it does not exist. Without a folder it is the file in which the team
-    has all its models in the branches of params.yaml; if there is no such file, or several, it is
+    The file is `<folder>/<team>.yaml` under configs/, created if it does not exist. Without a folder it is the file in
+    which the team has all its models in the branches of params.yaml; if there is no such file, or several, it is
     `configs/<team>/<team>.yaml`. If no branch of params.yaml contains the new models, the file is added to the branch
     `main`.
-
-    Args:
-        project: the project folder.
-        team: as in the models' names.
-        tickers: one or more.
-        folder: under configs/; may be empty.
-
-    Returns:
-        One line per change, for the user.
 
     Raises:
         ConfigError: a bad name, a file of another team, or mistakes anywhere in the configs. Nothing is changed then.

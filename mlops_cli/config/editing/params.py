@@ -23,14 +23,9 @@ _NOT_IN_THE_PIPELINE = {"serving", "trading"}
 
 
 def set_values(project: Project, assignments: Sequence[str]) -> list[str]:
-    """Write `KEY=VALUE` assignments into params.yaml.
+    """Write `KEY=VALUE` assignments into params.yaml; one line per value that changed, for the user.
 
-    Args:
-        project: the project folder.
-        assignments: KEY is dotted, VALUE is YAML; `branches.mine.collection=[configs/mine]` creates a branch.
-
-    Returns:
-        One line per value that changed, for the user.
+    KEY is dotted, VALUE is YAML: `branches.mine.collection=[configs/mine]` creates a branch.
 
     Raises:
         ConfigError: an argument that is not an assignment, an unknown key, a wrong value or a scenario that does not
@@ -53,8 +48,7 @@ def set_values(project: Project, assignments: Sequence[str]) -> list[str]:
 def ensure_complete(project: Project) -> list[str]:
     """Add the keys that DVC needs to params.yaml, and put dates in quotes, because DVC cannot read them without.
 
-    Returns:
-        One line per change, for the user; usually none.
+    One line per change, for the user; usually none.
 
     Raises:
         ConfigError: params.yaml has mistakes.

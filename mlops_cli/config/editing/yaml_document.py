@@ -21,11 +21,7 @@ _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
 class YamlDocument:
-    """The text of a YAML mapping, with methods to edit it.
-
-    Args:
-        text: the file's text; may be empty.
-        name: the file's name, for messages.
+    """The text of a YAML mapping, with methods to edit it; `name` stands for the file in messages.
 
     Raises:
         ConfigError: it is not YAML, or not a mapping.

@@ -33,7 +33,6 @@ class SchemaKey:
         path: dotted; `<name>` stands for a name that the user chooses.
         takes: the values it accepts, in words.
         default: as YAML shows it; empty if the key must be given.
-        description: what the key means.
     """
 
     path: str

@@ -37,12 +37,9 @@ _TRIAL_ROWS = 4
 
 @dataclass(frozen=True)
 class Split:
-    """A model as an architecture and its weights.
+    """A model as an architecture and its weights, which were the float32 constants of the graph and are inputs now.
 
-    Attributes:
-        key: sha256 of `graph`: models of one architecture have one key.
-        graph: the graph without its float32 constants, which are inputs now.
-        weights: those constants by name.
+    `key` is the sha256 of `graph`: models of one architecture have one key.
     """
 
     key: str
@@ -52,26 +49,17 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Architecture:
-    """A session that many models share.
-
-    Attributes:
-        session: takes `features` and the weights of a model.
-        bytes: memory that it took, measured.
-    """
+    """A session that many models share, and the bytes of memory that it took, measured."""
 
     session: onnxruntime.InferenceSession
     bytes: int
 
 
 def split(graph: bytes, columns: int) -> Split:
-    """Take a model's graph apart into the graph without its float32 constants, and these constants.
-
-    Args:
-        graph: the bytes of `model.onnx`.
-        columns: how many inputs its manifest names.
+    """Take `model.onnx` apart into the graph without its float32 constants, and these constants.
 
     Raises:
-        ModelError: damaged, or not a graph of these inputs.
+        ModelError: damaged, or not a graph of this many inputs.
     """
     try:
         model = onnx.ModelProto.FromString(graph)
@@ -94,14 +82,7 @@ def same_answers(graph: bytes, shared: Split, columns: int) -> bool:
 
     The outputs are log returns, mostly far below 1: `TOLERANCE` decides. Where they are large (a price model on rows
     that it never saw), the rounding error of float32 follows their size, and `ROUNDINGS` of it are allowed as well.
-
-    Args:
-        graph: the model's own graph.
-        shared: the form to check.
-        columns: how many inputs the model has.
-
-    Returns:
-        False also where no forecast is finite, because then there is nothing to compare.
+    False also where no forecast is finite, because then there is nothing to compare.
 
     Raises:
         ModelError: the model's own session cannot be built or run.

@@ -19,12 +19,7 @@ class _Nodes:
 
 @dataclass(frozen=True)
 class _Columns:
-    """Columns of one value.
-
-    Attributes:
-        source: name of the value, (rows, columns).
-        indices: of the columns, in order.
-    """
+    """The columns `indices`, in order, of the value `source`, (rows, columns)."""
 
     source: str
     indices: list[int]

@@ -53,12 +53,7 @@ class LoadedModel:
 
 
 class WeightFiles:
-    """The folder of weight files and stripped graphs.
-
-    Attributes:
-        folder: where they lie.
-        architectures: the sessions that run the graphs.
-    """
+    """The folder of weight files and stripped graphs, and the sessions that run these graphs."""
 
     def __init__(self, folder: Path) -> None:
         """Use `folder`, made if it is missing."""
@@ -67,12 +62,7 @@ class WeightFiles:
         self.architectures = Architectures(folder)
 
     def prepare(self, model: Path, sha: str, columns: int) -> None:
-        """Check a model's graph and write its files, unless they are there.
-
-        Args:
-            model: the model folder.
-            sha: sha256 of its graph, as its manifest says.
-            columns: how many inputs its manifest names.
+        """Check a model folder's graph against the manifest's sha256 and inputs; write its files unless they are there.
 
         Raises:
             ModelError: the graph is not what the manifest says, or does not run.
@@ -88,11 +78,9 @@ class WeightFiles:
         _write(self._path(sha), b"".join(_pack(parts.key, parts.weights)))
 
     def load(self, sha: str, live_only: bool = False) -> LoadedModel | None:
-        """Map a model's weights.
+        """Map a model's weights by the sha256 of its graph.
 
-        Args:
-            sha: sha256 of its graph.
-            live_only: return None if its architecture has no session yet, because building one takes milliseconds.
+        With `live_only`, None if its architecture has no session yet, because building one takes milliseconds.
 
         Raises:
             FileNotFoundError: it was not prepared.
@@ -155,11 +143,7 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def open_weight_files(folder: Path) -> tuple[WeightFiles, TemporaryDirectory[str] | None]:
-    """Weight files in `folder`, or in a temporary folder where `folder` cannot be written to.
-
-    Returns:
-        The files, and the temporary folder if there is one.
-    """
+    """Weight files in `folder`, or where it cannot be written to, in a temporary folder, which is returned too."""
     try:
         files = WeightFiles(folder)
         if os.access(folder, os.W_OK):

@@ -21,7 +21,6 @@ class Repair:
     """What one cleaning rule repaired or noted in the bars of a ticker.
 
     Attributes:
-        rule: the rule's name (see `mlops_cli.prices.cleaning.rules`).
         count: number of rows, or events, that it repaired, dropped or noted.
         examples: at most 5 of them, in words (`2005-02-28 2:1`).
     """
@@ -32,12 +31,7 @@ class Repair:
 
 
 class Cleaned(NamedTuple):
-    """The result of a cleaning rule, or of all of them.
-
-    Attributes:
-        bars: the bars after cleaning.
-        repairs: one `Repair` per rule that repaired or noted something.
-    """
+    """The bars after one or all cleaning rules, and one `Repair` per rule that repaired or noted something."""
 
     bars: pd.DataFrame
     repairs: tuple[Repair, ...] = ()

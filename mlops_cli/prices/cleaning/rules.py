@@ -67,8 +67,7 @@ def clean(frame: pd.DataFrame, ticker: str, sessions: pd.DatetimeIndex) -> Clean
         sessions: the exchange's sessions, tz-naive, rising, over at least the days of the frame.
 
     Returns:
-        The bars (index `session`: tz-naive, unique, rising; float64; no NaN; prices > 0, volume >= 0; may be empty),
-        and the repairs.
+        The bars (index `session`: tz-naive, unique, rising; float64; no NaN; prices > 0, volume >= 0; may be empty).
 
     Raises:
         DataError: a fault that cannot be repaired with proof; the message names ticker and day.

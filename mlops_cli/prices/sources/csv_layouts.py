@@ -36,12 +36,9 @@ _THOUSANDS = r"-?\d{1,3}(,\d{3})+(\.\d*)?|-?\d*\.?\d+"
 
 
 def read_bars(path: Path, ticker: str, timezone: Callable[[], str]) -> pd.DataFrame:
-    """Read a CSV or parquet file of daily bars.
+    """Read a CSV or parquet file of daily bars. A file that names only tickers other than `ticker` is refused.
 
-    Args:
-        path: the file.
-        ticker: the ticker to read; a file that names only other tickers is refused.
-        timezone: returns the exchange's time zone; called only if time stamps have an offset and a time of day.
+    `timezone`, the exchange's, is called only if time stamps have an offset and a time of day.
 
     Returns:
         Index: tz-naive dates in the order of the file, repeats possible. Columns, in float64:

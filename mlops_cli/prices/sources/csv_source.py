@@ -16,11 +16,7 @@ _SUFFIXES = {".csv", ".parquet"}
 
 
 class CsvSource:
-    """Reads a folder of price files. Each answer is the whole history; the network is not used.
-
-    Args:
-        folder: contains one file per ticker; case does not matter.
-    """
+    """Reads a folder with one price file per ticker, in any case. Each answer is the whole history."""
 
     name = "csv"
     local = True

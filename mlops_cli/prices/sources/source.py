@@ -16,7 +16,6 @@ class RawBars:
     """Bars as a source gave them: columns are named as in the price table, but nothing is repaired or checked.
 
     Attributes:
-        ticker: as requested.
         frame: index of dates (any order, repeats possible); columns `open high low close adj_close volume` and, if the
             source has them, `stock_splits` (ratio on the day, else 0; 1 confirms that a large move is real) and
             `dividends` (price units on the ex-day, else 0). Prices as the source gives them; nulls are NaN.
@@ -45,7 +44,6 @@ class FetchRequest:
     """What to fetch.
 
     Attributes:
-        tickers: in order.
         start: first day; None for the whole history.
         end: last day (included); None for the last finished session.
         stored: by ticker, the price table on disk; only incremental sources use it.
@@ -65,7 +63,6 @@ class PriceSource(Protocol):
     A ticker that fails does not raise. Only a fault that stops every ticker raises (`ServiceError`, `ConfigError`).
 
     Attributes:
-        name: for messages.
         local: True if the prices are on this machine, the source can be pickled, and several processes may fetch a few
             tickers each.
     """

@@ -45,16 +45,7 @@ _MALFORMED = (ValueError, KeyError, TypeError, IndexError, AttributeError)  # wh
 
 @dataclass(frozen=True)
 class _Plan:
-    """What to fetch for one ticker.
-
-    Attributes:
-        ticker: as requested.
-        exchange: calendar code.
-        start: first day of the period.
-        end: last day of the period, at most the last finished session.
-        sessions: the exchange's sessions from start to end.
-        stored: the price table on disk, if there is one.
-    """
+    """What to fetch for one ticker, in sessions from start to end, at most the last finished one."""
 
     ticker: str
     exchange: str
@@ -77,15 +68,7 @@ class YfinanceSource:
     It is incremental: if bars are stored, only the sessions after them are fetched, plus the last `OVERLAP` stored
     ones. If those differ from the stored ones (a split or dividend restated the past), the whole history is fetched
     again. Sessions before the stored ones are fetched only if Yahoo says that the ticker traded then. A session that
-    has not closed yet is never fetched.
-
-    Args:
-        rate_per_s: most requests per second.
-        retries: how often a request is retried after 429, 5xx, timeouts and broken connections.
-        backoff_s: wait before the first retry; it doubles each time.
-        timeout_s: for one answer.
-        base_url: a server to use instead of Yahoo's.
-        clock: returns the current time; None for the system clock.
+    has not closed yet is never fetched. Rate, retries and `base_url` are those of `PoliteSession`.
     """
 
     name = "yfinance"

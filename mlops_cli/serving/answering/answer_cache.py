@@ -17,15 +17,7 @@ MOST_ROWS = 256  # of an answer that is stored: the cache counts entries, so eac
 
 @dataclass(frozen=True, slots=True)
 class StoredAnswer:
-    """An answer as it was computed.
-
-    Attributes:
-        answered_by: name of the model that computed it.
-        version: of that model.
-        log_return: float32 (n,), shrunk.
-        raw_log_return: float32 (n,), before shrinkage.
-        at: when it was computed, on the clock of `time.monotonic`.
-    """
+    """An answer as it was computed `at` a time of `time.monotonic`: float32 (n,), shrunk and before shrinkage."""
 
     answered_by: str
     version: str
@@ -52,12 +44,9 @@ class AnswerCache:
         self._answers[answer.version, key] = answer
 
     def get(self, key: Key, versions: tuple[str, ...], stale: bool) -> StoredAnswer | None:
-        """An answer that is not too old.
+        """An answer that is not too old, of the first of these versions that has one.
 
-        Args:
-            key: see `key`.
-            versions: the answer is of one of these; the first that has one is taken.
-            stale: allow `stale_seconds` of age instead of `ttl_seconds`, if that is more.
+        With `stale`, `stale_seconds` of age are allowed instead of `ttl_seconds`, if that is more.
         """
         oldest = max(self._ttl, self._stale) if stale else self._ttl
         for version in versions:

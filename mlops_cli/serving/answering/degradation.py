@@ -28,10 +28,7 @@ SMALL, CACHED, DELAYED = 1, 2, 3  # load levels from which each step is taken
 class Target:
     """The model and version that a request asks for.
 
-    Attributes:
-        model: that was asked for.
-        version: of it.
-        fixed: the caller asked for exactly this version: no small variant and no stale answer, whatever the load.
+    A `fixed` target is exactly this version: no small variant and no stale answer, whatever the load.
     """
 
     model: ServedModel
@@ -52,13 +49,7 @@ class Answering:
         self._long_wait = settings.delayed_answer.enter_ms / 1e3
 
     async def answer(self, catalog: Catalog, target: Target, inputs: tuple[str, ...], rows: Rows) -> Answer:
-        """Answer one request.
-
-        Args:
-            catalog: to look the small variant up in.
-            target: what is asked for.
-            inputs: names of the columns of `rows`; they include those that the target needs.
-            rows: float32 (n, len(inputs)), n >= 1, finite.
+        """Answer one request: `rows` are float32 (n, len(inputs)), n >= 1, finite; `inputs` name the target's columns.
 
         Raises:
             BadInputError: these rows give no usable forecast.
@@ -140,15 +131,7 @@ def has_columns(columns: tuple[str, ...], needed: tuple[str, ...]) -> bool:
 
 
 def pick_columns(rows: Rows, columns: tuple[str, ...], needed: tuple[str, ...]) -> Rows:
-    """The `needed` columns of `rows`, in this order.
-
-    Args:
-        rows: float32 (n, len(columns)).
-        columns: their names.
-        needed: names of the columns to take.
-
-    Returns:
-        float32 (n, len(needed)); `rows` itself where the columns are the same.
+    """The `needed` columns of `rows`, in this order: float32 (n, len(needed)), or `rows` itself where nothing changes.
 
     Raises:
         BadInputError: a column is missing.

@@ -58,10 +58,7 @@ class Dispatcher:
         return outputs
 
     async def run_queued(self, model: LoadedModel, rows: Rows) -> tuple[Outputs, float]:
-        """Wait in the queue, then run.
-
-        Returns:
-            The outputs, and the seconds waited.
+        """Wait in the queue, then run; the outputs, and the seconds waited.
 
         Raises:
             OverloadedError: the queue is full, or the deadline passed.
@@ -122,11 +119,7 @@ class _Slice:
 
 
 class _FastLane:
-    """Runs what waits in the event loop, slice by slice. While anything waits, one call of `_turn` is scheduled.
-
-    Attributes:
-        queue: the requests that wait.
-    """
+    """Runs what waits in the event loop, slice by slice. While anything waits, one call of `_turn` is scheduled."""
 
     def __init__(self, queue: WaitingQueue, gather_seconds: float) -> None:
         """Let the first request wait `gather_seconds` for others of its model."""
@@ -181,11 +174,7 @@ def _run_batch(batch: Batch) -> None:
 
 
 class _SlowLane:
-    """Runs what waits in threads, one batch per thread.
-
-    Attributes:
-        queue: the requests that wait.
-    """
+    """Runs what waits in threads, one batch per thread."""
 
     def __init__(self, queue: WaitingQueue, max_rows: int) -> None:
         """Run at most `max_rows` rows at once."""

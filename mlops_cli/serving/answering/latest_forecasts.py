@@ -16,14 +16,7 @@ from mlops_cli.serving.contract.served_version import ServedVersion
 
 @dataclass
 class _Outcome:
-    """What became of the models of one request for latest forecasts.
-
-    Attributes:
-        answers: by model.
-        forecasts: made from these answers, and later those of ensembles.
-        reasons: why the others have no forecast.
-        overloaded: the last refusal because of load.
-    """
+    """What became of the models of one request: answers, the forecasts made from them, and reasons for having none."""
 
     answers: dict[str, Answer] = field(default_factory=dict)
     forecasts: dict[str, Forecast] = field(default_factory=dict)
@@ -52,15 +45,7 @@ class LatestForecasts:
     async def of(
         self, catalog: Catalog, names: Sequence[str], unloaded: set[str]
     ) -> tuple[list[Forecast], dict[str, str]]:
-        """The latest forecasts, and why some models have none.
-
-        Args:
-            catalog: what is served; holds all the names.
-            names: of models and ensembles.
-            unloaded: models that were told not to answer.
-
-        Returns:
-            Forecasts in the order of `names`, and by name the reason for each model without one.
+        """The latest forecasts in the order of `names`, and by name the reason for each model without one.
 
         Raises:
             OverloadedError: no model has a forecast, and at least one of them because of load.

@@ -26,15 +26,7 @@ _AT_ONCE = 16  # files that a thread reads in one task
 
 @dataclass(frozen=True, slots=True)
 class LatestRow:
-    """The last row of a feature table.
-
-    Attributes:
-        columns: names of the columns that hold a number.
-        values: those numbers, float32 (1, len(columns)).
-        session: its session.
-        target_session: the exchange's next session.
-        last_close: close of `session`.
-    """
+    """The last row of a feature table: `values`, float32 (1, len(columns)), of the columns that hold a number."""
 
     columns: tuple[str, ...]
     values: Rows
@@ -45,12 +37,7 @@ class LatestRow:
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """What was read from a file.
-
-    Attributes:
-        row: or why there is none.
-        changed: modification time of the file, ns.
-    """
+    """What was read from a file that changed at this time (ns): its last row, or why there is none."""
 
     row: LatestRow | str
     changed: int

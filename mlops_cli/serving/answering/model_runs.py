@@ -19,12 +19,9 @@ _FORGET = 0.05  # how fast a measured duration may grow: a single slow run is no
 
 
 def run_model(model: LoadedModel, feed: Weights, rows: Rows) -> Outputs:
-    """Run a model.
+    """Run a model on float32 (n, columns).
 
-    Args:
-        model: to run.
-        feed: its weights; the rows are added for the duration of the run. A thread needs a copy of its own.
-        rows: float32 (n, columns).
+    The rows are added to `feed`, its weights, for the duration of the run, so a thread needs a copy of its own.
 
     Raises:
         UnservableError: the graph failed.
@@ -40,10 +37,7 @@ def run_model(model: LoadedModel, feed: Weights, rows: Rows) -> Outputs:
 
 
 def run_in_chunks(model: LoadedModel, feed: Weights, rows: Rows, size: int) -> tuple[Outputs, float]:
-    """Run a model on `size` rows at a time; arguments as in `run_model`.
-
-    Returns:
-        The outputs of all rows, and the seconds of the quickest chunk.
+    """Run a model on `size` rows at a time, as `run_model` does; the outputs, and the seconds of the quickest chunk.
 
     Raises:
         UnservableError: the graph failed.

@@ -19,12 +19,9 @@ Outputs = tuple[Rows, Rows]  # log_return and raw_log_return, (n,) each
 
 @dataclass(eq=False, slots=True)
 class Waiting:
-    """A request that waits.
+    """A request of float32 (n, columns) that waits `since` a time of `perf_counter`.
 
-    Attributes:
-        rows: float32 (n, columns).
-        since: when it began to wait, on the clock of `perf_counter`.
-        done: its outputs, and the seconds that it waited.
+    `done` gives its outputs, and the seconds that it waited.
     """
 
     rows: Rows
@@ -34,12 +31,7 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Requests of one model that run together.
-
-    Attributes:
-        model: that runs.
-        requests: at least one.
-    """
+    """At least one request of one model; they run together."""
 
     model: LoadedModel
     requests: Sequence[Waiting]
@@ -51,12 +43,7 @@ class Batch:
         return np.concatenate([waiting.rows for waiting in self.requests])
 
     def answer(self, outputs: Outputs, started: float) -> None:
-        """Give each request its part of the outputs.
-
-        Args:
-            outputs: of `rows()`.
-            started: when the run began, on the clock of `perf_counter`.
-        """
+        """Give each request its part of the outputs of `rows()`; the run started at this time of `perf_counter`."""
         place = 0
         for waiting in self.requests:
             end = place + len(waiting.rows)
@@ -77,11 +64,7 @@ class Batch:
 
 
 class WaitingQueue:
-    """A queue in which the requests of a model stay together. The model whose turn it is moves to the end.
-
-    Attributes:
-        count: requests that wait.
-    """
+    """A queue in which the requests of a model stay together. The model whose turn it is moves to the end."""
 
     def __init__(self, deadline: float, max_rows: int) -> None:
         """Refuse requests that wait longer than `deadline` seconds, and take at most `max_rows` rows at once."""

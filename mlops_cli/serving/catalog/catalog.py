@@ -12,12 +12,7 @@ from mlops_cli.serving.contract.served_version import ServedVersion
 
 
 class ModelKey(NamedTuple):
-    """A model among those of all branches.
-
-    Attributes:
-        branch: of params.yaml.
-        name: of the model, in its branch.
-    """
+    """A model by its branch of params.yaml and its name in that branch."""
 
     branch: str
     name: str
@@ -29,7 +24,6 @@ class ServedModel:
 
     Attributes:
         name: that callers use.
-        branch: of params.yaml.
         slug: its name in the branch.
         versions: newest first; empty where all are quarantined.
         quarantined: versions that cannot be served, each with its reason.
@@ -66,12 +60,7 @@ class ServedModel:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ServedEnsemble:
-    """A weighted average of models.
-
-    Attributes:
-        members: with their weights, which add up to 1; empty where it cannot be served.
-        reason: why it cannot be served; else empty.
-    """
+    """A weighted average of models; the weights add up to 1. Without members it cannot be served, for this `reason`."""
 
     name: str
     members: tuple[tuple[ServedModel, float], ...] = ()
@@ -85,7 +74,6 @@ class Catalog:
     Attributes:
         models: by the name that callers use.
         shared: names that several branches use, each with the names to ask for instead.
-        folders: the models by branch and slug.
         ensembles: by name; none has the name of a model.
     """
 

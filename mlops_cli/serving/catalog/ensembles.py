@@ -19,10 +19,7 @@ def ensembles(
 ) -> dict[str, ServedEnsemble]:
     """The ensembles of `serving.ensembles`. An ensemble that cannot be served holds the reason.
 
-    Args:
-        project: for the members' recent errors.
-        settings: by name.
-        models: by name, as they are served. An ensemble with the name of a model is left out: the model answers.
+    One with the name of a model is left out: the model answers.
     """
     built = {}
     for name, ensemble in settings.items():
@@ -39,11 +36,7 @@ def ensembles(
 
 
 def ensemble_version(parts: Sequence[tuple[str, float]]) -> str:
-    """The version of an ensemble: a hash of its members' versions and weights.
-
-    Args:
-        parts: version and weight of each member, in order.
-    """
+    """The version of an ensemble: a hash of its members' versions and weights."""
     text = ",".join(f"{version}*{weight!r}" for version, weight in parts)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -107,12 +100,7 @@ def ensemble_team(ensemble: ServedEnsemble) -> str:
 
 
 def averaged(ensemble: ServedEnsemble, answers: Sequence[Answer]) -> Answer:
-    """The weighted average of the members' answers.
-
-    Args:
-        ensemble: its members have the weights.
-        answers: one per member, in the order of the members.
-    """
+    """The weighted average of the members' answers, which are in the order of the members."""
     weights = [weight for _, weight in ensemble.members]
     log_return = sum(answer.log_return * np.float32(weight) for answer, weight in zip(answers, weights, strict=True))
     raw = sum(answer.raw_log_return * np.float32(weight) for answer, weight in zip(answers, weights, strict=True))

@@ -18,15 +18,10 @@ _AGAIN = 10.0  # seconds until missing folders are looked for again, and between
 
 
 async def changes(folders: list[Path], stop: asyncio.Event) -> AsyncIterator[set[Path] | None]:
-    """Yield what changed, until `stop`.
+    """Yield the paths that changed in or below the folders, until `stop`; a missing folder is watched once it exists.
 
-    Args:
-        folders: watched with everything below them; a folder that does not exist is watched as soon as it does.
-        stop: ends it.
-
-    Yields:
-        Changed paths. None means that anything may have changed: once watching has begun, and regularly where the file
-        system gives no events.
+    None means that anything may have changed: once watching has begun, and regularly where the file system gives no
+    events.
     """
     while not stop.is_set():
         try:
@@ -81,12 +76,7 @@ async def _events(folders: list[Path], stop: asyncio.Event) -> AsyncGenerator[se
 
 
 def touched(paths: set[Path], root: Path) -> set[ModelKey] | None:
-    """The models that these paths belong to; None where any model may have changed.
-
-    Args:
-        paths: that changed.
-        root: of the model folders.
-    """
+    """The models that these paths below `root` belong to; None where any model may have changed."""
     keys = set()
     for path in paths:
         if not path.is_relative_to(root):

@@ -17,8 +17,7 @@ from mlops_cli.serving.contract.messages import UnservableError
 class LiveCatalog:
     """Keeps the catalog and the models in memory in step with the folders.
 
-    Attributes:
-        catalog: what is served now. It is replaced whole: a request that holds the old one finishes on it.
+    `catalog` is replaced whole: a request that holds the old one finishes on it.
     """
 
     def __init__(self, settings: Serving, loader: CatalogLoader, loaded: LoadedModels, executor: Executor) -> None:
@@ -31,12 +30,9 @@ class LiveCatalog:
         self.catalog = Catalog()
 
     async def rescan(self, models: Iterable[ModelKey] | None) -> None:
-        """Read folders again, load new versions of models in memory, then swap the catalog.
+        """Read folders (None: of all models) again, load new versions of models in memory, then swap the catalog.
 
         A model that was in memory is in memory afterwards: no request has to wait until its new version is loaded.
-
-        Args:
-            models: only these are read; None: all.
         """
         async with self._scanning:
             loop = asyncio.get_running_loop()

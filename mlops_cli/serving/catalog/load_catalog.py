@@ -26,12 +26,7 @@ _SETTLING = 0.1  # seconds
 
 @dataclass(frozen=True)
 class Selection:
-    """Which model folders are served.
-
-    Attributes:
-        root: holds `<branch>/<model>/` and the archive of earlier versions.
-        pattern: glob over `<branch>/<model>` or `<model>`.
-    """
+    """Which model folders of `root` are served: `pattern` is a glob over `<branch>/<model>` or `<model>`."""
 
     root: Path
     pattern: str = "*"
@@ -52,12 +47,10 @@ class Selection:
 
 
 def select(project: Project, models: str | None) -> Selection:
-    """The model folders that `--models` selects.
+    """The model folders that `--models` selects; None: every model of the project.
 
-    Args:
-        project: whose models are meant if no path is given.
-        models: a model folder, a branch's folder or a folder of branches, a glob over model names (`red-*`,
-            `main/red-*`) or over folders of `models/`; None: every model of the project.
+    `models` is a model folder, a branch's folder or a folder of branches, a glob over model names (`red-*`,
+    `main/red-*`) or over folders of `models/`.
     """
     root = project.model_root
     if models is None:
@@ -75,13 +68,7 @@ def select(project: Project, models: str | None) -> Selection:
 
 @dataclass(frozen=True)
 class ModelOnDisk:
-    """What is on disk of one model.
-
-    Attributes:
-        versions: whole ones, newest first, their weight files written.
-        quarantined: the others.
-        champion: as recorded.
-    """
+    """The versions of a model on disk: whole ones, newest first, with their weight files; and those that are not."""
 
     versions: tuple[ServedVersion, ...]
     quarantined: tuple[IndexEntry, ...]
@@ -100,11 +87,7 @@ class CatalogLoader:
         self._models: dict[ModelKey, ModelOnDisk] = {}
 
     def scan(self, touched: Iterable[ModelKey] | None = None) -> Catalog:
-        """Read model folders and build the catalog.
-
-        Args:
-            touched: only these are read again; None: all.
-        """
+        """Read the folders of the `touched` models (None: of all) again and build the catalog."""
         if touched is None:
             keys = self._selection.models()
             self._models = {key: self._models[key] for key in self._models.keys() & set(keys)}

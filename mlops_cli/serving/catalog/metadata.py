@@ -31,12 +31,7 @@ def version_of(model: ServedModel, number: str | None = None) -> ServedVersion:
 
 
 def describe(catalog: Catalog, name: str, number: str | None = None) -> ModelFacts:
-    """Facts of a model or an ensemble.
-
-    Args:
-        catalog: what is served.
-        name: of the model or ensemble.
-        number: of a version; None: the one that answers by default.
+    """Facts of a model or an ensemble, in this version or in the one that answers by default.
 
     Raises:
         UnknownModelError, UnservableError: see `version_of`.
@@ -75,13 +70,7 @@ def models_of(catalog: Catalog, ticker: str) -> list[str]:
 
 
 def index(catalog: Catalog, loaded: LoadedModels, unloaded: Collection[str]) -> list[IndexEntry]:
-    """Every version of every model and every ensemble, by name; quarantined ones with their reason.
-
-    Args:
-        catalog: what is served.
-        loaded: models in memory.
-        unloaded: names of models that were told not to answer.
-    """
+    """Every version of every model and every ensemble, by name; quarantined ones with their reason."""
     entries = []
     for name in catalog.names():
         model = catalog.models.get(name)
@@ -94,11 +83,7 @@ def index(catalog: Catalog, loaded: LoadedModels, unloaded: Collection[str]) -> 
 
 
 def checked_ensemble(ensemble: ServedEnsemble, number: str | None) -> str:
-    """The version number of an ensemble that can be served.
-
-    Args:
-        ensemble: to check.
-        number: the version that the caller asks for; None: any.
+    """The version number of an ensemble that can be served. None as the number asks for any version.
 
     Raises:
         UnservableError: it cannot be served.

@@ -10,14 +10,7 @@ FORECASTS = "forecasts.parquet"
 def recent_errors(project: Project, branch: str, models: list[str], sessions: int) -> dict[str, float]:
     """Mean absolute error of each model over its last sessions with a known close, in price units.
 
-    Args:
-        project: where.
-        branch: of params.yaml.
-        models: names in the branch.
-        sessions: how many of each model's last sessions count.
-
-    Returns:
-        By model; models that were not evaluated are left out.
+    Models that were not evaluated are left out.
     """
     import pandas as pd  # 40 MB, which a server without such ensembles does not need
 

@@ -34,15 +34,10 @@ class Route:
 
 
 def side(key: str, versions: Sequence[ServedVersion], champion: str | None) -> ServedVersion | None:
-    """The version that a route or a shadow means.
+    """The version that a route or a shadow means by `champion`, `challenger` or a version, of versions newest first.
 
-    Args:
-        key: `champion`, `challenger` or a version.
-        versions: of the model, newest first, at least one.
-        champion: the recorded champion; the newest version counts if this is None or no longer there.
-
-    Returns:
-        None for a challenger where the newest version is the champion, and for a version that is not there.
+    Where no champion is recorded, or it is gone, the newest version counts. None for a challenger where the newest
+    version is the champion, and for a version that is not there.
     """
     by_number = {version.version: version for version in versions}
     accepted = by_number.get(champion or "", versions[0])
@@ -56,11 +51,7 @@ def side(key: str, versions: Sequence[ServedVersion], champion: str | None) -> S
 def route(
     model: str, weights: Mapping[str, float], versions: Sequence[ServedVersion], champion: str | None
 ) -> Route | None:
-    """The split of `serving.routes`. The share of a version that is not there goes to the champion.
-
-    Returns:
-        None where no weight is above 0.
-    """
+    """The split of `serving.routes`; None: no weight is above 0. A missing version's share goes to the champion."""
     shares: dict[str, tuple[ServedVersion, float]] = {}
     accepted = side("champion", versions, champion)
     assert accepted is not None  # there is at least one version

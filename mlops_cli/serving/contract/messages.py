@@ -36,11 +36,7 @@ class UnservableError(MlopsError):
 
 
 class OverloadedError(ServiceError):
-    """The queue is full, or the deadline passed. HTTP 503 with Retry-After.
-
-    Attributes:
-        retry_after: seconds after which the caller may try again, >= 1.
-    """
+    """The queue is full, or the deadline passed. HTTP 503 with Retry-After, in seconds >= 1."""
 
     def __init__(self, message: str, retry_after: int) -> None:
         super().__init__(message, f"try again in {retry_after} s")
@@ -69,9 +65,7 @@ class Answer:
     """Forecasts of one request, and where they come from.
 
     Attributes:
-        model: the name asked for.
         answered_by: the model that answered: the same, or its small variant.
-        version: of `answered_by`.
         log_return: float32 (n,), shrunk forecast of the next session's log return.
         raw_log_return: float32 (n,), before shrinkage.
         rung: how the load bent the answer.
@@ -102,14 +96,9 @@ class ForecastBasis:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """The forecast of one model for one session.
+    """The forecast of one model for one session, made on the close of the last session of its features.
 
-    Attributes:
-        session: the last session of its features. The forecast is made on the close of this session.
-        target_session: the session that is forecast.
-        last_close: close of `session`.
-        predicted_close: last_close * exp(log_return).
-        log_return: shrunk.
+    `last_close` is this close, `log_return` is shrunk, and predicted_close = last_close * exp(log_return).
     """
 
     model: str
@@ -128,12 +117,7 @@ class Forecast:
 
     @classmethod
     def of(cls, basis: ForecastBasis, answer: Answer) -> Forecast:
-        """The forecast that an answer to one row gives.
-
-        Args:
-            basis: what the row was made on.
-            answer: the model's answer, of one row.
-        """
+        """The forecast that an answer to one row gives."""
         log_return = float(answer.log_return[0])
         return cls(
             model=answer.model,
@@ -156,8 +140,7 @@ class Forecast:
 class IndexEntry:
     """One version of one model in the repository index.
 
-    Attributes:
-        state: READY, UNAVAILABLE (not in memory, but loaded on demand), or QUARANTINED with a `reason`.
+    It is READY, UNAVAILABLE (not in memory, but loaded on demand), or QUARANTINED with a `reason`.
     """
 
     name: str

@@ -12,7 +12,6 @@ class ServedVersion:
     """A finished, complete version of a model, as its manifest describes it.
 
     Attributes:
-        sha: sha256 of its graph.
         small: name of the model of the same branch that answers for it under load.
     """
 

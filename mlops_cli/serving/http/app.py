@@ -25,12 +25,7 @@ TITLE = "mlops serve"
 
 
 def build(service: Service, token: str | None) -> App:
-    """The whole server as one ASGI callable.
-
-    Args:
-        service: what all endpoints share.
-        token: bearer token that callers must send; None: no token is needed.
-    """
+    """The whole server as one ASGI callable. With a token, callers must send it as bearer token."""
     bearer = [Depends(HTTPBearer(auto_error=False))] if token else []  # `Front` checks it; this is for /docs
     app = FastAPI(title=TITLE, version=__version__, redoc_url=None, redirect_slashes=False, dependencies=bearer)
     app.add_exception_handler(MlopsError, _refused)

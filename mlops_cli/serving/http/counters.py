@@ -56,12 +56,7 @@ class Counters:
 
 
 def exposition(counters: Counters, measures: Sequence[Mapping[str, float]]) -> bytes:
-    """The text that Prometheus reads.
-
-    Args:
-        counters: of all workers together.
-        measures: `DataPlane.measures()` of every worker.
-    """
+    """The text that Prometheus reads, from the counters and the `DataPlane.measures()` of all workers."""
     registry = CollectorRegistry()
     registry.register(_Snapshot(counters, measures))
     return generate_latest(registry)

@@ -12,13 +12,7 @@ JSON_TYPE = (b"content-type", b"application/json")
 
 
 class RefusedError(MlopsError):
-    """A request that the HTTP layer itself refuses.
-
-    Args:
-        status: of the HTTP answer, 4xx.
-        message: what is wrong.
-        hint: what the caller can do.
-    """
+    """A request that the HTTP layer itself refuses, with a status of 4xx and a hint what the caller can do."""
 
     exit_code = 2
 

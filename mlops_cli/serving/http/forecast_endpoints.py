@@ -147,10 +147,7 @@ def _facts(service: Service, name: str) -> FeatureFacts:
 async def _from_bars(
     service: Service, bars: list[Bar], names: list[str], caller_key: str | None
 ) -> tuple[list[Forecast], dict[str, str]]:
-    """Forecast by each model; models with the same features share them.
-
-    Returns:
-        Forecasts, and by name the reason for each model without one.
+    """Forecasts, and by name the reason for each model without one; models with the same features share them.
 
     Raises:
         MlopsError: every model failed; the error of the first.

@@ -35,14 +35,9 @@ JUST_NOW = (b"x-mlops-age", b"0.000")
 
 
 class Front:
-    """The ASGI callable in front of the FastAPI app.
+    """The ASGI callable in front of the FastAPI app, which gets the whole body of a request in one message.
 
-    Args:
-        plane: answers.
-        app: answers every other request; it gets the whole body in one message.
-        counters: of this worker.
-        token: bearer token that callers must send; None: no token is needed.
-        max_body: bytes, also of a compressed body once unpacked.
+    With a `token`, callers must send it as bearer token. `max_body` counts bytes, also of a body once unpacked.
     """
 
     def __init__(self, plane: DataPlane, app: App, counters: Counters, token: str | None, max_body: int) -> None:

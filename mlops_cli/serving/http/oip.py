@@ -40,7 +40,6 @@ class InferRequest:
 
     Attributes:
         rows: float32 (n, columns), finite, n >= 1.
-        id: of the request, as the caller gave it; returned in the answer.
         outputs: names of the requested outputs, and whether their values are sent as binary data.
     """
 
@@ -54,12 +53,9 @@ _BINARY_OUTPUTS = tuple((name, True) for name in OUTPUTS)
 
 
 def decode(body: bytes, header_length: bytes | None, columns: Callable[[], tuple[str, ...]]) -> InferRequest:
-    """Read a request.
+    """Read a request whose JSON part has this length (None: all of it is JSON).
 
-    Args:
-        body: all of it.
-        header_length: length of its JSON part, as the HTTP header gives it; None: all of it is JSON.
-        columns: gives the model's input columns in order; called only where tensors are named after columns.
+    `columns` gives the model's input columns in order; it is called only where tensors are named after columns.
 
     Raises:
         BadInputError: says what was expected.
@@ -103,16 +99,7 @@ def _tensors(request: Any) -> list[dict[str, Any]]:
 
 
 def encode(name: str, answer: Answer, request: InferRequest) -> tuple[bytes, int | None]:
-    """Write an answer.
-
-    Args:
-        name: the model asked for.
-        answer: of the data plane.
-        request: says which outputs are sent, and in which form.
-
-    Returns:
-        The body, and the length of its JSON part if binary values follow it, else None.
-    """
+    """The body that answers a request, and the length of its JSON part if binary values follow it, else None."""
     if request.outputs is _JSON_OUTPUTS and request.id is None:
         return _plain_answer(name, answer), None
     outputs: list[dict[str, Any]] = []
@@ -141,10 +128,7 @@ def encode(name: str, answer: Answer, request: InferRequest) -> tuple[bytes, int
 def _plain_rows(request: Any) -> Rows | None:
     """Rows of the most common request: one JSON tensor of flat fractions, and nothing else.
 
-    This runs for every request, so it must be fast.
-
-    Returns:
-        None where the request has another form; `_decode_any` reads it then.
+    None where the request has another form; `_decode_any` reads it then. It must be fast: every request runs it.
     """
     if type(request) is not dict or len(request) != 1:
         return None

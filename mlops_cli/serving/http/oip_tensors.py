@@ -27,12 +27,7 @@ class BinaryData:
         self._at = 0
 
     def take(self, name: Any, size: Any, count: int) -> Rows:
-        """The next tensor's values.
-
-        Args:
-            name: of the tensor.
-            size: bytes, as its `binary_data_size` says.
-            count: values that its shape asks for.
+        """The next tensor's `count` values, of `size` bytes as its `binary_data_size` says.
 
         Raises:
             BadInputError: the size does not fit, or the body ends too early.
@@ -59,11 +54,7 @@ class BinaryData:
 
 
 def split_body(body: bytes, header_length: bytes) -> tuple[bytes, BinaryData]:
-    """The JSON header of a body, and the binary data after it.
-
-    Args:
-        body: all of it.
-        header_length: value of Inference-Header-Content-Length.
+    """The JSON header of a body, of the length in Inference-Header-Content-Length, and the binary data after it.
 
     Raises:
         BadInputError: the length is no number, or larger than the body.
@@ -77,14 +68,7 @@ def split_body(body: bytes, header_length: bytes) -> tuple[bytes, BinaryData]:
 
 
 def read_tensor(tensor: dict[str, Any], binary: BinaryData | None) -> Rows:
-    """The values of a tensor.
-
-    Args:
-        tensor: its JSON object.
-        binary: data after the JSON header; None where the request has none.
-
-    Returns:
-        float32 in the tensor's shape, finite.
+    """A tensor's values, finite float32 in its shape, from its JSON object or from the binary data after the header.
 
     Raises:
         BadInputError: says what was expected.
@@ -144,15 +128,7 @@ def _finite(name: Any, values: Any) -> Any:
 
 
 def join_columns(inputs: list[dict[str, Any]], binary: BinaryData | None, columns: tuple[str, ...]) -> Rows:
-    """Put one tensor per column side by side, in the model's order.
-
-    Args:
-        inputs: the tensors' JSON objects, each named after a column.
-        binary: data after the JSON header; None where the request has none.
-        columns: names of the model's columns.
-
-    Returns:
-        float32 (rows, len(columns)).
+    """Put one tensor per column side by side, in the model's order: float32 (rows, len(columns)).
 
     Raises:
         BadInputError: says what was expected.

@@ -22,21 +22,14 @@ _MOST_GROWTH = 1032  # how many times its size a deflated body may hold (zeros)
 
 
 class Bodies:
-    """The bodies of all requests that are being read or answered.
-
-    Args:
-        largest: bytes that one body may have, also once it is unpacked.
-    """
+    """The bodies of requests that are being read or answered; `largest` counts bytes, also once a body is unpacked."""
 
     def __init__(self, largest: int) -> None:
         self._largest = largest
         self._held = 0
 
     def reserve(self, headers: RequestHeaders) -> int:
-        """Reserve memory for a body; `release` gives it back. Where the size is not known, the most it may need counts.
-
-        Returns:
-            Bytes reserved; 0 for small bodies.
+        """Reserve bytes for a body (0 for small ones); `release` frees them. An unknown size counts as the largest.
 
         Raises:
             RefusedError: the body is larger than allowed.

@@ -43,15 +43,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 
 
 class Service:
-    """What all endpoints share.
-
-    Args:
-        plane: answers requests.
-        counters: of this worker.
-        worker_files: shared with the other workers.
-        chunk_rows: rows of a table that are forecast at once.
-        max_body: largest body of a request in bytes.
-    """
+    """What all endpoints share. A table is forecast `chunk_rows` rows at once; a body has at most `max_body` bytes."""
 
     def __init__(
         self, plane: DataPlane, counters: Counters, worker_files: WorkerFiles, chunk_rows: int, max_body: int
@@ -79,11 +71,7 @@ class Service:
             self._waiting -= 1
 
     def count(self, rungs: Iterable[Rung]) -> Rung:
-        """Count forecasts by rung.
-
-        Returns:
-            The lowest of these rungs; `full` where there are none.
-        """
+        """Count forecasts by rung, and return the lowest of these rungs: `full` where there are none."""
         lowest = 0
         for rung in rungs:
             self.counters.answers[rung] += 1

@@ -22,12 +22,7 @@ STEP_SECONDS = 0.5
 
 
 class WorkerFiles:
-    """One worker's view of the folder.
-
-    Args:
-        folder: of all workers of the server; it exists.
-        worker: number of this worker, from 0. A worker that replaces a dead one takes its number.
-    """
+    """One worker's view of the folder. A worker that replaces a dead one takes its number; they start from 0."""
 
     def __init__(self, folder: Path, worker: int = 0) -> None:
         self._folder = folder

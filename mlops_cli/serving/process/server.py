@@ -37,11 +37,7 @@ POLL_SECONDS = 0.1
 
 
 def run_server(options: ServeOptions, say: Callable[[str], None]) -> None:
-    """Serve until SIGTERM or SIGINT.
-
-    Args:
-        options: of the server.
-        say: prints a line for the user: where the server is, and which worker died.
+    """Serve until SIGTERM or SIGINT. `say` prints a line: where the server is, and which worker died.
 
     Raises:
         ServiceError: the port is taken, or workers die as soon as they start.

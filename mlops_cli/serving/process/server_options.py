@@ -16,16 +16,7 @@ BACKLOG = 2048
 
 @dataclass(frozen=True)
 class ServeOptions:
-    """Options of `mlops serve`.
-
-    Attributes:
-        root: the project's folder.
-        models: a path or glob of model folders; None: all of the project's.
-        host: to listen on.
-        port: to listen on; 0: any free one.
-        workers: number of processes.
-        authenticated: whether callers must send MLOPS_API_TOKEN.
-    """
+    """Options of `mlops serve`. Port 0 is any free one; `authenticated` callers must send MLOPS_API_TOKEN."""
 
     root: str
     models: str | None

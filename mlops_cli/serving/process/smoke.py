@@ -34,15 +34,9 @@ FILE = "serving.json"
 def smoke(project: Project, models: str | None = None, none_is_fine: bool = False) -> dict[str, Any]:
     """Load every model, ask it once, and write `serving.json` in the project's folder.
 
-    Args:
-        project: where.
-        models: which folders, see `load_catalog.select`.
-        none_is_fine: write a file without models where there is no model. A DVC stage does so, because an earlier
-            stage has told the reason.
-
-    Returns:
-        What was written: `models` (name, version, the answer to a row of zeros, and the latest forecast where
-        the model has a feature table) and `failures` (name: why).
+    With `none_is_fine`, a file without models is written where there is no model: an earlier DVC stage has told why.
+    The file holds `models` (name, version, the answer to a row of zeros, and the latest forecast where the model has a
+    feature table) and `failures` (name: why).
 
     Raises:
         ModelError: there is no model.
@@ -119,11 +113,7 @@ def _timeless(forecast: dict[str, Any] | None) -> dict[str, Any] | None:
 
 
 async def call(app: App, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-    """Send a request to an ASGI app in this process.
-
-    Returns:
-        The status, and the JSON of the answer.
-    """
+    """Send a request to an ASGI app in this process; the status, and the JSON of the answer."""
     scope = {
         "type": "http",
         "asgi": {"version": "3.0"},

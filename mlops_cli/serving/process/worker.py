@@ -46,14 +46,9 @@ ACCEPTS_AT_ONCE = 32
 
 @dataclass(frozen=True)
 class WorkerPlace:
-    """What a worker gets from its server.
+    """What a worker gets from its server: the listening socket, the folder that all workers share, its number from 0.
 
-    Attributes:
-        listener: the listening socket.
-        notes: folder that all workers of the server share.
-        number: of this worker, from 0.
-        ready: called once it accepts connections.
-        parent: process id; the worker ends when this process ends. None: the worker is no child of a server.
+    `ready` is called once it accepts connections. The worker ends when the process `parent` ends; None: it is no child.
     """
 
     listener: socket.socket
