@@ -18,8 +18,8 @@ from mlops_cli.config.settings import Settings
 from mlops_cli.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from mlops_cli.config.account_keys import AccountKeys
     from mlops_cli.config.schemas.trading import Trading
+    from mlops_cli.config.settings import AccountKeys
     from mlops_cli.exchange.book.engine import Exchange
     from mlops_cli.exchange.market.market import PriceTables
     from mlops_cli.prices.sources.source import PriceSource

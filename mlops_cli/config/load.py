@@ -13,16 +13,7 @@ from mlops_cli.config.collection import ModelCollection
 from mlops_cli.config.mistakes import Mistakes, suggestion, value_in_words
 from mlops_cli.config.paths import Project
 from mlops_cli.config.schemas.descriptions import type_in_words
-from mlops_cli.config.schemas.project import (
-    BranchSpec,
-    ModelSpec,
-    Params,
-    Period,
-    Retrain,
-    Scenario,
-    Source,
-    Training,
-)
+from mlops_cli.config.schemas.project import BranchSpec, ModelSpec, Params, Period, Retrain, Scenario, Source, Training
 from mlops_cli.config.schemas.trading import Rules
 from mlops_cli.errors import ConfigError
 
@@ -52,11 +43,7 @@ class Branch:
 
 
 def load_params(project: Project) -> Params:
-    """Load params.yaml.
-
-    Raises:
-        ConfigError: every mistake in it.
-    """
+    """Load params.yaml; a `ConfigError` with every mistake in it if it has any."""
     mistakes = Mistakes()
     params = check_params(mistakes.read(project.params, "params.yaml"), mistakes)
     return mistakes.value_or_raise(params)
@@ -82,11 +69,7 @@ def check_params(data: Any, mistakes: Mistakes) -> Params | None:
 
 
 def load_scenario(project: Project, name: str) -> Scenario:
-    """Load `simulation/<name>.yaml`.
-
-    Raises:
-        ConfigError: there is no scenario of that name, or every mistake in its file.
-    """
+    """Load `simulation/<name>.yaml`; a `ConfigError` if it is missing, or with every mistake in it."""
     path = project.scenario(name)
     file = str(path.relative_to(project.root))
     if not path.is_file():
@@ -98,11 +81,7 @@ def load_scenario(project: Project, name: str) -> Scenario:
 
 
 def check_retrain(text: str) -> Retrain:
-    """The value of the option `--retrain`.
-
-    Raises:
-        ConfigError: it is not a value that simulation.retrain takes.
-    """
+    """The value of the option `--retrain`; a `ConfigError` if simulation.retrain does not take it."""
     value = int(text) if text.isdecimal() else text
     try:
         return TypeAdapter[Retrain](Retrain).validate_python(value)
@@ -112,11 +91,7 @@ def check_retrain(text: str) -> Retrain:
 
 
 def load_branch(project: Project, params: Params, name: str) -> Branch:
-    """Resolve one branch. Only the files of its own collection are read.
-
-    Raises:
-        ConfigError: params.yaml has no such branch, or every mistake in its files.
-    """
+    """Resolve one branch from its own files; a `ConfigError` if there is none, or with every mistake in them."""
     if name not in params.branches:
         raise ConfigError(
             f"params.yaml: branches: there is no branch {name!r}{suggestion(name, params.branches)}",
@@ -128,11 +103,7 @@ def load_branch(project: Project, params: Params, name: str) -> Branch:
 
 
 def load_branches(project: Project, params: Params) -> dict[str, Branch]:
-    """Resolve all branches, in the order of params.yaml.
-
-    Raises:
-        ConfigError: every mistake in every file of every collection.
-    """
+    """Resolve all branches, in the order of params.yaml; a `ConfigError` with the mistakes of all their files."""
     mistakes = Mistakes()
     branches = _resolve_all(ModelCollection(project, mistakes), params)
     mistakes.raise_if_any()
@@ -223,7 +194,8 @@ def _choose(models: list[ModelSpec], spec: BranchSpec, branch: str, mistakes: Mi
     """The models that `only` and `exclude` leave in the branch; None after a mistake."""
     mistakes_before = len(mistakes.lines)
     _check_only(models, spec, branch, mistakes)
-    chosen = [model for model in models if _is_chosen(model, spec)]
+    selected = [model for model in models if not spec.only or _matches(model, spec.only)]
+    chosen = [model for model in selected if not _matches(model, spec.exclude)]
     if not chosen and len(mistakes.lines) == mistakes_before:
         mistakes.add("params.yaml", "leaves no model, all are excluded", f"branches.{branch}.exclude")
     _check_names(chosen, branch, mistakes)
@@ -250,10 +222,6 @@ def _check_names(models: list[ModelSpec], branch: str, mistakes: Mistakes) -> No
             text = f"model {model.name} is in branch {branch} already, from {first}: give one of them a suffix"
             mistakes.add(model.file, text)
         first_files.setdefault(model.name, model.file)
-
-
-def _is_chosen(model: ModelSpec, spec: BranchSpec) -> bool:
-    return (not spec.only or _matches(model, spec.only)) and not _matches(model, spec.exclude)
 
 
 def _matches(model: ModelSpec, patterns: tuple[str, ...]) -> bool:

@@ -13,8 +13,7 @@ from mlops_cli.config.schemas.descriptions import ErrorPlace, locate_error
 from mlops_cli.config.yaml_files import UnreadableYaml, read_yaml
 from mlops_cli.errors import ConfigError
 
-BROKEN = object()
-"""What `Mistakes.read` returns for a file that is not YAML."""
+BROKEN = object()  # what `Mistakes.read` returns for a file that is not YAML
 
 _SHOWN = 50
 
@@ -54,22 +53,14 @@ class Mistakes:
             return None
 
     def value_or_raise[T](self, value: T | None) -> T:
-        """Return `value`, or raise the mistakes that were noted.
-
-        Raises:
-            ConfigError: there is at least one mistake.
-        """
+        """Return `value`, or raise the mistakes that were noted as a `ConfigError`."""
         self.raise_if_any()
         if value is None:
             raise RuntimeError("nothing was loaded, and no mistake was noted")
         return value
 
     def raise_if_any(self, hint: str = "") -> None:
-        """Raise all noted mistakes as one error.
-
-        Raises:
-            ConfigError: there is at least one.
-        """
+        """Raise all noted mistakes as one `ConfigError`; nothing if there are none."""
         if not self.lines:
             return
         more = len(self.lines) - _SHOWN

@@ -16,11 +16,7 @@ class Project:
 
     @classmethod
     def at(cls, folder: Path) -> Project:
-        """Open an existing project.
-
-        Raises:
-            ConfigError: `folder` contains no params.yaml.
-        """
+        """Open an existing project; a `ConfigError` if `folder` contains no params.yaml."""
         root = folder.resolve()
         if not (root / "params.yaml").is_file():
             raise ConfigError(

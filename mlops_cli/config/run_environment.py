@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-RUN_KEY = "MLOPS_RUN_KEY"
-"""Identifies the run in the tracker, so that all its stages are tracked together."""
-
-RUN_PID = "MLOPS_RUN_PID"
-"""Process id of `mlops run`: when that process is gone, its stages end too."""
-
-STOP_NOTE = "MLOPS_STOP_NOTE"
-"""File in which a stage writes its error, because DVC does not pass exit codes on."""
-
-WORKERS = "MLOPS_POOL"
-"""Folder in which training processes write their addresses, so that later stages can use them again."""
+RUN_KEY = "MLOPS_RUN_KEY"  # identifies the run in the tracker, so that all its stages are tracked together
+RUN_PID = "MLOPS_RUN_PID"  # process id of `mlops run`: when that process is gone, its stages end too
+STOP_NOTE = "MLOPS_STOP_NOTE"  # file in which a stage writes its error, because DVC does not pass exit codes on
+WORKERS = "MLOPS_POOL"  # folder in which training processes write their addresses, so that later stages can use them

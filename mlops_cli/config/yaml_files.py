@@ -66,11 +66,7 @@ _Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
 
 
 def parse_yaml(text: str) -> Any:
-    """Parse one YAML document.
-
-    Raises:
-        UnreadableYaml: it is not YAML, or a mapping repeats a key.
-    """
+    """Parse one YAML document; an `UnreadableYaml` if it is not YAML, or a mapping repeats a key."""
     try:
         return yaml.load(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
@@ -82,11 +78,7 @@ def parse_yaml(text: str) -> Any:
 
 
 def read_yaml(path: Path) -> Any:
-    """Read one YAML file.
-
-    Raises:
-        UnreadableYaml: the file does not exist, cannot be read, or is not YAML.
-    """
+    """Read one YAML file; an `UnreadableYaml` if it is missing, cannot be read, or is not YAML."""
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:

@@ -99,9 +99,5 @@ def opening_hours(exchange: str) -> list[OpeningHours]:
 
 
 def exchange_timezone(exchange: str) -> str:
-    """Name of the exchange's time zone (`America/New_York`).
-
-    Raises:
-        ConfigError: the calendar does not exist.
-    """
+    """Name of the exchange's time zone (`America/New_York`); a `ConfigError` if it has no calendar."""
     return str(_calendar(exchange).tz)

@@ -90,11 +90,7 @@ class Manifest(BaseModel):
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read a model folder's manifest.
-
-    Raises:
-        ModelError: missing or damaged.
-    """
+    """Read a model folder's manifest; a `ModelError` if it is missing or damaged."""
     path = folder / MANIFEST
     try:
         return Manifest.model_validate_json(path.read_bytes())

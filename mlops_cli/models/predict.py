@@ -31,11 +31,7 @@ class Model:
 
     @classmethod
     def open(cls, folder: Path) -> Model:
-        """Open a finished model.
-
-        Raises:
-            ModelError: missing, damaged or unfinished.
-        """
+        """Open a finished model; a `ModelError` if it is missing, damaged or unfinished."""
         manifest = read_manifest(folder)
         if manifest.shrinkage is None:
             raise ModelError(f"{folder}: training was not finished (no shrinkage yet)", "run: mlops train")
@@ -57,11 +53,7 @@ class Model:
 
 
 def load_session(path: Path) -> onnxruntime.InferenceSession:
-    """Load a graph for one thread.
-
-    Raises:
-        ModelError: missing or damaged.
-    """
+    """Load a graph for one thread; a `ModelError` if it is missing or damaged."""
     try:
         return start_session(path.read_bytes())
     except FileNotFoundError:

@@ -33,11 +33,7 @@ RUN_FAILURES: tuple[type[Exception], ...] = (*SESSION_FAILURES, ValueError)  # V
 
 
 def start_session(graph: bytes) -> onnxruntime.InferenceSession:
-    """Load a graph for one thread on the CPU.
-
-    Raises:
-        any of `SESSION_FAILURES`: the bytes are no graph, or ONNX Runtime cannot run it.
-    """
+    """Load a graph for one thread on the CPU; one of `SESSION_FAILURES` if it is no graph or cannot be run."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1

@@ -20,11 +20,7 @@ def model_folders(root: Path) -> list[Path]:
 
 
 def check_files(folder: Path, manifest: Manifest) -> None:
-    """Compare a model folder with its manifest.
-
-    Raises:
-        ModelError: a file is missing, added or changed; each is named.
-    """
+    """Compare a model folder with its manifest; a `ModelError` names every missing, added or changed file."""
     actual, expected = file_hashes(folder), manifest.files
     wrong = sorted(name for name in actual.keys() | expected.keys() if actual.get(name) != expected.get(name))
     if wrong:

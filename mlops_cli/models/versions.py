@@ -16,7 +16,8 @@ from uuid import uuid4
 
 from pydantic import BaseModel, ValidationError
 
-from mlops_cli.errors import ModelError
+from mlops_cli.config.paths import Project
+from mlops_cli.errors import ModelError, bounded
 from mlops_cli.models.manifest import GRAPH, Manifest, file_hashes, read_manifest
 from mlops_cli.system.files import write_text
 
@@ -82,11 +83,7 @@ def model_versions(root: Path, branch: str, name: str) -> list[VersionFolder]:
 
 
 def champion(root: Path, branch: str, name: str) -> Champion:
-    """The recorded champion of a model. The folder of this version may be gone.
-
-    Raises:
-        ModelError: the record is damaged.
-    """
+    """The recorded champion, whose folder may be gone; a `ModelError` if the record is damaged."""
     path = archive(root, branch, name) / CHAMPION
     try:
         record = _Record.model_validate_json(path.read_bytes())
@@ -98,11 +95,7 @@ def champion(root: Path, branch: str, name: str) -> Champion:
 
 
 def answering(root: Path, branch: str, name: str) -> VersionFolder:
-    """The version that answers where no route splits: the pinned champion, else the newest.
-
-    Raises:
-        ModelError: no finished version is there, or the record of the champion is damaged.
-    """
+    """The pinned champion, else the newest version, which answers where no route splits; a `ModelError` without one."""
     versions = model_versions(root, branch, name)
     if not versions:
         raise ModelError(f"{name}: not trained", "run: mlops run")
@@ -179,3 +172,76 @@ def _finished(folder: Path) -> VersionFolder | None:
     if manifest.shrinkage is None or not (folder / GRAPH).is_file():
         return None
     return VersionFolder(manifest.version, folder, manifest)
+
+
+@dataclass(frozen=True)
+class Change:
+    """A change of a model's champion.
+
+    For a rollback, `before` is the version that answered. A `pinned` champion answers even where a newer one exists.
+    """
+
+    branch: str
+    model: str
+    before: str | None
+    after: str
+    pinned: bool
+
+
+def promote(project: Project, branch: str, model: str, version: str | None = None) -> Change:
+    """Make a version, given by its number or the first digits of it, the champion.
+
+    It is pinned, and answers until another version is promoted. None makes the newest the champion, not pinned: a
+    version that is trained later answers as soon as it is finished.
+
+    Raises:
+        ModelError: there is no such version, or more than one.
+    """
+    versions = _versions(project, branch, model)
+    chosen = versions[0].version if version is None else _version_named(model, version, versions)
+    record = champion(project.model_root, branch, model)
+    write_champion(project.model_root, branch, model, record.followed_by(chosen, pinned=version is not None))
+    return Change(branch, model, record.version, chosen, pinned=version is not None)
+
+
+def rollback(project: Project, branch: str, model: str, routed: bool) -> Change:
+    """Pin the version before the one that answers now.
+
+    Where a champion answers (it is pinned, or `routed` by serving.routes), this is the champion before it. Otherwise it
+    is the version that was trained before the newest.
+
+    Raises:
+        ModelError: no earlier version is kept.
+    """
+    numbers = [folder.version for folder in _versions(project, branch, model)]
+    record = champion(project.model_root, branch, model)
+    now, earlier = numbers[0], numbers[1:]
+    if record.version in numbers and (record.pinned or routed):
+        now = record.version
+        accepted = [number for number in reversed(record.history) if number in numbers and number != now]
+        earlier = [*accepted, *numbers[numbers.index(now) + 1 :]]
+    if not earlier:
+        hint = f"see its versions with: mlops models show {model}"
+        raise ModelError(f"{model}: no version before {now} is kept", hint)
+    history = record.history
+    if earlier[0] in history:  # so that the next rollback goes one version further back
+        history = history[: len(history) - 1 - history[::-1].index(earlier[0])]
+    write_champion(project.model_root, branch, model, Champion(earlier[0], True, history))
+    return Change(branch, model, now, earlier[0], pinned=True)
+
+
+def _versions(project: Project, branch: str, model: str) -> list[VersionFolder]:
+    versions = model_versions(project.model_root, branch, model)
+    if not versions:
+        raise ModelError(f"{model}: no finished version of it in branch {branch}", "train it: mlops run")
+    return versions
+
+
+def _version_named(model: str, start: str, versions: list[VersionFolder]) -> str:
+    """The only version whose number starts with `start`."""
+    matches = [folder.version for folder in versions if start and folder.version.startswith(start)]
+    if len(matches) == 1:
+        return matches[0]
+    listed = bounded([f"{folder.version} (trained until {folder.manifest.trained_until})" for folder in versions], 10)
+    what = "fits more than one of its versions" if matches else "is no version of it that is kept"
+    raise ModelError(f"{model}: {start!r} {what}", f"newest first: {listed}")

@@ -60,11 +60,7 @@ class Provenance:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Provenance:
-        """The inverse of `to_dict`.
-
-        Raises:
-            DataError: a key is missing or unknown.
-        """
+        """The inverse of `to_dict`; a `DataError` if a key is missing or unknown."""
         try:
             repairs = tuple(Repair(r["rule"], int(r["count"]), tuple(r["examples"])) for r in values["repairs"])
             return cls(**{**values, "repairs": repairs})
@@ -132,12 +128,7 @@ class PriceTable(NamedTuple):
 
 
 def assemble(
-    raw: RawBars,
-    stored: pd.DataFrame | None,
-    exchange: str,
-    start: date | None,
-    end: date | None,
-    fetched_at: str,
+    raw: RawBars, stored: pd.DataFrame | None, exchange: str, start: date | None, end: date | None, fetched_at: str
 ) -> PriceTable:
     """Append the bars of a source to the stored ones, clean them, cut out the period and check the result.
 

@@ -15,19 +15,17 @@ from mlops_cli.errors import ModelError
 from mlops_cli.models.manifest import Manifest, read_manifest
 from mlops_cli.models.shared.weight_files import open_weight_files
 from mlops_cli.models.versions import model_versions
-from mlops_cli.serving.answering.degradation import Answering, Target, has_columns
+from mlops_cli.serving.answering.degradation import Answering, LoadLevel, Target, has_columns
 from mlops_cli.serving.answering.dispatcher import Dispatcher
 from mlops_cli.serving.answering.latest_forecasts import LatestForecasts
 from mlops_cli.serving.answering.latest_rows import LatestRows
-from mlops_cli.serving.answering.load_level import LoadLevel
 from mlops_cli.serving.answering.shadow import Shadow
 from mlops_cli.serving.auto_promotion import AutoPromotion
 from mlops_cli.serving.catalog import metadata
 from mlops_cli.serving.catalog.catalog import Catalog, ServedModel
 from mlops_cli.serving.catalog.ensembles import averaged, ensemble_inputs
 from mlops_cli.serving.catalog.folder_watch import changes, new_tables, touched
-from mlops_cli.serving.catalog.live_catalog import LiveCatalog
-from mlops_cli.serving.catalog.load_catalog import CatalogLoader, select
+from mlops_cli.serving.catalog.load_catalog import CatalogLoader, LiveCatalog, select
 from mlops_cli.serving.catalog.loaded_models import LoadedModels
 from mlops_cli.serving.contract.messages import (
     Answer,
@@ -36,9 +34,9 @@ from mlops_cli.serving.contract.messages import (
     IndexEntry,
     Query,
     Rows,
+    ServedVersion,
     UnservableError,
 )
-from mlops_cli.serving.contract.served_version import ServedVersion
 
 _TICK = 0.02  # seconds between two samples of the load
 _MEGABYTE = 1_000_000
@@ -260,17 +258,13 @@ class DataPlane:
                 if not first.done():
                     await asyncio.to_thread(self._files.remove_others, self._loader.shas())
                     first.set_result(None)
-                await self._read_rows()
+                await self._rows.get(self._live.catalog.folders)  # so that the next request for forecasts need not
             except OSError as error:
                 if not first.done():
                     raise
                 log.warning("the folders could not be read: %s; the models from before are still served", error)
             if self._settings.promotion.auto and new_tables(paths, self._features):
                 self._promotion.features_changed()
-
-    async def _read_rows(self) -> None:
-        """Read new feature tables now, so that the next request for forecasts need not."""
-        await self._rows.get(self._live.catalog.folders)
 
     def _tick(self, due: float) -> None:
         """Sample the load and refuse requests that waited too long; schedules itself again."""

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from mlops_cli.serving.catalog.catalog import Catalog, ModelKey, ServedEnsemble, ServedModel
-from mlops_cli.serving.contract.messages import Answer, Rung
-from mlops_cli.serving.contract.served_version import ServedVersion
+from mlops_cli.serving.contract.messages import Answer, Rung, ServedVersion
 
 
 def version(number: str, **changes: Any) -> ServedVersion:

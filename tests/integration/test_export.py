@@ -15,9 +15,8 @@ from tritonclient.grpc import model_config_pb2
 from typer.testing import CliRunner
 
 from mlops_cli.cli.app import app
-from mlops_cli.models.champion import promote
 from mlops_cli.models.predict import Model
-from mlops_cli.models.versions import archive, model_versions
+from mlops_cli.models.versions import archive, model_versions, promote
 from tests.fakes.linear_trainer import LinearTrainer
 from tests.fakes.projects import SmallProject, small_project
 

@@ -97,7 +97,7 @@ def test_the_packaged_defaults_are_the_base_yaml_of_a_new_project(tmp_path):
 
 
 def test_the_standard_feature_set_has_twenty_columns(tmp_path):
-    from mlops_cli.features.columns import input_features
+    from mlops_cli.features.build import input_features
 
     start_project(tmp_path / "new", Template.DEMO)
     models = {model.name: model for model in check_project(Project.at(tmp_path / "new"))["main"].models}

@@ -23,9 +23,8 @@ from typer.testing import CliRunner
 
 from mlops_cli import wiring
 from mlops_cli.cli.app import app
-from mlops_cli.config.account_keys import AccountKeys
 from mlops_cli.config.schemas.trading import Trading
-from mlops_cli.config.settings import Settings
+from mlops_cli.config.settings import AccountKeys, Settings
 from mlops_cli.errors import ConfigError
 from mlops_cli.trading.passes.order_window import PRICES_UNTIL
 from mlops_cli.trading.schedule.schedule import Job

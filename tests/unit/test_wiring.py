@@ -10,12 +10,11 @@ import pytest
 from pydantic import SecretStr
 
 from mlops_cli import wiring
-from mlops_cli.config.account_keys import AccountKeys
 from mlops_cli.config.paths import Project
 from mlops_cli.config.run_environment import RUN_KEY
 from mlops_cli.config.schemas.project import Source, Training
 from mlops_cli.config.schemas.trading import Trading
-from mlops_cli.config.settings import Settings
+from mlops_cli.config.settings import AccountKeys, Settings
 from mlops_cli.errors import ConfigError, DataError
 from mlops_cli.pipeline.stages.tables import write_table
 from mlops_cli.prices.sources.csv_source import CsvSource

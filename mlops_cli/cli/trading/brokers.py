@@ -18,9 +18,8 @@ def brokers_of(project: Project, teams: Sequence[str]) -> Callable[[str], Broker
         ConfigError: a team has no keys, or real money is not meant.
     """
     from mlops_cli import wiring
-    from mlops_cli.config.account_keys import account_keys
     from mlops_cli.config.load import load_params
-    from mlops_cli.config.settings import load_settings
+    from mlops_cli.config.settings import account_keys, load_settings
 
     settings, trading = load_settings(project), load_params(project).trading
     keys = account_keys(settings, teams)

@@ -57,20 +57,12 @@ def ensure_complete(project: Project) -> list[str]:
 
 
 def open_params(project: Project) -> YamlDocument:
-    """params.yaml, for editing.
-
-    Raises:
-        ConfigError: it is not YAML.
-    """
+    """Open params.yaml for editing; a `ConfigError` if it is not YAML."""
     return open_document(project.params, "params.yaml")
 
 
 def open_document(path: Path, name: str) -> YamlDocument:
-    """A YAML file, for editing; `name` stands for it in messages.
-
-    Raises:
-        ConfigError: it is not YAML.
-    """
+    """Open a YAML file, called `name` in messages, for editing; a `ConfigError` if it is not YAML."""
     try:
         return YamlDocument(path.read_text(encoding="utf-8"), name)
     except UnicodeDecodeError as error:
@@ -78,21 +70,13 @@ def open_document(path: Path, name: str) -> YamlDocument:
 
 
 def save_params(project: Project, document: YamlDocument) -> None:
-    """Validate an edited params.yaml and write it.
-
-    Raises:
-        ConfigError: every mistake in it. The file is not changed then.
-    """
+    """Write an edited params.yaml; a `ConfigError` with every mistake in it if it has any, and no change then."""
     validated(document)
     write_text(project.params, document.text)
 
 
 def validated(document: YamlDocument) -> Params:
-    """The content of an edited params.yaml.
-
-    Raises:
-        ConfigError: every mistake in it.
-    """
+    """The content of an edited params.yaml; a `ConfigError` with every mistake in it if it has any."""
     mistakes = Mistakes()
     params = check_params(parse_yaml(document.text), mistakes)
     mistakes.raise_if_any("params.yaml was not changed; list its keys with: mlops config schema params")

@@ -45,11 +45,7 @@ class YamlDocument:
         return value
 
     def put(self, path: Sequence[str], value: Any) -> None:
-        """Set the value at a path of keys; missing mappings on the path are created.
-
-        Raises:
-            ConfigError: a value on the path is not a mapping.
-        """
+        """Set the value at a path of keys and create missing mappings; a `ConfigError` if there is another value."""
 
         def change(block: Any) -> None:
             for depth, key in enumerate(path[:-1]):

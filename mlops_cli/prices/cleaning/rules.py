@@ -20,7 +20,7 @@ of this table; each adds a `Repair` with its name and count:
 | `widened_range` | open or close outside [low, high] by at most 5 %: the range is widened to include them |
 | `inconsistent_bar` | high < low or open/close outside [low, high] by more: it is unknown which is wrong, row dropped |
 | `unadjusted_split` | prices before a split not adjusted for it, with proof (module `splits`) |
-| `dividend_adjustment` | adjusted close does not include a dividend that the data lists (module `dividends`) |
+| `dividend_adjustment` | adjusted close does not include a dividend that the data lists |
 | `adj_close_unclear` | note: the adjusted close changes on a day without a listed dividend or split |
 | `missing_sessions` | note: sessions between first and last row without a bar |
 
@@ -35,20 +35,51 @@ import numpy as np
 import pandas as pd
 
 from mlops_cli.errors import DataError, bounded
-from mlops_cli.prices.cleaning.dividends import adjust_dividends
-from mlops_cli.prices.cleaning.levels import refuse_leaps
 from mlops_cli.prices.cleaning.repair import ACTION_COLUMNS, OHLC, PRICE_COLUMNS, Cleaned, Repair, noted
 from mlops_cli.prices.cleaning.splits import adjust_splits, refuse_unproved_splits
-from mlops_cli.prices.cleaning.units import fix_units
+from mlops_cli.prices.cleaning.units import fix_units, refuse_leaps
+
+NOISE = 1e-3  # steps of the log factor below this (0.1 %) are rounding
+LARGE = 0.10
+"""A dividend above this share of the price is believed only if the price fell; otherwise it may be misquoted..."""
+SEEN = 0.5  # ...and the price fell if the close fell by at least this share of the dividend
+UNDER, OVER = 0.5, 1.5
+"""The adjusted close includes a dividend if its step is between these multiples of the right step."""
+STRANGE = 1e-2  # an unlisted step of the factor above 1 % is noted
+
+
+def adjust_dividends(bars: pd.DataFrame, _ticker: str) -> Cleaned:
+    """Adjust the adjusted close for listed dividends that it does not include, and note unexplained steps.
+
+    Only a step of less than half the right size is repaired. A step that is too large may come from a misquoted
+    dividend (another currency, cents for dollars) and is only noted. Bars without dividends are not changed.
+    """
+    dividends = bars["dividends"].to_numpy()[1:]
+    if not (dividends >= 0).any():
+        return Cleaned(bars)
+    closes = bars["close"].to_numpy()
+    step = np.diff(np.log(bars["adj_close"].to_numpy()) - np.log(closes))
+    share = np.where(dividends > 0, dividends, 0.0) / closes[:-1]
+    due = -np.log1p(-np.minimum(share, 0.999))
+    fell = np.log(closes[:-1] / closes[1:]) >= SEEN * due
+    believable = (share > 0) & (share < 1) & ((share <= LARGE) | fell)
+    missing = believable & (step < UNDER * due) & (due - step > NOISE)
+    strange = ~missing & (dividends >= 0) & (np.abs(step) > STRANGE) & ((step < UNDER * due) | (step > OVER * due))
+    repairs = noted("dividend_adjustment", bars.index[1:][missing])
+    repairs += noted("adj_close_unclear", bars.index[1:][strange])
+    if not missing.any():
+        return Cleaned(bars, repairs)
+    corrections = np.where(missing, due - step, 0.0)
+    correction_after = np.append(np.cumsum(corrections[::-1])[::-1], 0.0)
+    return Cleaned(bars.assign(adj_close=bars["adj_close"] * np.exp(-correction_after)), repairs)
+
 
 __all__ = ["PRICE_COLUMNS", "Repair", "clean"]
 
-SAME = 1e-3
-"""Relative difference up to which two prices count as the same (sources round differently)."""
+SAME = 1e-3  # relative difference up to which two prices count as the same (sources round differently)
 WIDEN = 0.05
 """How far open or close may lie outside [low, high] and still count as a rounding difference between two feeds."""
-SPARSE = 3
-"""Rows that are this many sessions apart (median) are not daily bars."""
+SPARSE = 3  # rows that are this many sessions apart (median) are not daily bars
 MANY_LEAPS = 2
 """From this number of leaps on, the cause is a misplaced decimal point or another instrument, not a split."""
 FOREIGN_ROWS, FOREIGN_SHARE = 3, 0.02

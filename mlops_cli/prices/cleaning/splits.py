@@ -63,14 +63,10 @@ COMMON = _both_ways({Fraction(3, 2), Fraction(5, 2)} | {Fraction(n) for n in (2,
 class _Moves:
     """Log ratios of each row to the row before (0 in the first row); positive if the price fell."""
 
-    day: Floats
-    """close before / close."""
-    gap: Floats
-    """close before / open."""
-    factor: Floats
-    """step of adj_close / close."""
-    dividend: Floats
-    """the step of the factor that the listed dividend explains; 0 if none is listed."""
+    day: Floats  # close before / close
+    gap: Floats  # close before / open
+    factor: Floats  # step of adj_close / close
+    dividend: Floats  # the step of the factor that the listed dividend explains; 0 if none is listed
 
     @classmethod
     def of(cls, bars: pd.DataFrame) -> _Moves:
@@ -177,11 +173,7 @@ def _scale(rows: int, splits: dict[int, Fraction]) -> Floats:
 
 
 def refuse_unproved_splits(bars: pd.DataFrame, ticker: str) -> None:
-    """Refuse jumps that look like an unadjusted split but are not proved to be one.
-
-    Raises:
-        DataError: the message names the day.
-    """
+    """Raise a `DataError` with the day of a jump that looks like an unadjusted split but is not proved to be one."""
     moves = _Moves.of(bars)
     common = _nearest(moves.gap, COMMON)
     real = (bars["stock_splits"].to_numpy() == 1) | (moves.dividend >= np.abs(common) / 2)

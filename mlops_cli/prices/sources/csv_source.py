@@ -25,11 +25,7 @@ class CsvSource:
         self._folder = folder
 
     def fetch(self, request: FetchRequest, progress: Callable[[str], None]) -> Iterator[RawBars | SourceFailure]:
-        """Read one file per ticker, in order. The period is not applied here.
-
-        Raises:
-            ConfigError: the folder does not exist.
-        """
+        """Read one file per ticker, in order, without applying the period; a `ConfigError` if the folder is missing."""
         files = self._files()
         for number, ticker in enumerate(request.tickers, start=1):
             progress(f"{self._folder}: {ticker} ({number} of {len(request.tickers)})")

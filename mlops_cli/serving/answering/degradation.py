@@ -1,25 +1,110 @@
-"""One request through the degradation policy: small variant, stored answer, queue."""
+"""The degradation policy: the load level, and what it does to a request (small variant, stored answer, queue)."""
 
 from __future__ import annotations
 
+import hashlib
+import time
+from collections import deque
 from dataclasses import dataclass
 from functools import lru_cache
 from time import monotonic
 
 import numpy as np
 import numpy.typing as npt
+from cachetools import LRUCache
 
-from mlops_cli.config.schemas.serving import Serving
+from mlops_cli.config.schemas.serving import CachedAnswer, Serving
 from mlops_cli.errors import bounded
 from mlops_cli.models.session import are_usable
-from mlops_cli.serving.answering.answer_cache import MOST_ROWS, AnswerCache, Key, StoredAnswer
 from mlops_cli.serving.answering.dispatcher import Dispatcher
-from mlops_cli.serving.answering.load_level import LoadLevel
 from mlops_cli.serving.answering.waiting_queue import Outputs
 from mlops_cli.serving.catalog.catalog import Catalog, ModelKey, ServedModel
 from mlops_cli.serving.catalog.loaded_models import LoadedModels
-from mlops_cli.serving.contract.messages import Answer, BadInputError, Rows, Rung
-from mlops_cli.serving.contract.served_version import ServedVersion
+from mlops_cli.serving.contract.messages import Answer, BadInputError, Rows, Rung, ServedVersion
+
+_STANDING = 3  # samples that a delay must last to count: a single pause, as of the garbage collector, does not
+_NEW = 0.3  # weight of the newest delay
+
+
+class LoadLevel:
+    """The step of the degradation policy that is taken, from 0 (none) to 3.
+
+    The least delay of the last samples counts, smoothed: it measures a standing queue and ignores bursts, as in CoDel
+    (Nichols and Jacobson 2012). A step is entered when the delay reaches its `enter_ms` and left when the delay falls
+    below its `leave_ms`. A step that is switched off is never entered. The level is the highest step entered.
+
+    Attributes:
+        level: 0: full answers; 1: small variants; 2: cached answers too; 3: stale cached answers too, and answers that
+            waited are marked `delayed`.
+        queue_ms: smoothed wait of requests in the queue.
+        lag_ms: smoothed lateness of the event loop.
+    """
+
+    def __init__(self, settings: Serving) -> None:
+        self._steps = (settings.smaller_model, settings.cached_answer, settings.delayed_answer)
+        self._samples: deque[tuple[float, float]] = deque(maxlen=_STANDING)
+        self._taken = [False] * len(self._steps)
+        self.level = 0
+        self.queue_ms = 0.0
+        self.lag_ms = 0.0
+
+    def observe(self, queue_ms: float, lag_ms: float) -> None:
+        """Add a sample of both delays in ms. A request meets both, one after the other, so their sum counts."""
+        self._samples.append((queue_ms, lag_ms))
+        queue_ms, lag_ms = min(self._samples, key=sum)
+        self.queue_ms += _NEW * (queue_ms - self.queue_ms)
+        self.lag_ms += _NEW * (lag_ms - self.lag_ms)
+        delay = self.queue_ms + self.lag_ms
+        for number, step in enumerate(self._steps):
+            bound = step.leave_ms if self._taken[number] else step.enter_ms
+            self._taken[number] = step.enabled and delay >= bound
+        self.level = max((number + 1 for number, taken in enumerate(self._taken) if taken), default=0)
+
+
+Key = tuple[str, tuple[str, ...], bytes]
+MOST_ROWS = 256  # of an answer that is stored: the cache counts entries, so each must be small
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAnswer:
+    """An answer as it was computed `at` a time of `time.monotonic`: float32 (n,), shrunk and before shrinkage."""
+
+    answered_by: str
+    version: str
+    log_return: Rows
+    raw_log_return: Rows
+    at: float
+
+
+class AnswerCache:
+    """The most recently used answers, by version and input."""
+
+    def __init__(self, settings: CachedAnswer) -> None:
+        self._ttl = settings.ttl_seconds
+        self._stale = settings.stale_seconds
+        self._answers: LRUCache[tuple[str, Key], StoredAnswer] = LRUCache(settings.entries)
+
+    @staticmethod
+    def key(model: str, inputs: tuple[str, ...], rows: Rows) -> Key:
+        """The part of an answer's key that the request decides: the name asked for, the columns, and the values."""
+        return model, inputs, hashlib.blake2b(rows.tobytes(), digest_size=16).digest()
+
+    def put(self, key: Key, answer: StoredAnswer) -> None:
+        """Store an answer under its version and this key."""
+        self._answers[answer.version, key] = answer
+
+    def get(self, key: Key, versions: tuple[str, ...], stale: bool) -> StoredAnswer | None:
+        """An answer that is not too old, of the first of these versions that has one.
+
+        With `stale`, `stale_seconds` of age are allowed instead of `ttl_seconds`, if that is more.
+        """
+        oldest = max(self._ttl, self._stale) if stale else self._ttl
+        for version in versions:
+            answer = self._answers.get((version, key))
+            if answer is not None and time.monotonic() - answer.at <= oldest:
+                return answer
+        return None
+
 
 SMALL, CACHED, DELAYED = 1, 2, 3  # load levels from which each step is taken
 

@@ -10,8 +10,14 @@ from mlops_cli.serving.answering.degradation import Answering, Target, has_colum
 from mlops_cli.serving.answering.latest_rows import LatestRow, LatestRows
 from mlops_cli.serving.catalog.catalog import Catalog, ServedEnsemble, ServedModel
 from mlops_cli.serving.catalog.ensembles import averaged, ensemble_team
-from mlops_cli.serving.contract.messages import Answer, Forecast, ForecastBasis, OverloadedError, UnservableError
-from mlops_cli.serving.contract.served_version import ServedVersion
+from mlops_cli.serving.contract.messages import (
+    Answer,
+    Forecast,
+    ForecastBasis,
+    OverloadedError,
+    ServedVersion,
+    UnservableError,
+)
 
 
 @dataclass
@@ -67,7 +73,9 @@ class LatestForecasts:
         return outcome.of(names)
 
     async def _ask(self, catalog: Catalog, model: ServedModel, row: LatestRow | str, outcome: _Outcome) -> None:
-        version = _answering_version(model)
+        version = model.default
+        if version is None:
+            raise UnservableError(model.quarantined[0].reason)
         row = _row_for(version, row)
         answer = await self._answering.answer(catalog, Target(model, version), row.columns, row.values)
         basis = ForecastBasis(version.ticker, version.team, row.session, row.target_session, row.last_close)
@@ -84,18 +92,8 @@ def _models(catalog: Catalog, names: Sequence[str]) -> dict[str, ServedModel]:
     return models
 
 
-def _answering_version(model: ServedModel) -> ServedVersion:
-    if model.default is None:
-        raise UnservableError(model.quarantined[0].reason)
-    return model.default
-
-
 def _row_for(version: ServedVersion, row: LatestRow | str) -> LatestRow:
-    """The row, if it has all that the version needs.
-
-    Raises:
-        UnservableError: there is no row, or it lacks a column.
-    """
+    """The row, or an `UnservableError` if there is none or it lacks a column that the version needs."""
     if isinstance(row, str):
         raise UnservableError(row)
     if not has_columns(row.columns, version.inputs):

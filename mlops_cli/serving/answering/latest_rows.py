@@ -97,13 +97,7 @@ def _read(path: Path) -> LatestRow | str:
         return _row(path, table.slice(table.num_rows - 1).to_pylist()[0])
     except FileNotFoundError:
         return f"no feature table {path.parent.name}/{path.name}: run: mlops run"
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-    ) as error:  # pyarrow's ArrowInvalid is a ValueError
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:  # ArrowInvalid is a ValueError
         return f"{path.name}: damaged: {error}: remove it and run: mlops run"
 
 

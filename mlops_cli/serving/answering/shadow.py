@@ -9,8 +9,7 @@ import math
 import numpy as np
 
 from mlops_cli.errors import MlopsError
-from mlops_cli.serving.answering.degradation import Answering, Target, has_columns
-from mlops_cli.serving.answering.load_level import LoadLevel
+from mlops_cli.serving.answering.degradation import Answering, LoadLevel, Target, has_columns
 from mlops_cli.serving.catalog.catalog import Catalog, ServedModel
 from mlops_cli.serving.contract.messages import Answer, Rows
 

@@ -1,9 +1,15 @@
-"""Reads model folders into a catalog. A broken model is quarantined with the reason; all others are served."""
+"""Reads model folders into a catalog, and replaces it without a pause when they change.
+
+A broken model is quarantined with the reason; all others are served.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
 from collections.abc import Iterable, Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -15,11 +21,10 @@ from mlops_cli.evaluation.verdicts import verdicts
 from mlops_cli.models.manifest import GRAPH, MANIFEST, read_manifest
 from mlops_cli.models.shared.weight_files import WeightFiles
 from mlops_cli.models.versions import ARCHIVE, Champion, VersionFolder, champion, model_versions
-from mlops_cli.serving.catalog.catalog import Catalog, ModelKey, ServedModel
+from mlops_cli.serving.catalog.catalog import Catalog, ModelKey, ServedModel, route, side
 from mlops_cli.serving.catalog.ensembles import ensembles
-from mlops_cli.serving.catalog.routes import route, side
-from mlops_cli.serving.contract.messages import IndexEntry
-from mlops_cli.serving.contract.served_version import ServedVersion
+from mlops_cli.serving.catalog.loaded_models import LoadedModels
+from mlops_cli.serving.contract.messages import IndexEntry, ServedVersion, UnservableError
 
 _SETTLING = 0.1  # seconds
 
@@ -200,3 +205,52 @@ def _unfinished(folder: Path, others: bool) -> str:
     if manifest.shrinkage is None:  # it is being trained; that is no fault while an earlier version answers
         return "" if others else f"{folder}: training was not finished (no shrinkage yet)"
     return "" if (folder / GRAPH).is_file() else f"{folder}: {GRAPH} is missing"
+
+
+class LiveCatalog:
+    """Keeps the catalog and the models in memory in step with the folders.
+
+    `catalog` is replaced whole: a request that holds the old one finishes on it.
+    """
+
+    def __init__(self, settings: Serving, loader: CatalogLoader, loaded: LoadedModels, executor: Executor) -> None:
+        """Read folders with `loader` in `executor`, and keep models in `loaded`."""
+        self._settings = settings
+        self._loader = loader
+        self._loaded = loaded
+        self._executor = executor
+        self._scanning = asyncio.Lock()
+        self.catalog = Catalog()
+
+    async def rescan(self, models: Iterable[ModelKey] | None) -> None:
+        """Read folders (None: of all models) again, load new versions of models in memory, then swap the catalog.
+
+        A model that was in memory is in memory afterwards: no request has to wait until its new version is loaded.
+        """
+        async with self._scanning:
+            loop = asyncio.get_running_loop()
+            catalog = await loop.run_in_executor(self._executor, self._loader.scan, models)
+            pinned = _matching(catalog, self._settings.pinned)
+            self._loaded.pinned = {model.default.sha for model in pinned if model.default is not None}
+            prewarmed = [] if self.catalog.models else _matching(catalog, self._settings.prewarm)
+            for model in [*pinned, *prewarmed, *self._renewed(catalog)]:
+                if model.default is not None:
+                    with contextlib.suppress(UnservableError):  # the repository index tells the reason
+                        await self._loaded.load(model.default)
+            self.catalog = catalog
+            self._loaded.drop_others(self._loader.shas())
+
+    def _renewed(self, catalog: Catalog) -> list[ServedModel]:
+        """Models that are in memory and whose default version is another one now."""
+        renewed = []
+        for name, model in catalog.models.items():
+            before = self.catalog.models.get(name)
+            if before is None or before.default is None or model.default is None:
+                continue
+            if before.default.sha in self._loaded and model.default.sha not in self._loaded:
+                renewed.append(model)
+        return renewed
+
+
+def _matching(catalog: Catalog, patterns: tuple[str, ...]) -> list[ServedModel]:
+    return [model for name, model in catalog.models.items() if any(fnmatchcase(name, pattern) for pattern in patterns)]

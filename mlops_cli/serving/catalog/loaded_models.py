@@ -9,8 +9,7 @@ from concurrent.futures import Executor
 
 from mlops_cli.errors import ModelError
 from mlops_cli.models.shared.weight_files import LoadedModel, WeightFiles
-from mlops_cli.serving.contract.messages import UnservableError
-from mlops_cli.serving.contract.served_version import ServedVersion
+from mlops_cli.serving.contract.messages import ServedVersion, UnservableError
 
 
 class LoadedModels:
@@ -55,11 +54,7 @@ class LoadedModels:
         return model
 
     async def load(self, version: ServedVersion) -> LoadedModel:
-        """The model. It is loaded if it is not in memory, only once however many callers ask at the same time.
-
-        Raises:
-            UnservableError: its files are damaged.
-        """
+        """The model, loaded once if it is not in memory; an `UnservableError` if its files are damaged."""
         model = self.get(version.sha)
         if model is not None:
             return model

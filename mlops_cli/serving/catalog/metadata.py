@@ -9,8 +9,13 @@ from typing import Literal
 from mlops_cli.serving.catalog.catalog import Catalog, ServedEnsemble, ServedModel
 from mlops_cli.serving.catalog.ensembles import ensemble_inputs, ensemble_team, ensemble_version
 from mlops_cli.serving.catalog.loaded_models import LoadedModels
-from mlops_cli.serving.contract.messages import IndexEntry, ModelFacts, UnknownModelError, UnservableError
-from mlops_cli.serving.contract.served_version import ServedVersion
+from mlops_cli.serving.contract.messages import (
+    IndexEntry,
+    ModelFacts,
+    ServedVersion,
+    UnknownModelError,
+    UnservableError,
+)
 
 
 def version_of(model: ServedModel, number: str | None = None) -> ServedVersion:
@@ -31,11 +36,7 @@ def version_of(model: ServedModel, number: str | None = None) -> ServedVersion:
 
 
 def describe(catalog: Catalog, name: str, number: str | None = None) -> ModelFacts:
-    """Facts of a model or an ensemble, in this version or in the one that answers by default.
-
-    Raises:
-        UnknownModelError, UnservableError: see `version_of`.
-    """
+    """Facts of a model or an ensemble, in this version or in the default one; raises as `version_of`."""
     ensemble = catalog.ensembles.get(name)
     if ensemble is not None:
         return _describe_ensemble(ensemble, number)
@@ -54,11 +55,7 @@ def describe(catalog: Catalog, name: str, number: str | None = None) -> ModelFac
 
 
 def models_of(catalog: Catalog, ticker: str) -> list[str]:
-    """Names of all models and ensembles of a ticker (in any case), sorted.
-
-    Raises:
-        UnknownModelError: there are none.
-    """
+    """Names of all models and ensembles of a ticker in any case, sorted; an `UnknownModelError` if there are none."""
     upper = ticker.upper()
     names = [model.name for model in catalog.models.values() if _has_ticker(model, upper)]
     for ensemble in catalog.ensembles.values():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
@@ -161,3 +162,22 @@ class ModelFacts:
     trained_until: date
     shrinkage: float
     verdict: str | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ServedVersion:
+    """A finished, complete version of a model, as its manifest describes it.
+
+    Attributes:
+        small: name of the model of the same branch that answers for it under load.
+    """
+
+    version: str
+    sha: str
+    folder: Path
+    inputs: tuple[str, ...]
+    ticker: str
+    team: str
+    trained_until: date
+    shrinkage: float
+    small: str | None

@@ -16,10 +16,18 @@ from mlops_cli.errors import MlopsError
 from mlops_cli.serving.catalog.metadata import describe
 from mlops_cli.serving.contract.messages import Query
 from mlops_cli.serving.data_plane import DataPlane
-from mlops_cli.serving.http.counters import Counters
-from mlops_cli.serving.http.error_responses import JSON_TYPE, Headers, RefusedError, refusal
 from mlops_cli.serving.http.oip import decode, encode
-from mlops_cli.serving.http.request_bodies import Bodies, Message, Receive, RequestHeaders
+from mlops_cli.serving.http.request_bodies import (
+    JSON_TYPE,
+    Bodies,
+    Headers,
+    Message,
+    Receive,
+    RefusedError,
+    RequestHeaders,
+    refusal,
+)
+from mlops_cli.serving.http.worker_files import Counters
 
 Scope = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
@@ -77,11 +85,7 @@ class Front:
             self._counters.took(perf_counter() - started)
 
     def _admit(self, scope: Scope, headers: RequestHeaders) -> None:
-        """Refuse callers without the token; where no token is set, refuse pages of other sites.
-
-        Raises:
-            RefusedError: 401 or 403.
-        """
+        """Refuse callers without the token (401); where no token is set, refuse pages of other sites (403)."""
         if self._token is not None:
             _check_token(scope["path"], headers, self._token)
         elif b"origin" in headers and scope["method"] == "POST":

@@ -27,11 +27,7 @@ class BinaryData:
         self._at = 0
 
     def take(self, name: Any, size: Any, count: int) -> Rows:
-        """The next tensor's `count` values, of `size` bytes as its `binary_data_size` says.
-
-        Raises:
-            BadInputError: the size does not fit, or the body ends too early.
-        """
+        """The next tensor's `count` values; a `BadInputError` if they have not `size` bytes, its `binary_data_size`."""
         if type(size) is not int or size != 4 * count:
             raise BadInputError(f"input {name!r}: binary_data_size {size}, expected {4 * count} for its shape")
         part = self._data[self._at : self._at + size]
@@ -41,11 +37,7 @@ class BinaryData:
         return np.frombuffer(part, "<f4")
 
     def check_end(self) -> None:
-        """Refuse bytes that belong to no tensor.
-
-        Raises:
-            BadInputError: there are some.
-        """
+        """Refuse bytes that belong to no tensor with a `BadInputError`."""
         left = len(self._data) - self._at
         if left:
             raise BadInputError(
@@ -54,11 +46,7 @@ class BinaryData:
 
 
 def split_body(body: bytes, header_length: bytes) -> tuple[bytes, BinaryData]:
-    """The JSON header of a body, of the length in Inference-Header-Content-Length, and the binary data after it.
-
-    Raises:
-        BadInputError: the length is no number, or larger than the body.
-    """
+    """The JSON header of a body and the binary data after it; a `BadInputError` if the header's length is wrong."""
     length = int(header_length) if header_length.isdigit() and len(header_length) < 20 else -1
     if not 0 <= length <= len(body):
         raise BadInputError(
@@ -68,11 +56,7 @@ def split_body(body: bytes, header_length: bytes) -> tuple[bytes, BinaryData]:
 
 
 def read_tensor(tensor: dict[str, Any], binary: BinaryData | None) -> Rows:
-    """A tensor's values, finite float32 in its shape, from its JSON object or from the binary data after the header.
-
-    Raises:
-        BadInputError: says what was expected.
-    """
+    """A tensor's values, finite float32 in its shape; a `BadInputError` says what was expected instead."""
     name = tensor.get("name")
     if tensor.get("datatype") != FLOAT:
         raise BadInputError(f"input {_short(name)}: datatype {_short(tensor.get('datatype'))}, expected {FLOAT}")
@@ -128,11 +112,7 @@ def _finite(name: Any, values: Any) -> Any:
 
 
 def join_columns(inputs: list[dict[str, Any]], binary: BinaryData | None, columns: tuple[str, ...]) -> Rows:
-    """Put one tensor per column side by side, in the model's order: float32 (rows, len(columns)).
-
-    Raises:
-        BadInputError: says what was expected.
-    """
+    """One tensor per column side by side, in the model's order: float32 (rows, len(columns)); or a `BadInputError`."""
     by_name: dict[str, Rows] = {}
     for tensor in inputs:
         name = _column_name(tensor.get("name"), columns)

@@ -94,11 +94,7 @@ def batch_of_bars(bars: pd.DataFrame, facts: FeatureFacts) -> Batch:
 
 
 def batch_of_upload(body: bytes, facts: FeatureFacts, max_body: int) -> Batch:
-    """Rows from a CSV or parquet file of feature values (where it has the model's columns) or of daily bars.
-
-    Raises:
-        DataError, BadInputError: the file holds neither, or wrong values.
-    """
+    """Rows from a file of feature values or of daily bars; a `DataError` or `BadInputError` if it holds neither."""
     if not body:
         raise BadInputError("the body is empty", "send a CSV or parquet file: curl --data-binary @FILE")
     parquet = body[:4] == b"PAR1"

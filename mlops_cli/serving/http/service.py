@@ -14,8 +14,7 @@ from pydantic import BaseModel
 
 from mlops_cli.serving.contract.messages import RUNGS, OverloadedError, Rung, UnknownModelError
 from mlops_cli.serving.data_plane import DataPlane
-from mlops_cli.serving.http.counters import Counters
-from mlops_cli.serving.http.worker_files import WorkerFiles
+from mlops_cli.serving.http.worker_files import Counters, WorkerFiles
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}(/[a-z0-9][a-z0-9._-]{0,63})?")
 _THREADS = 2
@@ -57,11 +56,7 @@ class Service:
         self._waiting = 0
 
     async def aside[T](self, work: Callable[..., T], *arguments: Any) -> T:
-        """Do work that takes milliseconds or more in a thread.
-
-        Raises:
-            OverloadedError: too much such work is under way.
-        """
+        """Do work of milliseconds or more in a thread; an `OverloadedError` if too much of it is under way."""
         if self._waiting >= _WAITING:
             raise OverloadedError(f"{self._waiting} requests with bars or tables are under way", 1)
         self._waiting += 1
@@ -84,11 +79,7 @@ class Service:
 
 
 def checked(name: str) -> str:
-    """The name, if it has the form NAME or BRANCH/NAME.
-
-    Raises:
-        UnknownModelError: it has another form, such as a path that leaves the folder of models.
-    """
+    """The name; an `UnknownModelError` unless it is NAME or BRANCH/NAME, so that no path leaves the models' folder."""
     if not _NAME.fullmatch(name):
         raise UnknownModelError(f"no model {name[:80]!r}", "GET /v2/repository/index lists them")
     return name

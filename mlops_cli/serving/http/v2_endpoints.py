@@ -75,9 +75,7 @@ def _operation(with_version: bool) -> dict[str, Any]:
         "operationId": "infer_version" if with_version else "infer",
         "parameters": [{"name": n, "in": "path", "required": True, "schema": {"type": "string"}} for n in names],
         "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
-        "responses": {
-            "200": {"description": "Forecasts", "content": {"application/json": {"schema": answer}}},
-        },
+        "responses": {"200": {"description": "Forecasts", "content": {"application/json": {"schema": answer}}}},
     }
 
 

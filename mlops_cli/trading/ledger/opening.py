@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mlops_cli.config.account_keys import variable
-from mlops_cli.config.settings import KEY, SECRET
+from mlops_cli.config.settings import KEY, SECRET, variable
 from mlops_cli.errors import ConfigError, DataError, ServiceError
 from mlops_cli.system.locks import held
 from mlops_cli.trading.ledger.ledger import Ledger

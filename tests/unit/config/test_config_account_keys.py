@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import SecretStr
 
-from mlops_cli.config.account_keys import account_keys, variable
-from mlops_cli.config.settings import KEY, SECRET, Settings, load_settings
+from mlops_cli.config.settings import KEY, SECRET, Settings, account_keys, load_settings, variable
 from mlops_cli.errors import ConfigError
 from tests.fakes.config_projects import make_project
 

@@ -11,10 +11,18 @@ from hypothesis import strategies as st
 
 from mlops_cli.config.paths import Project
 from mlops_cli.errors import ModelError
-from mlops_cli.models.champion import Change, promote, rollback
 from mlops_cli.models.graph import constant_return_graph
 from mlops_cli.models.store import install
-from mlops_cli.models.versions import Champion, answering, champion, model_versions, write_champion
+from mlops_cli.models.versions import (
+    Champion,
+    Change,
+    answering,
+    champion,
+    model_versions,
+    promote,
+    rollback,
+    write_champion,
+)
 from tests.fakes.model_folders import INPUTS, model_folder
 
 BRANCH, NAME = "main", "red-acme"

@@ -32,10 +32,10 @@ from mlops_cli.serving.contract.messages import (
     BadInputError,
     OverloadedError,
     Query,
+    ServedVersion,
     UnknownModelError,
     UnservableError,
 )
-from mlops_cli.serving.contract.served_version import ServedVersion
 from mlops_cli.serving.data_plane import DataPlane
 from tests.fakes.model_folders import manifest_of
 from tests.fakes.served_projects import BRANCH, COLUMNS, install_model, mlp_graph, served_project

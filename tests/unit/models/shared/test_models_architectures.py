@@ -11,8 +11,15 @@ from onnx import helper, numpy_helper
 
 from mlops_cli.errors import ModelError
 from mlops_cli.models.graph import SHRINKAGE, constant_return_graph
-from mlops_cli.models.shared.architectures import ROUNDINGS, TOLERANCE, Architectures, same_answers, split, whole
-from mlops_cli.models.shared.graph_rewrite import join_columns
+from mlops_cli.models.shared.architectures import (
+    ROUNDINGS,
+    TOLERANCE,
+    Architectures,
+    join_columns,
+    same_answers,
+    split,
+    whole,
+)
 from tests.fakes.linear_trainer import linear_graph
 
 EPS = float(np.finfo(np.float32).eps)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mlops_cli.errors import DataError
 from mlops_cli.market.sessions import sessions
-from mlops_cli.prices.cleaning.levels import leaps, refuse_leaps
+from mlops_cli.prices.cleaning.units import leaps, refuse_leaps
 
 SESSIONS = sessions("XNYS", pd.Timestamp("2024-01-02"), pd.Timestamp("2024-02-09"))
 

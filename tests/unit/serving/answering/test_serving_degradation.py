@@ -16,11 +16,10 @@ from mlops_cli.config.schemas.serving import Serving
 from mlops_cli.models.graph import constant_return_graph
 from mlops_cli.models.manifest import GRAPH, file_hashes
 from mlops_cli.models.shared.weight_files import WeightFiles
-from mlops_cli.serving.answering.degradation import Answering, Target, has_columns, pick_columns
+from mlops_cli.serving.answering.degradation import Answering, LoadLevel, Target, has_columns, pick_columns
 from mlops_cli.serving.answering.dispatcher import Dispatcher
 from mlops_cli.serving.answering.latest_forecasts import LatestForecasts
 from mlops_cli.serving.answering.latest_rows import LatestRows
-from mlops_cli.serving.answering.load_level import LoadLevel
 from mlops_cli.serving.answering.shadow import Shadow
 from mlops_cli.serving.catalog.catalog import Catalog, ServedModel
 from mlops_cli.serving.catalog.loaded_models import LoadedModels

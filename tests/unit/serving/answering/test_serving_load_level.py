@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlops_cli.config.schemas.serving import Serving
-from mlops_cli.serving.answering.load_level import LoadLevel
+from mlops_cli.serving.answering.degradation import LoadLevel
 
 delays = st.lists(st.tuples(st.floats(0, 500), st.floats(0, 500)), max_size=60)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mlops_cli.models.graph import INPUT
 from mlops_cli.models.manifest import GRAPH, file_hashes
 from mlops_cli.models.shared.weight_files import LoadedModel, WeightFiles
-from mlops_cli.serving.answering.model_runs import expected_seconds, record_duration, run_in_chunks, run_model
+from mlops_cli.serving.answering.dispatcher import expected_seconds, record_duration, run_in_chunks, run_model
 from mlops_cli.serving.contract.messages import UnservableError
 from tests.fakes.served_projects import COLUMNS, mlp_graph
 

@@ -17,12 +17,10 @@ from mlops_cli.config.schemas.serving import CachedAnswer, Serving
 from mlops_cli.models.manifest import GRAPH, file_hashes
 from mlops_cli.models.shared.weight_files import LoadedModel, WeightFiles
 from mlops_cli.serving.answering import dispatcher as dispatching
-from mlops_cli.serving.answering.answer_cache import AnswerCache, StoredAnswer
+from mlops_cli.serving.answering.degradation import AnswerCache, LoadLevel, StoredAnswer
 from mlops_cli.serving.answering.dispatcher import Dispatcher
-from mlops_cli.serving.answering.load_level import LoadLevel
-from mlops_cli.serving.catalog.routes import route, side
-from mlops_cli.serving.contract.messages import OverloadedError, UnservableError
-from mlops_cli.serving.contract.served_version import ServedVersion
+from mlops_cli.serving.catalog.catalog import route, side
+from mlops_cli.serving.contract.messages import OverloadedError, ServedVersion, UnservableError
 from tests.fakes.served_projects import COLUMNS, mlp_graph
 
 ROW = np.ones((1, len(COLUMNS)), dtype=np.float32)
@@ -104,7 +102,7 @@ def kept(version: str, at: float) -> StoredAnswer:
 
 def test_cached_answers_are_fresh_by_version_and_age_and_stale_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
-    monkeypatch.setattr("mlops_cli.serving.answering.answer_cache.time.monotonic", lambda: now)
+    monkeypatch.setattr("mlops_cli.serving.answering.degradation.time.monotonic", lambda: now)
     cache = AnswerCache(CachedAnswer(entries=2, ttl_seconds=10, stale_seconds=100))
     key = cache.key("m", COLUMNS, ROW)
     assert key == cache.key("m", COLUMNS, ROW.copy())

@@ -19,8 +19,8 @@ from mlops_cli.serving.catalog.ensembles import (
     ensemble_team,
     ensemble_version,
     ensembles,
+    recent_errors,
 )
-from mlops_cli.serving.catalog.recent_errors import recent_errors
 from tests.fakes.served_catalogs import answer, ensemble, model
 
 RED, BLUE = model("red-acme", "1"), model("blue-acme", "2", team="blue", inputs=("b", "c"))

@@ -14,8 +14,7 @@ import pytest
 from mlops_cli.models.manifest import GRAPH, file_hashes
 from mlops_cli.models.shared.weight_files import WeightFiles
 from mlops_cli.serving.catalog.loaded_models import LoadedModels
-from mlops_cli.serving.contract.messages import UnservableError
-from mlops_cli.serving.contract.served_version import ServedVersion
+from mlops_cli.serving.contract.messages import ServedVersion, UnservableError
 from tests.fakes.served_catalogs import version
 from tests.fakes.served_projects import COLUMNS, mlp_graph
 

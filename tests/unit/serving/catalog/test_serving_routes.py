@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlops_cli.serving.catalog.routes import Route, route, side
+from mlops_cli.serving.catalog.catalog import Route, route, side
 from tests.fakes.served_catalogs import version
 
 VERSIONS = [version("new"), version("old"), version("older")]

@@ -25,11 +25,9 @@ from mlops_cli.serving.contract.messages import (
     UnknownModelError,
     UnservableError,
 )
-from mlops_cli.serving.http.counters import Counters, exposition
-from mlops_cli.serving.http.error_responses import RefusedError, refusal
 from mlops_cli.serving.http.front import Front
-from mlops_cli.serving.http.request_bodies import SMALL
-from mlops_cli.serving.http.worker_files import WorkerFiles
+from mlops_cli.serving.http.request_bodies import SMALL, RefusedError, refusal
+from mlops_cli.serving.http.worker_files import Counters, WorkerFiles, exposition
 
 LARGEST = 1_000_000
 BODY = orjson.dumps(

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from mlops_cli.serving.contract.messages import OverloadedError
 from mlops_cli.serving.http import request_bodies
-from mlops_cli.serving.http.error_responses import RefusedError
-from mlops_cli.serving.http.request_bodies import SMALL, Bodies, Message
+from mlops_cli.serving.http.request_bodies import SMALL, Bodies, Message, RefusedError
 
 LARGEST = 1_000_000
 

@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from mlops_cli.serving.contract.messages import OverloadedError, Rung, UnknownModelError
-from mlops_cli.serving.http.counters import Counters
 from mlops_cli.serving.http.service import Service, checked, json_answer
-from mlops_cli.serving.http.worker_files import WorkerFiles
+from mlops_cli.serving.http.worker_files import Counters, WorkerFiles
 
 
 @pytest.fixture
