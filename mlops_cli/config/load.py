@@ -194,8 +194,7 @@ def _choose(models: list[ModelSpec], spec: BranchSpec, branch: str, mistakes: Mi
     """The models that `only` and `exclude` leave in the branch; None after a mistake."""
     mistakes_before = len(mistakes.lines)
     _check_only(models, spec, branch, mistakes)
-    selected = [model for model in models if not spec.only or _matches(model, spec.only)]
-    chosen = [model for model in selected if not _matches(model, spec.exclude)]
+    chosen = [model for model in models if _is_chosen(model, spec)]
     if not chosen and len(mistakes.lines) == mistakes_before:
         mistakes.add("params.yaml", "leaves no model, all are excluded", f"branches.{branch}.exclude")
     _check_names(chosen, branch, mistakes)
@@ -222,6 +221,10 @@ def _check_names(models: list[ModelSpec], branch: str, mistakes: Mistakes) -> No
             text = f"model {model.name} is in branch {branch} already, from {first}: give one of them a suffix"
             mistakes.add(model.file, text)
         first_files.setdefault(model.name, model.file)
+
+
+def _is_chosen(model: ModelSpec, spec: BranchSpec) -> bool:
+    return (not spec.only or _matches(model, spec.only)) and not _matches(model, spec.exclude)
 
 
 def _matches(model: ModelSpec, patterns: tuple[str, ...]) -> bool:

@@ -56,11 +56,7 @@ _MACD_LINES = ("macd", "macd_signal", "macd_histogram")
 
 
 def input_features(spec: FeatureSpec, target: Target) -> dict[str, Feature]:
-    """The input columns of a feature set, in order; a repeated window counts once.
-
-    Raises:
-        ConfigError: a window of 1 where it has no meaning (a mean or a deviation over one session).
-    """
+    """The input columns of a feature set, in order, repeats once; a `ConfigError` for a window of 1 without meaning."""
     _check_windows(spec)
     return {
         **{f"return_{n}": Feature(n, partial(ind.period_return, sessions=n)) for n in spec.returns},

@@ -87,11 +87,7 @@ class OpeningHours(NamedTuple):
 
 
 def opening_hours(exchange: str) -> list[OpeningHours]:
-    """Day, opening and closing time (UTC, half days included) of every session in the calendar, in order.
-
-    Raises:
-        ConfigError: the calendar does not exist.
-    """
+    """Day, opening and closing time (UTC) of every session, in order; a `ConfigError` if there is no calendar."""
     calendar = _calendar(exchange)
     days = pd.DatetimeIndex(calendar.sessions).date
     opens, closes = (pd.DatetimeIndex(times).to_pydatetime() for times in (calendar.opens, calendar.closes))

@@ -50,11 +50,7 @@ def constant_return_graph(columns: int, log_return: float) -> onnx.ModelProto:
 
 
 def set_shrinkage(source: Path, destination: Path, value: float) -> None:
-    """Write a copy of the graph `source` with another shrinkage; every other byte stays the same.
-
-    Raises:
-        ModelError: the graph is damaged, or has no `shrinkage` constant, so that it is not one of ours.
-    """
+    """Copy a graph with another shrinkage, else unchanged; a `ModelError` if it is damaged or has no `shrinkage`."""
     try:
         model = onnx.load(source)
     except DecodeError as error:

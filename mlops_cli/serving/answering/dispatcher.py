@@ -245,11 +245,7 @@ def run_model(model: LoadedModel, feed: Weights, rows: Rows) -> Outputs:
 
 
 def run_in_chunks(model: LoadedModel, feed: Weights, rows: Rows, size: int) -> tuple[Outputs, float]:
-    """Run a model on `size` rows at a time, as `run_model` does; the outputs, and the seconds of the quickest chunk.
-
-    Raises:
-        UnservableError: the graph failed.
-    """
+    """Run a model on `size` rows at a time, as `run_model` does; with the seconds of the quickest chunk."""
     parts, quickest = [], math.inf
     for start in range(0, len(rows), size):
         began = perf_counter()
