@@ -147,7 +147,7 @@ def _facts(service: Service, name: str) -> FeatureFacts:
 async def _from_bars(
     service: Service, bars: list[Bar], names: list[str], caller_key: str | None
 ) -> tuple[list[Forecast], dict[str, str]]:
-    """Forecasts, and by name why others are missing; if all are, the first error. Models of equal features share them."""
+    """Forecasts, and by name why others are missing; if all are, the first error. Models of one spec share features."""
     batches: dict[Any, Batch] = {}
     forecasts: list[Forecast] = []
     failures: dict[str, MlopsError] = {}
