@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlops_cli.config.load import Branch
+from mlops_cli.config.load import Branch, load_params
 from mlops_cli.config.paths import Project
 from mlops_cli.config.run_environment import RUN_KEY
 from mlops_cli.config.schemas.project import TrainerKind, Training
-from mlops_cli.config.settings import Settings
+from mlops_cli.config.settings import Settings, account_keys, load_settings
 from mlops_cli.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -167,6 +168,17 @@ def broker(keys: AccountKeys, trading: Trading, settings: Settings) -> Broker:
     from mlops_cli.trading.alpaca.alpaca_broker import AlpacaBroker
 
     return AlpacaBroker(account_access(keys, trading, settings))
+
+
+def brokers(project: Project, teams: Sequence[str]) -> Callable[[str], Broker]:
+    """Opens a team's account by its keys.
+
+    Raises:
+        ConfigError: a team has no keys, or real money is not meant.
+    """
+    settings, trading = load_settings(project), load_params(project).trading
+    keys = account_keys(settings, teams)
+    return lambda team: broker(keys[team], trading, settings)
 
 
 def account_access(keys: AccountKeys, trading: Trading, settings: Settings) -> AlpacaAccess:

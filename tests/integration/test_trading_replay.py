@@ -21,9 +21,15 @@ from mlops_cli.errors import ConfigError, ModelError
 from mlops_cli.exchange.market.market import Market
 from mlops_cli.exchange.market.price_tables import ParquetTables
 from mlops_cli.market.hours import us_hours
-from mlops_cli.pipeline.trade.competition import HINDSIGHT, WITHOUT_SKILL, Replay, ReplayTools, competition
-from mlops_cli.pipeline.trade.replay_exchange import replay_exchange
-from mlops_cli.pipeline.trade.slippage import slippage_report
+from mlops_cli.pipeline.trade.competition import (
+    HINDSIGHT,
+    WITHOUT_SKILL,
+    Replay,
+    ReplayTools,
+    competition,
+    replay_exchange,
+)
+from mlops_cli.pipeline.trade.paper_trade import slippage_report
 from mlops_cli.tracking.tracker import NullTracker
 from mlops_cli.trading.contract.types import TradeForecast
 from mlops_cli.trading.ledger.opening import open_ledger

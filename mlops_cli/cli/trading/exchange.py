@@ -72,7 +72,8 @@ def serve(
     from mlops_cli import wiring
     from mlops_cli.exchange.api.serve import listen, server
 
-    project = Project.at(folder) if folder is not None else _project_here()
+    in_a_project = folder is not None or Path("params.yaml").is_file()
+    project = Project.at(folder or Path()) if in_a_project else None
     local = wiring.local_exchange(project, prices, database, None if replay is None else _start(replay))
     try:
         _describe(local)
@@ -84,10 +85,6 @@ def serve(
         server(local.exchange).run(sockets=[listening])
     finally:
         local.exchange.close()
-
-
-def _project_here() -> Project | None:
-    return Project.at(Path()) if Path("params.yaml").is_file() else None
 
 
 def _start(text: str) -> datetime:

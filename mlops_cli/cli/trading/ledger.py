@@ -4,72 +4,70 @@ from __future__ import annotations
 
 import csv
 import sys
-from decimal import Decimal
+from collections.abc import Callable
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mlops_cli.cli.options import JsonFlag, ProjectOption, command_group, open_project
-from mlops_cli.cli.output import print_json, print_table
-from mlops_cli.cli.trading.slippage import slippage
+from mlops_cli.cli.output import print_json, print_table, say
 from mlops_cli.errors import DataError
 
 if TYPE_CHECKING:
     from mlops_cli.config.paths import Project
 
+HEADS = (
+    "TEAM",
+    "SESSION",
+    "ORDERS",
+    "USD",
+    "FILLS BPS",
+    "MODEL BPS",
+    "LOCAL BPS",
+    "UNPRICED",
+    "UNFILLED HERE",
+)
+
 TeamOption = Annotated[
     str | None, typer.Option("--team", metavar="TEAM", help="This team alone; all if left out.", show_default=False)
 ]
+PRINTED = {
+    "orders": "Intents and what became of them at the broker.",
+    "fills": "Executions.",
+    "positions": "What is held by all that is booked, and which tickers are blocked, and why.",
+    "equity": "What the account was worth after each session.",
+    "decisions": "Every decision with its forecast, models, the price seen and the constraint that bound; "
+    "--json shows all.",
+    "events": "Halts, refusals, blocked tickers and other things that happened.",
+}
 LimitOption = Annotated[int, typer.Option("--last", min=1, help="How many rows of each team, the newest.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     group = command_group("ledger", help="What each team decided, sent, got and is worth.")
-    for command in (orders, fills, positions, equity, decisions, events, slippage, export, accept):
+    for table, help_text in PRINTED.items():
+        group.command(table, help=help_text)(_positions if table == "positions" else _printing(table))
+    for command in (slippage, export, accept):
         group.command()(command)
     app.add_typer(group)
 
 
-def orders(
-    team: TeamOption = None, last: LimitOption = 50, folder: ProjectOption = None, as_json: JsonFlag = False
-) -> None:
-    """Intents and what became of them at the broker."""
-    _print("orders", team, last, folder, as_json)
+def _printing(table: str) -> Callable[..., None]:
+    """The command that prints a table."""
+
+    def command(
+        team: TeamOption = None, last: LimitOption = 50, folder: ProjectOption = None, as_json: JsonFlag = False
+    ) -> None:
+        _print(table, team, last, folder, as_json)
+
+    return command
 
 
-def fills(
-    team: TeamOption = None, last: LimitOption = 50, folder: ProjectOption = None, as_json: JsonFlag = False
-) -> None:
-    """Executions."""
-    _print("fills", team, last, folder, as_json)
-
-
-def positions(team: TeamOption = None, folder: ProjectOption = None, as_json: JsonFlag = False) -> None:
-    """What is held by all that is booked, and which tickers are blocked, and why."""
+def _positions(team: TeamOption = None, folder: ProjectOption = None, as_json: JsonFlag = False) -> None:
     _print("positions", team, None, folder, as_json)
-
-
-def equity(
-    team: TeamOption = None, last: LimitOption = 50, folder: ProjectOption = None, as_json: JsonFlag = False
-) -> None:
-    """What the account was worth after each session."""
-    _print("equity", team, last, folder, as_json)
-
-
-def decisions(
-    team: TeamOption = None, last: LimitOption = 50, folder: ProjectOption = None, as_json: JsonFlag = False
-) -> None:
-    """Every decision with its forecast, models, the price seen and the constraint that bound; --json shows all."""
-    _print("decisions", team, last, folder, as_json)
-
-
-def events(
-    team: TeamOption = None, last: LimitOption = 50, folder: ProjectOption = None, as_json: JsonFlag = False
-) -> None:
-    """Halts, refusals, blocked tickers and other things that happened."""
-    _print("events", team, last, folder, as_json)
 
 
 def export(
@@ -117,8 +115,6 @@ def accept(
 
 
 def _shares(text: str) -> Decimal:
-    from decimal import InvalidOperation
-
     try:
         held = Decimal(text)
     except InvalidOperation:
@@ -165,3 +161,40 @@ def _cell(value: Any) -> Any:
     if isinstance(value, float):
         return f"{value:.4g}"
     return "; ".join(map(str, value)) if isinstance(value, list) else value
+
+
+def slippage(
+    team: TeamOption = None,
+    folder: ProjectOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """How much worse than the opening price orders were filled, session by session.
+
+    In basis points of what was traded: as they were filled, as the cost model of params.yaml says, and as the local
+    exchange would have filled the same orders.
+    """
+    from mlops_cli.config.load import load_branches, load_params
+    from mlops_cli.pipeline.trade.paper_trade import slippage_report
+
+    project = open_project(folder)
+    params = load_params(project)
+    days_by_team = slippage_report(project, list(load_branches(project, params)), params.trading, team)
+    if as_json:
+        print_json(days_by_team)
+        return
+    if not any(days_by_team.values()):
+        say("no filled orders yet")
+    rows = [
+        (
+            name,
+            row["session"],
+            row["orders"],
+            f"{row['traded']:,.0f}",
+            *("-" if row[key] is None else f"{row[key]:.2f}" for key in ("fills_bps", "model_bps", "local_bps")),
+            row["unpriced"],
+            row["unfilled_here"],
+        )
+        for name, days in days_by_team.items()
+        for row in days
+    ]
+    print_table(HEADS, rows)

@@ -10,8 +10,6 @@ import typer
 from mlops_cli.cli.options import BranchOption, JsonFlag, ProjectOption, VerboseFlag, command_group, open_project
 from mlops_cli.cli.output import print_json, print_table, result_console, say
 from mlops_cli.cli.progress import ConsoleProgress
-from mlops_cli.cli.trading.brokers import brokers_of
-from mlops_cli.cli.trading.halt import halt, liquidate, resume
 from mlops_cli.errors import EXIT_INTERRUPTED, EXIT_SOME_FAILED
 
 if TYPE_CHECKING:
@@ -22,8 +20,11 @@ if TYPE_CHECKING:
     from mlops_cli.pipeline.trade.competition import Replay
     from mlops_cli.pipeline.trade.paper_trade import TeamPasses
     from mlops_cli.trading.passes.paper_pass import PassReport
-    from mlops_cli.trading.schedule.alerts import Alerts
 
+OneTeam = Annotated[
+    str, typer.Option("--team", metavar="TEAM", help="This team alone; all together if left out.", show_default=False)
+]
+Reason = Annotated[str, typer.Option("--reason", help="Why; it is shown by every pass.")]
 FIRST_YEAR, LAST_YEAR = 1900, 2200
 TeamOption = Annotated[
     list[str] | None,
@@ -72,7 +73,9 @@ def paper_trade(
     _check_flags(given, replay)
     project = open_project(folder)
     if replay is not None:
-        past = _replay_options(replay, days, team or [], trade_without_skill)
+        from mlops_cli.pipeline.trade.competition import Replay
+
+        past = Replay(_day(replay), days, tuple(team or ()), trade_without_skill)
         _replay(project, past, branch, as_json=as_json, verbose=verbose)
         return
     passes = _passes(project, team or [], branch, dry_run=dry_run, verbose=verbose)
@@ -85,14 +88,12 @@ def paper_trade(
 
 def _print_reports(reports: Sequence[PassReport], dry_run: bool, as_json: bool) -> None:
     if as_json:
-        print_json([_plain(report) for report in reports])
+        errors = [report.error.message if report.error else None for report in reports]
+        plain = [asdict(replace(report, error=None)) for report in reports]
+        print_json([{**report, "error": error} for report, error in zip(plain, errors, strict=True)])
         return
     for report in reports:
         _show(report, dry_run)
-
-
-def _plain(report: PassReport) -> dict[str, Any]:
-    return {**asdict(replace(report, error=None)), "error": report.error.message if report.error else None}
 
 
 def _given(context: typer.Context) -> list[str]:
@@ -122,13 +123,16 @@ def _passes(
     from mlops_cli.config.load import load_params
     from mlops_cli.config.settings import load_settings
     from mlops_cli.pipeline.trade.paper_trade import Newest, teams_of, trade, trade_teams
+    from mlops_cli.trading.schedule.alerts import Alerts
 
     branches = chosen_branches(project, branch)
     teams = teams_of(branches, chosen_teams)
     trading, settings = load_params(project).trading, load_settings(project)
-    brokers, alerts = brokers_of(project, teams), _alerts(project)
+    webhook = settings.alert_webhook
+    alerts = Alerts(webhook.get_secret_value() if webhook else None, trading.alert_command, say)
+    brokers = wiring.brokers(project, teams)
     with ConsoleProgress(verbose) as progress:
-        newest = Newest(project, branches, lambda one: wiring.price_source(project, one, settings), progress)
+        newest = Newest(project, branches, lambda source: wiring.price_source(project, source, settings), progress)
 
         def trade_team(team: str) -> PassReport:
             return trade(project, team, brokers(team), trading, newest, dry_run=dry_run)
@@ -169,12 +173,6 @@ def _show_competition(summary: Mapping[str, Any]) -> None:
         console.print(line, soft_wrap=True)
 
 
-def _replay_options(start: str, days: int, teams: Sequence[str], without_skill: bool) -> Replay:
-    from mlops_cli.pipeline.trade.competition import Replay
-
-    return Replay(_day(start), days, tuple(teams), without_skill)
-
-
 def _day(text: str) -> date:
     from datetime import date
 
@@ -187,15 +185,6 @@ def _day(text: str) -> date:
     return day
 
 
-def _alerts(project: Project) -> Alerts:
-    from mlops_cli.config.load import load_params
-    from mlops_cli.config.settings import load_settings
-    from mlops_cli.trading.schedule.alerts import Alerts
-
-    webhook = load_settings(project).alert_webhook
-    return Alerts(webhook.get_secret_value() if webhook else None, load_params(project).trading.alert_command, say)
-
-
 def _show(report: PassReport, dry_run: bool) -> None:
     equity = "" if report.equity is None else f" Equity {report.equity:,.2f} USD, {report.booked} entries booked."
     print(f"{report.team}: {report.text}.{equity}")
@@ -206,12 +195,10 @@ def _show(report: PassReport, dry_run: bool) -> None:
         for decision in report.decisions
         if not decision.intent
     }
-    if dry_run:
-        _say_each("no order", held)
-    _say_each("no forecast", report.missing)
-    _say_each("blocked", report.blocked)
-    _say_each("refused", report.refused)
-    _say_each("unknown", report.unknown)
+    told = {"no order": held if dry_run else {}, "no forecast": report.missing, "blocked": report.blocked}
+    for kind, reasons in (told | {"refused": report.refused, "unknown": report.unknown}).items():
+        for name, reason in reasons.items():
+            say(f"{kind}: {name}: {reason}")
     if held and not dry_run:
         say(f"no order in {len(held)} of {len(report.decisions)} tickers: mlops ledger decisions --team {report.team}")
     for note in report.notes:
@@ -227,6 +214,59 @@ def _show_planned(report: PassReport) -> None:
     print_table(columns, rows)
 
 
-def _say_each(kind: str, reasons: Mapping[str, str]) -> None:
-    for name, reason in reasons.items():
-        say(f"{kind}: {name}: {reason}")
+def halt(
+    context: typer.Context, team: OneTeam = "all", folder: ProjectOption = None, reason: Reason = "halted by hand"
+) -> None:
+    """Send no more orders until `resume`; what was sent is still followed."""
+    from mlops_cli.trading.passes.halt import ALL_TEAMS, HaltFiles
+
+    project = _project_of(context, folder)
+    path = HaltFiles(project.ledgers, team).halt(reason)
+    print(f"halted: {team} (by {path}); go on with: mlops paper-trade resume --team {team}")
+    if team != ALL_TEAMS and not project.ledger(team).is_file():
+        say(f"note: there is no ledger of a team {team} yet: is that its name?")
+
+
+def resume(context: typer.Context, team: OneTeam = "all", folder: ProjectOption = None) -> None:
+    """Lift a halt: that of one team, or the one of all teams, which leaves those of single teams as they are."""
+    from mlops_cli.trading.passes.halt import ALL_TEAMS, HaltFiles
+
+    halts = HaltFiles(_project_of(context, folder).ledgers, team)
+    lifted = halts.resume()
+    if halts.way_on():
+        say(f"{team}: still halted, as all teams are; go on with: {halts.way_on()}")
+        return
+    print(f"{team}: the halt is lifted" if lifted else f"{team}: was not halted")
+    for other in halts.others() if team == ALL_TEAMS else []:
+        say(f"{other}: still halted; go on with: mlops paper-trade resume --team {other}")
+
+
+def liquidate(
+    context: typer.Context,
+    team: Annotated[str, typer.Option("--team", metavar="TEAM", help="Whose positions are sold.")],
+    folder: ProjectOption = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Halt a team, cancel its open orders and close all of its positions at the market."""
+    project = _project_of(context, folder)
+    if not yes:
+        typer.confirm(f"Sell everything that team {team} holds?", abort=True)
+    from mlops_cli import wiring
+    from mlops_cli.cli.stage_calls import chosen_branches
+    from mlops_cli.pipeline.trade.paper_trade import check_team, liquidate_team
+
+    if not project.ledger(team).is_file():
+        check_team(chosen_branches(project, None), team)  # a misspelt name must not make a halt file
+    done = liquidate_team(project, team, lambda: wiring.brokers(project, [team])(team))
+    print(f"{team}: halted; {done.cancelled} orders cancelled, {len(done.sent)} orders sent that close its positions")
+    for words in done.unfilled:
+        say(f"unfilled: {words}")
+    for name, why in done.failed.items():
+        say(f"failed: {name}: {why}")
+    if done.failed:
+        raise typer.Exit(EXIT_SOME_FAILED)
+
+
+def _project_of(context: typer.Context, folder: Any) -> Project:
+    given = context.parent.params.get("folder") if context.parent is not None else None
+    return open_project(folder or given)

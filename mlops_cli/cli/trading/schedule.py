@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlops_cli.cli.options import ProjectOption, command_group, open_project
+from mlops_cli.cli.trading.paper_trade import TeamOption
 
 if TYPE_CHECKING:
     from mlops_cli.trading.schedule.schedule import Job
@@ -23,10 +24,6 @@ class How(StrEnum):
     SYSTEMD = "systemd"
 
 
-TeamOption = Annotated[
-    list[str] | None,
-    typer.Option("--team", metavar="TEAM", help="This team alone; repeatable. All if left out.", show_default=False),
-]
 HowOption = Annotated[
     How,
     typer.Option(
@@ -59,7 +56,7 @@ def show(how: HowOption = How.CRON, team: TeamOption = None, folder: ProjectOpti
 
 def install(how: HowOption = How.CRON, team: TeamOption = None, folder: ProjectOption = None) -> None:
     """Write the lines into your crontab, or the units into ~/.config/systemd/user; again changes nothing."""
-    from mlops_cli.trading.schedule.install import install_crontab, install_units
+    from mlops_cli.trading.schedule.schedule import install_crontab, install_units
 
     job = _job(folder, team)
     if how is How.SYSTEMD:

@@ -5,25 +5,32 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import requests
 
 from mlops_cli.config.load import Branch
 from mlops_cli.config.paths import Project
-from mlops_cli.config.schemas.trading import Rules, Trading
-from mlops_cli.errors import DataError
+from mlops_cli.config.schemas.trading import Costs, Rules, Trading
+from mlops_cli.errors import DataError, ServiceError
+from mlops_cli.exchange.api.serve import listen, server
+from mlops_cli.exchange.book.clock import Clock
+from mlops_cli.exchange.book.engine import Exchange
+from mlops_cli.exchange.book.records import MarketRules
+from mlops_cli.exchange.market.market import Market
+from mlops_cli.exchange.market.price_tables import ParquetTables
 from mlops_cli.market.hours import us_hours
 from mlops_cli.pipeline.stages.stage import Progress, StageReport
 from mlops_cli.pipeline.trade.competition_forecasts import ReplayBook, replay_book
 from mlops_cli.pipeline.trade.paper_trade import teams_of
-from mlops_cli.pipeline.trade.replay_exchange import replay_exchange
 from mlops_cli.system.files import write_whole
 from mlops_cli.tracking.tracker import Tracker
 from mlops_cli.trading.contract.broker import Broker
@@ -35,6 +42,8 @@ from mlops_cli.trading.results.competition import TeamBook, compete
 from mlops_cli.trading.results.competition_report import report_files
 from mlops_cli.trading.results.performance import fill_frame
 
+PATIENCE_SECONDS = 30.0
+LOOPBACK = "127.0.0.1"
 AFTER_OPENING = timedelta(minutes=1)
 LEDGER_TABLES = ("decisions", "fills")
 WITHOUT_SKILL = "models without skill trade too, as you asked: what they earn is the market's drift, and luck"
@@ -47,7 +56,6 @@ class Replay:
 
     Attributes:
         start: first day on which orders may be filled.
-        days: calendar days.
         teams: the teams that compete; empty: all teams that have models.
         trade_without_skill: models without skill trade too, even if params.yaml says otherwise.
     """
@@ -65,12 +73,7 @@ class Replay:
 
 @dataclass(frozen=True)
 class ReplayTools:
-    """The adapters that a replay needs.
-
-    Attributes:
-        broker: gives a team's account at the exchange of an address (address, team).
-        tracker: knows how many models were tried.
-    """
+    """The adapters that a replay needs; `broker` opens a team's account at an exchange (its address, team)."""
 
     broker: Callable[[str, str], Broker]
     tracker: Tracker
@@ -110,14 +113,6 @@ def competition(
 ) -> tuple[dict[str, Any], Path, StageReport]:
     """Let the teams trade, session by session, and compare them.
 
-    Args:
-        project: the project.
-        branches: whose models.
-        trading: the teams' rules.
-        replay: the period and the teams.
-        tools: the broker and the tracker.
-        progress: shows what is done.
-
     Returns:
         The summary of `results.competition.compete`, the folder that it was written to, and which models could not
         be replayed.
@@ -150,7 +145,8 @@ def competition(
         summary = compete(books, book.market, trading.costs, _notes(teams, book, replay))
         summary["replay"] = {"start": replay.start.isoformat(), "days": replay.days}
         folder = project.report(f"competition-{replay.start}")
-        _write(folder, {**_ledger_files(teams), **report_files(summary)})
+        for name, content in {**_ledger_files(teams), **report_files(summary)}.items():
+            write_whole(folder / name, partial(Path.write_bytes, data=content))
     return summary, folder, book.report
 
 
@@ -214,7 +210,44 @@ def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
     return {key: json.dumps(value) if isinstance(value, list) else value for key, value in row.items()}
 
 
-def _write(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write files in order, each of them whole or not at all."""
-    for name, content in files.items():
-        write_whole(folder / name, partial(Path.write_bytes, data=content))
+@dataclass(frozen=True)
+class ReplayExchange:
+    """A running exchange: its address, and the HTTP session that moves its clock."""
+
+    address: str
+    requests: requests.Session
+
+    def advance(self, now: datetime) -> None:
+        """Move the exchange's clock to `now`; orders fill and expire accordingly.
+
+        Raises:
+            ServiceError: the exchange does not answer.
+        """
+        try:
+            answer = self.requests.post(
+                f"{self.address}/sim/clock", json={"now": now.isoformat()}, timeout=PATIENCE_SECONDS
+            )
+            answer.raise_for_status()
+        except requests.RequestException as error:
+            raise ServiceError(
+                f"the replay's exchange at {self.address} does not answer: {error}", "run again"
+            ) from None
+
+
+@contextmanager
+def replay_exchange(prices: Sequence[Path], start: datetime, costs: Costs) -> Iterator[ReplayExchange]:
+    """Serve an exchange in memory until the block ends, with the spread and slippage of `costs`, without fees."""
+    rules = MarketRules(spread_bps=2 * costs.half_spread_bps, slippage_bps=costs.slippage_bps)
+    exchange = Exchange(Market(ParquetTables(prices), us_hours()), Clock(start), rules)
+    listening = listen(LOOPBACK, 0)
+    serving = server(exchange)
+    thread = threading.Thread(target=serving.run, kwargs={"sockets": [listening]}, daemon=True, name="replay-exchange")
+    thread.start()
+    try:
+        with requests.Session() as session:
+            session.trust_env = False  # no proxy for loopback
+            yield ReplayExchange(f"http://{LOOPBACK}:{listening.getsockname()[1]}", session)
+    finally:
+        serving.should_exit = True
+        thread.join(PATIENCE_SECONDS)
+        listening.close()

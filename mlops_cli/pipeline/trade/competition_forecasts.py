@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -44,7 +45,6 @@ class ReplayBook:
         market: prices, in these sessions, of all stocks that are forecast.
         models: by team, names of the models that may trade.
         idle: by team, the reasons why models do not trade, each with the number of models.
-        report: which models could not be replayed, and why.
     """
 
     sessions: tuple[date, ...]
@@ -64,15 +64,9 @@ def replay_book(
     end: date,
     progress: Progress,
 ) -> ReplayBook:
-    """Forecast every session of a period with models that were not trained on it.
+    """Forecast the sessions from `start` to the day before `end` with models that were not trained on them.
 
-    Args:
-        project: the project.
-        branches: whose models.
-        rules: by team; other teams are left out.
-        start: first target session.
-        end: the day after the last target session.
-        progress: shows what is done.
+    Only models of the teams in `rules` take part.
 
     Raises:
         ModelError: no model of these teams can forecast the period; the message names the reasons.
@@ -134,48 +128,41 @@ def _nothing_to_trade(report: StageReport, rules: Mapping[str, Rules]) -> MlopsE
 
 
 def _market(project: Project, models: Sequence[ReportModel], tickers: Iterable[str]) -> Market:
-    """All opens and closes of these stocks."""
-    bars = {ticker_of(model.manifest.ticker): _bars(project, model) for model in models}
+    """Opens and closes of these stocks."""
+    bars = {}
+    for model in models:
+        ticker, folder = model.manifest.ticker, project.prices(model.branch)
+        table = read_table(folder, ticker)
+        if table is None:
+            raise DataError(f"{ticker}: no prices in {folder}", "run: mlops ingest")
+        bars[ticker_of(ticker)] = table
     ordered = sorted(tickers)
     opens = pd.DataFrame({ticker: bars[ticker]["open"] for ticker in ordered})
     return Market(opens, pd.DataFrame({ticker: bars[ticker]["close"] for ticker in ordered}))
-
-
-def _bars(project: Project, model: ReportModel) -> pd.DataFrame:
-    ticker, folder = model.manifest.ticker, project.prices(model.branch)
-    table = read_table(folder, ticker)
-    if table is None:
-        raise DataError(f"{ticker}: no prices in {folder}", "run: mlops ingest")
-    return table
 
 
 def _trade_forecasts(project: Project, models: Sequence[ReportModel], frame: pd.DataFrame) -> list[TradeForecast]:
     """The rows of a frame of forecasts as the trading rules take them, with the verdict on the model's version."""
     by_branch = {branch: verdicts(project.evaluation(branch)) for branch in {model.branch for model in models}}
     by_label = {model.label: model for model in models}
-    returns = np.log(frame["predicted_close"] / frame["last_close"]).tolist()
-    columns = zip(
-        frame["model"],
-        frame["session"].dt.date,
-        frame["target_session"].dt.date,
-        frame["last_close"].round(PLACES).tolist(),
-        returns,
-        strict=True,
-    )
+    returns = np.log(frame["predicted_close"] / frame["last_close"])
+    closes = frame["last_close"].round(PLACES)
+    rows: Iterable[Any] = frame.assign(log_return=returns, last_close=closes).itertuples()
     forecasts = []
-    for name, session, target, last, log_return in columns:
-        manifest = by_label[name].manifest
+    for row in rows:
+        model = by_label[row.model]
+        manifest = model.manifest
         forecasts.append(
             TradeForecast(
-                model=name,
+                model=model.label,
                 ticker=ticker_of(manifest.ticker),
                 team=manifest.team,
-                session=session,
-                target_session=target,
-                last_close=Decimal(str(last)),
-                log_return=log_return,
+                session=row.session.date(),
+                target_session=row.target_session.date(),
+                last_close=Decimal(str(row.last_close)),
+                log_return=row.log_return,
                 version=manifest.version,
-                verdict=by_branch[by_label[name].branch].get((name, manifest.version)),
+                verdict=by_branch[model.branch].get((model.label, manifest.version)),
             )
         )
     return forecasts

@@ -1,19 +1,23 @@
-"""`mlops paper-trade`: prices and features up to date, the newest forecasts, and one pass for each team."""
+"""Paper trading: prices and features up to date, the newest forecasts, a pass for each team, and what fills cost."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date
 from decimal import Decimal
 from fnmatch import fnmatchcase
+from typing import Any
 
 from mlops_cli.config.load import Branch
 from mlops_cli.config.paths import Project
 from mlops_cli.config.schemas.project import ModelSpec
 from mlops_cli.config.schemas.trading import Rules, Trading
-from mlops_cli.errors import ConfigError, MlopsError
+from mlops_cli.errors import ConfigError, DataError, MlopsError
 from mlops_cli.evaluation.verdicts import verdicts
+from mlops_cli.exchange.market.market import Market
+from mlops_cli.exchange.market.price_tables import ParquetTables
+from mlops_cli.market.hours import us_hours
 from mlops_cli.market.symbols import ticker_of
 from mlops_cli.models.predict import Model
 from mlops_cli.models.versions import answering
@@ -24,11 +28,12 @@ from mlops_cli.pipeline.stages.tables import read_table
 from mlops_cli.prices.sources.source import PriceSource
 from mlops_cli.trading.contract.broker import Broker
 from mlops_cli.trading.contract.types import TradeForecast
-from mlops_cli.trading.ledger.opening import IN_MEMORY, claim_account, open_ledger
+from mlops_cli.trading.ledger.opening import IN_MEMORY, claim_account, open_ledger, read_ledger
 from mlops_cli.trading.passes.halt import HaltFiles
 from mlops_cli.trading.passes.liquidate import Liquidation, liquidate
 from mlops_cli.trading.passes.order_window import Margins, calendar_differences, clock_skew
 from mlops_cli.trading.passes.paper_pass import PassReport, PassSettings, SessionForecasts, paper_pass
+from mlops_cli.trading.results.slippage import filled_orders, slippage_by_day
 from mlops_cli.trading.schedule.alerts import Alerts
 
 VOLATILITY_SESSIONS = 60
@@ -48,14 +53,7 @@ class _Answer:
 
 @dataclass
 class Newest:
-    """The newest forecasts of some branches; brings prices and features up to date, once for all teams.
-
-    Attributes:
-        project: of the models.
-        branches: whose models forecast.
-        source: gives the price source of a branch.
-        progress: shows what is being done.
-    """
+    """The newest forecasts of some branches; brings prices and features up to date, once for all teams."""
 
     project: Project
     branches: Sequence[Branch]
@@ -100,34 +98,32 @@ class Newest:
         if branch.name not in self._fresh:
             fetched = ingest(self.project, branch, self.source(branch), self.progress)
             built = featurize(self.project, branch, self.progress)
-            self._fresh[branch.name] = {one.model: one.reason for one in [*built.failures, *fetched.failures]}
+            self._fresh[branch.name] = {
+                failure.model: failure.reason for failure in [*built.failures, *fetched.failures]
+            }
         return self._fresh[branch.name]
 
 
-def teams_of(branches: Sequence[Branch], wanted: Sequence[str]) -> list[str]:
-    """The teams that are to trade: those wanted, else all that have a model.
+def teams_of(branches: Sequence[Branch], chosen: Sequence[str]) -> list[str]:
+    """The teams that are to trade: those chosen, or else all that have a model.
 
     Raises:
         ConfigError: a team has no model, or a model of a team is in two branches.
     """
-    found: dict[str, set[str]] = {}
+    models_by_team: dict[str, set[str]] = {}
     for branch in branches:
         for spec in branch.models:
-            names = found.setdefault(spec.team, set())
-            if spec.name in names and (not wanted or spec.team in wanted):
+            names = models_by_team.setdefault(spec.team, set())
+            if spec.name in names and (not chosen or spec.team in chosen):
                 raise ConfigError(f"model {spec.name} is in two branches", "say which one trades: --branch NAME")
             names.add(spec.name)
-    for team in wanted:
+    for team in chosen:
         check_team(branches, team)
-    return list(dict.fromkeys(wanted)) or sorted(found)
+    return list(dict.fromkeys(chosen)) or sorted(models_by_team)
 
 
 def check_team(branches: Sequence[Branch], team: str) -> None:
-    """Make sure that a team has a model.
-
-    Raises:
-        ConfigError: it has none.
-    """
+    """Raise ConfigError where a team has no model."""
     teams = sorted({spec.team for branch in branches for spec in branch.models})
     if team not in teams:
         raise ConfigError(f"--team {team}: no model is of that team", f"teams: {', '.join(teams)}")
@@ -156,25 +152,15 @@ def trade(
 
         report = paper_pass(broker, ledger, forecasts, rules, settings)
         if report.error is None and report.now is not None:
-            report.notes += _clock_notes(broker, report.now)
+            skew = clock_skew(report.now)
+            off = [] if skew is None else [f"this machine's clock is {skew.total_seconds():.0f} s off the broker's"]
+            report.notes += off + calendar_differences(broker, report.now)
     return report
-
-
-def _clock_notes(broker: Broker, now: datetime) -> list[str]:
-    """Where this machine's clock and calendar differ from the broker's, in words."""
-    skew = clock_skew(now)
-    notes = [] if skew is None else [f"this machine's clock is {skew.total_seconds():.0f} s off the broker's"]
-    return notes + calendar_differences(broker, now)
 
 
 @dataclass(frozen=True)
 class TeamPasses:
-    """The passes of several teams.
-
-    Attributes:
-        reports: of the teams whose pass began.
-        failures: errors of passes that failed, before or after they began.
-    """
+    """The reports of the passes that began, and the errors of those that failed, before or after they began."""
 
     reports: Sequence[PassReport]
     failures: Sequence[MlopsError | OSError]
@@ -185,11 +171,7 @@ def trade_teams(
 ) -> TeamPasses:
     """One pass for each team; a team that fails does not stop the others.
 
-    Args:
-        teams: in the order of their passes.
-        trade_team: runs the pass of a team, see `trade`.
-        alerts: gets each team's alerts and failures; None for a dry run.
-        say: tells the person at the terminal of a failure at once, where there are other teams.
+    `alerts` (None for a dry run) gets each team's alerts and failures; `say` tells the terminal of a failure at once.
     """
     reports: list[PassReport] = []
     failures: list[MlopsError | OSError] = []
@@ -212,11 +194,6 @@ def trade_teams(
 
 def liquidate_team(project: Project, team: str, open_broker: Callable[[], Broker]) -> Liquidation:
     """Halt a team, cancel its open orders and close all of its positions; see `passes.liquidate`.
-
-    Args:
-        project: of the team.
-        team: is halted first, so that a pass at work ends before its next order.
-        open_broker: opens the team's account.
 
     Raises:
         ServiceError: a pass of the team is still at work after a minute, or the broker does not answer.
@@ -267,3 +244,23 @@ def _volatility(project: Project, branch: str, ticker: str) -> float:
     import numpy as np
 
     return float(np.log(bars["close"].tail(VOLATILITY_SESSIONS + 1)).diff().std())
+
+
+def slippage_report(
+    project: Project, branches: Sequence[str], trading: Trading, team: str | None = None
+) -> dict[str, list[dict[str, Any]]]:
+    """Slippage by team (all that have a ledger, or only `team`) and session; see `results.slippage.slippage_by_day`.
+
+    Raises:
+        DataError: a ledger or a price table is damaged, or the team has no ledger.
+    """
+    names = sorted(path.stem for path in project.ledgers.glob("*.db")) if team is None else [team]
+    if team is not None and not project.ledger(team).is_file():
+        raise DataError(f"team {team} has no ledger", "the first pass makes it: mlops paper-trade")
+    market = Market(ParquetTables([project.prices(branch) for branch in branches]), us_hours())
+    report = {}
+    for name in names:
+        with read_ledger(project.ledger(name)) as ledger:
+            orders = filled_orders(ledger.rows("orders"), ledger.rows("intents"), ledger.rows("fills"))
+        report[name] = slippage_by_day(orders, market, trading.rules(name).costs)
+    return report

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import wraps
-from typing import Any, Concatenate, Protocol
+from typing import Any
 
 from mlops_cli.errors import BrokerError
 from mlops_cli.market.hours import NEW_YORK
@@ -18,22 +18,16 @@ from mlops_cli.trading.contract.types import Holding, OrderIntent
 MOVES_SHARES = frozenset({"SPLIT", "REORG", "MA", "NC", "SPIN", "ACATS", "JNLS", "FOPT"})
 
 
-class _Addressed(Protocol):
-    @property
-    def address(self) -> str: ...
-
-
-def as_alpaca[Of: _Addressed, **Given, Read](
-    method: Callable[Concatenate[Of, Given], Read],
-) -> Callable[Concatenate[Of, Given], Read]:
-    """Raise BrokerError where a method cannot read an answer: another server is at the address."""
+def as_alpaca[**Given, Read](method: Callable[Given, Read]) -> Callable[Given, Read]:
+    """Raise BrokerError where a broker's method cannot read an answer: another server is at its `address`."""
 
     @wraps(method)
-    def read(broker: Of, /, *args: Given.args, **kwargs: Given.kwargs) -> Read:
+    def read(*args: Given.args, **kwargs: Given.kwargs) -> Read:
         try:
-            return method(broker, *args, **kwargs)
+            return method(*args, **kwargs)
         except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
-            words = f"{broker.address} answers, but not as Alpaca does ({type(error).__name__})"
+            address = getattr(args[0], "address", "the broker")
+            words = f"{address} answers, but not as Alpaca does ({type(error).__name__})"
             raise BrokerError(words, "look at ALPACA_BASE_URL in .env") from error
 
     return read

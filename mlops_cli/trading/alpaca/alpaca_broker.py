@@ -21,26 +21,13 @@ from alpaca.trading.client import TradingClient
 from mlops_cli.errors import BrokerError
 from mlops_cli.market.hours import NEW_YORK
 from mlops_cli.market.symbols import symbol_of
-from mlops_cli.trading.alpaca.alpaca_answers import (
-    activity_of,
-    as_alpaca,
-    bar_of,
-    fields_of,
-    fill_of,
-    holding_of,
-    hours_of,
-    order_of,
-    quote_of,
-    said_of,
-    time_of,
-    why,
-)
+from mlops_cli.trading.alpaca import alpaca_answers as answers
 from mlops_cli.trading.alpaca.alpaca_client import (
     AlpacaAccess,
     Failed,
     Patience,
+    TimedSession,
     TokenBucket,
-    new_session,
     raise_if_keys,
     repeat,
 )
@@ -74,7 +61,7 @@ class AlpacaBroker:
         )
         bucket = TokenBucket()  # one for both APIs: Alpaca's limit is that of the account
         for client, address in ((self._trading, access.address), (self._data, access.market_data)):
-            client._session = new_session(address, self._patience, bucket)
+            client._session = TimedSession(address, self._patience, bucket)
             client._retry = 0  # alpaca-py sends again on 504, a POST too, without asking what became of the first
         self._account_id = ""
         self._calendar: list[SessionHours] = []
@@ -85,52 +72,53 @@ class AlpacaBroker:
         """Of the trading API."""
         return self._access.address
 
-    @as_alpaca
+    @answers.as_alpaca
     def account_id(self) -> str:
         """The account's id."""
         if not self._account_id:
             self._account_id = str(self._get("/account")["id"])
         return self._account_id
 
-    @as_alpaca
+    @answers.as_alpaca
     def account(self) -> AccountState:
         """Cash and worth."""
         raw = self._get("/account")
         self._account_id = str(raw["id"])
         return AccountState(*(Decimal(raw[name]) for name in ("equity", "cash", "last_equity", "buying_power")))
 
-    @as_alpaca
+    @answers.as_alpaca
     def positions(self) -> Mapping[str, Holding]:
         """What is held."""
-        return {holding.ticker: holding for holding in map(holding_of, self._get("/positions"))}
+        return {holding.ticker: holding for holding in map(answers.holding_of, self._get("/positions"))}
 
-    @as_alpaca
+    @answers.as_alpaca
     def clock(self) -> BrokerClock:
         """The broker's time."""
         raw = self._get("/clock")
-        return BrokerClock(time_of(raw["timestamp"]), bool(raw["is_open"]))
+        return BrokerClock(answers.time_of(raw["timestamp"]), bool(raw["is_open"]))
 
-    @as_alpaca
+    @answers.as_alpaca
     def calendar(self, start: date, end: date) -> Sequence[SessionHours]:
         """Sessions; asked for some weeks ahead at a time, and kept."""
         if self._calendar_reach is None or not self._calendar_reach[0] <= start <= end <= self._calendar_reach[1]:
             first, last = start, end + CALENDAR_AHEAD
-            found = self._get("/calendar", {"start": first.isoformat(), "end": last.isoformat()})
-            self._calendar = [hours_of(raw) for raw in found]
+            days = self._get("/calendar", {"start": first.isoformat(), "end": last.isoformat()})
+            self._calendar = list(map(answers.hours_of, days))
             self._calendar_reach = (first, last)
-        return [one for one in self._calendar if start <= one.session <= end]
+        return [hours for hours in self._calendar if start <= hours.session <= end]
 
-    @as_alpaca
+    @answers.as_alpaca
     def quotes(self, tickers: Sequence[str]) -> Mapping[str, Quote]:
         """Latest quotes."""
 
         def ask(some: Sequence[str]) -> Any:
             return self._data.get_stock_latest_quote(StockLatestQuoteRequest(symbol_or_symbols=list(some)))
 
-        answers = self._of_symbols(list(map(symbol_of, tickers)), ask)
-        return {quote.ticker: quote for quote in (quote_of(symbol, raw) for symbol, raw in answers.items())}
+        raw_by_symbol = self._of_symbols(list(map(symbol_of, tickers)), ask)
+        quotes = [answers.quote_of(symbol, raw) for symbol, raw in raw_by_symbol.items()]
+        return {quote.ticker: quote for quote in quotes}
 
-    @as_alpaca
+    @answers.as_alpaca
     def bars(self, tickers: Sequence[str], session: date) -> Mapping[str, Bar]:
         """Daily bars of a session.
 
@@ -148,9 +136,9 @@ class AlpacaBroker:
             )
             return self._data.get_stock_bars(request)
 
-        answers = self._of_symbols(list(map(symbol_of, tickers)), ask)
-        each = [bar_of(symbol, raw) for symbol, several in answers.items() for raw in several]
-        return {bar.ticker: bar for bar in each if bar.session == session}
+        raw_by_symbol = self._of_symbols(list(map(symbol_of, tickers)), ask)
+        bars = [answers.bar_of(symbol, raw) for symbol, several in raw_by_symbol.items() for raw in several]
+        return {bar.ticker: bar for bar in bars if bar.session == session}
 
     def submit(self, intent: OrderIntent) -> BrokerOrder:
         """Send an order; see `broker.Broker.submit`.
@@ -158,7 +146,7 @@ class AlpacaBroker:
         After 429 the order was not taken and is simply sent again. After silence, a broken connection or a 5xx the
         broker is asked for it by name first. Should a first one arrive late, the second is refused for its name.
         """
-        fields = fields_of(intent)
+        fields = answers.fields_of(intent)
         last: Failed | None = None
         for attempt in range(self._patience.attempts):
             try:
@@ -178,75 +166,67 @@ class AlpacaBroker:
 
     def cancel(self, order_id: str) -> None:
         """Cancel an open order."""
-
-        def ask() -> Any:
-            return self._ask(lambda: self._trading.delete(f"/orders/{order_id}"), empty=True)
-
         try:
-            repeat(ask, self._patience, self.address)
+            self._repeat(lambda: self._trading.delete(f"/orders/{order_id}"), empty=True)
         except Failed as error:
             if error.status not in (404, 422):  # it is over already
                 raise BrokerError(f"order {order_id} cannot be cancelled: {error.words}") from error
 
-    @as_alpaca
+    @answers.as_alpaca
     def order_by_client_id(self, client_order_id: str) -> BrokerOrder | None:
         """The order of this name."""
-
-        def ask() -> Any:
-            query = {"client_order_id": client_order_id}
-            return self._ask(lambda: self._trading.get("/orders:by_client_order_id", query))
-
+        query = {"client_order_id": client_order_id}
         try:
-            return order_of(repeat(ask, self._patience, self.address))
+            return answers.order_of(self._repeat(lambda: self._trading.get("/orders:by_client_order_id", query)))
         except Failed as error:
             if error.status == 404:
                 return None
             raise self._odd(error) from error
 
-    @as_alpaca
+    @answers.as_alpaca
     def orders_since(self, time: datetime) -> Sequence[BrokerOrder]:
         """All orders submitted after `time`."""
         common = {"status": "all", "direction": "asc", "limit": ORDERS_PAGE}
-        query, found = {**common, "after": time.isoformat()}, []
+        query, orders = {**common, "after": time.isoformat()}, []
         while True:
-            page = [order_of(raw) for raw in self._get("/orders", query)]
-            found += page
+            page = [answers.order_of(raw) for raw in self._get("/orders", query)]
+            orders += page
             if len(page) < ORDERS_PAGE:
-                return found
+                return orders
             query = {**common, "after_order_id": page[-1].id}  # by time, those of one instant would be lost
 
-    @as_alpaca
+    @answers.as_alpaca
     def activities_since(self, time: datetime) -> Activities:
         """Executions and all the rest."""
         query = {"after": f"{time:%Y-%m-%dT%H:%M:%SZ}", "direction": "asc", "page_size": ACTIVITIES_PAGE}
-        found: list[dict[str, Any]] = []
+        activities: list[dict[str, Any]] = []
         while True:
             page = self._get("/account/activities", query)
-            found += page
+            activities += page
             if len(page) < ACTIVITIES_PAGE:
                 break
             query = {**query, "page_token": page[-1]["id"]}
-        fills = tuple(fill_of(raw) for raw in found if raw["activity_type"] == "FILL")
-        others = tuple(activity_of(raw) for raw in found if raw["activity_type"] != "FILL")
+        fills = tuple(answers.fill_of(raw) for raw in activities if raw["activity_type"] == "FILL")
+        others = tuple(answers.activity_of(raw) for raw in activities if raw["activity_type"] != "FILL")
         return Activities(fills, others)
 
     def _taken(self, fields: dict[str, Any]) -> BrokerOrder:
         answer = self._ask(lambda: self._trading.post("/orders", fields))
         try:
-            return order_of(answer)
+            return answers.order_of(answer)
         except (LookupError, TypeError, ValueError, ArithmeticError) as error:  # it may be an order all the same
             raise Failed(None, 0, f"an answer that is no order ({type(error).__name__})") from error
 
     def _after_failure(self, intent: OrderIntent, error: Failed) -> BrokerOrder | None:
         if error.ambiguous or NOT_UNIQUE in error.words:
             try:
-                found = self.order_by_client_id(intent.client_order_id)
+                order = self.order_by_client_id(intent.client_order_id)
             except (BrokerUnreachable, BrokerError) as silence:
                 raise OutcomeUnknown(
                     f"{intent.ticker}: order {intent.client_order_id}: {error.words}", silence.message
                 ) from silence
-            if found is not None or error.ambiguous:
-                return found
+            if order is not None or error.ambiguous:
+                return order
         if not error.passing:
             if error.status == 401:
                 raise_if_keys(error, self.address)
@@ -261,7 +241,7 @@ class AlpacaBroker:
         if not symbols:
             return {}
         try:
-            answers: dict[str, Any] = repeat(lambda: self._ask(lambda: ask(symbols)), self._patience, self.address)
+            raw_by_symbol: dict[str, Any] = self._repeat(lambda: ask(symbols))
         except Failed as error:
             if error.status not in (400, 422):
                 raise self._odd(error) from error
@@ -269,23 +249,26 @@ class AlpacaBroker:
                 return {}
             half = len(symbols) // 2
             return self._of_symbols(symbols[:half], ask) | self._of_symbols(symbols[half:], ask)
-        return answers
+        return raw_by_symbol
 
     def _get(self, path: str, query: dict[str, Any] | None = None) -> Any:
         try:
-            return repeat(lambda: self._ask(lambda: self._trading.get(path, query)), self._patience, self.address)
+            return self._repeat(lambda: self._trading.get(path, query))
         except Failed as error:
             raise self._odd(error) from error
+
+    def _repeat(self, call: Callable[[], Any], *, empty: bool = False) -> Any:
+        return repeat(lambda: self._ask(call, empty=empty), self._patience, self.address)
 
     def _ask(self, call: Callable[[], Any], *, empty: bool = False) -> Any:
         """Send one request; every failure becomes `Failed`."""
         try:
             answer = call()
         except APIError as error:
-            code, words = said_of(error)
+            code, words = answers.said_of(error)
             raise Failed(error.status_code, code, self._clean(words)) from None
         except (requests.RequestException, ValueError) as error:  # ValueError: an answer that is no JSON
-            raise Failed(None, 0, self._clean(why(error))) from None
+            raise Failed(None, 0, self._clean(answers.why(error))) from None
         if answer is None and not empty:
             raise Failed(None, 0, "an empty answer")
         return answer

@@ -28,11 +28,9 @@ RETRIED = frozenset({408, 429, 500, 502, 503, 504})
 
 @dataclass(frozen=True, repr=False)
 class AlpacaAccess:
-    """The keys and addresses of an account.
+    """The keys and addresses of an account; the keys are never shown.
 
     Attributes:
-        key: API key; never shown.
-        secret: its secret; never shown.
         address: of the trading API, without `/v2`.
         data_address: of the market data API; empty: the exchange itself where it is local, else Alpaca's.
     """
@@ -54,7 +52,6 @@ class Patience:
 
     Attributes:
         timeout: seconds to connect, and seconds between two bytes of the answer.
-        attempts: of one request.
         first_wait: seconds before the second attempt; doubled for each further one, with jitter.
     """
 
@@ -90,12 +87,17 @@ class TokenBucket:
 
 
 class TimedSession(requests.Session):
-    """A session that sets a timeout for every request, which alpaca-py does not, and keeps to a limit per minute."""
+    """A session that sets a timeout for every request, which alpaca-py does not, and keeps to a limit per minute.
 
-    def __init__(self, timeout: tuple[float, float], bucket: TokenBucket | None) -> None:
+    The limit, `bucket`, does not hold for an exchange on this machine.
+    """
+
+    def __init__(self, address: str, patience: Patience, bucket: TokenBucket) -> None:
         super().__init__()
-        self._timeout = timeout
-        self._bucket = bucket
+        local = is_local(address)
+        self.trust_env = not local  # a proxy cannot reach this machine's loopback address
+        self._timeout = patience.timeout
+        self._bucket = None if local else bucket
 
     def request(self, *arguments: Any, **options: Any) -> requests.Response:
         """Send a request."""
@@ -112,7 +114,6 @@ class Failed(Exception):  # noqa: N818 - only between these two modules
     Attributes:
         status: HTTP status; None where there was no answer, or none that could be read.
         code: Alpaca's own; 0 where there is none.
-        words: what was said.
     """
 
     status: int | None
@@ -141,27 +142,8 @@ def is_real_money(address: str) -> bool:
     return (host == ALPACA or host.endswith(f".{ALPACA}")) and not host.startswith("paper-")
 
 
-def new_session(address: str, patience: Patience, bucket: TokenBucket) -> TimedSession:
-    """A session for an address.
-
-    Args:
-        address: of an API; the limit per minute does not hold for an exchange on this machine.
-        patience: has the timeout.
-        bucket: the limit per minute, shared by all sessions of an account.
-    """
-    local = is_local(address)
-    session = TimedSession(patience.timeout, None if local else bucket)
-    session.trust_env = not local  # a proxy cannot reach this machine's loopback address
-    return session
-
-
 def repeat[Answer](ask: Callable[[], Answer], patience: Patience, where: str) -> Answer:
     """Send a request until it is answered. Only for requests that change nothing: never for an order.
-
-    Args:
-        ask: sends it.
-        patience: how often it is tried, and the pauses between.
-        where: the address, for messages.
 
     Raises:
         BrokerUnreachable: no attempt was answered.
@@ -180,14 +162,11 @@ def repeat[Answer](ask: Callable[[], Answer], patience: Patience, where: str) ->
         if not error.passing:
             raise_if_keys(error, where)
             raise
-        raise _unreachable(error, patience, where) from error
-
-
-def _unreachable(last: Failed, patience: Patience, where: str) -> BrokerUnreachable:
-    hint = "nothing is lost: run again later; what was sent is asked for by its name"
-    if last.status is None and is_local(where):
-        hint = f"is it running? mlops exchange serve --port {urlsplit(where).port or 80}; {hint}"
-    return BrokerUnreachable(f"{where} does not answer: {last.words} ({patience.attempts} attempts)", hint)
+        hint = "nothing is lost: run again later; what was sent is asked for by its name"
+        if error.status is None and is_local(where):
+            hint = f"is it running? mlops exchange serve --port {urlsplit(where).port or 80}; {hint}"
+        words = f"{where} does not answer: {error.words} ({patience.attempts} attempts)"
+        raise BrokerUnreachable(words, hint) from error
 
 
 def raise_if_keys(error: Failed, where: str) -> None:

@@ -122,8 +122,6 @@ class AccountActivity:
         qty: shares it is about, as the broker counts them: those that came, or those held afterwards; 0 where only cash
             moved.
         cash: dollars that came (or went).
-        day: it counts for.
-        time: at which it was booked.
     """
 
     id: str
@@ -152,35 +150,27 @@ class Broker(Protocol):
     @property
     def address(self) -> str:
         """Where it is, for messages: no secrets."""
-        ...
 
     def account_id(self) -> str:
         """The account's name at the broker: a ledger belongs to one account."""
-        ...
 
     def account(self) -> AccountState:
         """Cash and worth."""
-        ...
 
     def positions(self) -> Mapping[str, Holding]:
         """What is held, by ticker; short positions have a negative quantity."""
-        ...
 
     def clock(self) -> BrokerClock:
         """The broker's time."""
-        ...
 
     def calendar(self, start: date, end: date) -> Sequence[SessionHours]:
         """Sessions from `start` to `end`, both included, rising."""
-        ...
 
     def quotes(self, tickers: Sequence[str]) -> Mapping[str, Quote]:
         """Latest quotes; a ticker without one is left out."""
-        ...
 
     def bars(self, tickers: Sequence[str], session: date) -> Mapping[str, Bar]:
         """Daily bars of a session (up to now), adjusted for splits; a ticker without one is left out."""
-        ...
 
     def submit(self, intent: OrderIntent) -> BrokerOrder:
         """Send an order. If the broker has an order of the same client_order_id, that order is returned instead.
@@ -189,20 +179,15 @@ class Broker(Protocol):
             OrderRefused: the broker said no.
             OutcomeUnknown: it may have been taken or not.
         """
-        ...
 
     def cancel(self, order_id: str) -> None:
         """Ask for an open order to be cancelled; one that is over already is left alone."""
-        ...
 
     def order_by_client_id(self, client_order_id: str) -> BrokerOrder | None:
         """The order of this name, open or not; None where the broker says that there is none."""
-        ...
 
     def orders_since(self, time: datetime) -> Sequence[BrokerOrder]:
         """All orders submitted after `time`, open or not, oldest first."""
-        ...
 
     def activities_since(self, time: datetime) -> Activities:
         """Executions and other changes of shares or cash after `time`, oldest first."""
-        ...

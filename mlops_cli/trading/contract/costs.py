@@ -24,12 +24,12 @@ def round_trip_bps(costs: Costs) -> float:
 
 def cost_factor(costs: Costs, side: str) -> Decimal:
     """One trade's cost as a share of its value, exact for money."""
-    return _share(one_way_bps(costs, side))
+    return exact(one_way_bps(costs, side)) / BPS
 
 
 def expected_price(price: Decimal, side: str, costs: Costs) -> Decimal:
     """The price at which the model expects a trade to be filled, without commission and fees."""
-    worse = _share(costs.half_spread_bps + costs.slippage_bps)
+    worse = exact(costs.half_spread_bps + costs.slippage_bps) / BPS
     return price * (1 + worse if side == "buy" else 1 - worse)
 
 
@@ -37,8 +37,3 @@ def expected_price(price: Decimal, side: str, costs: Costs) -> Decimal:
 def exact(number: float) -> Decimal:
     """The decimal number that was written in a setting, without binary rounding: 0.1 becomes 0.1."""
     return Decimal(str(number))
-
-
-@lru_cache(maxsize=256)
-def _share(bps: float) -> Decimal:
-    return exact(bps) / BPS

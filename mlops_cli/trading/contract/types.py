@@ -14,7 +14,6 @@ from mlops_cli.config.schemas.trading import Rules
 Side = Literal["buy", "sell"]
 Action = Literal["buy", "sell", "hold"]
 LONGEST_ORDER_ID = 48
-DIGEST = 10
 
 __all__ = [
     "AccountState", "Action", "Decision", "DecisionContext", "Holding", "OrderIntent", "Rules", "Side",
@@ -27,9 +26,6 @@ class TradeForecast:
     """One model's forecast for one stock.
 
     Attributes:
-        model: its name.
-        ticker: of the stock.
-        team: who owns the model.
         session: on whose close the forecast was made.
         target_session: whose close is forecast; orders are for its open.
         last_close: close of `session`, in dollars.
@@ -75,7 +71,6 @@ class DecisionContext:
     """What else a decision rests on.
 
     Attributes:
-        target_session: the session that orders are for.
         volatilities: by ticker, standard deviation of its one-day log returns; for sizing by inverse volatility.
         sent_notional: value of what was sent for this session already; counts against the limits of a session.
         blocked: by ticker, why nothing may be sent for it (an order in an unknown state, a halted symbol).
@@ -92,21 +87,13 @@ class OrderIntent:
     """An order that is meant to be sent.
 
     Attributes:
-        team: whose account.
-        ticker: of the stock.
         session: the order is for its open.
-        side: buy or sell.
         qty: shares, above 0; None where `notional` is given.
         notional: dollars, above 0; None where `qty` is given.
-        type: market or limit.
-        limit_price: of a limit order.
-        time_in_force: `day`.
-        client_order_id: see `client_order_id`.
         model: name of the model, or of the models joined by `+`.
         version: of the model; of several one hash.
         forecast_bps: forecast log return in basis points.
         price_seen: what the decision took for the price.
-        reasons: why, in words.
     """
 
     team: str
@@ -131,10 +118,6 @@ class Decision:
     """A decision on one stock of one team, and everything it was based on.
 
     Attributes:
-        team: whose decision.
-        ticker: of the stock.
-        session: the session it is for.
-        action: buy, sell or hold.
         lots: steps bought (above 0) or sold (below 0).
         allowed: lowest and highest number of lots that the action mask left.
         wanted_lots: what would have been done without constraints.
@@ -145,7 +128,6 @@ class Decision:
         target_weight: the same after the order, at `price`.
         price: what the decision took for the price; None where none is known.
         models: by model, its forecast in basis points, version and verdict.
-        reasons: why, in words.
         intent: the order; None for hold.
     """
 
@@ -185,4 +167,4 @@ def client_order_id(team: str, ticker: str, session: date, side: Side, version: 
     if len(name) <= LONGEST_ORDER_ID:
         return name
     # a slash cannot stand in either name, so that a-b/c and a/b-c differ
-    return f"x{hashlib.sha256(f'{team}/{ticker}'.encode()).hexdigest()[:DIGEST]}-{tail}"
+    return f"x{hashlib.sha256(f'{team}/{ticker}'.encode()).hexdigest()[:10]}-{tail}"

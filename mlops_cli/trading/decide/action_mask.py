@@ -35,10 +35,6 @@ class Mask:
         if lots < self.highest:
             self.highest, self.why_highest = lots, why
 
-    def nothing(self, why: str) -> None:
-        """Allow nothing but to hold; overrides every other constraint."""
-        self.lowest, self.highest, self.why_lowest, self.why_highest = 0, 0, why, why
-
     def choose(self, wanted: int) -> tuple[int, str | None]:
         """The allowed action nearest to the wanted one, and the constraint that changed it; None if none did.
 
@@ -128,15 +124,14 @@ class Budgets:
 
 def mask_of(position: Position, budgets: Budgets, equity: Decimal, rules: Rules) -> Mask:
     """The actions that the rules and the remaining budgets allow for a position."""
+    if position.lot_qty <= 0:
+        return Mask(0, 0, "whole shares", "whole shares")
     mask = Mask()
     long_only = rules.positions == "long_only"
     if position.lots > 0 or long_only:
         mask.at_least(-max(0, position.lots), "no shorting" if long_only else "close first")
     if position.lots < 0:
         mask.at_most(-position.lots, "close first")
-    if position.lot_qty <= 0:
-        mask.nothing("whole shares")
-        return mask
     if not position.grows:
         mask.at_most(max(0, -position.lots), "whole shares")
         mask.at_least(min(0, -position.lots), "whole shares")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
 
 from mlops_cli.trading.contract.costs import BPS, exact, round_trip_bps
-from mlops_cli.trading.contract.types import Action, Decision, OrderIntent, Rules, Side, client_order_id
+from mlops_cli.trading.contract.types import Decision, OrderIntent, Rules, Side, client_order_id
 from mlops_cli.trading.decide.action_mask import Budgets, Mask, Position, mask_of
 from mlops_cli.trading.decide.signals import Signal
 from mlops_cli.trading.decide.stocks import Situation, Stock
@@ -14,27 +14,11 @@ from mlops_cli.trading.decide.stocks import Situation, Stock
 CENT = Decimal("0.01")
 
 
-@dataclass(frozen=True, slots=True)
-class _Choice:
-    """The lots that are traded, the lowest and highest number allowed, and the constraint that bound, if any."""
-
-    lots: int
-    allowed: tuple[int, int]
-    bound: str | None
-
-
 def decide_stock(stock: Stock, situation: Situation, budgets: Budgets) -> Decision:
-    """Choose the allowed action nearest to the wanted one, and take the order's money out of the budgets.
-
-    Args:
-        stock: with its target.
-        situation: of the session.
-        budgets: what earlier orders of the session left; goes down by this one.
-    """
+    """Choose the allowed action nearest to the wanted one, and take the order's money out of the budgets."""
     mask = _mask(stock, situation, budgets)
-    lots, bound = mask.choose(stock.wanted_lots)
-    ends = sorted((mask.lowest, mask.highest))
-    decision = _decision(stock, _Choice(lots, (ends[0], ends[1]), bound), situation)
+    decision = _decision(stock, mask, situation)
+    lots = decision.lots
     position, signal, rules = stock.position, stock.signal, situation.rules
     if lots == 0 or position is None or signal is None:
         return decision
@@ -46,44 +30,36 @@ def decide_stock(stock: Stock, situation: Situation, budgets: Budgets) -> Decisi
 
 def _mask(stock: Stock, situation: Situation, budgets: Budgets) -> Mask:
     if stock.refusal or stock.position is None:
-        return _hold(stock.refusal)
+        return Mask(0, 0, stock.refusal, stock.refusal)
     if stock.forecast is None:
-        return _hold(stock.reason)  # neither a missing forecast nor a missing skill is a reason to sell
+        return Mask(
+            0, 0, stock.reason, stock.reason
+        )  # neither a missing forecast nor a missing skill is a reason to sell
     return mask_of(stock.position, budgets, situation.account.equity, situation.rules)
 
 
-def _hold(reason: str) -> Mask:
-    mask = Mask()
-    mask.nothing(reason)
-    return mask
-
-
-def _decision(stock: Stock, choice: _Choice, situation: Situation) -> Decision:
+def _decision(stock: Stock, mask: Mask, situation: Situation) -> Decision:
     position, signal = stock.position, stock.signal
+    lots, bound = mask.choose(stock.wanted_lots)
+    trade: Side = "buy" if lots > 0 else "sell"
     return Decision(
         team=situation.team,
         ticker=stock.ticker,
         session=situation.context.target_session,
-        action=_action(choice.lots),
-        lots=choice.lots,
-        allowed=choice.allowed,
+        action=trade if lots else "hold",
+        lots=lots,
+        allowed=(min(mask.lowest, mask.highest), max(mask.lowest, mask.highest)),
         wanted_lots=stock.wanted_lots,
-        bound=choice.bound,
+        bound=bound,
         forecast_bps=stock.forecast,
         cost_bps=round_trip_bps(situation.rules.costs),
         current_weight=_weight(position, 0, situation.account.equity),
-        target_weight=_weight(position, choice.lots, situation.account.equity),
+        target_weight=_weight(position, lots, situation.account.equity),
         price=position.price if position else None,
         models=signal.models if signal else (),
         reasons=(stock.reason or stock.refusal, *(signal.notes if signal else ())),
         intent=None,
     )
-
-
-def _action(lots: int) -> Action:
-    if lots == 0:
-        return "hold"
-    return "buy" if lots > 0 else "sell"
 
 
 def _weight(position: Position | None, lots: int, equity: Decimal) -> float:

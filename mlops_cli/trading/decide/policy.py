@@ -2,7 +2,7 @@
 
 1. `signals.combine`: the forecasts of a stock's models become one signal.
 2. `stocks.stock_of`: what is held of each stock, in lots, and what forbids trading it.
-3. `targets.set_targets`: which stocks get a position, and (`sizing`) how many lots each.
+3. `targets.set_targets`: which stocks get a position, and how many lots each.
 4. `orders.decide_stock`, stock by stock: what the constraints (`action_mask`) leave of that, and the order.
 """
 
@@ -32,15 +32,8 @@ def decide(
 
     Orders that reduce positions come before orders that open them or add to them, and these by strength of forecast:
     what is left of cash, turnover and the limits of a session goes to the strongest. The result depends on the
-    arguments alone (no clock, no file, no random number), and not on their order.
-
-    Args:
-        forecasts: of one team, for `context.target_session`.
-        account: the team's account.
-        holdings: by ticker.
-        prices: by ticker; where one is missing, the close that the forecast starts from stands for it.
-        rules: of the team.
-        context: session, volatilities, what was sent already, what is blocked.
+    arguments alone (no clock, no file, no random number), and not on their order. Where `prices` lacks a ticker, the
+    close that its forecast starts from stands for it.
 
     Returns:
         One decision per stock, sorted by ticker; orders are the `intent`s.
@@ -48,7 +41,7 @@ def decide(
     Raises:
         DataError: forecasts of several teams, for another session, or of one ticker from different closes.
     """
-    if any((one.team, one.target_session) != (forecasts[0].team, context.target_session) for one in forecasts):
+    if any((each.team, each.target_session) != (forecasts[0].team, context.target_session) for each in forecasts):
         raise DataError(f"forecasts are not all of one team and for {context.target_session}", "run: mlops run")
     situation = Situation(forecasts[0].team if forecasts else "", account, rules, context)
     signals = combine(forecasts, rules)

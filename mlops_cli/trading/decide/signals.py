@@ -24,9 +24,7 @@ class Signal:
         forecast_bps: weighted mean of their log returns in basis points; None if none of them may trade.
         model: their names, joined by `+`; of those that may trade.
         version: of the model, or one hash of several and their weights.
-        last_close: the close that they start from.
         models: every model: name, forecast in basis points, version, verdict.
-        notes: why some of them do not trade.
     """
 
     forecast_bps: float | None
@@ -39,10 +37,6 @@ class Signal:
 
 def combine(forecasts: Sequence[TradeForecast], rules: Rules) -> dict[str, Signal]:
     """Join the forecasts by ticker.
-
-    Args:
-        forecasts: of one team and one target session, in any order.
-        rules: which models trade, and their weights.
 
     Returns:
         A signal per ticker, tickers sorted; the same for any order of the forecasts.
@@ -57,7 +51,9 @@ def combine(forecasts: Sequence[TradeForecast], rules: Rules) -> dict[str, Signa
 
 
 def _signal(ticker: str, forecasts: list[TradeForecast], rules: Rules) -> Signal:
-    _check_starts(ticker, forecasts)
+    if len({(forecast.last_close, forecast.session, forecast.team) for forecast in forecasts}) > 1:
+        names = ", ".join(forecast.model for forecast in forecasts)
+        raise DataError(f"{ticker}: {names} forecast from different closes, sessions or teams", "run: mlops run")
     notes = {forecast.model: reason for forecast in forecasts if (reason := reason_against(forecast, rules))}
     trading = [forecast for forecast in forecasts if forecast.model not in notes]
     weights = [rules.weights.get(forecast.model, 1.0) for forecast in trading]
@@ -71,16 +67,6 @@ def _signal(ticker: str, forecasts: list[TradeForecast], rules: Rules) -> Signal
         ),
         notes=tuple(f"{name}: {reason}" for name, reason in notes.items()),
     )
-
-
-def _check_starts(ticker: str, forecasts: list[TradeForecast]) -> None:
-    if len({(forecast.last_close, forecast.session, forecast.team) for forecast in forecasts}) > 1:
-        names = ", ".join(forecast.model for forecast in forecasts)
-        raise DataError(f"{ticker}: {names} forecast from different closes, sessions or teams", "run: mlops run")
-
-
-def _as_model(forecast: TradeForecast) -> tuple[str, float, str, str | None]:
-    return forecast.model, 1e4 * forecast.log_return, forecast.version, forecast.verdict
 
 
 def _mean_bps(forecasts: list[TradeForecast], weights: list[float]) -> float | None:

@@ -18,14 +18,7 @@ PRICE_GAP = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """What all decisions of one session share.
-
-    Attributes:
-        team: whose decisions.
-        account: the team's account.
-        rules: of the team.
-        context: session, volatilities, what was sent already, what is blocked.
-    """
+    """What all decisions of one session share."""
 
     team: str
     account: AccountState
@@ -38,7 +31,6 @@ class Stock:
     """A stock on its way through the decision.
 
     Attributes:
-        ticker: of the stock.
         signal: what the team's models say together; None without a forecast.
         position: what is held, in lots; None where no price is known.
         refusal: why nothing may be traded, whatever the forecast says; empty where trading is allowed.
@@ -79,12 +71,7 @@ def stock_of(
 ) -> Stock:
     """Gather what is known of a stock.
 
-    Args:
-        ticker: of the stock.
-        signal: of its models, if any.
-        holding: what the account holds of it, if anything.
-        price: in dollars; None: the close that the forecast starts from stands for it, else the holding's last price.
-        situation: of the session.
+    Where `price` is None, the close that the forecast starts from stands for it, else the holding's last price.
     """
     closes = (price, signal.last_close if signal else None, holding.last_price if holding else None)
     seen = next((close for close in closes if close), None)
@@ -98,14 +85,9 @@ def stock_of(
 
 
 def position_of(qty: Decimal, price: Decimal, equity: Decimal, rules: Rules, *, shorts: bool) -> Position:
-    """Express a position in lots.
+    """Express `qty` shares (below 0: sold short) at a price in lots of `rules.lot_fraction` of `equity`.
 
-    Args:
-        qty: shares held, below 0: sold short.
-        price: of a share, above 0.
-        equity: of the account; a lot is `rules.lot_fraction` of it.
-        rules: of the team.
-        shorts: whether the position is short, or would be: brokers take short sales in whole shares only.
+    `shorts`: whether the position is short, or would be: brokers take short sales in whole shares only.
     """
     step = PART if rules.fractional and not shorts else WHOLE
     lot_value = max(Decimal(0), exact(rules.lot_fraction) * equity)

@@ -4,21 +4,82 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from mlops_cli.trading.contract.costs import round_trip_bps
 from mlops_cli.trading.contract.types import Rules
-from mlops_cli.trading.decide.sizing import Candidates, target_lots
 from mlops_cli.trading.decide.stocks import Situation, Stock
 
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+ROUNDING = 1e-9  # 0.35 / 0.05 is 6.999...
 
-class Direction(NamedTuple):
-    """Whether a position is wanted, and why, in words."""
 
-    wanted: bool
-    reason: str
+@dataclass(frozen=True)
+class Candidates:
+    """Stocks that get a position; all arrays have the same length and order.
+
+    Attributes:
+        strength: forecast in basis points, without its sign.
+        volatility: standard deviation of one-day log returns; NaN where unknown.
+        held: lots held already in the signal's direction, at least 0.
+        most: largest number of lots.
+    """
+
+    strength: Floats
+    volatility: Floats
+    held: Ints
+    most: Ints
+
+
+def target_lots(
+    candidates: Candidates, sizing: Literal["equal", "strength", "inverse_volatility"], budget: float, lot: float
+) -> Ints:
+    """Share a budget out among stocks.
+
+    Args:
+        candidates: the stocks.
+        sizing: equal parts, parts proportional to the forecast, or to 1 / volatility (a stock whose volatility is not
+            known counts as the median one).
+        budget: share of equity for all of them together; below 0 counts as 0.
+        lot: share of equity of one lot.
+
+    Returns:
+        Lots per stock, at least 0, at most `most`, budget / lot together at most. Parts are rounded down to lots; lots
+        left over go one each to the largest remainders, of equal ones first to stocks that hold the lot already, then
+        to the strongest forecast, then in the order given.
+    """
+    if not len(candidates.strength):
+        return np.empty(0, np.int64)
+    lots = max(0, int(np.floor(budget / lot + ROUNDING)))
+    parts = _parts(candidates, sizing)
+    exact = np.minimum(max(0.0, budget) / lot * parts, candidates.most)
+    whole = np.floor(exact + ROUNDING).astype(np.int64)
+    remainder = np.maximum(exact - whole, 0.0).round(9)
+    open_for_more = (remainder > 0) & (whole < candidates.most)
+    order = np.lexsort((-candidates.strength, candidates.held <= whole, -remainder))
+    chosen = order[open_for_more[order]][: max(0, lots - int(whole.sum()))]
+    whole[chosen] += 1
+    return whole
+
+
+def _parts(candidates: Candidates, sizing: str) -> Floats:
+    """Each stock's part of the budget; they add up to 1."""
+    match sizing:
+        case "strength":
+            raw = candidates.strength
+        case "inverse_volatility":
+            has_one = np.isfinite(candidates.volatility) & (candidates.volatility > 0)
+            middle = np.median(candidates.volatility[has_one]) if has_one.any() else 1.0
+            raw = 1.0 / np.where(has_one, candidates.volatility, middle)
+        case _:
+            raw = np.ones_like(candidates.strength)
+    total = float(raw.sum())
+    return raw / total if total > 0 else np.full_like(raw, 1.0 / len(raw))
 
 
 def set_targets(stocks: Sequence[Stock], situation: Situation) -> None:
@@ -31,9 +92,8 @@ def set_targets(stocks: Sequence[Stock], situation: Situation) -> None:
     needed = rules.threshold_bps + round_trip_bps(rules.costs)
     chosen = []
     for stock in stocks:
-        direction = direction_of(stock, needed, rules)
-        stock.reason = direction.reason
-        if direction.wanted:
+        is_candidate, stock.reason = direction_of(stock, needed, rules)
+        if is_candidate:
             chosen.append(stock)
     if not chosen:
         return
@@ -43,27 +103,21 @@ def set_targets(stocks: Sequence[Stock], situation: Situation) -> None:
         stock.target = number if (stock.forecast or stock.lots) > 0 else -number
 
 
-def direction_of(stock: Stock, needed: float, rules: Rules) -> Direction:
-    """Whether a position in a stock is wanted.
-
-    Args:
-        stock: with its signal and position.
-        needed: basis points that a forecast must have to open a position.
-        rules: of the team.
-    """
+def direction_of(stock: Stock, needed: float, rules: Rules) -> tuple[bool, str]:
+    """Whether a position in a stock is wanted, and why; opening one needs a forecast of `needed` basis points."""
     forecast = stock.forecast
     if forecast is None:
-        return Direction(False, "held without a forecast" if stock.signal is None else "no model of it trades")
+        return False, "held without a forecast" if stock.signal is None else "no model of it trades"
     text = f"forecast {forecast:+.2f} bps"
     if stock.lots and not (stock.lots < 0 and rules.positions == "long_only"):
         if forecast * stock.lots < 0:
-            return Direction(False, f"{text} is against the position")
-        return Direction(True, f"{text} speaks for the position")
+            return False, f"{text} is against the position"
+        return True, f"{text} speaks for the position"
     if abs(forecast) < needed:
-        return Direction(False, f"{text}, less than the {needed:.2f} that a position needs")
+        return False, f"{text}, less than the {needed:.2f} that a position needs"
     if forecast < 0 and rules.positions == "long_only":
-        return Direction(False, f"{text}: down, and positions are long_only")
-    return Direction(forecast != 0, f"{text}, at least the {needed:.2f} that a position needs")
+        return False, f"{text}: down, and positions are long_only"
+    return forecast != 0, f"{text}, at least the {needed:.2f} that a position needs"
 
 
 def _budget(stocks: Sequence[Stock], situation: Situation) -> float:

@@ -78,13 +78,7 @@ class LedgerFile:
         return [plain(row) for row in self._db.execute(f"SELECT * FROM {table} ORDER BY {ORDER[table]}")]
 
     def _insert(self, table: str, rows: Iterable[Mapping[str, Any]], *, on_conflict: str = "ABORT") -> None:
-        """Insert rows by column name.
-
-        Args:
-            table: name of the table.
-            rows: columns and values; all rows have the same columns, and columns left out get their default.
-            on_conflict: what SQLite does where a row of that key exists: ABORT, IGNORE or REPLACE.
-        """
+        """Insert rows of the same columns; `on_conflict` (ABORT, IGNORE, REPLACE): for a key that exists already."""
         values = list(rows)
         if values:
             columns = list(values[0])

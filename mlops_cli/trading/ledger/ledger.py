@@ -17,9 +17,8 @@ from mlops_cli.trading.contract.types import AccountState, Decision, OrderIntent
 from mlops_cli.trading.ledger.connection import LedgerFile
 from mlops_cli.trading.ledger.tables import (
     Unbooked,
-    activity_row,
+    columns,
     decision_row,
-    fill_row,
     intent_of,
     intent_row,
     marks,
@@ -135,8 +134,8 @@ class Ledger(LedgerFile):
         before, opened = self._db.total_changes, self.opened_at()
         with self._writing():
             # what came before the opening is in the holdings and the cash that the ledger began with
-            fills = [fill_row(fill) for fill in activities.fills if fill.time > opened]
-            others = [activity_row(activity) for activity in activities.others if activity.time > opened]
+            fills = [columns(fill) for fill in activities.fills if fill.time > opened]
+            others = [columns(activity, "time") for activity in activities.others if activity.time > opened]
             self._insert("fills", fills, on_conflict="IGNORE")
             self._insert("activities", others, on_conflict="IGNORE")
             new = self._db.total_changes - before
@@ -153,7 +152,7 @@ class Ledger(LedgerFile):
             raise ConfigError("this ledger has no account yet", "the first pass opens one: mlops paper-trade")
         difference = qty - self.expected_positions().get(ticker, Decimal(0))
         day, name = now.date(), f"hand-{ticker}-{now.isoformat()}"
-        entry = activity_row(AccountActivity(name, ACCEPTED, ticker, difference, Decimal(0), day, now))
+        entry = columns(AccountActivity(name, ACCEPTED, ticker, difference, Decimal(0), day, now), "time")
         with self._writing():
             self._insert("activities", [{**entry, "moved": text(difference), "settled": 1}])
             self.event(now, "accepted", ticker, f"{text(difference)} shares that no fill explains")

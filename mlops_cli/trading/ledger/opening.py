@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 
 from mlops_cli.config.settings import KEY, SECRET, variable
@@ -18,33 +18,20 @@ IN_MEMORY = Path(":memory:")
 _OUTSIDE = ("READONLY", "CANTOPEN", "PERM", "FULL", "IOERR", "BUSY")  # SQLITE_...: the file is whole
 
 
-def _connected(path: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-    return connection
-
-
 @contextmanager
 def open_ledger(path: Path, team: str, wait: float = 0) -> Iterator[Ledger]:
     """Open a team's ledger for writing, made if it is not there; no second process can meanwhile.
 
-    Args:
-        path: the file; IN_MEMORY for one that is gone afterwards.
-        team: whose it is.
-        wait: seconds, for a process that has it.
+    `path` may be IN_MEMORY; `wait`: seconds to wait for a process that has the ledger open.
 
     Raises:
         ServiceError: another process has it open.
         ConfigError: it is another team's, or of a newer mlops.
         DataError: it is damaged.
     """
-    if path == IN_MEMORY:
-        with _opened(":memory:", team) as ledger:
-            yield ledger
-        return
     busy = ServiceError(f"team {team}: another paper-trade is at work", "nothing to do: wait until it has finished")
-    with held(path.with_suffix(".lock"), busy, wait), _opened(str(path), team) as ledger:
+    lock = nullcontext() if path == IN_MEMORY else held(path.with_suffix(".lock"), busy, wait)
+    with lock, _opened(path, team) as ledger:
         yield ledger
 
 
@@ -53,11 +40,6 @@ def claim_account(folder: Path, account: str, team: str) -> Iterator[None]:
     """Hold an account for a team's pass.
 
     The lock is for first passes: until one has written to its ledger, the ledgers do not show whose an account is.
-
-    Args:
-        folder: of the ledgers.
-        account: its name at the broker.
-        team: that is about to trade on it.
 
     Raises:
         ConfigError: another team trades on it.
@@ -77,21 +59,19 @@ def claim_account(folder: Path, account: str, team: str) -> Iterator[None]:
 
 
 @contextmanager
-def _opened(path: str, team: str) -> Iterator[Ledger]:
+def _opened(path: Path, team: str) -> Iterator[Ledger]:
     try:
-        ledger = Ledger(_connected(path))
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            ledger = Ledger(connection)
+            _check(ledger, path, team)
+            yield ledger
     except sqlite3.DatabaseError as error:
         raise _damaged(path, error) from error
-    try:
-        _check(ledger, path, team)
-        yield ledger
-    except sqlite3.DatabaseError as error:
-        raise _damaged(path, error) from error
-    finally:
-        ledger.close()
 
 
-def _check(ledger: Ledger, path: str, team: str) -> None:
+def _check(ledger: Ledger, path: Path, team: str) -> None:
     ledger.create(team)
     version, owner = ledger.meta("schema"), ledger.meta("team")
     if version != str(SCHEMA_VERSION):
@@ -118,13 +98,10 @@ def _reading(path: Path) -> Iterator[Ledger]:
     if not path.is_file():
         raise _none_yet(path)
     try:
-        ledger = Ledger(sqlite3.connect(path, isolation_level=None))
-        try:
-            yield ledger
-        finally:
-            ledger.close()
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            yield Ledger(connection)
     except sqlite3.DatabaseError as error:
-        raise _damaged(str(path), error) from error
+        raise _damaged(path, error) from error
 
 
 def _none_yet(path: Path) -> DataError:
@@ -144,7 +121,7 @@ def _account_of(path: Path) -> str | None:
         return None if ledger.is_empty else ledger.meta("account")
 
 
-def _damaged(path: str, error: sqlite3.DatabaseError) -> DataError:
+def _damaged(path: Path, error: sqlite3.DatabaseError) -> DataError:
     hint = "look at it with sqlite3; without the file the next pass begins anew from what the broker holds"
     if getattr(error, "sqlite_errorname", "").removeprefix("SQLITE_").startswith(_OUTSIDE):
         hint = "nothing is lost: correct the permissions of its folder, or free some space, and run again"

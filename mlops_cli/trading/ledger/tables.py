@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mlops_cli.trading.contract.broker import AccountActivity, BrokerOrder, Fill
+from mlops_cli.trading.contract.broker import BrokerOrder
 from mlops_cli.trading.contract.types import Decision, OrderIntent
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 SCHEMA_VERSION = 1
 SCHEMA = """
@@ -60,7 +63,6 @@ ORDER = {
 }
 JSON_COLUMNS = frozenset({"models", "reasons"})
 
-
 Columns = dict[str, Any]
 """A row that is to be written, by column name."""
 
@@ -86,49 +88,35 @@ def decimal(value: str | None) -> Decimal | None:
     return None if value is None else Decimal(value)
 
 
+def columns(record: DataclassInstance, *left_out: str) -> Columns:
+    """Each field of a dataclass under its own name, as it is stored, but for those left out."""
+    names = [field.name for field in fields(record) if field.name not in left_out]
+    return {name: _stored(getattr(record, name)) for name in names}
+
+
+def _stored(value: Any) -> Any:
+    match value:
+        case Decimal():
+            return text(value)
+        case date():  # times too
+            return value.isoformat()
+        case tuple():
+            return json.dumps(value)
+        case _:
+            return value
+
+
 def intent_row(intent: OrderIntent, time: str) -> Columns:
     """The row of `intents` for an intent that was just written at `time` and not sent yet."""
-    return {
-        "client_order_id": intent.client_order_id,
-        "team": intent.team,
-        "ticker": intent.ticker,
-        "session": intent.session.isoformat(),
-        "side": intent.side,
-        "qty": text(intent.qty),
-        "notional": text(intent.notional),
-        "type": intent.type,
-        "limit_price": text(intent.limit_price),
-        "time_in_force": intent.time_in_force,
-        "model": intent.model,
-        "version": intent.version,
-        "forecast_bps": intent.forecast_bps,
-        "price_seen": text(intent.price_seen),
-        "reasons": json.dumps(intent.reasons),
-        "state": "written",
-        "written_at": time,
-        "changed_at": time,
-    }
+    return {**columns(intent), "state": "written", "written_at": time, "changed_at": time}
 
 
 def intent_of(row: sqlite3.Row) -> OrderIntent:
     """The intent that a row of `intents` holds."""
-    return OrderIntent(
-        team=row["team"],
-        ticker=row["ticker"],
-        session=date.fromisoformat(row["session"]),
-        side=row["side"],
-        qty=decimal(row["qty"]),
-        notional=decimal(row["notional"]),
-        type=row["type"],
-        limit_price=decimal(row["limit_price"]),
-        time_in_force=row["time_in_force"],
-        client_order_id=row["client_order_id"],
-        model=row["model"],
-        version=row["version"],
-        forecast_bps=row["forecast_bps"],
-        price_seen=Decimal(row["price_seen"]),
-        reasons=tuple(json.loads(row["reasons"])),
-    )
+    values = {field.name: row[field.name] for field in fields(OrderIntent)}
+    values |= {name: decimal(row[name]) for name in ("qty", "notional", "limit_price", "price_seen")}
+    values |= {"session": date.fromisoformat(row["session"]), "reasons": tuple(json.loads(row["reasons"]))}
+    return OrderIntent(**values)
 
 
 def plain(row: sqlite3.Row) -> dict[str, Any]:
@@ -138,70 +126,13 @@ def plain(row: sqlite3.Row) -> dict[str, Any]:
 
 def decision_row(decision: Decision, time: str) -> Columns:
     """The row of `decisions` for a decision made at `time`."""
-    return {
-        "session": decision.session.isoformat(),
-        "ticker": decision.ticker,
-        "action": decision.action,
-        "lots": decision.lots,
-        "wanted_lots": decision.wanted_lots,
-        "bound": decision.bound,
-        "forecast_bps": decision.forecast_bps,
-        "cost_bps": decision.cost_bps,
-        "current_weight": decision.current_weight,
-        "target_weight": decision.target_weight,
-        "price": text(decision.price),
-        "models": json.dumps(decision.models),
-        "reasons": json.dumps(decision.reasons),
-        "client_order_id": decision.intent.client_order_id if decision.intent else None,
-        "decided_at": time,
-    }
+    order = decision.intent.client_order_id if decision.intent else None
+    return {**columns(decision, "team", "allowed", "intent"), "client_order_id": order, "decided_at": time}
 
 
 def order_row(order: BrokerOrder, now: datetime) -> Columns:
     """The row of `orders` for an order as the broker showed it at `now`; its fills are not booked yet."""
-    return {
-        "id": order.id,
-        "client_order_id": order.client_order_id,
-        "ticker": order.ticker,
-        "side": order.side,
-        "type": order.type,
-        "time_in_force": order.time_in_force,
-        "status": order.status,
-        "final": int(order.final),
-        "qty": text(order.qty),
-        "notional": text(order.notional),
-        "limit_price": text(order.limit_price),
-        "filled_qty": text(order.filled_qty),
-        "filled_average_price": text(order.filled_average_price),
-        "submitted_at": order.submitted_at.isoformat(),
-        "seen_at": now.isoformat(),
-        "booked": 0,
-    }
-
-
-def fill_row(fill: Fill) -> Columns:
-    """The row of `fills` for an execution."""
-    return {
-        "id": fill.id,
-        "order_id": fill.order_id,
-        "ticker": fill.ticker,
-        "side": fill.side,
-        "qty": text(fill.qty),
-        "price": text(fill.price),
-        "time": fill.time.isoformat(),
-    }
-
-
-def activity_row(activity: AccountActivity) -> Columns:
-    """The row of `activities` for a split, a dividend, a fee ...; it has moved no shares yet."""
-    return {
-        "id": activity.id,
-        "kind": activity.kind,
-        "ticker": activity.ticker,
-        "qty": text(activity.qty),
-        "cash": text(activity.cash),
-        "day": activity.day.isoformat(),
-    }
+    return {**columns(order), "final": int(order.final), "seen_at": now.isoformat(), "booked": 0}
 
 
 def marks(count: int) -> str:

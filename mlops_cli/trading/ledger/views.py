@@ -25,24 +25,12 @@ Row = dict[str, Any]
 
 
 def view(ledger: Ledger, name: str) -> list[Row]:
-    """The rows of a view, oldest first, or by ticker.
+    """The rows of a view in `COLUMNS`, oldest first, or by ticker.
 
-    Args:
-        ledger: of a team.
-        name: a key of `COLUMNS`.
-
-    Returns:
-        Dictionaries with at least the view's columns; values as they are stored (decimals and times are texts).
+    They have at least the view's columns, with values as they are stored (decimals and times are texts).
     """
-    match name:
-        case "orders":
-            return _orders(ledger)
-        case "fills":
-            return _fills(ledger)
-        case "positions":
-            return _positions(ledger)
-        case _:
-            return ledger.rows(name)
+    joined = {"orders": _orders, "fills": _fills, "positions": _positions}
+    return joined[name](ledger) if name in joined else ledger.rows(name)
 
 
 def _orders(ledger: Ledger) -> list[Row]:

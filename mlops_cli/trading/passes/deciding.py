@@ -1,19 +1,25 @@
-"""The decision within a pass: whether it is due, on which forecasts, and what is doubted."""
+"""The decision within a pass: whether it is due, on which forecasts, and which prices differ from the broker's."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from decimal import Decimal
 
 from mlops_cli.market.hours import NEW_YORK
-from mlops_cli.trading.contract.types import DecisionContext, TradeForecast
+from mlops_cli.trading.contract.broker import Bar, Quote
+from mlops_cli.trading.contract.types import DecisionContext, Holding, TradeForecast
 from mlops_cli.trading.decide.policy import decide
+from mlops_cli.trading.decide.stocks import PRICE_GAP
 from mlops_cli.trading.passes.liquidate import being_closed
 from mlops_cli.trading.passes.order_window import PRICES_UNTIL, Window, new_york
-from mlops_cli.trading.passes.pass_context import PassContext
-from mlops_cli.trading.passes.price_checks import gaps, other_closes
+from mlops_cli.trading.passes.pass_report import PassContext
 from mlops_cli.trading.passes.reconcile import Reconciled
+
+LARGEST_GAP = Decimal(str(PRICE_GAP))
+LARGEST_DIFFERENCE = Decimal("0.05")
+"""Largest relative difference of two closes of one session: feeds differ by cents, a split or a bad price by more."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +27,6 @@ class SessionForecasts:
     """What is forecast for one session.
 
     Attributes:
-        forecasts: of the team's models.
         volatilities: by ticker, standard deviation of one-day log returns.
         missing: by model, why there is no forecast and will be none.
         late: by model, why there is none yet: a later pass may find the session's prices.
@@ -39,11 +44,6 @@ ForecastsOf = Callable[[date, date], SessionForecasts]
 
 def decide_session(context: PassContext, state: Reconciled, forecasts: ForecastsOf) -> str:
     """Decide on the next session and write the decisions, unless they exist or must wait.
-
-    Args:
-        context: of the pass.
-        state: what ledger and broker agree on.
-        forecasts: see `ForecastsOf`.
 
     Returns:
         Why the pass must end without sending anything; empty to go on. A dry run goes on in any case.
@@ -110,3 +110,33 @@ def _for_this_session(given: SessionForecasts, window: Window) -> tuple[list[Tra
         else:
             missing[forecast.model] = f"its forecast is for {forecast.target_session}, made on {forecast.session}"
     return fitting, missing
+
+
+def other_closes(bars: Mapping[str, Bar], forecasts: Sequence[TradeForecast]) -> dict[str, str]:
+    """Tickers whose forecast starts from another close than the broker's bar of that session, and the difference."""
+    others = {}
+    for forecast in forecasts:
+        ours = forecast.last_close
+        theirs = bars[forecast.ticker].close if forecast.ticker in bars else ours
+        if abs(theirs - ours) > LARGEST_DIFFERENCE * max(theirs, ours):
+            others[forecast.ticker] = (
+                f"its close of {forecast.session} is {theirs:.2f} at the broker and {ours:.2f} here: "
+                "a split that one side does not know of, or bad data"
+            )
+    return others
+
+
+def gaps(quotes: Mapping[str, Quote], prices: Mapping[str, Decimal], holdings: Mapping[str, Holding]) -> dict[str, str]:
+    """Tickers whose last close (`prices`) is far from the broker's quote, or whose price is 0 or less, and the gap."""
+    far_off = {}
+    for ticker, quote in ((name, quotes[name]) for name in prices if name in quotes):
+        middle, close = quote.middle, prices[ticker]
+        # bid and ask are compared, not their middle: in the evening quotes are often too wide for it to mean anything
+        if middle is not None and (quote.bid > close * (1 + LARGEST_GAP) or quote.ask < close * (1 - LARGEST_GAP)):
+            far_off[ticker] = (
+                f"the broker quotes {middle:.2f}, the last close known here is {close:.2f}: a split, or bad data"
+            )
+    for ticker, holding in holdings.items():
+        if ticker in prices and prices[ticker] <= 0:
+            far_off[ticker] = f"its price is {holding.last_price}"
+    return far_off

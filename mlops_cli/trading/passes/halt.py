@@ -1,24 +1,23 @@
-"""The kill switch: while a halt file exists no order is sent; orders that were sent are still followed."""
+"""The kill switch: halt files, and the losses that make one. Orders that were sent are still followed."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
+
+from mlops_cli.trading.contract.types import AccountState, Rules
 
 ALL_TEAMS = "all"
 
 
+@dataclass(frozen=True)
 class HaltFiles:
-    """Files `<folder>/HALT-<team>` and `<folder>/HALT-all`, which a person may also make or remove with the shell.
+    """Files `<folder>/HALT-<team>` and `<folder>/HALT-all`, which a person may also make or remove with the shell."""
 
-    Args:
-        folder: of the halt files.
-        team: that is halted by them.
-    """
-
-    def __init__(self, folder: Path, team: str) -> None:
-        self._folder = folder
-        self.team = team
+    folder: Path
+    team: str
 
     def reason(self) -> str | None:
         """Why the team is halted; None where it is not."""
@@ -39,7 +38,7 @@ class HaltFiles:
 
     def others(self) -> list[str]:
         """Other names (teams, or `all`) that have a halt file of their own."""
-        halted = sorted(path.name.removeprefix("HALT-") for path in self._folder.glob("HALT-*"))
+        halted = sorted(path.name.removeprefix("HALT-") for path in self.folder.glob("HALT-*"))
         return [name for name in halted if name != self.team]
 
     def halt(self, reason: str) -> Path:
@@ -58,4 +57,31 @@ class HaltFiles:
         return was_halted
 
     def _path(self, team: str) -> Path:
-        return self._folder / f"HALT-{team}"
+        return self.folder / f"HALT-{team}"
+
+
+def daily_loss(account: AccountState) -> Decimal:
+    """Loss since the previous close as a share of it; 0 for a gain, 0 where there was no equity."""
+    return drawdown(account.equity, account.last_equity)
+
+
+def drawdown(equity: Decimal, peak: Decimal) -> Decimal:
+    """Loss since the highest equity as a share of it; 0 at or above the peak."""
+    if peak <= 0:
+        return Decimal(0)
+    return max(Decimal(0), 1 - equity / peak)
+
+
+def risk_breach(account: AccountState, peak: Decimal, rules: Rules) -> str | None:
+    """Why the team is to be halted, or None. Reaching a limit is a breach; `peak`: highest equity up to now, in USD."""
+    if account.equity <= 0:
+        return f"equity is {account.equity:.2f}"
+    lost = daily_loss(account)
+    if lost >= Decimal(str(rules.daily_loss_limit)):
+        return (
+            f"lost {100 * lost:.2f} % since the previous close, daily_loss_limit is {100 * rules.daily_loss_limit:g} %"
+        )
+    down = drawdown(account.equity, max(peak, account.equity))
+    if down >= Decimal(str(rules.max_drawdown)):
+        return f"{100 * down:.2f} % below the highest equity {peak:.2f}, max_drawdown is {100 * rules.max_drawdown:g} %"
+    return None

@@ -23,8 +23,6 @@ class Liquidation:
     """What a liquidation did.
 
     Attributes:
-        cancelled: number of orders that were cancelled.
-        sent: client order ids of the closing orders that were sent.
         failed: closing orders that failed, and why, by client order id.
         unfilled: earlier orders that were not completely filled; a later pass does not report them again.
     """

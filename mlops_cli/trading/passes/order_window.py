@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from typing import NamedTuple
 
 from mlops_cli.errors import BrokerError
 from mlops_cli.market.hours import NEW_YORK, us_hours
@@ -46,47 +45,29 @@ class Window:
     why: str
 
 
-class _Around(NamedTuple):
-    """The sessions around a moment: the last that is over, the one that is running, if any, and all that follow."""
-
-    last: SessionHours
-    running: SessionHours | None
-    ahead: Sequence[SessionHours]
-
-
 def window_at(now: datetime, hours: Sequence[SessionHours], margins: Margins) -> Window:
-    """Find where a moment lies among the sessions.
-
-    Args:
-        now: in UTC.
-        hours: of the sessions around it, rising.
-        margins: to keep from close and open.
+    """Find where `now` (UTC) lies among the sessions, which rise.
 
     Raises:
         BrokerError: the calendar does not reach from the last session to the next but one.
     """
-    around = _around(now, hours)
-    target = around.ahead[0]
-    opens, closes = _between(around.running or around.last, target, margins)
-    why = ""
-    if now < opens:
-        why = "the session is on" if around.running else f"the close was less than {margins.opens_minutes} minutes ago"
-    elif now >= closes:
-        opens, closes = _between(target, around.ahead[1], margins)
-        why = f"the open of {target.session} is too near"
-    return Window(around.last.session, target.session, opens, closes, not why, why)
-
-
-def _around(now: datetime, hours: Sequence[SessionHours]) -> _Around:
     past = [session for session in hours if session.close <= now]
+    running = next((session for session in hours if session.open <= now < session.close), None)
     ahead = [session for session in hours if session.open > now]
-    running = [session for session in hours if session.open <= now < session.close]
     if not past or len(ahead) < 2:
         raise BrokerError(
             f"the broker's calendar does not say which sessions lie around {now:%Y-%m-%d %H:%M} UTC",
             "nothing was sent; try again later",
         )
-    return _Around(past[-1], running[0] if running else None, ahead)
+    target = ahead[0]
+    opens, closes = _between(running or past[-1], target, margins)
+    why = ""
+    if now < opens:
+        why = "the session is on" if running else f"the close was less than {margins.opens_minutes} minutes ago"
+    elif now >= closes:
+        opens, closes = _between(target, ahead[1], margins)
+        why = f"the open of {target.session} is too near"
+    return Window(past[-1].session, target.session, opens, closes, not why, why)
 
 
 def _between(before: SessionHours, after: SessionHours, margins: Margins) -> tuple[datetime, datetime]:

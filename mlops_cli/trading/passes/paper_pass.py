@@ -6,18 +6,20 @@ decided is not decided again, and an order that may have been taken is asked for
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from time import monotonic
+
 from mlops_cli.errors import MlopsError
-from mlops_cli.trading.contract.broker import Broker
+from mlops_cli.trading.contract.broker import Broker, BrokerOrder, OrderRefused, OutcomeUnknown
 from mlops_cli.trading.contract.types import OrderIntent, Rules
-from mlops_cli.trading.decide.loss_limits import risk_breach
 from mlops_cli.trading.ledger.ledger import Ledger
 from mlops_cli.trading.passes.deciding import ForecastsOf, SessionForecasts, decide_session
+from mlops_cli.trading.passes.halt import risk_breach
 from mlops_cli.trading.passes.liquidate import LIQUIDATION
-from mlops_cli.trading.passes.order_window import ask_window, new_york
-from mlops_cli.trading.passes.pass_context import PassContext
-from mlops_cli.trading.passes.pass_report import PassReport, PassSettings
+from mlops_cli.trading.passes.order_window import Window, ask_window, new_york
+from mlops_cli.trading.passes.pass_report import PassContext, PassReport, PassSettings
 from mlops_cli.trading.passes.reconcile import Reconciled, reconcile
-from mlops_cli.trading.passes.sending import send
 
 __all__ = ["ForecastsOf", "PassReport", "PassSettings", "SessionForecasts", "paper_pass"]
 
@@ -28,14 +30,7 @@ HALT_EVENTS = ("halted", "stopped", "resumed")
 def paper_pass(
     broker: Broker, ledger: Ledger, forecasts: ForecastsOf, rules: Rules, settings: PassSettings
 ) -> PassReport:
-    """Do what is missing for the next session.
-
-    Args:
-        broker: the team's account; its clock and calendar say what time it is.
-        ledger: the team's, open for writing.
-        forecasts: called at most once for each session.
-        rules: of the team.
-        settings: see `PassSettings`.
+    """Do what is missing for the next session; `forecasts` is called at most once for each session.
 
     Returns:
         What was done, refused and unknown orders included. An error (BrokerUnreachable, KeysRefused, ConfigError for
@@ -44,18 +39,15 @@ def paper_pass(
     """
     report = PassReport(ledger.team)
     try:
-        _run(_begin(broker, ledger.copy() if settings.dry_run else ledger, rules, settings, report), forecasts)
+        clock = broker.clock()
+        window = ask_window(broker, clock.now, settings.margins)
+        report.now, report.target = clock.now, window.target
+        written = ledger.copy() if settings.dry_run else ledger
+        _run(PassContext(broker, written, rules, settings, clock, window, report), forecasts)
     except MlopsError as error:
         report.end("failed", error.message).alerts.append(error.message)
         report.error = error
     return report
-
-
-def _begin(broker: Broker, ledger: Ledger, rules: Rules, settings: PassSettings, report: PassReport) -> PassContext:
-    clock = broker.clock()
-    window = ask_window(broker, clock.now, settings.margins)
-    report.now, report.target = clock.now, window.target
-    return PassContext(broker, ledger, rules, settings, clock, window, report)
 
 
 def _run(context: PassContext, forecasts: ForecastsOf) -> None:
@@ -143,3 +135,80 @@ def _report_undecided(context: PassContext) -> None:
     text = f"nothing was decided for {window.session}: the last decision was for {last}"
     if (halt is None or halt["kind"] == "resumed") and ledger.tell_once(context.now, "undecided", text):
         context.report.alerts.append(text)
+
+
+def send(context: PassContext, intents: Sequence[OrderIntent]) -> None:
+    """Send orders one by one while the window is open and nobody halts the team.
+
+    The context's report gets what was sent, refused and unknown, and why sending ended early.
+    """
+    report, started = context.report, monotonic()
+    start = context.broker.clock().now  # forecasting may have taken long
+    latest = start
+    for intent in intents:
+        # by this machine's clock, and by the time on the last order: a slow broker can take minutes for each
+        now = max(start + timedelta(seconds=monotonic() - started), latest)
+        if not _may_go_on(context, now):
+            break
+        order = _submit(context, intent, start)
+        latest = max(latest, order.submitted_at) if order else latest
+        if report.outcome == "stopped":
+            break
+    _look_again(context, start)
+    report.alerts += [f"refused: {name}: {reason}" for name, reason in report.refused.items()]
+    report.alerts += [f"unknown: {name}: {reason}" for name, reason in report.unknown.items()]
+    report.text = report.text or _summary(report, context.window)
+
+
+def _may_go_on(context: PassContext, now: datetime) -> bool:
+    """Whether another order may be sent at `now`; ends the pass where it may not."""
+    window = context.window
+    if not window.opens <= now < window.closes:
+        context.end("waiting", f"it became too late to send for {window.target}")
+        return False
+    reason = context.halt_reason()
+    if reason:
+        context.end("halted", f"halted: {reason}")
+    return not reason
+
+
+def _submit(context: PassContext, intent: OrderIntent, now: datetime) -> BrokerOrder | None:
+    """Send one order and write what became of it; None where it was not taken, or may not have been."""
+    report, name = context.report, intent.client_order_id
+    try:
+        order = context.broker.submit(intent)
+    except MlopsError as error:
+        state = "refused" if isinstance(error, OrderRefused) else "unknown"
+        (report.refused if state == "refused" else report.unknown)[name] = error.message
+        context.ledger.set_state(name, state, now, error.message)
+        context.ledger.event(now, state, intent.ticker, error.message)
+        if not isinstance(error, OrderRefused | OutcomeUnknown):  # the broker is gone, and may have taken this order
+            context.end("stopped", f"sending stopped: {error.message}")
+        return None
+    context.ledger.record_orders([order], now)
+    report.sent.append(name)
+    return order
+
+
+def _look_again(context: PassContext, now: datetime) -> None:
+    """Record the broker's orders once more: an order of unknown fate may be among them."""
+    report = context.report
+    if report.outcome == "stopped" or not (report.sent or report.unknown):
+        return
+    try:
+        orders = context.broker.orders_since(context.ledger.horizon())
+    except MlopsError as error:
+        context.end("stopped", f"after the orders: {error.message}")
+        return
+    context.ledger.record_orders(orders, now)
+    for name in report.unknown.keys() & {order.client_order_id for order in orders}:
+        del report.unknown[name]
+        report.sent.append(name)
+
+
+def _summary(report: PassReport, window: Window) -> str:
+    parts = [f"{len(report.sent)} orders sent for {window.target}"]
+    parts += [f"{len(report.refused)} refused"] if report.refused else []
+    parts += [f"{len(report.unknown)} unknown"] if report.unknown else []
+    parts += [f"{len(report.blocked)} tickers blocked"] if report.blocked else []
+    return ", ".join(parts)

@@ -1,4 +1,4 @@
-"""The settings of a pass, and the report of what it did."""
+"""What the steps of a pass share: settings, context, and the report of what was done."""
 
 from __future__ import annotations
 
@@ -8,20 +8,16 @@ from decimal import Decimal
 from typing import Self
 
 from mlops_cli.errors import MlopsError
-from mlops_cli.trading.contract.types import Decision, OrderIntent
+from mlops_cli.trading.contract.broker import Broker, BrokerClock
+from mlops_cli.trading.contract.types import Decision, OrderIntent, Rules
+from mlops_cli.trading.ledger.ledger import Ledger
 from mlops_cli.trading.passes.halt import HaltFiles
-from mlops_cli.trading.passes.order_window import Margins
+from mlops_cli.trading.passes.order_window import Margins, Window
 
 
 @dataclass(frozen=True)
 class PassSettings:
-    """Settings of a pass.
-
-    Attributes:
-        margins: minutes to keep from a close and an open.
-        dry_run: decide and show; send and write nothing.
-        halts: the kill switch; None where there is none, as in a replay.
-    """
+    """Settings of a pass. A dry run sends and writes nothing; `halts` is None where nobody halts, as in a replay."""
 
     margins: Margins = field(default_factory=Margins)
     dry_run: bool = False
@@ -35,21 +31,11 @@ class PassReport:
     Attributes:
         outcome: done, waiting (outside the hours for orders), halted, stopped (the broker failed while orders were
             sent), or failed (with `error`).
-        text: the outcome in words.
         now: the broker's time at the start; None where the broker did not tell it.
-        target: the session that orders are for; None where the broker did not tell the time.
-        decisions: made by this pass.
         sent: client order ids of the orders that the broker took.
         refused: orders that the broker refused, and why, by client order id.
         unknown: orders that the broker may have taken, and what is known, by client order id.
-        planned: intents that a dry run would send.
-        blocked: tickers that nothing is sent in, and why.
-        missing: models without a forecast, and why.
-        booked: number of fills and other activities that were new.
-        equity: of the account, in USD.
-        notes: further remarks.
         needs: what else needs a person, besides orders and blocked tickers.
-        alerts: what a person is alerted to.
         error: what ended the pass early; the report still holds what was done before it.
     """
 
@@ -81,3 +67,29 @@ class PassReport:
         """Set how the pass ended."""
         self.outcome, self.text = outcome, text
         return self
+
+
+@dataclass(frozen=True)
+class PassContext:
+    """A pass since the broker told the time (`clock`); in a dry run `ledger` is a copy in memory."""
+
+    broker: Broker
+    ledger: Ledger
+    rules: Rules
+    settings: PassSettings
+    clock: BrokerClock
+    window: Window
+    report: PassReport
+
+    @property
+    def now(self) -> datetime:
+        """The broker's time at the start of the pass, in UTC."""
+        return self.clock.now
+
+    def halt_reason(self) -> str | None:
+        """Why a halt file stops the team; None where none does."""
+        return self.settings.halts.reason() if self.settings.halts else None
+
+    def end(self, outcome: str, text: str) -> None:
+        """End the pass with an outcome that a person is alerted to."""
+        self.report.end(outcome, text).alerts.append(text)

@@ -25,13 +25,9 @@ class Reconciled:
     """The broker's account after reconciling, and where ledger and broker do not agree.
 
     Attributes:
-        account: money.
         holdings: positions by ticker, as the broker has them.
-        blocked: by ticker, why nothing may be sent in it.
         newly_blocked: tickers that were not blocked before.
-        booked: how many fills and other movements were new.
         unfilled: orders that the broker took and did not fill completely; each is returned once.
-        notes: further remarks for a person.
     """
 
     account: AccountState
@@ -44,13 +40,7 @@ class Reconciled:
 
 
 def reconcile(broker: Broker, ledger: Ledger, now: datetime, target: date) -> Reconciled:
-    """Bring the ledger up to the broker's state.
-
-    Args:
-        broker: is only asked.
-        ledger: is written to.
-        now: the broker's time.
-        target: the next session to open; intents of earlier sessions that were never taken are void.
+    """Bring the ledger up to the broker's state at `now`; untaken intents of sessions before `target` become void.
 
     Raises:
         BrokerUnreachable, KeysRefused: the broker cannot be asked.

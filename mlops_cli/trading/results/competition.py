@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from mlops_cli.config.schemas.trading import Costs
-from mlops_cli.trading.results.deflated_sharpe import deflated_sharpe
-from mlops_cli.trading.results.performance import curve_figures, daily_returns, trade_figures
+from mlops_cli.trading.results.performance import curve_figures, daily_returns, deflated_sharpe, trade_figures
 
 BUY_AND_HOLD, CASH = "buy-and-hold", "cash"
 
@@ -23,12 +21,9 @@ class TeamBook:
     """What a team did.
 
     Attributes:
-        team: its name.
         equity: dollars at the close of each session; the first value is what it started with, on the session before.
         fills: as `performance.fill_frame` returns it.
-        models: names of the models that may trade.
         idle: why models did not trade, by reason: how many.
-        orders: orders sent.
         trials: trainings on record that its models were chosen from; 0 where nobody kept count.
     """
 
@@ -50,13 +45,9 @@ class Market:
 
 
 def compete(books: Sequence[TeamBook], market: Market, costs: Costs, notes: Sequence[str] = ()) -> dict[str, Any]:
-    """Compare the teams with each other, with buy-and-hold and with cash.
+    """Compare the teams with each other, with buy-and-hold (which pays `costs` to buy) and with cash.
 
-    Args:
-        books: of the teams; their curves have the sessions of `market.closes`.
-        market: prices.
-        costs: what buy-and-hold pays to buy.
-        notes: what readers must know.
+    The curves of `books` have the sessions of `market.closes`.
 
     Returns:
         A dictionary of str, int, float, bool and None only: `period` (first, last, sessions, tickers), `rows` (teams,
@@ -86,9 +77,7 @@ def compete(books: Sequence[TeamBook], market: Market, costs: Costs, notes: Sequ
 
 
 def buy_and_hold(market: Market, start: float, costs: Costs) -> pd.Series:
-    """Equity of the same dollars in every stock, bought at the first open and held.
-
-    It pays half of the spread and the slippage, as the teams do; the local exchange takes no commission.
+    """Equity of the same dollars in every stock, bought at the first open plus half the spread and slippage, and held.
 
     A stock without a price on the first session is left out; where a close is missing, the last one stands for it.
     """
@@ -101,14 +90,11 @@ def buy_and_hold(market: Market, start: float, costs: Costs) -> pd.Series:
 
 
 def _team_row(book: TeamBook, market: Market) -> dict[str, Any]:
-    figures = {
-        **curve_figures(book.equity),
-        **trade_figures(book.fills, market.opens, market.closes.ffill(), book.equity),
-    }
+    traded = trade_figures(book.fills, market.opens, market.closes.ffill(), book.equity)
     return {
         "name": book.team,
         "kind": "team",
-        **{key: _finite(value) for key, value in figures.items()},
+        **_finite({**curve_figures(book.equity), **traded}),
         "deflated_sharpe": deflated_sharpe(daily_returns(book.equity), book.trials),
         "trials": book.trials,
         "orders": book.orders,
@@ -118,21 +104,16 @@ def _team_row(book: TeamBook, market: Market) -> dict[str, Any]:
 
 
 def _benchmark_row(name: str, curve: pd.Series) -> dict[str, Any]:
-    return {
-        "name": name,
-        "kind": "benchmark",
-        "rank": None,
-        **{key: _finite(value) for key, value in curve_figures(curve).items()},
-    }
+    return {"name": name, "kind": "benchmark", "rank": None, **_finite(curve_figures(curve))}
 
 
-def _finite(value: float | int | None) -> float | int | None:
-    return value if value is None or isinstance(value, int) or math.isfinite(value) else None
+def _finite(figures: Mapping[str, float | None]) -> dict[str, float | None]:
+    """The figures with None in place of infinity and NaN, which JSON does not have."""
+    return {name: None if value is None or not math.isfinite(value) else value for name, value in figures.items()}
 
 
 def _iso(session: Any) -> str:
-    day: date = pd.Timestamp(session).date()
-    return day.isoformat()
+    return str(pd.Timestamp(session).date())
 
 
 def normalised(curve: Sequence[float]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:

@@ -8,7 +8,9 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
+from scipy.stats import kurtosis, norm, skew
 
 from mlops_cli.market.hours import NEW_YORK
 
@@ -24,12 +26,12 @@ def fill_frame(fills: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """
     rows = [
         (
-            pd.Timestamp(datetime.fromisoformat(one["time"]).astimezone(NEW_YORK).date()),
-            one["ticker"],
-            float(one["qty"]) * (1 if one["side"] == "buy" else -1),
-            float(one["price"]),
+            pd.Timestamp(datetime.fromisoformat(fill["time"]).astimezone(NEW_YORK).date()),
+            fill["ticker"],
+            float(fill["qty"]) * (1 if fill["side"] == "buy" else -1),
+            float(fill["price"]),
         )
-        for one in fills
+        for fill in fills
     ]
     frame = pd.DataFrame(rows, columns=list(FILL_COLUMNS)).astype({"session": "datetime64[ns]"})
     # ids are the broker's and random: sums must not depend on their order
@@ -37,10 +39,7 @@ def fill_frame(fills: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 
 
 def curve_figures(equity: pd.Series) -> dict[str, float | None]:
-    """Figures of an equity curve.
-
-    Args:
-        equity: dollars by session, rising; the first value is what it started with.
+    """Figures of an equity curve: dollars by session, rising, the first value what it started with.
 
     Returns:
         `return` (of the whole time, as a share), `sharpe` (mean over standard deviation of daily returns, times
@@ -76,11 +75,7 @@ def trade_figures(
 ) -> dict[str, float | int | None]:
     """Figures of what was traded.
 
-    Args:
-        fills: as `fill_frame` returns it.
-        opens: opening prices, sessions by tickers.
-        closes: closing prices, sessions by tickers, one session more at the start.
-        equity: of the team, by session, the first value what it started with.
+    `fills`: from `fill_frame`. Prices: sessions by tickers; `closes` and `equity` have one session more at the start.
 
     Returns:
         `fills` (their number), `traded` (dollars), `turnover` (dollars traded over mean equity), `cost` (dollars paid
@@ -130,5 +125,31 @@ def _pivot(fills: pd.DataFrame, column: str, like: pd.DataFrame) -> pd.DataFrame
 
 def _at(prices: pd.DataFrame, fills: pd.DataFrame) -> pd.Series:
     """The session's price of each fill; the fill's own where there is none, which then costs nothing."""
-    found = prices.stack().reindex(pd.MultiIndex.from_frame(fills[["session", "ticker"]]))
-    return pd.Series(found.to_numpy(), fills.index).fillna(fills["price"])
+    at_fills = prices.stack().reindex(pd.MultiIndex.from_frame(fills[["session", "ticker"]]))
+    return pd.Series(at_fills.to_numpy(), fills.index).fillna(fills["price"])
+
+
+def deflated_sharpe(returns: npt.NDArray[np.float64], trials: int) -> float | None:
+    """Probability that the true Sharpe ratio of daily returns is above 0 although the best of `trials` was taken.
+
+    Bailey and Lopez de Prado (2014), "The Deflated Sharpe Ratio", equations 1 and 2. The Sharpe ratios of trials that
+    were never traded are not known: their standard deviation is taken to be that of an estimate from as many days
+    where the true ratio is 0, 1 / sqrt(T - 1). None where the probability is undefined: fewer than three returns, or
+    all the same.
+    """
+    days, spread = len(returns), float(np.std(returns, ddof=1)) if len(returns) > 2 else 0.0
+    if spread < 1e-12:
+        return None
+    sharpe = float(np.mean(returns)) / spread
+    variance = 1 - float(skew(returns)) * sharpe + (float(kurtosis(returns, fisher=False)) - 1) / 4 * sharpe**2
+    if variance <= 0:
+        return None
+    benchmark = _expected_best(trials) / math.sqrt(days - 1)
+    return float(norm.cdf((sharpe - benchmark) * math.sqrt(days - 1) / math.sqrt(variance)))
+
+
+def _expected_best(trials: int) -> float:
+    """Approximate expected maximum of `trials` independent standard normal variables; 0 for one."""
+    if trials <= 1:
+        return 0.0
+    return float((1 - np.euler_gamma) * norm.ppf(1 - 1 / trials) + np.euler_gamma * norm.ppf(1 - 1 / (trials * math.e)))

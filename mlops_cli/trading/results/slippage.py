@@ -17,7 +17,7 @@ from mlops_cli.exchange.book.matching import match
 from mlops_cli.exchange.book.records import MarketRules, Order
 from mlops_cli.exchange.market.market import Market
 from mlops_cli.exchange.market.price_path import PricePath
-from mlops_cli.market.hours import NEW_YORK, Hours, Session
+from mlops_cli.market.hours import NEW_YORK, Session
 from mlops_cli.market.symbols import symbol_of
 from mlops_cli.trading.contract.costs import BPS, expected_price
 from mlops_cli.trading.decide.stocks import PRICE_GAP
@@ -55,29 +55,27 @@ def filled_orders(orders: Rows, intents: Rows, fills: Rows) -> list[FilledOrder]
     """Filled orders from the rows of a ledger's tables; orders without an intent of the team are left out."""
     meant = {row["client_order_id"]: row for row in intents}
     days = {row["order_id"]: datetime.fromisoformat(row["time"]).astimezone(NEW_YORK).date() for row in fills}
+    own = [(row, meant[row["client_order_id"]]) for row in orders if row["client_order_id"] in meant]
     return [
         FilledOrder(
-            session=days.get(row["id"]) or date.fromisoformat(meant[row["client_order_id"]]["session"]),
+            session=days.get(row["id"]) or date.fromisoformat(intent["session"]),
             ticker=row["ticker"],
             side=row["side"],
             type=row["type"],
             limit_price=None if row["limit_price"] is None else Decimal(row["limit_price"]),
             qty=Decimal(row["filled_qty"]),
             price=Decimal(row["filled_average_price"]),
-            close=_close_seen(meant[row["client_order_id"]]),
+            close=None if intent["model"] == LIQUIDATION else Decimal(intent["price_seen"]),
         )
-        for row in orders
-        if row["client_order_id"] in meant and row["filled_average_price"] and Decimal(row["filled_qty"]) > 0
+        for row, intent in own
+        if row["filled_average_price"] and Decimal(row["filled_qty"]) > 0
     ]
 
 
 def slippage_by_day(orders: Sequence[FilledOrder], market: Market, costs: Costs) -> list[dict[str, Any]]:
-    """Compare, session by session.
+    """Compare filled orders with the local exchange's prices and with the cost model, session by session.
 
-    Args:
-        orders: filled ones.
-        market: the local exchange's prices and hours; splits since the orders are seen by the closes they knew.
-        costs: the cost model.
+    Splits since the orders are seen by the closes that their decisions knew.
 
     Returns:
         Per session, rising, and at the end for `all`: `session`, `orders`, `traded` (dollars), and in basis points of
@@ -95,10 +93,6 @@ def slippage_by_day(orders: Sequence[FilledOrder], market: Market, costs: Costs)
     return [*days, _figures("all", frame)]
 
 
-def _close_seen(intent: Mapping[str, Any]) -> Decimal | None:
-    return None if intent["model"] == LIQUIDATION else Decimal(intent["price_seen"])
-
-
 def _path(order: FilledOrder, session: Session, market: Market) -> PricePath | None:
     """The price's path through the session, in the shares that the order was in; None where it cannot be told."""
     symbol = symbol_of(order.ticker)
@@ -114,32 +108,21 @@ def _path(order: FilledOrder, session: Session, market: Market) -> PricePath | N
 
 
 def _row(order: FilledOrder, market: Market, costs: Costs) -> dict[str, Any]:
-    sign = 1 if order.side == "buy" else -1
-    session = _session(market.hours, order.session)
-    opening = local = None
+    row = dict.fromkeys(("value", "traded", "fill", "model", "local"), np.nan) | {"session": order.session}
+    session = next(iter(market.hours.between(order.session, order.session)), None)
     path = None if session is None else _path(order, session, market)
-    if path is not None and session is not None:
-        opening = path.price(0.0)
-        touch = match(_order(order, session), path, OPEN_TO_CLOSE, MarketRules())
-        local = None if touch is None else float(touch.price)
-    if opening is None:
-        return {
-            "session": order.session,
-            "value": np.nan,
-            "traded": np.nan,
-            "fill": np.nan,
-            "model": np.nan,
-            "local": np.nan,
-        }
-    qty = float(order.qty)
+    if path is None or session is None:
+        return row
+    opening = path.price(0.0)
+    signed = float(order.qty) * (1 if order.side == "buy" else -1)
+    touch = match(_order(order, session), path, OPEN_TO_CLOSE, MarketRules())
     model = float(expected_price(Decimal(str(opening)), order.side, costs))
-    return {
-        "session": order.session,
-        "value": qty * opening,
-        "traded": qty * float(order.price),
-        "fill": sign * qty * (float(order.price) - opening),
-        "model": sign * qty * (model - opening),
-        "local": np.nan if local is None else sign * qty * (local - opening),
+    return row | {
+        "value": float(order.qty) * opening,
+        "traded": float(order.qty) * float(order.price),
+        "fill": signed * (float(order.price) - opening),
+        "model": signed * (model - opening),
+        "local": np.nan if touch is None else signed * (float(touch.price) - opening),
     }
 
 
@@ -161,11 +144,6 @@ def _figures(session: str, rows: pd.DataFrame) -> dict[str, Any]:
 def _bps(rows: pd.DataFrame, column: str) -> float | None:
     value = float(rows["value"].sum())
     return float(BPS) * float(rows[column].sum()) / value if value > 0 else None
-
-
-def _session(hours: Hours, day: date) -> Session | None:
-    found = hours.between(day, day)
-    return found[0] if found else None
 
 
 def _order(order: FilledOrder, session: Session) -> Order:

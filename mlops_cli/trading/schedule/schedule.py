@@ -1,13 +1,16 @@
-"""Lines for cron and units for systemd, in exchange time."""
+"""Lines for cron and units for systemd, in exchange time, and installing them."""
 
 from __future__ import annotations
 
 import shlex
+import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from mlops_cli.errors import ServiceError
 from mlops_cli.trading.passes.order_window import PRICES_UNTIL
 
 ZONE = "America/New_York"
@@ -22,14 +25,7 @@ BEGIN, END = "# mlops {root}: begin", "# mlops {root}: end"
 
 @dataclass(frozen=True)
 class Job:
-    """What is run.
-
-    Attributes:
-        root: of the project.
-        program: `mlops` of its environment.
-        teams: each has a pass, and a log, of its own.
-        opens_minutes: how long after the close orders are sent from on.
-    """
+    """What is run: a pass of each team with `program` (mlops), from `opens_minutes` after the close on."""
 
     root: Path
     program: Path
@@ -47,8 +43,7 @@ class Job:
 
     def command(self, team: str) -> str:
         """The command line of a team's pass."""
-        words = [str(self.program), "paper-trade", "--project", str(self.root), "--team", team]
-        return shlex.join(words)
+        return shlex.join([str(self.program), "paper-trade", "--project", str(self.root), "--team", team])
 
     def log(self, team: str) -> Path:
         """Where cron writes a team's log."""
@@ -58,10 +53,8 @@ class Job:
 def crontab(job: Job, *, utc: bool = False) -> str:
     """Lines for a crontab, between marks by which they are found again.
 
-    Args:
-        job: what is run.
-        utc: for a cron that does not know CRON_TZ, on a server that keeps UTC: each pass stands at its time in winter
-            and at that in summer. The one that comes too early says so and ends.
+    `utc` is for a cron that does not know CRON_TZ, on a server that keeps UTC: each pass stands at its time in winter
+    and at that in summer. The one that comes too early says so and ends.
     """
     head = [] if utc else [f"CRON_TZ={ZONE}"]
     times = [moment for at in job.times for moment in (_in_utc(at) if utc else [at])]
@@ -82,13 +75,13 @@ def crontab(job: Job, *, utc: bool = False) -> str:
 def merged_crontab(present: str, job: Job, *, utc: bool = False) -> str:
     """A crontab with the job's lines in place of earlier ones; all other lines are unchanged."""
     begin, end = BEGIN.format(root=job.root), END.format(root=job.root)
-    kept, inside = [], False
+    others, inside = [], False
     for line in present.splitlines():
         inside = inside or line == begin
         if not inside:
-            kept.append(line)
+            others.append(line)
         inside = inside and line != end
-    return "".join(f"{line}\n" for line in kept) + crontab(job, utc=utc)
+    return "".join(f"{line}\n" for line in others) + crontab(job, utc=utc)
 
 
 def rotation_file(job: Job) -> Path:
@@ -105,21 +98,21 @@ def rotation(job: Job) -> str:
 
 def units(job: Job) -> dict[str, str]:
     """Systemd units by file name, a service and a timer for each team; journald keeps and rotates their logs."""
-    found = {}
+    files = {}
     for team in job.teams:
         name = f"mlops-paper-trade-{team}"
         calendar = "".join(f"OnCalendar=Mon..Fri *-*-* {at:%H:%M}:00 {ZONE}\n" for at in job.times)
-        found[f"{name}.service"] = (
+        files[f"{name}.service"] = (
             f"[Unit]\nDescription=mlops paper-trade, team {team}\nWants=network-online.target\n"
             "After=network-online.target\n\n"
             f"[Service]\nType=oneshot\nWorkingDirectory={_unit(str(job.root))}\nExecStart={_unit(job.command(team))}\n"
             "TimeoutStartSec=30min\n"
         )
-        found[f"{name}.timer"] = (
+        files[f"{name}.timer"] = (
             f"[Unit]\nDescription=when team {team} trades\n\n[Timer]\n{calendar}Persistent=true\n"
             "RandomizedDelaySec=30\n\n[Install]\nWantedBy=timers.target\n"
         )
-    return found
+    return files
 
 
 def _in_utc(at: time) -> list[time]:
@@ -133,3 +126,38 @@ def _cron(command: str) -> str:
 
 def _unit(text: str) -> str:
     return text.replace("%", "%%")
+
+
+def install_crontab(job: Job, *, utc: bool = False) -> bool:
+    """Write a job's lines into the user's crontab, and log rotation's rules; returns whether the crontab changed.
+
+    Raises:
+        ServiceError: there is no `crontab` command, or it failed.
+    """
+    rules = rotation_file(job)
+    rules.parent.mkdir(parents=True, exist_ok=True)
+    rules.write_text(rotation(job))
+    present = _run_crontab(["-l"])
+    merged = merged_crontab(present, job, utc=utc)
+    if merged != present:
+        _run_crontab(["-"], merged)
+    return merged != present
+
+
+def install_units(job: Job, folder: Path) -> list[str]:
+    """Write a job's systemd units into a folder; returns the names of the timers."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = units(job)
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    return [name for name in files if name.endswith(".timer")]
+
+
+def _run_crontab(arguments: Sequence[str], text: str | None = None) -> str:
+    try:
+        done = subprocess.run(["crontab", *arguments], input=text, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise ServiceError("there is no crontab command here", "install cron, or use: --with systemd") from None
+    if done.returncode and not (arguments == ["-l"] and "no crontab" in done.stderr):
+        raise ServiceError(f"crontab {arguments[0]} failed: {done.stderr.strip()}", "see: man crontab")
+    return done.stdout

@@ -12,8 +12,8 @@ from mlops_cli.config.paths import Project
 from mlops_cli.config.schemas.trading import Costs, Trading
 from mlops_cli.errors import DataError, ServiceError
 from mlops_cli.pipeline.stages.tables import write_table
-from mlops_cli.pipeline.trade.replay_exchange import ReplayExchange, replay_exchange
-from mlops_cli.pipeline.trade.slippage import slippage_report
+from mlops_cli.pipeline.trade.competition import ReplayExchange, replay_exchange
+from mlops_cli.pipeline.trade.paper_trade import slippage_report
 from tests.fakes.price_tables import random_prices
 
 START = datetime(2015, 6, 1, 21, tzinfo=UTC)

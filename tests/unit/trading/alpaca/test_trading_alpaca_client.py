@@ -21,9 +21,9 @@ from mlops_cli.trading.alpaca.alpaca_client import (
     AlpacaAccess,
     Failed,
     Patience,
+    TimedSession,
     TokenBucket,
     is_local,
-    new_session,
     repeat,
 )
 from mlops_cli.trading.contract.broker import BrokerUnreachable, KeysRefused, OutcomeUnknown
@@ -52,8 +52,8 @@ def test_no_minute_has_more_requests_than_the_limit(monkeypatch):
 
 def test_the_limit_holds_for_alpaca_and_not_for_this_machine():
     bucket = TokenBucket()
-    assert new_session("https://paper-api.alpaca.markets", QUICK, bucket)._bucket is bucket
-    assert new_session("http://127.0.0.1:8081", QUICK, bucket)._bucket is None
+    assert TimedSession("https://paper-api.alpaca.markets", QUICK, bucket)._bucket is bucket
+    assert TimedSession("http://127.0.0.1:8081", QUICK, bucket)._bucket is None
     assert is_local("http://localhost:1")
     assert not is_local("https://localhost.example.org")
 

@@ -49,14 +49,6 @@ class TestMask:
         mask.at_most(3, "second")
         assert mask.choose(9) == (3, "first")
 
-    def test_nothing_is_nothing(self):
-        mask = Mask()
-        mask.at_most(5, "first")
-        mask.nothing("blocked")
-        assert mask.choose(3) == (0, "blocked")
-        assert mask.choose(-3) == (0, "blocked")
-        assert mask.choose(0) == (0, None)
-
     @pytest.mark.parametrize(("must", "may", "chosen"), [(-5, -2, (-2, "may")), (2, 5, (2, "must"))])
     def test_of_two_that_contradict_the_smaller_reduction_is_made(self, must, may, chosen):
         mask = Mask()

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlops_cli.config.schemas.trading import Rules
-from mlops_cli.trading.decide.loss_limits import daily_loss, drawdown, risk_breach
+from mlops_cli.trading.passes.halt import daily_loss, drawdown, risk_breach
 from tests.fakes.ledgers import an_account
 
 D = Decimal

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlops_cli.trading.decide.sizing import Candidates, target_lots
+from mlops_cli.trading.decide.targets import Candidates, target_lots
 
 NAN = float("nan")
 

@@ -137,7 +137,7 @@ class TestDirection:
         assert direction_of(quiet, 20.0, LONG) == (False, "no model of it trades")
 
     def test_a_forecast_of_zero_opens_nothing_even_where_nothing_is_needed(self):
-        assert not direction_of(stock(0.0), 0.0, LONG).wanted
+        assert not direction_of(stock(0.0), 0.0, LONG)[0]
 
 
 class TestTargets:

@@ -9,7 +9,7 @@ import pytest
 
 from mlops_cli.trading.contract.broker import Bar, Quote
 from mlops_cli.trading.contract.types import TradeForecast
-from mlops_cli.trading.passes.price_checks import gaps, other_closes
+from mlops_cli.trading.passes.deciding import gaps, other_closes
 from tests.fakes.ledgers import EVENING, NEXT_SESSION, SESSION, a_holding
 
 D = Decimal

@@ -14,9 +14,8 @@ from mlops_cli.trading.ledger.ledger import Ledger
 from mlops_cli.trading.ledger.opening import IN_MEMORY, open_ledger
 from mlops_cli.trading.passes.halt import HaltFiles
 from mlops_cli.trading.passes.order_window import Margins, ask_window
-from mlops_cli.trading.passes.pass_context import PassContext
-from mlops_cli.trading.passes.pass_report import PassReport, PassSettings
-from mlops_cli.trading.passes.sending import send
+from mlops_cli.trading.passes.paper_pass import send
+from mlops_cli.trading.passes.pass_report import PassContext, PassReport, PassSettings
 from tests.fakes.ledgers import EVENING, SESSION, an_intent
 from tests.fakes.scripted_broker import ScriptedBroker
 

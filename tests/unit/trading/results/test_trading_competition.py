@@ -18,11 +18,17 @@ from rich.console import Console
 from mlops_cli.config.schemas.trading import Costs, Rules
 from mlops_cli.trading.contract.costs import expected_price, one_way_bps, round_trip_bps
 from mlops_cli.trading.contract.types import AccountState
-from mlops_cli.trading.decide.loss_limits import risk_breach
+from mlops_cli.trading.passes.halt import risk_breach
 from mlops_cli.trading.results.competition import BUY_AND_HOLD, CASH, Market, TeamBook, buy_and_hold, compete
 from mlops_cli.trading.results.competition_report import competition_lines, competition_table, report_files
-from mlops_cli.trading.results.deflated_sharpe import deflated_sharpe
-from mlops_cli.trading.results.performance import curve_figures, daily_returns, fill_frame, gains_of, trade_figures
+from mlops_cli.trading.results.performance import (
+    curve_figures,
+    daily_returns,
+    deflated_sharpe,
+    fill_frame,
+    gains_of,
+    trade_figures,
+)
 
 SESSIONS = pd.DatetimeIndex(["2024-01-03", "2024-01-04", "2024-01-05", "2024-01-08"])
 CLOSES = pd.DataFrame({"AAA": [100.0, 110.0, 99.0, 99.0], "BBB": [50.0, 50.0, 60.0, 54.0]}, SESSIONS)

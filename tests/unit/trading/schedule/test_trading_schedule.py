@@ -9,8 +9,16 @@ from pathlib import Path
 import pytest
 
 from mlops_cli.errors import ServiceError
-from mlops_cli.trading.schedule.install import install_crontab, install_units
-from mlops_cli.trading.schedule.schedule import Job, crontab, merged_crontab, rotation, rotation_file, units
+from mlops_cli.trading.schedule.schedule import (
+    Job,
+    crontab,
+    install_crontab,
+    install_units,
+    merged_crontab,
+    rotation,
+    rotation_file,
+    units,
+)
 
 ROOT = Path("/srv/shares")
 JOB = Job(ROOT, Path("/opt/venv/bin/mlops"), ("blue", "red"))
