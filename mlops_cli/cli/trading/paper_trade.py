@@ -196,13 +196,17 @@ def _show(report: PassReport, dry_run: bool) -> None:
         if not decision.intent
     }
     told = {"no order": held if dry_run else {}, "no forecast": report.missing, "blocked": report.blocked}
-    for kind, reasons in (told | {"refused": report.refused, "unknown": report.unknown}).items():
-        for name, reason in reasons.items():
-            say(f"{kind}: {name}: {reason}")
+    _say_each(told | {"refused": report.refused, "unknown": report.unknown})
     if held and not dry_run:
         say(f"no order in {len(held)} of {len(report.decisions)} tickers: mlops ledger decisions --team {report.team}")
     for note in report.notes:
         say(f"note: {note}")
+
+
+def _say_each(told: Mapping[str, Mapping[str, str]]) -> None:
+    for kind, reasons in told.items():
+        for name, reason in reasons.items():
+            say(f"{kind}: {name}: {reason}")
 
 
 def _show_planned(report: PassReport) -> None:

@@ -51,9 +51,7 @@ def combine(forecasts: Sequence[TradeForecast], rules: Rules) -> dict[str, Signa
 
 
 def _signal(ticker: str, forecasts: list[TradeForecast], rules: Rules) -> Signal:
-    if len({(forecast.last_close, forecast.session, forecast.team) for forecast in forecasts}) > 1:
-        names = ", ".join(forecast.model for forecast in forecasts)
-        raise DataError(f"{ticker}: {names} forecast from different closes, sessions or teams", "run: mlops run")
+    _check_starts(ticker, forecasts)
     notes = {forecast.model: reason for forecast in forecasts if (reason := reason_against(forecast, rules))}
     trading = [forecast for forecast in forecasts if forecast.model not in notes]
     weights = [rules.weights.get(forecast.model, 1.0) for forecast in trading]
@@ -67,6 +65,12 @@ def _signal(ticker: str, forecasts: list[TradeForecast], rules: Rules) -> Signal
         ),
         notes=tuple(f"{name}: {reason}" for name, reason in notes.items()),
     )
+
+
+def _check_starts(ticker: str, forecasts: list[TradeForecast]) -> None:
+    if len({(forecast.last_close, forecast.session, forecast.team) for forecast in forecasts}) > 1:
+        names = ", ".join(forecast.model for forecast in forecasts)
+        raise DataError(f"{ticker}: {names} forecast from different closes, sessions or teams", "run: mlops run")
 
 
 def _mean_bps(forecasts: list[TradeForecast], weights: list[float]) -> float | None:

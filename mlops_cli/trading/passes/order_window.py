@@ -51,6 +51,22 @@ def window_at(now: datetime, hours: Sequence[SessionHours], margins: Margins) ->
     Raises:
         BrokerError: the calendar does not reach from the last session to the next but one.
     """
+    last, running, ahead = _around(now, hours)
+    target = ahead[0]
+    opens, closes = _between(running or last, target, margins)
+    why = ""
+    if now < opens:
+        why = "the session is on" if running else f"the close was less than {margins.opens_minutes} minutes ago"
+    elif now >= closes:
+        opens, closes = _between(target, ahead[1], margins)
+        why = f"the open of {target.session} is too near"
+    return Window(last.session, target.session, opens, closes, not why, why)
+
+
+def _around(
+    now: datetime, hours: Sequence[SessionHours]
+) -> tuple[SessionHours, SessionHours | None, Sequence[SessionHours]]:
+    """The last session that is over, the one that is running, if any, and all that follow."""
     past = [session for session in hours if session.close <= now]
     running = next((session for session in hours if session.open <= now < session.close), None)
     ahead = [session for session in hours if session.open > now]
@@ -59,15 +75,7 @@ def window_at(now: datetime, hours: Sequence[SessionHours], margins: Margins) ->
             f"the broker's calendar does not say which sessions lie around {now:%Y-%m-%d %H:%M} UTC",
             "nothing was sent; try again later",
         )
-    target = ahead[0]
-    opens, closes = _between(running or past[-1], target, margins)
-    why = ""
-    if now < opens:
-        why = "the session is on" if running else f"the close was less than {margins.opens_minutes} minutes ago"
-    elif now >= closes:
-        opens, closes = _between(target, ahead[1], margins)
-        why = f"the open of {target.session} is too near"
-    return Window(past[-1].session, target.session, opens, closes, not why, why)
+    return past[-1], running, ahead
 
 
 def _between(before: SessionHours, after: SessionHours, margins: Margins) -> tuple[datetime, datetime]:

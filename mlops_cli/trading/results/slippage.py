@@ -65,11 +65,15 @@ def filled_orders(orders: Rows, intents: Rows, fills: Rows) -> list[FilledOrder]
             limit_price=None if row["limit_price"] is None else Decimal(row["limit_price"]),
             qty=Decimal(row["filled_qty"]),
             price=Decimal(row["filled_average_price"]),
-            close=None if intent["model"] == LIQUIDATION else Decimal(intent["price_seen"]),
+            close=_close_seen(intent),
         )
         for row, intent in own
         if row["filled_average_price"] and Decimal(row["filled_qty"]) > 0
     ]
+
+
+def _close_seen(intent: Mapping[str, Any]) -> Decimal | None:
+    return None if intent["model"] == LIQUIDATION else Decimal(intent["price_seen"])
 
 
 def slippage_by_day(orders: Sequence[FilledOrder], market: Market, costs: Costs) -> list[dict[str, Any]]:
