@@ -28,6 +28,10 @@ class InputSlice:
     start: int
     width: int
 
+    def of(self, rows: Any) -> Any:
+        """The feature's part of `rows` (rows, columns), a tensor: (rows,) for a number, (rows, width) for a series."""
+        return rows[:, self.start] if self.width == 1 else rows[:, self.start : self.start + self.width]
+
 
 def history_inputs(inputs: Sequence[str]) -> list[str]:
     """The columns that form the time series `history`, oldest first."""
@@ -47,9 +51,8 @@ def build_config(spec: ModelSpec, inputs: Sequence[str]) -> dict[str, Any]:
     config = copy.deepcopy(spec.ludwig)
     where = f"{spec.file or spec.name}: ludwig"
     for key in NOT_OURS & config.keys():
-        raise ConfigError(
-            f"{where}.{key}: has no effect here", "take it out: each config is trained once, as it stands"
-        )
+        hint = "take it out: each config is trained once, as it stands"
+        raise ConfigError(f"{where}.{key}: has no effect here", hint)
     preprocessing = _section(config, "preprocessing", where)
     if SPLIT in preprocessing:
         raise ConfigError(

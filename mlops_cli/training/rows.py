@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from mlops_cli.errors import DataError
@@ -42,3 +43,13 @@ def training_rows(job: TrainJob) -> pd.DataFrame:
         rows[TICKER] = job.spec.ticker
     rows[SPLIT] = np.where(seen.index < pd.Timestamp(job.validation_start), 0, 1)
     return rows.reset_index(drop=True)
+
+
+def raw_inputs(job: TrainJob, rows: pd.DataFrame) -> npt.NDArray[np.float32]:
+    """The raw inputs of `training_rows`, (rows, columns), with the text of `history` parsed."""
+    inputs = rows.reindex(columns=list(job.inputs)).to_numpy(np.float32, copy=True)
+    steps = history_inputs(job.inputs)
+    if steps:
+        first = job.inputs.index(steps[0])
+        inputs[:, first : first + len(steps)] = np.array([text.split() for text in rows[HISTORY]], dtype=np.float32)
+    return inputs

@@ -32,7 +32,7 @@ from mlops_cli.training.engine.ludwig.fit import LudwigFitter, prepare_process
 from mlops_cli.training.local.ludwig_trainer import LudwigTrainer
 from mlops_cli.training.local.workers import WorkerSettings
 from mlops_cli.training.rows import training_rows
-from mlops_cli.training.tasks.tasks import FleetSettings
+from mlops_cli.training.tasks import FleetSettings
 from mlops_cli.training.trainer import FailedJob, TrainJob
 
 ALONE = 5  # models trained one after another: the time per model does not depend on their number

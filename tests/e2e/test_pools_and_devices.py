@@ -18,7 +18,7 @@ from safetensors.numpy import load_file
 
 from mlops_cli.models.graph import INPUT, RAW_OUTPUT
 from mlops_cli.models.session import start_session
-from mlops_cli.training.tasks.pooled_jobs import group_tasks
+from mlops_cli.training.tasks import group_tasks
 from mlops_cli.training.torchrun.torchrun_trainer import Devices, TorchrunTrainer
 from mlops_cli.training.trainer import FailedJob, Fitted, TrainJob
 from tests.fakes.train_jobs import HISTORY, NUMBERS, make_job, model_spec

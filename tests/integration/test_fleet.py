@@ -369,7 +369,7 @@ class TestDropoutStreams:
     def test_masks_keep_the_mean_and_the_rate(self):
         import torch
 
-        from mlops_cli.training.engine.fleet.dropout import DropoutStreams
+        from mlops_cli.training.engine.fleet.batches import DropoutStreams
 
         streams = DropoutStreams(["a", "b"], 7, {"first": (0.25, (40,)), "second": (0.5, (3, 4))})
         masks = streams.masks([1000, 900], 1000, torch.device("cpu"))
@@ -384,7 +384,7 @@ class TestDropoutStreams:
     def test_a_stream_goes_on_the_same_whoever_leaves(self):
         import torch
 
-        from mlops_cli.training.engine.fleet.dropout import DropoutStreams
+        from mlops_cli.training.engine.fleet.batches import DropoutStreams
 
         layers, device = {"one": (0.5, (8,))}, torch.device("cpu")
         together, alone = DropoutStreams(["a", "b"], 7, layers), DropoutStreams(["b"], 7, layers)

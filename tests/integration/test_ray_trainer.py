@@ -25,7 +25,7 @@ from mlops_cli.training.cluster.ray_task import library_versions
 from mlops_cli.training.cluster.ray_trainer import RayTrainer
 from mlops_cli.training.local.ludwig_trainer import LudwigTrainer
 from mlops_cli.training.local.workers import WorkerSettings
-from mlops_cli.training.tasks.tasks import FleetSettings
+from mlops_cli.training.tasks import FleetSettings
 from mlops_cli.training.trainer import FailedJob, Fitted, Trainer, TrainJob
 from tests.fakes.train_jobs import make_job, model_spec
 

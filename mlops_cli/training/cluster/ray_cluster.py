@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import mlops_cli
 from mlops_cli.errors import ConfigError, ServiceError
@@ -51,13 +52,20 @@ def connected(address: str | None, workers: int | None, patience: float = ANSWER
         ) from error
     if address is not None:
         _reach(address, patience)
-    how = {"address": address} if address is not None else _of_its_own(workers)
+    where: dict[str, Any] = {"address": address}
+    if address is None:  # "local": also if RAY_ADDRESS names a cluster
+        where = {
+            "address": "local",
+            "num_cpus": workers,
+            "object_store_memory": STORE_BYTES,
+            "include_dashboard": False,
+        }
     code = {"py_modules": [str(Path(mlops_cli.__file__).parent)], "excludes": ["__pycache__"]}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what matters is raised as well
             ray.init(
-                **how,
+                **where,
                 runtime_env={**code, "env_vars": PROCESS_SETTINGS},
                 log_to_driver=False,
                 logging_level=logging.CRITICAL,
@@ -109,15 +117,6 @@ def has_gpus() -> bool:
 
     offered: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     return offered.get("GPU", 0) >= 1
-
-
-def _of_its_own(workers: int | None) -> dict[str, object]:
-    return {
-        "address": "local",  # whatever RAY_ADDRESS says
-        "num_cpus": workers,
-        "object_store_memory": STORE_BYTES,
-        "include_dashboard": False,
-    }
 
 
 def _reach(address: str, patience: float) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from mlops_cli.training.local.ludwig_worker import Fit, load_ludwig
-from mlops_cli.training.tasks.task_json import result_to_json, task_from_json
+from mlops_cli.training.tasks import result_to_json, task_from_json
 from mlops_cli.training.trainer import FailedJob, Fitted, TrainJob
 
 LIBRARIES = ("ludwig", "numpy", "torch")
@@ -30,7 +30,7 @@ class Returned:
     """The outcome of one job.
 
     Attributes:
-        result: of `task_json.result_to_json`; its folder is the one on the node.
+        result: of `tasks.result_to_json`; its folder is the one on the node.
         files: of the model folder, by path below it; empty where the job failed.
         node: id of the node and its host name.
     """
@@ -55,7 +55,7 @@ def train_task(line: str, libraries: Mapping[str, str], *tables: bytes | None) -
     """Train a task's jobs in a temporary folder of this node.
 
     Args:
-        line: of `task_json.task_to_json`; its paths are those of who asks.
+        line: of `tasks.task_to_json`; its paths are those of who asks.
         libraries: `library_versions` of the caller.
         tables: the parquet file of each job, None where it could not be read.
 
@@ -77,7 +77,9 @@ def train_task(line: str, libraries: Mapping[str, str], *tables: bytes | None) -
             _unpacked(job, root / str(number), table)
             for number, (job, table) in enumerate(zip(task.jobs, tables, strict=True))
         ]
-        results = {result.job.folder: result for result in _ludwig()(replace(task, jobs=tuple(local)), _say_nothing)}
+        # no progress messages: a node has no way to send them while a task runs
+        fitted = _ludwig()(replace(task, jobs=tuple(local)), lambda _text: None)
+        results = {result.job.folder: result for result in fitted}
         packed = [_packed(results[here.folder], job.features, node) for here, job in zip(local, task.jobs, strict=True)]
     finally:
         shutil.rmtree(root)  # after each task: Ray ends its processes without a word
@@ -136,7 +138,3 @@ def library_difference(installed: Mapping[str, str], expected: Mapping[str, str]
 
 def _named(releases: Mapping[str, str], libraries: list[str]) -> str:
     return ", ".join(f"{library} {releases[library]}" for library in libraries)
-
-
-def _say_nothing(_text: str) -> None:
-    """Drop progress messages: a node has no way to send them while a task runs."""

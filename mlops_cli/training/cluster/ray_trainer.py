@@ -15,8 +15,7 @@ from mlops_cli.config.schemas.project import Training
 from mlops_cli.errors import ConfigError, TrainingError
 from mlops_cli.training.cluster.ray_cluster import TASK_BYTES, connected, devices, has_gpus
 from mlops_cli.training.cluster.ray_task import Returned, library_versions, train_task
-from mlops_cli.training.tasks.task_json import result_from_json, task_to_json
-from mlops_cli.training.tasks.tasks import TRIES, FleetSettings, Task, cut
+from mlops_cli.training.tasks import TRIES, FleetSettings, Task, cut, result_from_json, task_to_json
 from mlops_cli.training.trainer import FailedJob, Fitted, TrainJob
 
 SENT_AHEAD = 2  # tasks per device that are sent: a device has its next task as soon as it finishes one

@@ -11,7 +11,7 @@ from mlops_cli.training.engine.fleet.fleet import LudwigFleet
 from mlops_cli.training.engine.fleet.loop import FleetOptions
 from mlops_cli.training.engine.ludwig.fit import LudwigFitter
 from mlops_cli.training.engine.ludwig.task import fit_task
-from mlops_cli.training.tasks.tasks import FleetSettings, Task
+from mlops_cli.training.tasks import FleetSettings, Task
 from mlops_cli.training.trainer import FailedJob, Fitted
 
 

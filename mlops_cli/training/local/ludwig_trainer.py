@@ -12,8 +12,7 @@ from mlops_cli.config.run_environment import RUN_PID, WORKERS
 from mlops_cli.config.schemas.project import Training
 from mlops_cli.training.local.cuda_devices import no_cuda_device, visible_cuda_devices
 from mlops_cli.training.local.workers import Died, Workers, WorkerSettings
-from mlops_cli.training.tasks.task_json import result_from_json
-from mlops_cli.training.tasks.tasks import TRIES, FleetSettings, cut
+from mlops_cli.training.tasks import TRIES, FleetSettings, cut, result_from_json
 from mlops_cli.training.trainer import FailedJob, Fitted, Trainer, TrainJob
 
 

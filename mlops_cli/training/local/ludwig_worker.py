@@ -2,7 +2,7 @@
 
 Started as `python -m mlops_cli.training.local.ludwig_worker GRAPHS NOTE OWNER`: the folder of exported architectures,
 the file in which it leaves its address once Ludwig is imported, and the process whose end is its own. Whoever reads the
-note connects, sends tasks (`task_json.task_to_json`), and gets `{"doing": ...}`, one `{"result": ...}` per job and
+note connects, sends tasks (`tasks.task_to_json`), and gets `{"doing": ...}`, one `{"result": ...}` per job and
 `{"done": true}` back. A connection that ends while a task is at work ends the process: nobody would take the result.
 """
 
@@ -26,10 +26,8 @@ import psutil
 
 from mlops_cli.system.files import write_text
 from mlops_cli.system.lifetime import when_gone
-from mlops_cli.training.ludwig_import import light_import
-from mlops_cli.training.process_settings import settle_arithmetic
-from mlops_cli.training.tasks.task_json import result_to_json, task_from_json
-from mlops_cli.training.tasks.tasks import Task
+from mlops_cli.training.process_settings import light_import, settle_arithmetic
+from mlops_cli.training.tasks import Task, result_to_json, task_from_json
 from mlops_cli.training.trainer import FailedJob, Fitted
 
 Tick = Callable[[str], None]

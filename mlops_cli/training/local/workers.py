@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
-import shutil
 import sys
 import tempfile
 import threading
@@ -19,8 +18,7 @@ import psutil
 
 from mlops_cli.errors import TrainingError
 from mlops_cli.training.local.worker_link import StoppedError, WorkerLink
-from mlops_cli.training.tasks.task_json import task_to_json
-from mlops_cli.training.tasks.tasks import TRIES, Task
+from mlops_cli.training.tasks import TRIES, Task, empty_folders, task_to_json
 
 WORKER = (sys.executable, "-m", "mlops_cli.training.local.ludwig_worker")
 WORKER_BYTES = 1.5e9  # memory of a process: Ludwig and a fleet of usual size
@@ -79,7 +77,7 @@ class Workers:
         self._answered: set[str] = set()  # folders of jobs that have a result
 
     def run(self, tasks: Sequence[Task]) -> Iterator[dict[str, Any] | Died]:
-        """Train all tasks and yield results (`task_json.result_to_json`) as they come.
+        """Train all tasks and yield results (`tasks.result_to_json`) as they come.
 
         If a process dies, the unfinished jobs of its task are tried once more in a new process, each alone.
 
@@ -146,18 +144,13 @@ class Workers:
                     words, dead, link = link.last_words(), link, None
                     dead.stop()
                     self._again(task, tries, words)
-                self._close_one()
+                with self._lock:
+                    self._open -= 1
         except StoppedError:
             pass
         except TrainingError as error:
             self._heard.put(error)
-        except (
-            OSError,
-            psutil.Error,
-            ValueError,
-            LookupError,
-            TypeError,
-        ) as error:  # no memory, a full disk, a bad note
+        except (OSError, psutil.Error, ValueError, LookupError, TypeError) as error:  # e.g. no memory, a full disk
             self._heard.put(TrainingError(f"a training process could not be kept: {type(error).__name__}: {error}"))
         finally:
             if item is not None:
@@ -186,10 +179,6 @@ class Workers:
                 continue
         return None
 
-    def _close_one(self) -> None:
-        with self._lock:
-            self._open -= 1
-
     def _again(self, task: Task, tries: int, words: str) -> None:
         left = self._left(task)
         # what is left of a pool would train another model
@@ -205,9 +194,7 @@ class Workers:
     def _left(self, task: Task) -> Task:
         """The jobs of a task without a result. Files that the dead process left in their folders are removed."""
         jobs = tuple(job for job in task.jobs if str(job.folder) not in self._answered)
-        for job in jobs:
-            shutil.rmtree(job.folder, ignore_errors=True)
-            job.folder.mkdir(parents=True, exist_ok=True)
+        empty_folders(jobs)
         return Task(jobs, task.settings, task.seconds)
 
     def _link(self, number: int, home: Path) -> WorkerLink:

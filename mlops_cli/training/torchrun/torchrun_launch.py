@@ -17,8 +17,7 @@ from types import TracebackType
 from typing import Any, Literal
 
 from mlops_cli.training.process_settings import PROCESS_SETTINGS
-from mlops_cli.training.tasks.task_json import task_to_json
-from mlops_cli.training.tasks.tasks import Task
+from mlops_cli.training.tasks import Task, task_to_json
 from mlops_cli.training.torchrun.torchrun_worker import DEVICE, GRAPHS, LEASH, STRATEGY
 
 WORKER = ("-m", "mlops_cli.training.torchrun.torchrun_worker")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import socket
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,9 +13,7 @@ import psutil
 
 from mlops_cli.errors import ConfigError, TrainingError
 from mlops_cli.training.local.cuda_devices import count_cuda_devices, no_cuda_device
-from mlops_cli.training.tasks.pooled_jobs import group_tasks
-from mlops_cli.training.tasks.task_json import result_from_json
-from mlops_cli.training.tasks.tasks import TRIES, FleetSettings, Task
+from mlops_cli.training.tasks import TRIES, FleetSettings, Task, empty_folders, group_tasks, result_from_json
 from mlops_cli.training.torchrun.torchrun_launch import WORKER, Launch, Setting
 from mlops_cli.training.trainer import FailedJob, Fitted, TrainJob
 
@@ -94,7 +91,7 @@ class TorchrunTrainer:
                     deaths = 0
                 else:
                     progress(f"a training process died over {waiting[0].jobs[0].spec.name}: {words}")
-                    _empty(waiting[0].jobs)
+                    empty_folders(waiting[0].jobs)
 
     def _setting(self) -> Setting:
         asked = self._devices
@@ -146,12 +143,6 @@ def _follow(
             for result in message["results"]:
                 yield result_from_json(jobs[result["folder"]], result)
     return alone
-
-
-def _empty(task: Sequence[TrainJob]) -> None:
-    for job in task:
-        shutil.rmtree(job.folder, ignore_errors=True)
-        job.folder.mkdir(parents=True, exist_ok=True)
 
 
 def _last_words(launch: Launch) -> str:

@@ -1,7 +1,7 @@
 """One rank of a torchrun launch: imports Ludwig once, then trains task after task together with the other ranks.
 
 Started by `TorchrunTrainer` as `torchrun … -m mlops_cli.training.torchrun.torchrun_worker TASKS RESULTS`. TASKS holds
-one task a line (`task_json.task_to_json`). To RESULTS go lines of JSON: `{"begin": n}` when task n begins, `{"task":
+one task a line (`tasks.task_to_json`). To RESULTS go lines of JSON: `{"begin": n}` when task n begins, `{"task":
 n, "results": […]}` with one result per job, and `{"task": n, "alone": reason}` from a rank that failed where the others
 did not, after which it ends, and torchrun ends the others. What else a rank needs to know stands in the environment,
 under the names below.
@@ -18,9 +18,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlops_cli.training.ludwig_import import light_import
-from mlops_cli.training.process_settings import settle_arithmetic
-from mlops_cli.training.tasks.task_json import result_to_json, task_from_json
+from mlops_cli.training.process_settings import light_import, settle_arithmetic
+from mlops_cli.training.tasks import result_to_json, task_from_json
 from mlops_cli.training.trainer import FailedJob, Fitted, TrainJob
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[3]
 PROGRAM = """
 import gc, json, sys
-from mlops_cli.training.ludwig_import import light_import
+from mlops_cli.training.process_settings import light_import
 
 inside = None
 try:

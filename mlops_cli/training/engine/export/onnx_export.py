@@ -31,13 +31,15 @@ from onnx import numpy_helper
 from mlops_cli.errors import TrainingError
 from mlops_cli.models.graph import INPUT, OPSET, OUTPUT, RAW_OUTPUT
 from mlops_cli.system.files import write_whole
-from mlops_cli.training.ludwig_config import TARGET, InputSlice
+from mlops_cli.training.ludwig_config import TARGET, TICKER, InputSlice
 
 # Marks start far above any constant an exporter writes (axes, epsilons, limits) and end where float32 stops being
 # exact on integers.
 FIRST_MARK = 2**21
 LAST_MARK = 2**24
 EXPORT_VERSION = 1  # raised when the same architecture would be exported to another graph
+ENCODER_OUTPUT = "encoder_output"  # Ludwig's name for it
+UNKNOWN = "<UNK>"  # Ludwig's category for everything that its vocabulary does not hold
 LEAST_CLOSE = 0.01  # a predicted close is held above 1 % of the last one, so that its logarithm exists
 
 
@@ -49,7 +51,8 @@ class Forecaster(torch.nn.Module):
         layout: where each Ludwig input stands among the columns.
         columns: number of input columns.
         metadata: Ludwig's training-set metadata (normalisation of each feature).
-        close_column: column of the last close where the model predicts a close, None where it predicts a return.
+        close_column: column of the last close if the model predicts a close; None if it predicts a return.
+        ticker: for a pooled model: the category that becomes a constant of the graph.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class Forecaster(torch.nn.Module):
         columns: int,
         metadata: dict[str, Any],
         close_column: int | None,
+        ticker: str | None = None,
     ) -> None:
         super().__init__()
         self.ecd = ecd
@@ -79,6 +83,9 @@ class Forecaster(torch.nn.Module):
         self.register_buffer("target_shift", torch.tensor(target_shift, dtype=torch.float32))
         self.register_buffer("target_scale", torch.tensor(target_scale, dtype=torch.float32))
         self.register_buffer("shrinkage", torch.tensor(1.0))
+        # a buffer: the exported graph of the architecture is filled with it as with every weight
+        self.category: torch.Tensor | None
+        self.register_buffer("category", None if ticker is None else _encoded_ticker(ecd, metadata, ticker))
 
     def forward(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Forecast.
@@ -100,14 +107,14 @@ class Forecaster(torch.nn.Module):
         return raw * self.shrinkage, raw
 
     def encode(self, features: torch.Tensor) -> dict[str, Any]:
-        """What the model's encoders make of raw columns, by input feature; see `forward`."""
+        """The output of the model's encoders for raw columns, by input feature; see `forward`."""
         x = (features - self.shift) / self.scale
-        inputs = {
-            part.name: x[:, part.start] if part.width == 1 else x[:, part.start : part.start + part.width]
-            for part in self.layout
-        }
-        encoded: dict[str, Any] = self.ecd.encode(inputs)
-        return encoded
+        encoded: dict[str, Any] = self.ecd.encode({part.name: part.of(x) for part in self.layout})
+        if self.category is None:
+            return encoded
+        encoded[TICKER] = {ENCODER_OUTPUT: self.category.expand(features.shape[0], -1)}
+        # combiners depend on the order of the inputs
+        return {name: encoded[name] for name in self.ecd.input_features.keys()}  # noqa: SIM118 - Ludwig's own mapping
 
     def architecture(self) -> str:
         """A text that is equal for models that differ in their weights only."""
@@ -119,6 +126,14 @@ class Forecaster(torch.nn.Module):
         ]
         parts = [repr(self.layout), self.close_column, shapes, features, config["combiner"]]
         return json.dumps(parts, sort_keys=True, default=str)
+
+
+def _encoded_ticker(ecd: Any, metadata: dict[str, Any], ticker: str) -> torch.Tensor:
+    categories = metadata[TICKER]["str2idx"]
+    index = torch.tensor([categories.get(ticker, categories.get(UNKNOWN, 0))], dtype=torch.int32)
+    with torch.no_grad():
+        encoded: torch.Tensor = ecd.input_features.get(TICKER)(index)[ENCODER_OUTPUT]
+    return encoded.detach().to(torch.float32).reshape(1, -1).clone()
 
 
 def linear_normalisation(name: str, metadata: dict[str, Any]) -> tuple[float, float]:

@@ -14,9 +14,8 @@ from ludwig.modules.lr_scheduler import LRScheduler
 from ludwig.modules.optimization_modules import get_optimizer_class_and_kwargs
 from ludwig.utils.trainer_utils import get_final_steps_per_checkpoint, get_total_steps
 
-from mlops_cli.training.engine.fleet.batches import Batches, Member, Rows, steps_per_epoch
+from mlops_cli.training.engine.fleet.batches import Batches, DropoutStreams, Member, Rows, steps_per_epoch
 from mlops_cli.training.engine.fleet.course import Course, behind_median
-from mlops_cli.training.engine.fleet.dropout import DropoutStreams
 from mlops_cli.training.engine.fleet.module import Stack
 from mlops_cli.training.engine.fleet.terms import Terms
 

@@ -1,7 +1,7 @@
 """Many copies of one Ludwig module, each with weights of its own, as one function of stacked tensors.
 
 The function is `torch.func.vmap` over the real module. Two things are taken out of the way first: dropout layers draw
-from a stream of each model (see `fleet_dropout`) instead of torch's, and where every input is a number that its
+from a stream of each model instead of torch's, and where every input is a number that its
 encoder passes through, the encoders and their concatenation are the matrix of inputs itself.
 """
 
@@ -118,16 +118,7 @@ class _Raw(torch.nn.Module):
             wide = rows.shape[1] == len(self.order) and self.order == sorted(self.order)
             combined = {"combiner_output": self.ecd.combiner.fc_stack(rows if wide else rows[:, self.order])}
         else:
-            combined = self.ecd.combine(
-                self.ecd.encode(
-                    {
-                        part.name: rows[:, part.start]
-                        if part.width == 1
-                        else rows[:, part.start : part.start + part.width]
-                        for part in self.layout
-                    }
-                )
-            )
+            combined = self.ecd.combine(self.ecd.encode({part.name: part.of(rows) for part in self.layout}))
         logits: torch.Tensor = self.ecd.decode(combined, None, None)[LOGITS]
         return logits.reshape(-1)
 

@@ -26,7 +26,7 @@ from ludwig.utils.misc_utils import set_saved_weights_in_checkpoint_flag
 from safetensors.torch import save_file
 
 from mlops_cli.training.engine.export.agreement import OTHER_ARCHITECTURE, checked_difference
-from mlops_cli.training.engine.export.onnx_export import LEAST_CLOSE, Forecaster, GraphTemplate
+from mlops_cli.training.engine.export.onnx_export import LEAST_CLOSE, GraphTemplate
 from mlops_cli.training.engine.fleet.batches import Member
 from mlops_cli.training.engine.fleet.course import Course
 from mlops_cli.training.engine.fleet.module import CannotStackError, Stack
@@ -38,11 +38,13 @@ from mlops_cli.training.engine.ludwig.fit import (
     WEIGHTS,
     LudwigFitter,
     graph_forecasts,
+    make_forecaster,
     new_model,
     price_scale,
     refusing,
 )
-from mlops_cli.training.ludwig_config import HISTORY, SPLIT, TARGET, history_inputs, layout
+from mlops_cli.training.ludwig_config import SPLIT, TARGET, layout
+from mlops_cli.training.rows import raw_inputs
 from mlops_cli.training.trainer import Fitted, TrainJob
 
 FILLED_WITHOUT_DATA = {"fill_with_const", "drop_row"}
@@ -108,7 +110,7 @@ class FleetTemplate:
     def prepare(self, job: TrainJob, rows: pd.DataFrame) -> Prepared:
         """Normalise the rows of a job with Ludwig's own functions."""
         metadata = dict(self._metadata)
-        inputs = self._raw(job, rows)
+        inputs = raw_inputs(job, rows)
         for feature in self._features:
             if feature["type"] == "number":
                 at = job.inputs.index(feature["name"])
@@ -148,9 +150,8 @@ class FleetTemplate:
     def _export(self, prepared: Prepared) -> float:
         job = prepared.job
         path = job.folder / "model.onnx"
-        close_column = job.inputs.index("close") if job.spec.target == "close" else None
         with refusing(f"{job.spec.name}: this architecture cannot be exported", OTHER_ARCHITECTURE):
-            forecaster = Forecaster(self._ecd, self._layout, self._columns, prepared.metadata, close_column).eval()
+            forecaster = make_forecaster(job, self._ecd, self._layout, prepared.metadata)
             if self._graph is None:
                 self._graph = self._fitter.graph(forecaster, self._columns)
             onnx.save(self._graph.fill(forecaster), path)
@@ -161,10 +162,7 @@ class FleetTemplate:
     def _forecasts(self, prepared: Prepared) -> npt.NDArray[np.float64]:
         """Forecasts of Ludwig's module for the last rows, denormalised by Ludwig's own transformation; log returns."""
         last = torch.from_numpy(prepared.member.inputs[-len(prepared.rows) :])
-        inputs = {
-            part.name: last[:, part.start] if part.width == 1 else last[:, part.start : part.start + part.width]
-            for part in self._layout
-        }
+        inputs = {part.name: part.of(last) for part in self._layout}
         with torch.no_grad():
             output = self._ecd.output_features.get(TARGET).predictions(self._ecd(inputs), TARGET)
         normalised = output["predictions"].reshape(-1).numpy()
@@ -173,16 +171,6 @@ class FleetTemplate:
         if prepared.job.spec.target == "close":
             forecasts = np.log(np.maximum(forecasts / prepared.rows["close"].to_numpy(np.float64), LEAST_CLOSE))
         return forecasts
-
-    def _raw(self, job: TrainJob, rows: pd.DataFrame) -> npt.NDArray[np.float32]:
-        """Raw inputs, (rows, columns). The text of `history` is parsed; Ludwig does not normalise it."""
-        inputs = rows.reindex(columns=list(job.inputs)).to_numpy(np.float32, copy=True)
-        steps = history_inputs(job.inputs)
-        if steps:
-            first = job.inputs.index(steps[0])
-            parsed = np.array([text.split() for text in rows[HISTORY]], dtype=np.float32)
-            inputs[:, first : first + len(steps)] = parsed
-        return inputs
 
     def _normalised(
         self, feature: dict[str, Any], column: pd.Series[Any]

@@ -90,9 +90,10 @@ def refusal(config: Any) -> str | None:
         config: Ludwig's completed config (`LudwigModel.config_obj`).
     """
     trainer, output = config.trainer, config.output_features[0]
-    set_otherwise = [key for key, value, usual in _others(trainer) if value != usual]
+    defaults = type(trainer)().to_dict()
+    changed = [key for key, value in trainer.to_dict().items() if key not in HONOURED and value != defaults.get(key)]
     checks = (
-        (bool(set_otherwise), f"trainer.{_first(set_otherwise)} is not carried over"),
+        (bool(changed), f"trainer.{changed[0] if changed else ''} is not carried over"),
         (not isinstance(trainer.batch_size, int), f"trainer.batch_size: {trainer.batch_size}"),
         (isinstance(trainer.eval_batch_size, str), f"trainer.eval_batch_size: {trainer.eval_batch_size}"),
         (not isinstance(trainer.learning_rate, int | float), f"trainer.learning_rate: {trainer.learning_rate}"),
@@ -105,13 +106,3 @@ def refusal(config: Any) -> str | None:
         (any(feature.has_augmentation() for feature in config.input_features), "augmentation of an input feature"),
     )
     return next((reason for wrong, reason in checks if wrong), None)
-
-
-def _others(trainer: Any) -> list[tuple[str, Any, Any]]:
-    """Keys that the fleet's loop does not know: their values, and the ones under which they do nothing."""
-    usual = type(trainer)().to_dict()
-    return [(key, value, usual.get(key)) for key, value in trainer.to_dict().items() if key not in HONOURED]
-
-
-def _first(keys: list[str]) -> str:
-    return keys[0] if keys else ""

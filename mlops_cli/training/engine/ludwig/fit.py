@@ -7,7 +7,7 @@ import logging
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,23 +27,13 @@ from mlops_cli.models.graph import INPUT, RAW_OUTPUT
 from mlops_cli.models.session import SESSION_FAILURES, start_session
 from mlops_cli.training.engine.export.agreement import LOWER_RATE, OTHER_ARCHITECTURE, PriceScale, checked_difference
 from mlops_cli.training.engine.export.onnx_export import LEAST_CLOSE, Forecaster, GraphTemplate
-from mlops_cli.training.engine.export.pooled_forecaster import PooledForecaster
-from mlops_cli.training.ludwig_config import (
-    HISTORY,
-    TARGET,
-    build_config,
-    history_inputs,
-    layout,
-)
+from mlops_cli.training.ludwig_config import TARGET, InputSlice, build_config, layout
 from mlops_cli.training.ludwig_errors import refusal_text, unknown_keys
-from mlops_cli.training.rows import training_rows
+from mlops_cli.training.rows import raw_inputs, training_rows
 from mlops_cli.training.trainer import Fitted, TrainJob
 
-WEIGHTS, METADATA, SETTINGS = (
-    "model_weights.safetensors",
-    "training_set_metadata.json",
-    "model_hyperparameters.json",
-)
+WEIGHTS, METADATA = "model_weights.safetensors", "training_set_metadata.json"
+SETTINGS = "model_hyperparameters.json"
 COMPARED_ROWS = 256
 HELP = "see docs/ludwig-configs.md"
 
@@ -129,7 +119,9 @@ class LudwigFitter:
         Raises:
             TrainingError: the training diverged, or the graph does not agree with Ludwig.
         """
-        forecaster = _forecaster(job, trained)
+        ecd: Any = trained.model.model
+        metadata: Any = trained.model.training_set_metadata
+        forecaster = make_forecaster(job, ecd.cpu().eval(), layout(trained.config, job.inputs), metadata)
         difference = self._export(job, forecaster, trained.model, rows)
         return Fitted(
             job,
@@ -157,16 +149,11 @@ class LudwigFitter:
         return checked_difference(job.spec.name, ours, ludwigs, prices)
 
 
-def _forecaster(job: TrainJob, trained: Trained) -> Forecaster:
-    ecd: Any = trained.model.model
-    metadata: Any = trained.model.training_set_metadata
+def make_forecaster(job: TrainJob, ecd: Any, parts: Sequence[InputSlice], metadata: dict[str, Any]) -> Forecaster:
+    """The forecaster of a job's trained module `ecd`, whose normalisation is in Ludwig's `metadata`."""
     close_column = job.inputs.index("close") if job.spec.target == "close" else None
-    parts = layout(trained.config, job.inputs)
-    ecd.cpu().eval()
-    if job.spec.pool:
-        ticker = job.spec.ticker
-        return PooledForecaster(ecd, parts, len(job.inputs), metadata, close_column, ticker=ticker).eval()
-    return Forecaster(ecd, parts, len(job.inputs), metadata, close_column).eval()
+    ticker = job.spec.ticker if job.spec.pool else None
+    return Forecaster(ecd, parts, len(job.inputs), metadata, close_column, ticker).eval()
 
 
 def new_model(job: TrainJob, config: dict[str, Any], backend: LocalBackend | None = None) -> LudwigModel:
@@ -251,13 +238,7 @@ def _ludwig_forecasts(model: LudwigModel, job: TrainJob, rows: pd.DataFrame) -> 
 
 def graph_forecasts(path: Path, job: TrainJob, rows: pd.DataFrame) -> npt.NDArray[np.float64]:
     """What the graph at `path` forecasts for the last rows of a job, unshrunk log returns (COMPARED_ROWS,)."""
-    compared = rows.tail(COMPARED_ROWS)
-    inputs = compared.reindex(columns=list(job.inputs)).to_numpy(np.float32, copy=True)
-    steps = history_inputs(job.inputs)
-    if steps:
-        first = job.inputs.index(steps[0])
-        parsed = [np.array(text.split(), dtype=np.float32) for text in compared[HISTORY]]
-        inputs[:, first : first + len(steps)] = np.stack(parsed)
+    inputs = raw_inputs(job, rows.tail(COMPARED_ROWS))
     (raw,) = start_session(path.read_bytes()).run([RAW_OUTPUT], {INPUT: inputs})
     return np.asarray(raw, dtype=np.float64)
 

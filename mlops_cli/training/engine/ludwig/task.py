@@ -20,7 +20,7 @@ from mlops_cli.training.trainer import FailedJob, Fitted, TrainJob
 
 
 def fit_task(fitter: LudwigFitter, task: Sequence[TrainJob]) -> list[Fitted | FailedJob]:
-    """Train the jobs of one task (see `pooled_jobs.group_tasks`); never raises for one job's sake.
+    """Train the jobs of one task (see `tasks.group_tasks`); never raises for one job's sake.
 
     Returns:
         One result per job; none where the task was trained and another process writes the results.

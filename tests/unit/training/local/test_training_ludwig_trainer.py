@@ -21,7 +21,7 @@ import pytest
 from mlops_cli.errors import ConfigError, TrainingError
 from mlops_cli.training.local.ludwig_trainer import LudwigTrainer
 from mlops_cli.training.local.workers import WorkerSettings
-from mlops_cli.training.tasks.tasks import FleetSettings
+from mlops_cli.training.tasks import FleetSettings
 from mlops_cli.training.trainer import FailedJob, Fitted, TrainJob
 from tests.fakes.train_jobs import model_spec, same_job
 

@@ -16,7 +16,7 @@ import pytest
 
 from mlops_cli.errors import TrainingError
 from mlops_cli.training.local.workers import Died, Workers, WorkerSettings
-from mlops_cli.training.tasks.tasks import FleetSettings, Task, cut
+from mlops_cli.training.tasks import FleetSettings, Task, cut
 from mlops_cli.training.trainer import TrainJob
 from tests.fakes.train_jobs import make_job, model_spec, same_job
 

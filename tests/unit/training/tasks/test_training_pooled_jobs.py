@@ -10,7 +10,7 @@ import pytest
 
 from mlops_cli.errors import ConfigError
 from mlops_cli.training.ludwig_config import build_config, layout
-from mlops_cli.training.tasks.pooled_jobs import group_tasks
+from mlops_cli.training.tasks import group_tasks
 from mlops_cli.training.trainer import TrainJob
 from tests.fakes.train_jobs import HISTORY, model_spec
 

@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlops_cli.config.schemas.project import FeatureSpec, Macd
-from mlops_cli.training.tasks.task_json import result_from_json, result_to_json, task_from_json, task_to_json
-from mlops_cli.training.tasks.tasks import FleetSettings, Task
+from mlops_cli.training.tasks import FleetSettings, Task, result_from_json, result_to_json, task_from_json, task_to_json
 from mlops_cli.training.trainer import FailedJob, Fitted, TrainJob
 from tests.fakes.train_jobs import model_spec
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlops_cli.training.tasks.tasks import (
+from mlops_cli.training.tasks import (
     ALONE_SECONDS_PER_ROW,
     FLEET_SECONDS_PER_ROW,
     FLEET_TASK,

@@ -1,8 +1,12 @@
-"""Tasks, the units of work of training processes, and how jobs are cut into them."""
+"""Tasks, the units of work of training processes: how jobs are cut into them, and how they travel as JSON.
+
+Nothing in this JSON outlives a run, so it may change freely.
+"""
 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +14,9 @@ from typing import Any
 
 import pyarrow
 import pyarrow.parquet
+from pydantic import TypeAdapter
 
-from mlops_cli.training.tasks.pooled_jobs import group_tasks
-from mlops_cli.training.trainer import TrainJob
+from mlops_cli.training.trainer import FailedJob, Fitted, TrainJob
 
 TRIES = 2  # of a task whose process dies; after that its jobs fail
 FLEET_TASK = 32  # models per task on the CPU: a process that dies loses at most this much work
@@ -88,6 +92,30 @@ def cut(jobs: Sequence[TrainJob], settings: FleetSettings, devices: int) -> list
     return sorted(tasks, key=lambda task: -task.seconds)
 
 
+def group_tasks(jobs: Sequence[TrainJob]) -> list[list[TrainJob]]:
+    """Group jobs by the model that they train: the jobs of a pool together, every other job alone.
+
+    Groups are in the order of their first jobs, and the jobs of a pool keep their order.
+    """
+    groups: dict[Any, list[TrainJob]] = {}
+    for position, job in enumerate(jobs):
+        groups.setdefault(_pool_key(job) if job.spec.pool else position, []).append(job)
+    return list(groups.values())
+
+
+def empty_folders(jobs: Sequence[TrainJob]) -> None:
+    """Remove the files that a process left in the jobs' folders."""
+    for job in jobs:
+        shutil.rmtree(job.folder, ignore_errors=True)
+        job.folder.mkdir(parents=True, exist_ok=True)
+
+
+def _pool_key(job: TrainJob) -> tuple[str, ...]:
+    """Equal for jobs of one pool: the spec without name and ticker, the end of the data and the seed."""
+    spec = job.spec.model_dump_json(exclude={"name", "ticker"})
+    return (spec, job.end.isoformat(), str(job.seed))
+
+
 def _groups(jobs: Sequence[TrainJob], together: bool) -> list[list[TrainJob]]:
     groups: dict[Any, list[TrainJob]] = {}
     for position, task in enumerate(group_tasks(jobs)):
@@ -114,3 +142,42 @@ def _rows(table: Path) -> int:
         return int(pyarrow.parquet.read_metadata(table).num_rows)
     except (OSError, pyarrow.ArrowInvalid):
         return 0
+
+
+_TASK = TypeAdapter(Task)
+
+
+def task_to_json(task: Task) -> str:
+    """Write a task as one line of ASCII JSON.
+
+    Dates inside a Ludwig config (YAML makes them) become text. Infinity and NaN are kept.
+    """
+    # json.dumps and not pydantic's own JSON, which would turn infinity and NaN into null
+    return json.dumps(_TASK.dump_python(task), default=str)
+
+
+def task_from_json(line: str) -> Task:
+    """Read a line that `task_to_json` wrote.
+
+    Raises:
+        ValueError: the line is not JSON, or not a task.
+    """
+    return _TASK.validate_python(json.loads(line))
+
+
+def result_to_json(result: Fitted | FailedJob) -> dict[str, Any]:
+    """The fields of a result, with the job's folder in place of the job.
+
+    The folder identifies the job; two jobs may have the same name.
+    """
+    folder = {"folder": str(result.job.folder)}
+    if isinstance(result, FailedJob):
+        return {**folder, "reason": result.reason, "exit_code": result.exit_code}
+    return {**folder, "epochs": result.epochs, "facts": result.facts}
+
+
+def result_from_json(job: TrainJob, data: dict[str, Any]) -> Fitted | FailedJob:
+    """Read what `result_to_json` gave; `job` is the job that the folder identifies."""
+    if "reason" in data:
+        return FailedJob(job, data["reason"], data["exit_code"])
+    return Fitted(job, data["epochs"], data["facts"])

@@ -1,1 +1,0 @@
-"""What training processes are given, and how it travels."""
