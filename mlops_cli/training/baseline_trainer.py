@@ -16,11 +16,7 @@ from mlops_cli.training.trainer import FailedJob, Fitted, TrainJob
 
 
 class BaselineTrainer:
-    """Trainer `naive` or `drift`.
-
-    Args:
-        kind: which of the two.
-    """
+    """The trainer `naive` or `drift`."""
 
     def __init__(self, kind: Literal["naive", "drift"]) -> None:
         self.name: str = kind

@@ -39,11 +39,7 @@ def history_inputs(inputs: Sequence[str]) -> list[str]:
 
 
 def build_config(spec: ModelSpec, inputs: Sequence[str]) -> dict[str, Any]:
-    """Complete the model's Ludwig config: input features (where left out), output feature, date split.
-
-    Args:
-        spec: the model; `spec.ludwig` is any part of a plain Ludwig config.
-        inputs: names of the feature table's input columns.
+    """Complete `spec.ludwig`, any part of a plain Ludwig config: input features, output feature, split by date.
 
     Raises:
         ConfigError: the config names columns that do not exist, or parts that cannot be honoured.
@@ -55,10 +51,8 @@ def build_config(spec: ModelSpec, inputs: Sequence[str]) -> dict[str, Any]:
         raise ConfigError(f"{where}.{key}: has no effect here", hint)
     preprocessing = _section(config, "preprocessing", where)
     if SPLIT in preprocessing:
-        raise ConfigError(
-            f"{where}.preprocessing.split: cannot be set, rows are split by date",
-            "set training.validation_sessions in params.yaml and start in the scenario",
-        )
+        hint = "set training.validation_sessions in params.yaml and start in the scenario"
+        raise ConfigError(f"{where}.preprocessing.split: cannot be set, rows are split by date", hint)
     preprocessing[SPLIT] = {"type": "fixed", "column": SPLIT}
     config["input_features"] = _input_features(config.get("input_features"), inputs, bool(spec.pool), where)
     config["output_features"] = [_output_feature(config.get("output_features"), where)]

@@ -32,13 +32,7 @@ def refusal_text(error: BaseException) -> str:
 
 
 def unknown_keys(given: Any, complete: Any, where: str = "ludwig") -> list[str]:
-    """Dotted keys of a config that Ludwig's completed config does not have: it drops what it does not know.
-
-    Args:
-        given: the config as handed to Ludwig.
-        complete: the same config as Ludwig completed it.
-        where: dotted key of both.
-    """
+    """Dotted keys of the config `given` that Ludwig's completed config lacks, because Ludwig does not know them."""
     if isinstance(given, dict) and isinstance(complete, dict):
         names: list[str] = []
         for key, value in given.items():
@@ -51,9 +45,9 @@ def unknown_keys(given: Any, complete: Any, where: str = "ludwig") -> list[str]:
     return []
 
 
-def meant(key: str, known: Iterable[str]) -> str:
-    """The known key that may have been meant, as the end of a message; empty if none is near."""
-    close = difflib.get_close_matches(key, known, n=1)
+def meant(key: str, valid: Iterable[str]) -> str:
+    """The valid key that may have been meant, as the end of a message; empty if none is near."""
+    close = difflib.get_close_matches(key, valid, n=1)
     return f" (did you mean {close[0]}?)" if close else ""
 
 
@@ -78,7 +72,7 @@ def _first_cause(error: BaseException) -> BaseException:
 def _schema_text(error: jsonschema.ValidationError) -> str:
     where = dotted(["ludwig", *error.absolute_path])
     if error.validator == "additionalProperties" and isinstance(error.schema, dict):
-        known = error.schema.get("properties", {})
-        unknown = [f"{key}{meant(key, known)}" for key in error.instance if key not in known]
+        valid = error.schema.get("properties", {})
+        unknown = [f"{key}{meant(key, valid)}" for key in error.instance if key not in valid]
         return f"{where}: unknown key {', '.join(unknown)}"
     return f"{where}: {error.message}"

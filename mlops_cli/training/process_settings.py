@@ -29,7 +29,7 @@ PROCESS_SETTINGS = {
 
 
 def settle_arithmetic() -> None:
-    """Make this process compute as every training process does, whatever its environment asks for.
+    """Make this process compute as every training process does, and ignore other settings in its environment.
 
     Call it before torch is imported: MKL and torch read the environment once, when they first compute.
     """
@@ -42,9 +42,7 @@ def settle_arithmetic() -> None:
 def light_import(cuda: bool) -> Iterator[None]:
     """Import Ludwig inside this context: it takes two thirds of the usual time.
 
-    Args:
-        cuda: whether this process trains on a GPU. If not, `bitsandbytes` (8-bit optimizers for CUDA) is hidden:
-            importing it is slow, and Ludwig works without it.
+    Without CUDA, `bitsandbytes` (8-bit optimizers for CUDA) is hidden: its import is slow, and Ludwig works without it.
     """
     import yaml
 

@@ -22,9 +22,9 @@ class ValidationForecasts:
     """One model's unshrunk forecasts of its validation rows; all shape (n,), float64, finite.
 
     Attributes:
-        last_close: close of the session the forecast was made on, price units, > 0.
+        last_close: close of the session on which the forecast was made, price units, > 0.
         actual_close: close of the next session, price units, > 0.
-        log_return: predicted log return, unshrunk.
+        log_return: predicted log return.
     """
 
     last_close: Vector

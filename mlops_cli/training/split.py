@@ -15,19 +15,14 @@ VALIDATION_SHARE = 0.25  # a short history keeps at least three quarters of its 
 
 @dataclass(frozen=True)
 class RowSplit:
-    """Rows up to the held-out time, cut by date.
-
-    Attributes:
-        train: rows before the first validation session, rising.
-        validation: the last rows whose target session lies before the held-out time.
-    """
+    """Rows up to the held-out time, cut by date, rising: those that train, and the last ones, which validate."""
 
     train: pd.DataFrame
     validation: pd.DataFrame
 
     @property
     def used(self) -> pd.DataFrame:
-        """Everything a model may see."""
+        """All rows that a model may see."""
         return pd.concat([self.train, self.validation])
 
     @property
@@ -47,7 +42,7 @@ def split_rows(table: pd.DataFrame, start: date, training: Training, ticker: str
     Args:
         table: feature table (index `session`, columns with `target`, `target_session`); NaN targets are left out.
         start: first held-out session; only rows whose target session lies before it are used.
-        training: how many sessions validate and how many are needed in all.
+        training: number of validation sessions, and of sessions that are needed in all.
         ticker: for the message.
 
     Raises:

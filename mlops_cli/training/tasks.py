@@ -34,8 +34,7 @@ class FleetSettings:
         together: as a fleet; False: one after another with Ludwig's own trainer.
         device: "cpu" or "cuda".
         bf16: multiply in bfloat16 (fleets on CUDA only).
-        median_stopping: number of evaluations after which a model of a fleet may be stopped for being worse than
-            the median; None: never.
+        median_stopping: evaluations after which a model worse than the median of its fleet may stop; None: never.
     """
 
     together: bool = True
@@ -50,7 +49,6 @@ class Task:
 
     Attributes:
         jobs: the jobs of one architecture, all jobs of one pool, or a single job.
-        settings: how they train.
         seconds: estimated training time.
     """
 
@@ -66,16 +64,9 @@ class Task:
 
 
 def cut(jobs: Sequence[TrainJob], settings: FleetSettings, devices: int) -> list[Task]:
-    """Cut jobs into tasks. Every job is in exactly one task.
+    """Cut jobs into tasks, the longest first, so that processes finish at about the same time.
 
-    Args:
-        jobs: the jobs, in any order.
-        settings: how they train.
-        devices: number of GPUs over which the jobs of one architecture are spread. Not used on the CPU, where a
-            task has at most `FLEET_TASK` jobs.
-
-    Returns:
-        Tasks by estimated time, the longest first, so that processes finish at about the same time.
+    The jobs of one architecture are spread over `devices` GPUs; on the CPU a task has at most `FLEET_TASK` jobs.
     """
     row_epochs = {id(job): _row_epochs(job) for job in jobs}
     tasks = []
@@ -148,10 +139,7 @@ _TASK = TypeAdapter(Task)
 
 
 def task_to_json(task: Task) -> str:
-    """Write a task as one line of ASCII JSON.
-
-    Dates inside a Ludwig config (YAML makes them) become text. Infinity and NaN are kept.
-    """
+    """Write a task as one line of ASCII JSON. Dates in a Ludwig config become text; infinity and NaN are kept."""
     # json.dumps and not pydantic's own JSON, which would turn infinity and NaN into null
     return json.dumps(_TASK.dump_python(task), default=str)
 
@@ -166,10 +154,7 @@ def task_from_json(line: str) -> Task:
 
 
 def result_to_json(result: Fitted | FailedJob) -> dict[str, Any]:
-    """The fields of a result, with the job's folder in place of the job.
-
-    The folder identifies the job; two jobs may have the same name.
-    """
+    """The fields of a result; the folder stands for the job, because two jobs may have the same name."""
     folder = {"folder": str(result.job.folder)}
     if isinstance(result, FailedJob):
         return {**folder, "reason": result.reason, "exit_code": result.exit_code}

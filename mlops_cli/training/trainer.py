@@ -16,13 +16,11 @@ class TrainJob:
     """One model to train.
 
     Attributes:
-        spec: the resolved model.
         features: parquet file with the feature table (`features.build`): index `session`, the input columns,
             `target`, `last_close`, `next_close`, `target_session`.
         inputs: names of the input columns in the order of the exported graph's input.
         validation_start: first session whose row validates; rows before it train.
         end: no row whose target session is on or after this day may be used.
-        seed: for everything random.
         folder: an existing empty folder; the trainer writes its files there.
     """
 
@@ -40,9 +38,8 @@ class Fitted:
     """A trained model. `folder` now holds `model.onnx` (shrinkage 1) and, for Ludwig, `ludwig/`.
 
     Attributes:
-        job: what was asked.
         epochs: one dict per epoch, e.g. {"train_loss": .., "validation_loss": ..}; empty for baselines.
-        facts: anything worth a line in the manifest (parameters, best epoch, largest ONNX difference).
+        facts: lines for the manifest (parameters, best epoch, largest ONNX difference).
     """
 
     job: TrainJob
@@ -60,11 +57,11 @@ class FailedJob:
 
 
 class Trainer(Protocol):
-    """Fits jobs, in any order; yields exactly one result per job and never raises for one job's sake."""
+    """Fits jobs in any order, and yields exactly one result per job, also for jobs that fail."""
 
     @property
     def name(self) -> str:
-        """What the configs call it."""
+        """Its name in configs."""
         ...
 
     def fit(self, jobs: Sequence[TrainJob], progress: Callable[[str], None]) -> Iterator[Fitted | FailedJob]:

@@ -15,14 +15,14 @@ import mlops_cli
 from mlops_cli.errors import ConfigError, ServiceError
 from mlops_cli.training.process_settings import PROCESS_SETTINGS
 
-TASK_BYTES = 1_500_000_000  # of memory, that a task asks for: Ludwig, and a fleet of usual size
-STORE_BYTES = 1_000_000_000  # of shared memory, on a cluster of this machine's own
+TASK_BYTES = 1_500_000_000  # memory that a task asks for: Ludwig, and a fleet of usual size
+STORE_BYTES = 1_000_000_000  # shared memory of a cluster on this machine
 REACH_SECONDS = 10  # for a TCP connection
 ANSWER_SECONDS = 30  # for a Ray server to answer, also on a busy machine
 CLIENT = "ray://"
 
-# Ray reads these where it is imported. It would otherwise report its use over the internet, wait a minute for a node on
-# this machine where there is none, and print what it thinks of a dead process between our lines.
+# Ray reads these when it is imported. Otherwise it reports its use over the internet, waits a minute for a node on this
+# machine if there is none, and prints messages about dead processes between our lines.
 RAY_SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_gcs_server_request_timeout_seconds": "15",
@@ -47,9 +47,8 @@ def connected(address: str | None, workers: int | None, patience: float = ANSWER
     try:
         import ray
     except ImportError as error:
-        raise ConfigError(
-            "training.executor: ray asked for, but Ray is not installed", "run: pip install 'mlops-cli[ray]'"
-        ) from error
+        hint = "run: pip install 'mlops-cli[ray]'"
+        raise ConfigError("training.executor: ray asked for, but Ray is not installed", hint) from error
     if address is not None:
         _reach(address, patience)
     where: dict[str, Any] = {"address": address}
@@ -64,12 +63,8 @@ def connected(address: str | None, workers: int | None, patience: float = ANSWER
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what matters is raised as well
-            ray.init(
-                **where,
-                runtime_env={**code, "env_vars": PROCESS_SETTINGS},
-                log_to_driver=False,
-                logging_level=logging.CRITICAL,
-            )
+            environment = {**code, "env_vars": PROCESS_SETTINGS}
+            ray.init(**where, runtime_env=environment, log_to_driver=False, logging_level=logging.CRITICAL)
     except (ray.exceptions.RayError, OSError, RuntimeError, ValueError) as error:
         ray.shutdown()
         raise _refusal(address, str(error)) from error
@@ -101,11 +96,9 @@ def devices(cuda: bool) -> int:
 
 
 def count_places(nodes: Sequence[Mapping[str, float]], cuda: bool) -> int:
-    """How many tasks fit on the nodes at once.
+    """Number of tasks that fit on the nodes at once; each needs a GPU if `cuda`.
 
-    Args:
-        nodes: what each node offers: number of "CPU" and "GPU", bytes of "memory". A missing entry counts as 0.
-        cuda: whether a task needs a GPU.
+    A node is given by its number of "CPU" and "GPU" and its bytes of "memory". A missing entry counts as 0.
     """
     needs = {"CPU": 1, "memory": TASK_BYTES, **({"GPU": 1} if cuda else {})}
     return sum(min(int(node.get(name, 0) // need) for name, need in needs.items()) for node in nodes)
@@ -131,9 +124,8 @@ def _reach(address: str, patience: float) -> None:
     target = address.removeprefix(CLIENT)
     host, _, port = target.rpartition(":")
     if not host or not port.isdigit():
-        raise ConfigError(
-            f"training.ray_address: {address} is no address of a Ray cluster", f"write {CLIENT}HOST:PORT or HOST:PORT"
-        )
+        hint = f"write {CLIENT}HOST:PORT or HOST:PORT"
+        raise ConfigError(f"training.ray_address: {address} is no address of a Ray cluster", hint)
     try:
         socket.create_connection((host.strip("[]"), int(port)), REACH_SECONDS).close()
     except OSError as error:

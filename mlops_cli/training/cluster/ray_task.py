@@ -30,8 +30,8 @@ class Returned:
     """The outcome of one job.
 
     Attributes:
-        result: of `tasks.result_to_json`; its folder is the one on the node.
-        files: of the model folder, by path below it; empty where the job failed.
+        result: from `tasks.result_to_json`; its folder is the one on the node.
+        files: content of the files in the model folder, by relative path; empty if the job failed.
         node: id of the node and its host name.
     """
 
@@ -52,15 +52,14 @@ def library_versions() -> dict[str, str]:
 
 
 def train_task(line: str, libraries: Mapping[str, str], *tables: bytes | None) -> Returned | list[Returned]:
-    """Train a task's jobs in a temporary folder of this node.
+    """Train a task's jobs in a temporary folder of this node; one result per job, in their order.
+
+    Ray requires the bare result instead of a list if there is one job.
 
     Args:
-        line: of `tasks.task_to_json`; its paths are those of who asks.
+        line: from `tasks.task_to_json`; its paths are those of the caller.
         libraries: `library_versions` of the caller.
-        tables: the parquet file of each job, None where it could not be read.
-
-    Returns:
-        One per job, in their order. Ray requires the bare result instead of a list if there is one job.
+        tables: the parquet file of each job; None if it could not be read.
     """
     task, node = task_from_json(line), _node()
     difference = library_difference(library_versions(), libraries)
@@ -82,7 +81,7 @@ def train_task(line: str, libraries: Mapping[str, str], *tables: bytes | None) -
         results = {result.job.folder: result for result in fitted}
         packed = [_packed(results[here.folder], job.features, node) for here, job in zip(local, task.jobs, strict=True)]
     finally:
-        shutil.rmtree(root)  # after each task: Ray ends its processes without a word
+        shutil.rmtree(root)  # after each task, because Ray kills its processes
     return _unlisted(packed)
 
 
@@ -126,12 +125,7 @@ def _node() -> str:
 
 
 def library_difference(installed: Mapping[str, str], expected: Mapping[str, str]) -> str:
-    """The releases that differ, e.g. "torch 2.1, not torch 2.0"; "" if all are the same.
-
-    Args:
-        installed: releases on this node, by name of the library.
-        expected: releases that the node must have; it names the same libraries.
-    """
+    """The releases (by library) that differ from those expected, e.g. "torch 2.1, not torch 2.0"; "" if none does."""
     other = [name for name, release in installed.items() if release != expected[name]]
     return f"{_named(installed, other)}, not {_named(expected, other)}" if other else ""
 

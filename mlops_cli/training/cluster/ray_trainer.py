@@ -27,12 +27,10 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class _Sent:
-    """A task that was sent to the cluster.
+    """A task that was sent to the cluster, with Ray's reference to the result of each job.
 
     Attributes:
-        task: the task.
         tries: 1 for the first try.
-        references: Ray's reference to the result of each job.
         size: bytes of its feature tables.
     """
 
@@ -185,9 +183,8 @@ class _Flight:
     def _again(self, sent: _Sent, lost: list[TrainJob], reason: str) -> Iterator[FailedJob]:
         if sent.tries == TRIES:
             for job in lost:
-                yield FailedJob(
-                    job, f"{job.spec.name}: the training process on the cluster died {TRIES} times: {reason}"
-                )
+                died = f"the training process on the cluster died {TRIES} times"
+                yield FailedJob(job, f"{job.spec.name}: {died}: {reason}")
             return
         pool = sent.task.jobs[0].spec.pool  # a part of it would be another model
         left = sent.task if pool else replace(sent.task, jobs=tuple(lost))
@@ -196,14 +193,10 @@ class _Flight:
 
 
 def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write the files that a node returned below `folder`. If a path is refused, no file is written.
-
-    Args:
-        folder: an existing folder.
-        files: content by relative path.
+    """Write the files that a node returned (content by relative path) below `folder`.
 
     Raises:
-        TrainingError: a path leads out of the folder.
+        TrainingError: a path leads out of the folder. Then no file is written.
     """
     for name in files:
         path = PurePosixPath(name)

@@ -1,4 +1,4 @@
-"""What a training process does with a task: a fleet where models may train together, else one after another."""
+"""The work of a training process: it trains the jobs of a task as a fleet or, if they cannot, one after another."""
 
 from __future__ import annotations
 
@@ -16,11 +16,7 @@ from mlops_cli.training.trainer import FailedJob, Fitted
 
 
 class LudwigWork:
-    """Fits tasks; keeps what the models of an architecture share from task to task.
-
-    Args:
-        graphs: folder that keeps exported architectures between processes.
-    """
+    """Fits tasks, and keeps exported architectures in the folder `graphs` for later tasks and processes."""
 
     def __init__(self, graphs: Path) -> None:
         self._fitter = LudwigFitter(graphs)

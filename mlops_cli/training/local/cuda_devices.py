@@ -16,22 +16,17 @@ PATIENCE_SECONDS = 120
 
 
 def count_cuda_devices(drivers: Sequence[Path] = DRIVER_FILES, python: str = sys.executable) -> int:
-    """Number of CUDA devices that torch can use; 0 without starting a process if there is no NVIDIA driver.
-
-    Args:
-        drivers: files of which one exists where there is a driver.
-        python: interpreter whose torch is asked.
-    """
+    """Number of CUDA devices that the torch of `python` can use; no process is started without a driver's file."""
     if not any(path.exists() for path in drivers):
         return 0
     try:
-        asked = subprocess.run(
+        answer = subprocess.run(
             [python, "-c", QUESTION], capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
         )
     except subprocess.TimeoutExpired:
         return 0  # a driver that hangs
-    words = asked.stdout.split()
-    return int(words[-1]) if asked.returncode == 0 and words and words[-1].isdigit() else 0
+    words = answer.stdout.split()
+    return int(words[-1]) if answer.returncode == 0 and words and words[-1].isdigit() else 0
 
 
 def no_cuda_device() -> ConfigError:
@@ -43,11 +38,7 @@ def no_cuda_device() -> ConfigError:
 
 
 def visible_cuda_devices(count: int | None = None) -> tuple[str, ...]:
-    """The name of each usable device, as CUDA_VISIBLE_DEVICES would list it for a child process.
-
-    Args:
-        count: number of usable devices; None: ask torch.
-    """
+    """The name of each usable device, as CUDA_VISIBLE_DEVICES would list it; `count` None: ask torch."""
     named = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
     count = count_cuda_devices() if count is None else count
     return tuple(named[:count]) if named else tuple(str(number) for number in range(count))

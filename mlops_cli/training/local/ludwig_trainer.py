@@ -22,7 +22,6 @@ class LudwigTrainer:
 
     Args:
         workers: how training processes are started and kept. The GPUs in it are replaced by those found here.
-        fleets: how models train together.
         device: auto: fleets use CUDA if there is a device.
         pooled_on_gpus: trainer for pooled models on a machine with several GPUs; None: a pool trains in one process.
     """
@@ -83,11 +82,7 @@ def worker_settings(state: Path, training: Training) -> WorkerSettings:
     """Read the settings of training processes from the `training` section of params.yaml.
 
     The processes are kept for the next branch. They end with the `mlops run` that started this process, or with this
-    process if there is none.
-
-    Args:
-        state: the project's folder for graphs, logs and addresses of processes (`.mlops`).
-        training: `training` section of the branch.
+    process if there is none. `state` is the project's folder for graphs, logs and addresses of processes (`.mlops`).
     """
     run_folder, run_pid = os.environ.get(WORKERS), os.environ.get(RUN_PID, "")
     in_run = bool(run_folder) and run_pid.isdigit()

@@ -1,9 +1,9 @@
-"""The training process: imports Ludwig once, then takes tasks over a local connection, until nobody needs it.
+"""The training process: it imports Ludwig once and then trains tasks that it receives over a local connection.
 
-Started as `python -m mlops_cli.training.local.ludwig_worker GRAPHS NOTE OWNER`: the folder of exported architectures,
-the file in which it leaves its address once Ludwig is imported, and the process whose end is its own. Whoever reads the
-note connects, sends tasks (`tasks.task_to_json`), and gets `{"doing": ...}`, one `{"result": ...}` per job and
-`{"done": true}` back. A connection that ends while a task is at work ends the process: nobody would take the result.
+It is started as `python -m mlops_cli.training.local.ludwig_worker GRAPHS NOTE OWNER`: the folder of exported
+architectures, the file to which it writes its address when Ludwig is imported, and the id of the process with which it
+ends. A client reads the address, connects and sends tasks (`tasks.task_to_json`). The answers are `{"doing": ...}`, one
+`{"result": ...}` per job and `{"done": true}`. If the connection is lost during a task, the process ends.
 """
 
 from __future__ import annotations
@@ -36,25 +36,22 @@ HERE = "127.0.0.1"
 
 
 def main() -> None:
-    """Train with Ludwig until nobody needs it."""
+    """Train with Ludwig until the owner has ended."""
     serve(lambda: load_ludwig(Path(sys.argv[-3])))
 
 
 def serve(load: Callable[[], Fit]) -> None:
-    """Take tasks until the owner is gone, or the note.
-
-    Args:
-        load: gives what fits a task; may take its time and print what it likes.
-    """
+    """Train tasks with the function that `load` returns, until the owner has ended or the note is removed."""
     note, owner = Path(sys.argv[-2]), int(sys.argv[-1])
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the owner's to handle
-    os.dup2(2, 1)  # what libraries print goes to the log
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the owner handles Ctrl-C
+    os.dup2(2, 1)  # the output of libraries goes to the log
     _end_with(owner, None)
     fit = load()
     key = secrets.token_bytes(32)
     with Listener((HERE, 0), authkey=key) as listener:
-        me = psutil.Process()
-        address = {"port": listener.address[1], "key": key.hex(), "pid": me.pid, "started": me.create_time()}
+        process = psutil.Process()
+        identity = {"pid": process.pid, "started": process.create_time()}
+        address = {"port": listener.address[1], "key": key.hex(), **identity}
         write_text(note, json.dumps(address), mode=0o600)
         _end_with(owner, note)
         while True:
@@ -63,7 +60,7 @@ def serve(load: Callable[[], Fit]) -> None:
 
 
 def _converse(connection: Connection[Any, Any], fit: Fit) -> None:
-    """Answer one partner until it goes."""
+    """Answer a client until it disconnects."""
     tasks: queue.SimpleQueue[str | None] = queue.SimpleQueue()
     busy = threading.Event()
 
@@ -91,12 +88,12 @@ def _send(connection: Connection[Any, Any], message: dict[str, Any]) -> None:
 
 
 def _end_with(owner: int, note: Path | None) -> None:
-    """End this process when the owner is gone, however it went, or when the note was taken away."""
+    """End this process when the owner has ended, also by a signal, or when the note is removed."""
 
     def end() -> None:
         if note is not None:
             note.unlink(missing_ok=True)
-            with contextlib.suppress(OSError):  # others wait there
+            with contextlib.suppress(OSError):  # it holds the notes of other processes
                 note.parent.rmdir()
         os._exit(0)
 
@@ -104,12 +101,9 @@ def _end_with(owner: int, note: Path | None) -> None:
 
 
 def load_ludwig(graphs: Path) -> Fit:
-    """Import Ludwig into this process and return the function that fits a task.
+    """Import Ludwig and return the function that fits a task; `graphs` is the folder of exported architectures.
 
     An empty CUDA_VISIBLE_DEVICES means that this process trains on the CPU.
-
-    Args:
-        graphs: folder of exported architectures.
     """
     settle_arithmetic()
     with light_import(cuda=os.environ.get("CUDA_VISIBLE_DEVICES") != ""):

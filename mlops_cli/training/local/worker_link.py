@@ -1,4 +1,4 @@
-"""One training process, as seen by who gives it work."""
+"""A connection to a training process: find or start the process, give it tasks, end it."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ HERE = "127.0.0.1"
 POLL_SECONDS = 0.05
 ANSWER_POLL_SECONDS = 0.2
 ENDING_SECONDS = 10
-SAME_SECONDS = 1.0  # between what a process and others say of its start
+SAME_SECONDS = 1.0  # largest difference between two readings of the start time of one process
 LOG_TAIL = 5
 
 
 class StoppedError(Exception):
-    """Nobody wants the answer any more."""
+    """The caller has stopped, so the answer is not needed."""
 
 
 class WorkerLink:
     """A training process that is connected and ready."""
 
-    def __init__(self, note: Path, connection: Connection[Any, Any], known: psutil.Process, log: Path) -> None:
-        self._known = known
+    def __init__(self, note: Path, connection: Connection[Any, Any], identity: psutil.Process, log: Path) -> None:
+        self._identity = identity  # of a process that this one may not have started
         self._note, self._connection, self._log = note, connection, log
         self._process: subprocess.Popen[bytes] | None = None
 
     @classmethod
     def find(cls, note: Path, log: Path) -> WorkerLink | None:
-        """Connect to the process that left this note; None (and no note) if it is gone."""
+        """Connect to the process that wrote this note; if it has ended, remove the note and return None."""
         try:
             content = json.loads(note.read_text())
             process = psutil.Process(content["pid"])
             if abs(process.create_time() - content["started"]) > SAME_SECONDS:
-                raise ValueError("another process has its number by now")
+                raise ValueError("another process has got its id")
             connection = Client((HERE, content["port"]), authkey=bytes.fromhex(content["key"]))
             return cls(note, connection, process, log)
         except (OSError, EOFError, ValueError, LookupError, TypeError, AuthenticationError, psutil.Error):
@@ -59,20 +59,20 @@ class WorkerLink:
         note: Path,
         log: Path,
         environment: Mapping[str, str],
-        wanted: Callable[[], bool],
+        needed: Callable[[], bool],
     ) -> WorkerLink:
         """Start a process and wait until it is ready.
 
         Args:
-            command: how; it leaves its address in `note`.
-            note: where.
-            log: takes what it prints; overwritten.
-            environment: laid over `PROCESS_SETTINGS`.
-            wanted: asked now and then; once it says no, the process is ended.
+            command: command that starts a process, which writes its address to `note`.
+            note: file of the address.
+            log: file for its output; overwritten.
+            environment: added to `PROCESS_SETTINGS`.
+            needed: called repeatedly while waiting; when it returns False, the process is ended.
 
         Raises:
             TrainingError: it ended before it was ready.
-            StoppedError: `wanted` said no.
+            StoppedError: `needed` returned False.
         """
         log.parent.mkdir(parents=True, exist_ok=True)
         note.parent.mkdir(parents=True, exist_ok=True)
@@ -87,11 +87,11 @@ class WorkerLink:
             )
         link = None
         try:
-            while process.poll() is None and wanted():
+            while process.poll() is None and needed():
                 if note.exists():
                     link = cls.find(note, log)
                     if link is None:
-                        raise TrainingError("the training process left an address that leads nowhere", f"see {log}")
+                        raise TrainingError("the training process wrote an address where nothing answers", f"see {log}")
                     link._process = process
                     return link
                 time.sleep(POLL_SECONDS)
@@ -103,25 +103,17 @@ class WorkerLink:
         words = _last_words(process.returncode, log)
         raise TrainingError(f"the training process did not start: {words}", f"its whole output is in {log}")
 
-    def ask(self, line: str, heard: Callable[[dict[str, Any]], None], wanted: Callable[[], bool]) -> bool:
-        """Give it a task and hand on what it answers, until it is done.
-
-        Args:
-            line: the task.
-            heard: takes each answer.
-            wanted: asked now and then.
-
-        Returns:
-            Whether it came to the end; False when the process died over it.
+    def ask(self, line: str, heard: Callable[[dict[str, Any]], None], needed: Callable[[], bool]) -> bool:
+        """Send a task (a line of JSON) and call `heard` with each answer; False if the process died during the task.
 
         Raises:
-            StoppedError: `wanted` said no; the process is to be ended.
+            StoppedError: `needed` returned False; the caller must end the process.
         """
         try:
             self._connection.send_bytes(line.encode())
             while True:
                 while not self._connection.poll(ANSWER_POLL_SECONDS):
-                    if not wanted():
+                    if not needed():
                         raise StoppedError
                 answer = json.loads(self._connection.recv_bytes())
                 if "done" in answer:
@@ -131,24 +123,24 @@ class WorkerLink:
             return False
 
     def leave(self) -> None:
-        """Let go of it; it waits for the next one."""
+        """Disconnect; the process waits for the next connection."""
         self._connection.close()
         if self._process is not None:
-            self._process.returncode = 0  # or Python warns of a child that is still running
+            self._process.returncode = 0  # else Python warns of a child that is still running
 
     def stop(self) -> None:
-        """End it and wait for that."""
+        """End the process and wait until it has ended."""
         self._connection.close()
         self._note.unlink(missing_ok=True)
         if self._process is not None:
             _end(self._process)
             return
         with contextlib.suppress(psutil.NoSuchProcess):
-            self._known.terminate()  # refuses where another process has its number by now
-            psutil.wait_procs([self._known], timeout=ENDING_SECONDS)
+            self._identity.terminate()  # fails if another process has got its id
+            psutil.wait_procs([self._identity], timeout=ENDING_SECONDS)
 
     def last_words(self) -> str:
-        """How it ended, and the end of what it printed; asked once it died."""
+        """How the process ended, and the last lines of its output."""
         code = None
         if self._process is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):

@@ -6,12 +6,12 @@ import contextlib
 import os
 import queue
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import psutil
@@ -59,12 +59,7 @@ class Died:
 
 
 class Workers:
-    """Runs tasks in training processes. An instance is used once.
-
-    Args:
-        settings: how processes are started and kept.
-        progress: called with a short line about what is being done.
-    """
+    """Runs tasks in training processes. An instance is used once."""
 
     def __init__(self, settings: WorkerSettings, progress: Callable[[str], None]) -> None:
         self._settings = settings
@@ -88,13 +83,9 @@ class Workers:
             self._tasks.put((task, 1))
         self._open = len(tasks)
         with ExitStack() as stack:
-            home = self._settings.home or Path(
-                stack.enter_context(tempfile.TemporaryDirectory(prefix="mlops-workers-"))
-            )
-            slots = [
-                threading.Thread(target=self._slot, args=(number, home), daemon=True)
-                for number in range(self._slots(tasks))
-            ]
+            home = Path(self._settings.home or stack.enter_context(TemporaryDirectory(prefix="mlops-workers-")))
+            numbers = range(self._slots(tasks))
+            slots = [threading.Thread(target=self._slot, args=(number, home), daemon=True) for number in numbers]
             stack.callback(self._end, slots)
             for slot in slots:
                 slot.start()
@@ -119,7 +110,7 @@ class Workers:
             slot.join()
 
     def _slots(self, tasks: Sequence[Task]) -> int:
-        """How many processes to use: by work, cores or GPUs, and memory."""
+        """Number of processes to use: it follows from the work, the cores or GPUs, and the memory."""
         settings = self._settings
         cores = psutil.cpu_count(logical=False) or 1
         if hasattr(os, "sched_getaffinity"):
@@ -128,9 +119,9 @@ class Workers:
         # kept processes have theirs already
         running = len(list(settings.home.glob("*.json"))) if settings.home else 0
         memory = settings.memory or psutil.virtual_memory().available + running * WORKER_BYTES
-        worth = sum(task.seconds for task in tasks) // WORTH_SECONDS
-        paid = len(tasks) if settings.limit or settings.gpus else 1 + int(worth)
-        return max(1, min(most, len(tasks), paid, int(memory // WORKER_BYTES)))
+        useful = 1 + int(sum(task.seconds for task in tasks) // WORTH_SECONDS)
+        by_work = len(tasks) if settings.limit or settings.gpus else useful
+        return max(1, min(most, len(tasks), by_work, int(memory // WORKER_BYTES)))
 
     def _slot(self, number: int, home: Path) -> None:
         """Run tasks in a process, which is replaced if it dies, until no task is left."""

@@ -40,16 +40,11 @@ class Setting:
 
 
 class Launch:
-    """A running torchrun. When the context ends, all its processes have ended.
+    """A running torchrun that trains `tasks` in their order. When the context ends, all its processes have ended.
 
     torchrun puts the ranks into sessions of their own, so a signal to its process group does not reach them. Instead
     each rank reads from a named pipe that only this process holds open. When this process ends, also by SIGKILL, the
     pipe closes and the ranks end.
-
-    Args:
-        setting: what to start.
-        tasks: the tasks to train, in this order.
-        log: file for the output.
     """
 
     def __init__(self, setting: Setting, tasks: Sequence[Task], log: Path) -> None:
@@ -63,7 +58,7 @@ class Launch:
         leash = self._folder / "leash"
         os.mkfifo(leash)
         self._leash = os.open(leash, os.O_RDWR)  # not for writing alone: that would wait for a reader
-        # a file for each rank besides: in the log their words run into one another
+        # also a file for each rank, because the log mixes the lines of all
         self._ranks = self._folder / "ranks"
         options = [*launch_options(setting), "--tee=3", f"--log-dir={self._ranks}"]
         command = [sys.executable, "-m", "torch.distributed.run", *options, *setting.worker]
@@ -74,7 +69,7 @@ class Launch:
                 stdout=output,
                 stderr=output,
                 env=launch_environment(setting, leash, os.environ),
-                start_new_session=True,  # Ctrl-C is the parent's to handle
+                start_new_session=True,  # the parent handles Ctrl-C
             )
         self.started = False
 
@@ -122,12 +117,9 @@ def launch_options(setting: Setting) -> list[str]:
 
 
 def launch_environment(setting: Setting, leash: Path, inherited: Mapping[str, str]) -> dict[str, str]:
-    """Environment of torchrun and its ranks.
+    """Environment of torchrun and its ranks: `inherited`, without the variables of a launch around this one.
 
-    Args:
-        setting: what is started.
-        leash: named pipe whose other end this process holds.
-        inherited: environment of this process. Variables of another launch around this one are left out.
+    `leash` is the named pipe that this process holds open.
     """
     own = {name: value for name, value in inherited.items() if not name.startswith(FOREIGN)}
     if setting.device == "cpu":

@@ -47,7 +47,7 @@ class TorchrunTrainer:
         log: file for the output of the processes; each launch overwrites it.
         graphs: folder of exported architectures, kept between runs.
         devices: the devices to train on.
-        worker: what torchrun starts in every rank.
+        worker: arguments of Python in every rank.
     """
 
     name = "ludwig"
@@ -79,10 +79,8 @@ class TorchrunTrainer:
                 if not waiting:
                     return
                 if not launch.started:
-                    raise TrainingError(
-                        f"the training processes did not start: {_last_words(launch)}",
-                        f"their whole output is in {self._log}",
-                    )
+                    message = f"the training processes did not start: {_last_words(launch)}"
+                    raise TrainingError(message, f"their whole output is in {self._log}")
                 deaths = 1 if len(waiting) < before else deaths + 1
                 words = alone or _last_words(launch)
                 if deaths == TRIES:
@@ -105,11 +103,7 @@ class TorchrunTrainer:
 
 
 def count_processes(asked: int | None, cuda: int) -> int:
-    """How many ranks to start.
-
-    Args:
-        asked: number from the settings; None: one per CUDA device, or one per physical core without CUDA.
-        cuda: number of CUDA devices to train on; 0: train on the CPU.
+    """Number of ranks: `asked`, or one per CUDA device, or one per physical core if `cuda` is 0.
 
     Raises:
         ConfigError: there are fewer CUDA devices than ranks.
@@ -126,11 +120,7 @@ def count_processes(asked: int | None, cuda: int) -> int:
 def _follow(
     launch: Launch, waiting: list[Task], progress: Callable[[str], None]
 ) -> Generator[Fitted | FailedJob, None, str]:
-    """Yield results and remove their tasks from `waiting`.
-
-    Returns:
-        Why a rank failed where the others did not; "" if none did.
-    """
+    """Yield results, remove their tasks from `waiting`, and return why a rank failed alone; "" if none did."""
     alone = ""
     for message in launch.messages():
         if "begin" in message:

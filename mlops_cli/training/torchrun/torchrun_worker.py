@@ -1,10 +1,9 @@
 """One rank of a torchrun launch: imports Ludwig once, then trains task after task together with the other ranks.
 
 Started by `TorchrunTrainer` as `torchrun … -m mlops_cli.training.torchrun.torchrun_worker TASKS RESULTS`. TASKS holds
-one task a line (`tasks.task_to_json`). To RESULTS go lines of JSON: `{"begin": n}` when task n begins, `{"task":
-n, "results": […]}` with one result per job, and `{"task": n, "alone": reason}` from a rank that failed where the others
-did not, after which it ends, and torchrun ends the others. What else a rank needs to know stands in the environment,
-under the names below.
+one task a line (`tasks.task_to_json`). The ranks write lines of JSON to RESULTS: `{"begin": n}` when task n begins,
+`{"task": n, "results": […]}` with one result per job, and `{"task": n, "alone": reason}` if this rank failed and the
+others did not: then it ends, and torchrun ends the others. The variables below hold the other settings of a rank.
 """
 
 from __future__ import annotations
@@ -39,11 +38,7 @@ def main() -> None:
 
 
 def serve(load: Callable[[], tuple[Ranks, FitTask]]) -> None:
-    """Train the tasks of the file named first, with results to the file named second.
-
-    Args:
-        load: gives this rank and what fits a task; may take its time.
-    """
+    """Train the tasks of the first file and write results to the second; `load` returns the rank and how to fit."""
     hold_leash(Path(os.environ[LEASH]))
     tasks = [task_from_json(line).jobs for line in Path(sys.argv[1]).read_text().splitlines()]
     results = Path(sys.argv[2])
@@ -54,15 +49,15 @@ def serve(load: Callable[[], tuple[Ranks, FitTask]]) -> None:
 
 
 def hold_leash(leash: Path) -> None:
-    """End this process as soon as the one that holds the other end of the pipe is gone, however it went."""
-    pipe = os.open(leash, os.O_RDONLY | os.O_NONBLOCK)  # else this would wait for ever for a parent already gone
+    """End this process as soon as the process at the other end of the pipe has ended, also by a signal."""
+    pipe = os.open(leash, os.O_RDONLY | os.O_NONBLOCK)  # else this would wait forever for a parent that has ended
 
     def wait() -> None:
-        with contextlib.suppress(BlockingIOError):  # nothing to read: somebody holds it
+        with contextlib.suppress(BlockingIOError):  # nothing to read: the other end is open
             os.read(pipe, 1)
             os._exit(0)
         os.set_blocking(pipe, True)
-        os.read(pipe, 1)  # nothing is ever written: it ends when the other end is closed
+        os.read(pipe, 1)  # returns when the other end is closed: nothing is ever written
         os._exit(0)
 
     threading.Thread(target=wait, daemon=True).start()

@@ -1,4 +1,4 @@
-"""Whether an exported graph forecasts what Ludwig does."""
+"""Comparison of an exported graph's forecasts with those of Ludwig."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mlops_cli.models.graph import LARGEST_LOG_RETURN
 Vector = npt.NDArray[np.float64]
 
 AGREEMENT = 1e-5  # largest difference of log returns
-ROUNDINGS = 8  # of float32, in which the two may differ over a price; measured: up to 1.2
+ROUNDINGS = 8  # largest difference of a price in rounding errors of float32; measured: up to 1.2
 FLOAT32 = float(np.finfo(np.float32).eps)
 LOWER_RATE = "lower trainer.learning_rate"
 OTHER_ARCHITECTURE = "it cannot be served; use another encoder or combiner"
@@ -21,7 +21,7 @@ OTHER_ARCHITECTURE = "it cannot be served; use another encoder or combiner"
 
 @dataclass(frozen=True)
 class PriceScale:
-    """How large the prices are between which a graph with target `close` adds and subtracts.
+    """The size of the prices that a graph with target `close` adds and subtracts.
 
     Attributes:
         closes: last close of each compared row, (rows,).
@@ -36,15 +36,12 @@ def allowed_difference(ludwigs: Vector, prices: PriceScale | None) -> Vector:
     """The largest difference of log returns that float32 explains, by row.
 
     A graph with target `close` adds a price to a multiple of another in float32, and takes the logarithm of the sum.
-    The rounding error of a sum follows the size of its terms: a model that forecasts 3 dollars as 700,003 - 700,000 is
-    off by cents, and by other cents on another processor. An error e of a price P is an error e / P of its log return.
+    The rounding error of a sum grows with its terms: a model that forecasts 3 dollars as 700,003 - 700,000 is wrong by
+    cents, and by other cents on another processor. An error e of a price P is an error e / P of its log return.
 
     Args:
         ludwigs: log returns that Ludwig forecasts, (rows,).
-        prices: for target `close`; None for target `log_return`, whose values are small.
-
-    Returns:
-        At least `AGREEMENT`, (rows,).
+        prices: for target `close`; None for target `log_return`, whose values are small: `AGREEMENT` for every row.
     """
     allowed = np.full(ludwigs.shape, AGREEMENT)
     if prices is None:
@@ -56,16 +53,10 @@ def allowed_difference(ludwigs: Vector, prices: PriceScale | None) -> Vector:
 
 
 def checked_difference(name: str, ours: Vector, ludwigs: Vector, prices: PriceScale | None = None) -> float:
-    """The largest difference between forecasts of the exported graph and of Ludwig.
-
-    Args:
-        name: of the model.
-        ours: log returns of the graph, (rows,).
-        ludwigs: log returns of Ludwig for the same rows, (rows,).
-        prices: for target `close`.
+    """The largest difference between the log returns (rows,) of the exported graph, `ours`, and of Ludwig.
 
     Raises:
-        TrainingError: they differ by more than float32 explains, or are beyond all sense.
+        TrainingError: they differ by more than float32 explains (see `allowed_difference`), or the model diverged.
     """
     largest = float(np.abs(ludwigs).max())
     if not largest <= LARGEST_LOG_RETURN:

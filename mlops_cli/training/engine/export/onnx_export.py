@@ -1,12 +1,10 @@
 """Export of a trained Ludwig module to ONNX: once per architecture, weights swapped in per model.
 
-`torch.onnx.export` takes seconds; a model trains in one. So each architecture is exported once with *marked* weights,
-every element of every parameter and buffer a different number. Whatever the exporter does to them (it renames,
-transposes, joins and re-orders gates of recurrent layers), each element of the graph's constants can be traced back
-to the element it came from, and a model's own weights are put in its place. Where the exporter's optimiser computes
-new constants out of weights (as it does with batch normalisation), the graph as it was before is kept. The result is
-compared with Ludwig's own predictions for every model, so an architecture for which this did not hold is refused, not
-believed.
+`torch.onnx.export` takes seconds, the training of a model one. So each architecture is exported once with *marked*
+weights: every element of every parameter and buffer is a different number. The exporter renames, transposes, joins and
+re-orders weights, but a mark still shows from which element each constant of the graph came, and a model's own weight
+replaces it. If the exporter's optimiser computes new constants from weights (e.g. for batch normalisation), the graph
+before the optimisation is used. Every model's graph is compared with Ludwig's predictions, and refused if they differ.
 """
 
 from __future__ import annotations
@@ -33,14 +31,13 @@ from mlops_cli.models.graph import INPUT, OPSET, OUTPUT, RAW_OUTPUT
 from mlops_cli.system.files import write_whole
 from mlops_cli.training.ludwig_config import TARGET, TICKER, InputSlice
 
-# Marks start far above any constant an exporter writes (axes, epsilons, limits) and end where float32 stops being
-# exact on integers.
+# Marks are far larger than any constant of an exporter (axes, epsilons, limits), and float32 is exact for all of them.
 FIRST_MARK = 2**21
 LAST_MARK = 2**24
 EXPORT_VERSION = 1  # raised when the same architecture would be exported to another graph
 ENCODER_OUTPUT = "encoder_output"  # Ludwig's name for it
 UNKNOWN = "<UNK>"  # Ludwig's category for everything that its vocabulary does not hold
-LEAST_CLOSE = 0.01  # a predicted close is held above 1 % of the last one, so that its logarithm exists
+LEAST_CLOSE = 0.01  # a predicted close is at least 1 % of the last one, so that its logarithm exists
 
 
 class Forecaster(torch.nn.Module):
@@ -48,7 +45,7 @@ class Forecaster(torch.nn.Module):
 
     Args:
         ecd: the trained Ludwig module.
-        layout: where each Ludwig input stands among the columns.
+        layout: the columns of each Ludwig input.
         columns: number of input columns.
         metadata: Ludwig's training-set metadata (normalisation of each feature).
         close_column: column of the last close if the model predicts a close; None if it predicts a return.
@@ -88,14 +85,7 @@ class Forecaster(torch.nn.Module):
         self.register_buffer("category", None if ticker is None else _encoded_ticker(ecd, metadata, ticker))
 
     def forward(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Forecast.
-
-        Args:
-            features: float32, (rows, columns), raw.
-
-        Returns:
-            Shrunk and unshrunk log return, float32, (rows,) each.
-        """
+        """Shrunk and unshrunk log return, float32, (rows,) each, of raw `features`, float32, (rows, columns)."""
         # not ecd(inputs): its count of used tokens turns sizes into numbers, which fixes the number of rows at export
         decoded = self.ecd.decode(self.ecd.combine(self.encode(features)), None, None)
         output = self.ecd.output_features.get(TARGET)
@@ -170,6 +160,9 @@ class GraphTemplate:
         forecaster: any model of the architecture; its own weights do not matter.
         columns: number of input columns.
         cache: folder that keeps exported architectures between processes.
+
+    Raises:
+        TrainingError: the model is too large, or torch exports no graph.
     """
 
     def __init__(self, forecaster: Forecaster, columns: int, cache: Path) -> None:
@@ -182,11 +175,11 @@ class GraphTemplate:
         libraries = f"torch {torch.__version__} ludwig {version('ludwig')}"
         content = f"{forecaster.architecture()} {libraries} graph {OPSET}.{EXPORT_VERSION}"
         path = cache / f"{hashlib.sha256(content.encode()).hexdigest()}.onnx"
-        graph = _kept(path)
-        if graph is None:
-            graph = _export(_marked(forecaster), columns, self._end)
-            write_whole(path, partial(onnx.save, graph))
-        self._graph = graph
+        try:
+            self._graph = onnx.load(path)
+        except (FileNotFoundError, DecodeError):  # not exported yet, or the file is damaged
+            self._graph = _export(_marked(forecaster), columns, self._end)
+            write_whole(path, partial(onnx.save, self._graph))
         self._sources = _constants(self._graph)
 
     def fill(self, forecaster: Forecaster) -> onnx.ModelProto:
@@ -197,16 +190,8 @@ class GraphTemplate:
         for initializer in graph.graph.initializer:
             marks = self._sources.get(initializer.name)
             if marks is not None:
-                filled = _unmark(marks, flat, self._end)
-                initializer.CopyFrom(numpy_helper.from_array(filled, initializer.name))
+                initializer.CopyFrom(numpy_helper.from_array(_unmark(marks, flat, self._end), initializer.name))
         return graph
-
-
-def _kept(path: Path) -> onnx.ModelProto | None:
-    try:
-        return onnx.load(path)
-    except (FileNotFoundError, DecodeError):  # never exported, or damaged since
-        return None
 
 
 def _marked(forecaster: Forecaster) -> Forecaster:
@@ -226,7 +211,7 @@ def _weights(module: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 
 def _unmark(marks: npt.NDArray[np.float32], flat: npt.NDArray[np.float32], end: int) -> npt.NDArray[np.float32]:
-    """Replace each mark by the weight it stands for; other constants (and zeros joined to biases) stay."""
+    """Replace each mark by its weight; other constants (and zeros joined to biases) stay."""
     is_mark = (marks >= FIRST_MARK) & (marks < end)
     positions = np.where(is_mark, marks - FIRST_MARK, 0).astype(np.int64)
     return np.where(is_mark, flat[positions], marks).astype(np.float32)
@@ -235,7 +220,7 @@ def _unmark(marks: npt.NDArray[np.float32], flat: npt.NDArray[np.float32], end: 
 def _export(module: Forecaster, columns: int, end: int) -> onnx.ModelProto:
     example = torch.zeros((4, columns))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # notes of torch's exporter about recurrent layers and its own deprecations
+        warnings.simplefilter("ignore")  # warnings of torch's exporter about recurrent layers and deprecations
         program = torch.onnx.export(
             module,
             (example,),
@@ -249,7 +234,7 @@ def _export(module: Forecaster, columns: int, end: int) -> onnx.ModelProto:
         )
         if program is None:
             raise TrainingError("torch.onnx.export gave no graph")
-        # torch notes its stack at every node: paths of this machine, and five times the size
+        # torch writes its stack into every node: paths of this machine, and five times the size
         holders: list[Any] = [program.model, program.model.graph, *program.model.graph.all_nodes()]
         for holder in holders:
             holder.metadata_props.clear()
@@ -260,9 +245,8 @@ def _export(module: Forecaster, columns: int, end: int) -> onnx.ModelProto:
 
 
 def _marks(graph: onnx.ModelProto, end: int) -> npt.NDArray[np.float32]:
-    """The marks that stand in a graph's constants, rising, each once."""
-    constants = [values.ravel() for values in _constants(graph).values()]
-    values = np.unique(np.concatenate(constants))
+    """The marks in a graph's constants, rising, each once."""
+    values = np.unique(np.concatenate([constant.ravel() for constant in _constants(graph).values()]))
     return values[(values >= FIRST_MARK) & (values < end)]
 
 

@@ -25,10 +25,10 @@ class Member:
     """One model's data.
 
     Attributes:
-        stream: text from which its dropout follows, together with the seed.
-        inputs: normalised, float32, (rows, columns); the rows that train come first.
+        stream: text that determines its dropout, together with the seed.
+        inputs: normalised, float32, (rows, columns); the training rows come first.
         target: normalised, float32, (rows,).
-        train_rows: how many rows train; the others validate.
+        train_rows: number of training rows; the others validate.
     """
 
     stream: str
@@ -43,10 +43,9 @@ def steps_per_epoch(train_rows: int, batch_size: int) -> int:
 
 
 def padded_rows(member: Member, batch_size: int) -> tuple[int, int]:
-    """Rows of a model's training and validation tensors, padding included.
+    """Numbers of rows of a model's training and validation tensors, padding included.
 
-    They follow from the model alone, and only models with the same ones train together: sums over rows are then taken
-    in the same order whoever else is there.
+    Only models with equal numbers train together, so that sums over rows do not depend on the other models.
     """
     steps = steps_per_epoch(member.train_rows, batch_size)
     train = steps * batch_size if steps > 1 else min(batch_size, _rounded_up(member.train_rows))
@@ -62,10 +61,10 @@ class Rows:
     """Some rows of every model.
 
     Attributes:
-        inputs: (models, rows, columns); behind a model's own rows stands anything finite.
+        inputs: (models, rows, columns); the padding after a model's own rows has any finite values.
         target: (models, rows).
-        weights: (models, rows), what each row weighs in a mean; None where all weigh the same.
-        counts: rows each model really has; the others weigh nothing.
+        weights: (models, rows), weight of each row in a mean; None: all are equal.
+        counts: number of each model's own rows; the padding has weight 0.
     """
 
     inputs: torch.Tensor
@@ -74,11 +73,11 @@ class Rows:
     counts: list[int]
 
     def mean(self, values: torch.Tensor) -> torch.Tensor:
-        """Each model's weighted mean of `values` (models, rows), or its part of it."""
+        """Each model's weighted mean of `values` (models, rows), or the part of it from these rows."""
         return values.mean(1) if self.weights is None else (values * self.weights).sum(1)
 
     def even_mean(self, values: torch.Tensor) -> torch.Tensor:
-        """Each model's mean of `values` (models, rows), all rows alike."""
+        """Each model's mean of `values` (models, rows) with equal weights of its own rows."""
         if self.weights is None:
             return values.mean(1)
         counts = torch.tensor(self.counts, dtype=values.dtype, device=values.device)
@@ -89,10 +88,10 @@ class Batches:
     """The data of models that train together, on one device.
 
     Args:
-        members: all with the same `padded_rows`.
+        members: models with equal `padded_rows`.
         terms: for batch sizes and shuffling.
-        seed: of the run; the order of a model's rows is the one Ludwig gives it for this seed.
-        device: where to.
+        seed: of the run; the order of a model's rows is Ludwig's for this seed.
+        device: of the tensors.
     """
 
     def __init__(self, members: Sequence[Member], terms: Terms, seed: int, device: torch.device) -> None:
@@ -105,13 +104,13 @@ class Batches:
         train_rows, validation_rows = padded_rows(members[0], self._batch)
         self._train = tuple(self._padded([pair[part] for pair in train], train_rows) for part in (0, 1))
         self._validation = tuple(self._padded([pair[part] for pair in validation], validation_rows) for part in (0, 1))
-        given = terms.trainer.eval_batch_size
-        self._eval_batch = max(given, self._batch) if isinstance(given, int) else self._batch
+        eval_batch = terms.trainer.eval_batch_size
+        self._eval_batch = max(eval_batch, self._batch) if isinstance(eval_batch, int) else self._batch
         self._shuffle = bool(terms.trainer.should_shuffle)
         self._order: Integers = np.zeros((len(members), 0), np.int64)
 
     def keep(self, positions: Sequence[int]) -> None:
-        """Go on with the models at these positions only; their order within an epoch stays."""
+        """Remove all models except those at these positions; the order of rows in the epoch stays."""
         chosen = list(positions)
         self._counts, self._validating, self._order = (
             part[chosen] for part in (self._counts, self._validating, self._order)
@@ -143,13 +142,13 @@ class Batches:
         return self._rows(inputs.view(*order.shape, -1), target.view(order.shape), counts, weights)
 
     def validation(self) -> Rows:
-        """The rows that validate."""
+        """The validation rows."""
         inputs, target = self._validation
         shares = self._shares(self._validating, self._validating, (0, target.shape[1]))
         return self._rows(inputs, target, self._validating, shares)
 
     def training_blocks(self) -> Iterator[Rows]:
-        """The rows that train, in blocks of the batch's size; a mean over all is the sum of the blocks' means."""
+        """The training rows in blocks of the batch size; the mean over all is the sum of the blocks' `Rows.mean`."""
         longest = self._train[1].shape[1]
         for begin in range(0, longest, self._batch):
             width = min(self._batch, longest - begin)
@@ -158,14 +157,14 @@ class Batches:
             yield self._rows(inputs, target, counts, self._shares(counts, self._counts, (begin, width)))
 
     def _padded(self, parts: Sequence[npt.NDArray[np.float32]], longest: int) -> torch.Tensor:
-        """Parts of unequal length in one tensor; zeros behind their own rows."""
+        """Parts of unequal length in one tensor, padded with zeros."""
         whole = np.zeros((len(parts), longest, *parts[0].shape[1:]), np.float32)
         for model, part in enumerate(parts):
             whole[model, : len(part)] = part
         return torch.from_numpy(whole).to(self._device)
 
     def _shares(self, counts: Integers, of: Integers, block: tuple[int, int]) -> Shares:
-        """What rows weigh in Ludwig's evaluation of `of` rows: the mean over its batches of each batch's mean."""
+        """Weights of rows in Ludwig's evaluation of `of` rows: the mean over its batches of each batch's mean."""
         begin, width = block
         rows = begin + np.arange(width)
         batches = -(-of // self._eval_batch)
@@ -184,10 +183,10 @@ def _inside(counts: Integers, width: int) -> npt.NDArray[np.bool_]:
 
 
 class DropoutStreams:
-    """Masks of the dropout layers, step by step.
+    """Masks of the dropout layers, step by step: each model has its own stream, on every device and in every fleet.
 
     Args:
-        texts: one per model; its stream follows from that and the seed alone.
+        texts: one per model; its stream depends only on the text and the seed.
         seed: of the run.
         layers: name of each layer to its rate and the shape of one row.
     """
@@ -198,19 +197,13 @@ class DropoutStreams:
         self._width = sum(math.prod(shape) for _, shape in self._layers.values())
 
     def keep(self, positions: Sequence[int]) -> None:
-        """Go on with the models at these positions only."""
+        """Remove all models except those at these positions."""
         self._streams = [self._streams[position] for position in positions]
 
     def masks(self, rows: Sequence[int], padded: int, device: torch.device) -> dict[str, torch.Tensor]:
-        """The next step's masks.
+        """The next step's masks: per layer a float32 tensor (models, padded, ...), 0 if dropped, else 1 / (1 - rate).
 
-        Args:
-            rows: how many rows each model has in this batch.
-            padded: rows of the stacked batch; those beyond a model's own are not masked.
-            device: where the masks go.
-
-        Returns:
-            One float32 tensor (models, padded, ...) per layer: 0 where dropped, else 1 / (1 - rate).
+        `rows` is the number of rows that each model has in this batch; its other rows, up to `padded`, are not masked.
         """
         if not self._layers:
             return {}

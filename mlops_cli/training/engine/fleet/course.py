@@ -16,7 +16,7 @@ class Course:
     """The losses and best weights of one model.
 
     Attributes:
-        losses: (training loss, validation loss) of every evaluation; the first is NaN if it is not evaluated.
+        losses: (training loss, validation loss) of every evaluation; the training loss is NaN if not evaluated.
         best: weights of the best evaluation; None if no evaluation was usable.
         best_evaluation: number of the best evaluation, from 1; 0 if there is none.
         stopped: "early", "median", "not finite", or "" if all epochs were trained.
@@ -41,11 +41,8 @@ def behind_median(courses: Sequence[Course], models: Iterable[int], grace: int |
     Args:
         courses: of all models that began together. Stopped ones count in the median, which would otherwise fall with
             every model that is stopped.
-        models: positions in `courses` to look at. Models that have stopped already are passed over.
+        models: positions in `courses`, as is the result. Stopped models are ignored.
         grace: number of evaluations before the rule applies; None: it never does.
-
-    Returns:
-        Positions in `courses`.
     """
     if grace is None or len(courses) < FEWEST_MODELS or max(len(course.losses) for course in courses) < grace:
         return set()

@@ -57,11 +57,9 @@ class _Waiting:
 
 
 class LudwigFleet:
-    """Trains jobs together where that is possible.
+    """Trains jobs together if possible; `fitter` trains the others one after another.
 
-    Args:
-        fitter: trains the other jobs one after another.
-        options: options of every fleet. The seed in it is replaced by that of the jobs.
+    The seed in `options` is replaced by that of the jobs.
     """
 
     def __init__(self, fitter: LudwigFitter, options: FleetOptions) -> None:
@@ -70,12 +68,7 @@ class LudwigFleet:
         self._templates: dict[str, FleetTemplate | str] = {}
 
     def fit(self, jobs: Sequence[TrainJob], tick: Tick) -> Iterator[Fitted | FailedJob]:
-        """Train all jobs; one result each, in any order.
-
-        Args:
-            jobs: jobs of any architectures.
-            tick: called with a short line about what is being done.
-        """
+        """Train jobs of any architectures; one result each, in any order. `tick` is called with lines of progress."""
         groups: dict[str, list[_Waiting]] = {}
         for job in jobs:
             try:
@@ -223,13 +216,7 @@ def _chunks(prepared: list[Prepared], template: FleetTemplate, device: torch.dev
 
 
 def chunk_size(bucket: list[Prepared], template: FleetTemplate, device: torch.device) -> int:
-    """How many models of an architecture train at once on a device.
-
-    Args:
-        bucket: the models, in the order of their numbers of rows.
-        template: their architecture.
-        device: where they train.
-    """
+    """Number of models of an architecture that train at once; `bucket` is in the order of their numbers of rows."""
     largest = bucket[-1].member
     rows = min(largest.train_rows, int(template.terms.trainer.batch_size))
     activations = int(template.stack.activations) * rows * FLOAT_BYTES

@@ -25,14 +25,7 @@ CLIP_EPSILON = 1e-6  # torch.nn.utils.clip_grad_norm_
 
 @dataclass(frozen=True)
 class FleetOptions:
-    """How a fleet trains beyond what Ludwig's config says.
-
-    Attributes:
-        seed: of the run.
-        device: of the tensors.
-        bf16: multiply in bfloat16 (CUDA only).
-        median_stopping: number of evaluations after which a model that is worse than the median may stop; None: never.
-    """
+    """Settings of a fleet that are not in Ludwig's config; see `FleetSettings` for the last two."""
 
     seed: int
     device: torch.device
@@ -43,17 +36,14 @@ class FleetOptions:
 def train_fleet(
     stack: Stack, terms: Terms, members: Sequence[Member], options: FleetOptions, tick: Callable[[], None]
 ) -> list[Course]:
-    """Train models together, each as Ludwig would train it alone.
+    """Train models together, each as Ludwig would train it alone; one course per member, in their order.
 
     Args:
-        stack: their architecture, and the weights they begin with.
-        terms: how to train.
+        stack: their architecture, and the weights with which they begin.
+        terms: Ludwig's training settings.
         members: their data; all with the same number of steps an epoch.
-        options: seed, device and the like.
+        options: settings that are not in Ludwig's config.
         tick: called after every evaluation.
-
-    Returns:
-        One course per member, in their order.
     """
     # never a stack of one: torch multiplies a single matrix by a vector in another order than a batch of them
     fleet = _Fleet(stack, terms, [*members, members[0]] if len(members) == 1 else members, options)

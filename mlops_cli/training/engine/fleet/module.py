@@ -1,8 +1,8 @@
-"""Many copies of one Ludwig module, each with weights of its own, as one function of stacked tensors.
+"""Many copies of one Ludwig module, each with its own weights, as one function of stacked tensors.
 
-The function is `torch.func.vmap` over the real module. Two things are taken out of the way first: dropout layers draw
-from a stream of each model instead of torch's, and where every input is a number that its
-encoder passes through, the encoders and their concatenation are the matrix of inputs itself.
+The function is `torch.func.vmap` over the module, after two changes: dropout layers multiply by masks of each model's
+own stream, and if all inputs are numbers that pass unchanged through their encoders, the matrix of inputs replaces the
+encoders and their concatenation.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ class Stack:
     """The stacked forward pass of an architecture.
 
     Args:
-        ecd: a Ludwig module; its weights are where every model begins.
-        layout: where each Ludwig input stands among the columns.
+        ecd: a Ludwig module; every model begins with its weights.
+        layout: the columns of each Ludwig input.
         columns: width of the matrix of normalised inputs.
 
     Attributes:
         weights: the module's parameters by name.
-        dropouts: name of each dropout layer to its rate and the shape of what it drops, one row's.
-        activations: numbers that one row leaves in the layers, for the size of chunks.
+        dropouts: name of each dropout layer to its rate and the shape of one row of its input.
+        activations: number of outputs of all layers for one row, for the size of chunks.
 
     Raises:
         CannotStackError: running statistics, randomness other than dropout, or an operation that has no stacked form.
@@ -61,14 +61,11 @@ class Stack:
         self._check(expected, example)
 
     def predict(self, weights: Tensors, rows: torch.Tensor) -> torch.Tensor:
-        """Forward pass without dropout.
+        """Forward pass without dropout: normalised predictions, (models, rows).
 
         Args:
             weights: stacked parameters, (models, ...) each.
             rows: normalised inputs, (models, rows, columns).
-
-        Returns:
-            Normalised predictions, (models, rows).
         """
         predicted: torch.Tensor = self._eval(weights, rows)
         return predicted
@@ -124,7 +121,7 @@ class _Raw(torch.nn.Module):
 
 
 class _Masked(torch.nn.Module):
-    """Dropout whose choice is handed in."""
+    """Dropout with a mask that the caller sets."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -152,7 +149,7 @@ def _active_dropouts(ecd: torch.nn.Module) -> dict[str, float]:
 
 
 def _probe(raw: _Raw, example: torch.Tensor) -> tuple[dict[str, tuple[float, tuple[int, ...]]], int]:
-    """Rate and shape of every dropout layer that is used, and the size of what all layers put out for one row."""
+    """Rate and shape of every dropout layer that is used, and the number of outputs of all layers for one row."""
     rates = _active_dropouts(raw.ecd)
     used: dict[str, tuple[float, tuple[int, ...]]] = {}
     calls: list[str] = []

@@ -55,7 +55,6 @@ class Prepared:
     """A job whose data are ready for the fleet.
 
     Attributes:
-        job: the job.
         rows: the last `COMPARED_ROWS` rows of `rows.training_rows`, on which the exported graph is compared.
         member: normalised inputs and target.
         metadata: Ludwig's `training_set_metadata` for these rows.
@@ -75,10 +74,6 @@ class FleetTemplate:
         config: Ludwig config of the job.
         rows: rows of the job (`rows.training_rows`), without gaps.
         fitter: keeps exported graphs.
-
-    Attributes:
-        terms: the training terms of Ludwig's config.
-        stack: the stacked forward pass.
 
     Raises:
         CannotStackError: models of this config cannot train together; the message says why.
@@ -140,12 +135,8 @@ class FleetTemplate:
 
     def _facts(self, course: Course) -> dict[str, float | int | str]:
         parameters = sum(weights.numel() for weights in self.stack.weights.values())
-        facts: dict[str, float | int | str] = {
-            "strategy": "fleet",
-            "parameters": parameters,
-            "best_epoch": course.best_evaluation,
-        }
-        return {**facts, "stopped": course.stopped} if course.stopped else facts
+        stopped = {"stopped": course.stopped} if course.stopped else {}
+        return {"strategy": "fleet", "parameters": parameters, "best_epoch": course.best_evaluation, **stopped}
 
     def _export(self, prepared: Prepared) -> float:
         job = prepared.job
@@ -203,10 +194,7 @@ def _begin(job: TrainJob, model: Any, rows: pd.DataFrame) -> Any:
     """Bring a model to the state in which Ludwig starts to train it.
 
     These are the steps of `LudwigModel.train` before it creates a trainer (ludwig 0.17, `ludwig/api.py`), in its order.
-    `LudwigModel` has no public method that stops there.
-
-    Returns:
-        Ludwig's preprocessed data (`PreprocessedDataset`).
+    `LudwigModel` has no public method that stops there. The result is Ludwig's `PreprocessedDataset`.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -222,8 +210,6 @@ def _begin(job: TrainJob, model: Any, rows: pd.DataFrame) -> Any:
 
 def _epochs(course: Course) -> list[dict[str, float]]:
     return [
-        {"validation_loss": validation}
-        if np.isnan(training)
-        else {"validation_loss": validation, "train_loss": training}
+        {"validation_loss": validation} | ({} if np.isnan(training) else {"train_loss": training})
         for training, validation in course.losses
     ]

@@ -1,4 +1,4 @@
-"""What of a Ludwig config a fleet honours: read from Ludwig's own completed config, or refused with the reason."""
+"""The training settings of Ludwig's completed config that a fleet uses, or the reason why it refuses the config."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ OPTIMIZERS = {"adam", "adamw", "sgd", "adagrad", "adadelta", "adamax", "nadam", 
 LOSSES = {"huber", "mean_squared_error", "mean_absolute_error"}
 METRICS = {"loss", "mean_squared_error", "root_mean_squared_error", "mean_absolute_error"}
 
-# of Ludwig's `trainer` section: carried over by the fleet's loop, or without meaning for one process
+# keys of Ludwig's `trainer` section that the fleet's loop applies, or that have no effect in one process
 HONOURED = {
     "batch_size",
     "checkpoints_per_epoch",
@@ -63,14 +63,10 @@ class Terms:
 
 
 def read_terms(config: Any) -> Terms:
-    """The terms of a config that `refusal` has nothing to say against.
-
-    Args:
-        config: Ludwig's completed config (`LudwigModel.config_obj`).
-    """
+    """The terms of Ludwig's completed config (`LudwigModel.config_obj`), for which `refusal` returns None."""
     output = config.output_features[0]
     clipper = create_clipper(config.trainer.gradient_clipping)
-    # of several Ludwig applies the first alone: the others find its list of gradients used up
+    # of several settings Ludwig applies only the first, which uses up its iterator of gradients
     norm = clipper.clipglobalnorm or clipper.clipnorm or None
     return Terms(
         trainer=config.trainer,
@@ -84,11 +80,7 @@ def read_terms(config: Any) -> Terms:
 
 
 def refusal(config: Any) -> str | None:
-    """Why models of this config cannot train together; None if they can.
-
-    Args:
-        config: Ludwig's completed config (`LudwigModel.config_obj`).
-    """
+    """Why models of Ludwig's completed config (`LudwigModel.config_obj`) cannot train together; None if they can."""
     trainer, output = config.trainer, config.output_features[0]
     defaults = type(trainer)().to_dict()
     changed = [key for key, value in trainer.to_dict().items() if key not in HONOURED and value != defaults.get(key)]

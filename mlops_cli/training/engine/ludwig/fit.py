@@ -1,4 +1,4 @@
-"""Training of one model with the real Ludwig, inside a training process: no other process imports it."""
+"""Training of one model with Ludwig, inside a training process: no other process imports Ludwig."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ SETTINGS = "model_hyperparameters.json"
 COMPARED_ROWS = 256
 HELP = "see docs/ludwig-configs.md"
 
-# What Ludwig, torch and ONNX Runtime raise for a config, data and options that do not fit together. They promise no
-# classes of their own: a wrong shape may be a TypeError, a missing optional package an ImportError.
+# Errors of Ludwig, torch and ONNX Runtime for config, data and options that do not fit together. They define no classes
+# for this: a wrong shape may be a TypeError, a missing optional package an ImportError.
 LIBRARY_FAILURES: tuple[type[Exception], ...] = (
     ArithmeticError,
     AssertionError,
@@ -58,13 +58,7 @@ get_validator().check_schema = classmethod(lambda cls, *args, **kwargs: None)
 
 @dataclass(frozen=True)
 class Trained:
-    """A model as Ludwig left it: `job.folder` of the job it was trained for holds `ludwig/`.
-
-    Attributes:
-        config: what Ludwig was given.
-        model: the model, with its best weights.
-        epochs: losses.
-    """
+    """A model with its best weights, its config and its losses; the folder of its job holds `ludwig/`."""
 
     config: dict[str, Any]
     model: LudwigModel
@@ -72,11 +66,11 @@ class Trained:
 
 
 class LudwigFitter:
-    """Fits jobs one after another; keeps the exported graph of each architecture it has met.
+    """Fits jobs one after another, and keeps the exported graph of each architecture.
 
     Args:
         graphs: folder that keeps exported architectures between processes.
-        backend: Ludwig's backend; its local one if None.
+        backend: None: Ludwig's local backend.
     """
 
     def __init__(self, graphs: Path, backend: LocalBackend | None = None) -> None:
@@ -86,7 +80,7 @@ class LudwigFitter:
 
     @property
     def writes(self) -> bool:
-        """Whether this process writes what is trained: one of those that train together does."""
+        """Whether this process writes the model: one of the processes that train together does."""
         return self._backend is None or bool(self._backend.is_coordinator())
 
     def fit(self, job: TrainJob) -> Fitted:
@@ -94,7 +88,7 @@ class LudwigFitter:
 
         Raises:
             ConfigError: Ludwig refuses the config.
-            TrainingError: the training broke down, or the graph does not agree with Ludwig.
+            TrainingError: the training failed, or the graph does not agree with Ludwig.
         """
         rows = training_rows(job)
         return self.export(job, self.train(job, rows), rows)
@@ -106,15 +100,11 @@ class LudwigFitter:
         return Trained(config, model, _train(job, model, rows, self.writes))
 
     def config(self, job: TrainJob) -> dict[str, Any]:
-        """What Ludwig is given for a job.
-
-        Raises:
-            ConfigError: it cannot be honoured.
-        """
+        """Ludwig's config for a job; raises as `build_config` does."""
         return build_config(job.spec, job.inputs)
 
     def export(self, job: TrainJob, trained: Trained, rows: pd.DataFrame) -> Fitted:
-        """Write the ONNX graph for the job's ticker into `job.folder`, compared with Ludwig on the job's `rows`.
+        """Write the ONNX graph for the job's ticker into `job.folder` and compare it with Ludwig on the job's `rows`.
 
         Raises:
             TrainingError: the training diverged, or the graph does not agree with Ludwig.
@@ -123,18 +113,13 @@ class LudwigFitter:
         metadata: Any = trained.model.training_set_metadata
         forecaster = make_forecaster(job, ecd.cpu().eval(), layout(trained.config, job.inputs), metadata)
         difference = self._export(job, forecaster, trained.model, rows)
-        return Fitted(
-            job,
-            epochs=trained.epochs,
-            facts={
-                "parameters": sum(weights.numel() for weights in forecaster.ecd.parameters()),
-                "best_epoch": int(np.nanargmin([epoch["validation_loss"] for epoch in trained.epochs])) + 1,
-                "onnx_difference": difference,
-            },
-        )
+        parameters = sum(weights.numel() for weights in forecaster.ecd.parameters())
+        best = int(np.nanargmin([epoch["validation_loss"] for epoch in trained.epochs])) + 1
+        facts = {"parameters": parameters, "best_epoch": best, "onnx_difference": difference}
+        return Fitted(job, trained.epochs, facts)
 
     def graph(self, forecaster: Forecaster, columns: int) -> GraphTemplate:
-        """The exported architecture of a model with so many input columns; exported at the first."""
+        """The exported graph of a model's architecture, which is exported once."""
         key = forecaster.architecture()
         if key not in self._templates:
             self._templates[key] = GraphTemplate(forecaster, columns, self._graphs)
@@ -157,14 +142,14 @@ def make_forecaster(job: TrainJob, ecd: Any, parts: Sequence[InputSlice], metada
 
 
 def new_model(job: TrainJob, config: dict[str, Any], backend: LocalBackend | None = None) -> LudwigModel:
-    """Ludwig's model for a config, not trained.
+    """An untrained Ludwig model for a config.
 
     Raises:
-        ConfigError: Ludwig refuses the config, or would pass over some of it.
+        ConfigError: Ludwig refuses the config, or would ignore a part of it.
     """
     where = job.spec.file or job.spec.name
     try:
-        # left to itself, Ludwig takes to a Ray cluster that happens to run on this machine
+        # without a backend, Ludwig would use a Ray cluster that happens to run on this machine
         model = LudwigModel(config, logging_level=logging.ERROR, backend=backend or "local")
     except LIBRARY_FAILURES as refusal:
         raise ConfigError(f"{where}: Ludwig refuses the config: {refusal_text(refusal)}", HELP) from refusal
@@ -176,7 +161,7 @@ def new_model(job: TrainJob, config: dict[str, Any], backend: LocalBackend | Non
 
 
 def _train(job: TrainJob, model: LudwigModel, rows: pd.DataFrame, writes: bool) -> list[dict[str, float]]:
-    # inside the job's folder: when this process is killed, what it leaves is removed with that
+    # inside the job's folder, which is removed if this process is killed
     with tempfile.TemporaryDirectory(dir=job.folder) as scratch, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with refusing(f"{job.spec.name}: training broke down", HELP):
@@ -211,7 +196,7 @@ def _keep(saved: Path, target: Path) -> None:
 
 
 def _losses(statistics: Any) -> list[dict[str, float]]:
-    """Losses of each epoch; without the training loss where the config switches its evaluation off."""
+    """Losses of each epoch; without the training loss if the config does not evaluate it."""
     validation = statistics.validation.get("combined", {}).get("loss", [])
     training = statistics.training.get("combined", {}).get("loss", [])
     epochs = [{"validation_loss": float(loss)} for loss in validation]
@@ -221,7 +206,7 @@ def _losses(statistics: Any) -> list[dict[str, float]]:
 
 
 def price_scale(job: TrainJob, forecaster: Forecaster, compared: pd.DataFrame) -> PriceScale | None:
-    """How large the prices are that a model with target `close` computes with; None for other targets."""
+    """The size of the prices with which a model of target `close` computes; None for other targets."""
     if job.spec.target != "close":
         return None
     return PriceScale(compared["close"].to_numpy(np.float64), float(forecaster.target_shift))
@@ -237,7 +222,7 @@ def _ludwig_forecasts(model: LudwigModel, job: TrainJob, rows: pd.DataFrame) -> 
 
 
 def graph_forecasts(path: Path, job: TrainJob, rows: pd.DataFrame) -> npt.NDArray[np.float64]:
-    """What the graph at `path` forecasts for the last rows of a job, unshrunk log returns (COMPARED_ROWS,)."""
+    """Forecasts of the graph at `path` for the last rows of a job: unshrunk log returns (COMPARED_ROWS,)."""
     inputs = raw_inputs(job, rows.tail(COMPARED_ROWS))
     (raw,) = start_session(path.read_bytes()).run([RAW_OUTPUT], {INPUT: inputs})
     return np.asarray(raw, dtype=np.float64)
@@ -245,11 +230,7 @@ def graph_forecasts(path: Path, job: TrainJob, rows: pd.DataFrame) -> npt.NDArra
 
 @contextmanager
 def refusing(what: str, hint: str) -> Iterator[None]:
-    """Turn what the libraries raise into words for the user.
-
-    Raises:
-        TrainingError: instead of any of `LIBRARY_FAILURES`.
-    """
+    """Raise a `TrainingError` for the user in place of any of `LIBRARY_FAILURES`."""
     try:
         yield
     except LIBRARY_FAILURES as failure:
@@ -257,6 +238,6 @@ def refusing(what: str, hint: str) -> Iterator[None]:
 
 
 def prepare_process() -> None:
-    """Settle what is set once per process: one thread (per-stock models are too small for more), no chatter."""
+    """Set this process to one thread, because models of one stock are too small for more, and silence Ludwig's log."""
     torch.set_num_threads(1)
     logging.getLogger("ludwig").setLevel(logging.ERROR)

@@ -1,7 +1,7 @@
 """Training of tasks, i.e. of one job or of a pool's jobs together, inside a training process.
 
-A pool is one Ludwig model over the rows of all its tickers, with the ticker as a category among its inputs. Each job of
-it gets a folder as every other job does: the pooled model in `ludwig/`, and a graph with the job's ticker baked in.
+A pool is one Ludwig model over the rows of all its tickers, with the ticker as a category among its inputs. Each of its
+jobs has its own folder: the pooled model in `ludwig/`, and a graph in which the job's ticker is a constant.
 """
 
 from __future__ import annotations
@@ -14,32 +14,24 @@ from functools import partial
 import pandas as pd
 
 from mlops_cli.errors import MlopsError
-from mlops_cli.training.engine.ludwig.fit import LudwigFitter, Trained
+from mlops_cli.training.engine.ludwig.fit import LudwigFitter
 from mlops_cli.training.rows import training_rows
 from mlops_cli.training.trainer import FailedJob, Fitted, TrainJob
 
 
 def fit_task(fitter: LudwigFitter, task: Sequence[TrainJob]) -> list[Fitted | FailedJob]:
-    """Train the jobs of one task (see `tasks.group_tasks`); never raises for one job's sake.
+    """Train a group of jobs (`tasks.group_tasks`): one result per job, or none if another process writes the results.
 
-    Returns:
-        One result per job; none where the task was trained and another process writes the results.
+    A job that fails is a result, not an exception.
     """
     return fit_pool(fitter, task) if task[0].spec.pool else _guarded(task, lambda: _fit_alone(fitter, task[0]))
 
 
 def fit_pool(fitter: LudwigFitter, jobs: Sequence[TrainJob]) -> list[Fitted | FailedJob]:
-    """Train one model on the rows of all jobs, and write it into each job's folder with its ticker baked in.
+    """Train one model on the rows of a pool's jobs, and write it into each job's folder, as `fit_task` does.
 
-    A job whose rows cannot be read fails, and the others train without it. Every job's own `validation_start` says
+    A job whose rows cannot be read fails, and the others train without it. The `validation_start` of each job decides
     which of its rows validate.
-
-    Args:
-        fitter: trains and exports.
-        jobs: of one pool: their specs differ in name and ticker alone.
-
-    Returns:
-        See `fit_task`.
     """
     rows: dict[str, pd.DataFrame] = {}
     failed: list[Fitted | FailedJob] = []
@@ -66,17 +58,12 @@ def _fit_members(
         return []
     for job in members[1:]:
         shutil.copytree(members[0].folder / "ludwig", job.folder / "ludwig")
-    results: list[Fitted | FailedJob] = []
-    for job in members:
-        results += _guarded([job], partial(_export, fitter, job, trained, rows[job.spec.name], len(members)))
-    return results
 
+    def export(job: TrainJob) -> list[Fitted | FailedJob]:
+        fitted = fitter.export(job, trained, rows[job.spec.name])
+        return [replace(fitted, facts={**fitted.facts, "pooled_tickers": len(members)})]
 
-def _export(
-    fitter: LudwigFitter, job: TrainJob, trained: Trained, rows: pd.DataFrame, members: int
-) -> list[Fitted | FailedJob]:
-    fitted = fitter.export(job, trained, rows)
-    return [replace(fitted, facts={**fitted.facts, "pooled_tickers": members})]
+    return [result for job in members for result in _guarded([job], partial(export, job))]
 
 
 def _guarded(jobs: Sequence[TrainJob], work: Callable[[], list[Fitted | FailedJob]]) -> list[Fitted | FailedJob]:

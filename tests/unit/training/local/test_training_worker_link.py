@@ -145,7 +145,7 @@ def test_a_signal_is_told_as_such(start):
 
 def test_an_address_that_leads_nowhere_ends_the_process(start, tmp_path):
     body = f"print(os.getpid(), flush=True); open({str(tmp_path / 'notes' / 'note')!r}, 'w').close(); time.sleep(60)"
-    with pytest.raises(TrainingError, match="an address that leads nowhere"):
+    with pytest.raises(TrainingError, match="an address where nothing answers"):
         start(body)
     assert not psutil.pid_exists(int((tmp_path / "logs" / "log").read_text()))
 
