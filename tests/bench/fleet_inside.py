@@ -24,11 +24,11 @@ import torch
 from mlops_cli.config.load import load_branch, load_params, load_scenario
 from mlops_cli.config.paths import Project
 from mlops_cli.pipeline.stages.train_plan import plan_model
+from mlops_cli.training.engine.fit import LudwigFitter, prepare_process
 from mlops_cli.training.engine.fleet.batches import Batches, padded_rows, steps_per_epoch
 from mlops_cli.training.engine.fleet.fleet import LudwigFleet, chunk_size
 from mlops_cli.training.engine.fleet.loop import FleetOptions, train_fleet
 from mlops_cli.training.engine.fleet.template import FleetTemplate, Prepared
-from mlops_cli.training.engine.ludwig.fit import LudwigFitter, prepare_process
 from mlops_cli.training.local.ludwig_trainer import LudwigTrainer
 from mlops_cli.training.local.workers import WorkerSettings
 from mlops_cli.training.rows import training_rows

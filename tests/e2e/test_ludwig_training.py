@@ -63,7 +63,7 @@ def load():
     from dataclasses import replace
     import pandas as pd
     from ludwig.api import LudwigModel
-    from mlops_cli.training.engine.ludwig.fit import prepare_process
+    from mlops_cli.training.engine.fit import prepare_process
     from mlops_cli.training.engine.work import LudwigWork
 
     prepare_process()

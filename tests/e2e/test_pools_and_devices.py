@@ -119,8 +119,8 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Done:
     broken.features.write_bytes(b"this is no parquet file")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        from mlops_cli.training.engine.ludwig.fit import LudwigFitter, prepare_process
-        from mlops_cli.training.engine.ludwig.task import fit_task
+        from mlops_cli.training.engine.fit import LudwigFitter, prepare_process
+        from mlops_cli.training.engine.work import fit_task
 
         prepare_process()
         fitter = LudwigFitter(folder / "graphs")
@@ -270,8 +270,8 @@ ENCODERS = {
 
 @pytest.mark.parametrize("kind", ENCODERS)
 def test_the_ticker_may_be_encoded_as_the_user_likes(alone: Done, tmp_path: Path, kind: str):
-    from mlops_cli.training.engine.ludwig.fit import LudwigFitter
-    from mlops_cli.training.engine.ludwig.task import fit_pool
+    from mlops_cli.training.engine.fit import LudwigFitter
+    from mlops_cli.training.engine.work import fit_pool
 
     jobs = pool_jobs(
         tmp_path,

@@ -10,7 +10,7 @@ import pandas as pd
 
 from mlops_cli.config.schemas.project import FeatureSpec, ModelSpec, Target, Training
 from mlops_cli.features.build import build_features, input_columns
-from mlops_cli.training.split import split_rows
+from mlops_cli.training.rows import split_rows
 from mlops_cli.training.trainer import TrainJob
 from tests.fakes.price_tables import random_prices, xnys_sessions
 

@@ -72,7 +72,7 @@ class Hall:
 
 @pytest.fixture(scope="module")
 def hall(tmp_path_factory: pytest.TempPathFactory) -> Hall:
-    from mlops_cli.training.engine.ludwig.fit import LudwigFitter, prepare_process
+    from mlops_cli.training.engine.fit import LudwigFitter, prepare_process
 
     prepare_process()
     folder = tmp_path_factory.mktemp("fleet")
@@ -132,7 +132,7 @@ class TestEqualToLudwig:
     def test_ludwig_loads_it_and_predicts_the_same(self, both):
         from ludwig.api import LudwigModel
 
-        from mlops_cli.training.engine.ludwig.fit import graph_forecasts
+        from mlops_cli.training.engine.fit import graph_forecasts
         from mlops_cli.training.rows import training_rows
 
         fleet, _ = both

@@ -20,8 +20,8 @@ from mlops_cli.models.store import install, staging_folder
 from mlops_cli.pipeline.stages.pools import member_mark, pool_mark
 from mlops_cli.pipeline.stages.train_plan import by_group, model_rows, training_mark
 from mlops_cli.system.parallel import each
+from mlops_cli.training.rows import RowSplit
 from mlops_cli.training.shrinkage import ValidationForecasts, choose_shrinkage
-from mlops_cli.training.split import RowSplit
 
 
 def shrink_branch(project: Project, branch: Branch, start: date) -> None:

@@ -22,7 +22,7 @@ from mlops_cli.models.manifest import Span, fingerprint
 from mlops_cli.pipeline.stages.stage import ItemFailure, read_note
 from mlops_cli.pipeline.stages.tables import read_table
 from mlops_cli.prices.table import content_hash
-from mlops_cli.training.split import RowSplit, split_rows
+from mlops_cli.training.rows import RowSplit, split_rows
 
 GRAPH_VERSION = 1  # raised when the code exports another graph for the same weights
 LUDWIG_VERSIONS = ("ludwig", "torch")

@@ -16,13 +16,13 @@ from mlops_cli.pipeline.stages.shrink import validation_forecasts
 from mlops_cli.pipeline.stages.train import is_trained
 from mlops_cli.pipeline.stages.train_plan import Plan, group_of, model_rows, model_table, plan_rows
 from mlops_cli.simulation.walk_dates import retraining_dates, segments, target_sessions
+from mlops_cli.training.rows import split_rows
 from mlops_cli.training.shrinkage import ValidationForecasts
-from mlops_cli.training.split import split_rows
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from mlops_cli.training.split import RowSplit
+    from mlops_cli.training.rows import RowSplit
 
 
 @dataclass(frozen=True)

@@ -107,7 +107,7 @@ def load_ludwig(graphs: Path) -> Fit:
     """
     settle_arithmetic()
     with light_import(cuda=os.environ.get("CUDA_VISIBLE_DEVICES") != ""):
-        from mlops_cli.training.engine.ludwig.fit import prepare_process
+        from mlops_cli.training.engine.fit import prepare_process
         from mlops_cli.training.engine.work import LudwigWork
 
     prepare_process()

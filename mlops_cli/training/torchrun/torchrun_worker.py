@@ -67,10 +67,10 @@ def _load_ludwig() -> tuple[Ranks, FitTask]:
     cuda = os.environ[DEVICE] == "cuda"
     settle_arithmetic()
     with light_import(cuda):
-        from mlops_cli.training.engine.ludwig.fit import prepare_process
-        from mlops_cli.training.engine.ludwig.task import fit_task
+        from mlops_cli.training.engine.fit import prepare_process
         from mlops_cli.training.engine.ranks.backend import RankFitter
         from mlops_cli.training.engine.ranks.ranks import Ranks
+        from mlops_cli.training.engine.work import fit_task
 
     prepare_process()
     ranks = Ranks(cuda)

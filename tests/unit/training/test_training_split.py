@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mlops_cli.config.schemas.project import Training
 from mlops_cli.errors import DataError
-from mlops_cli.training.split import split_rows
+from mlops_cli.training.rows import split_rows
 from tests.fakes.price_tables import xnys_sessions
 
 SESSIONS = xnys_sessions()

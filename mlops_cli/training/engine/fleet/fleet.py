@@ -13,12 +13,12 @@ import torch
 
 from mlops_cli.errors import MlopsError
 from mlops_cli.training.engine.export.agreement import LOWER_RATE
+from mlops_cli.training.engine.fit import LIBRARY_FAILURES, LudwigFitter
 from mlops_cli.training.engine.fleet.batches import padded_rows
 from mlops_cli.training.engine.fleet.course import Course
 from mlops_cli.training.engine.fleet.loop import FleetOptions, train_fleet
 from mlops_cli.training.engine.fleet.module import CannotStackError
 from mlops_cli.training.engine.fleet.template import FleetTemplate, Prepared
-from mlops_cli.training.engine.ludwig.fit import LIBRARY_FAILURES, LudwigFitter
 from mlops_cli.training.ludwig_errors import refusal_text
 from mlops_cli.training.rows import training_rows
 from mlops_cli.training.trainer import FailedJob, Fitted, TrainJob

@@ -27,11 +27,7 @@ from safetensors.torch import save_file
 
 from mlops_cli.training.engine.export.agreement import OTHER_ARCHITECTURE, checked_difference
 from mlops_cli.training.engine.export.onnx_export import LEAST_CLOSE, GraphTemplate
-from mlops_cli.training.engine.fleet.batches import Member
-from mlops_cli.training.engine.fleet.course import Course
-from mlops_cli.training.engine.fleet.module import CannotStackError, Stack
-from mlops_cli.training.engine.fleet.terms import read_terms, refusal
-from mlops_cli.training.engine.ludwig.fit import (
+from mlops_cli.training.engine.fit import (
     COMPARED_ROWS,
     METADATA,
     SETTINGS,
@@ -43,6 +39,10 @@ from mlops_cli.training.engine.ludwig.fit import (
     price_scale,
     refusing,
 )
+from mlops_cli.training.engine.fleet.batches import Member
+from mlops_cli.training.engine.fleet.course import Course
+from mlops_cli.training.engine.fleet.module import CannotStackError, Stack
+from mlops_cli.training.engine.fleet.terms import read_terms, refusal
 from mlops_cli.training.ludwig_config import SPLIT, TARGET, layout
 from mlops_cli.training.rows import raw_inputs
 from mlops_cli.training.trainer import Fitted, TrainJob

@@ -1,10 +1,10 @@
-"""Ludwig's trainer over the ranks of a torchrun launch, and the gaps of its own that matter here.
+"""Ludwig's trainer over the ranks of a torchrun launch, with corrections of its behaviour in several processes.
 
-- Best weights are restored on rank 0 alone: all ranks are given them.
-- NaN is reported on rank 0 alone, and the others go on to an operation that never ends: all ranks look.
-- A training that fails at its end (nothing was saved) fails on rank 0 alone: all ranks agree before they go on.
-- `batch_size` is per rank: the config's is that of all ranks together, divided here.
-- `learning_rate_scaling` multiplies the rate by the number of ranks unless told otherwise: it is told.
+- Ludwig restores the best weights only on rank 0. Here all ranks receive them.
+- Ludwig reports NaN only on rank 0, and the other ranks wait forever. Here all ranks check their weights.
+- A training that saved nothing fails only on rank 0. Here all ranks agree before they continue.
+- Ludwig's `batch_size` is that of one rank. Here the config's is that of all ranks together, and is divided.
+- Ludwig's default of `learning_rate_scaling` multiplies the rate by the number of ranks. Here it is "constant".
 """
 
 from __future__ import annotations
@@ -24,27 +24,21 @@ from ludwig.models.predictor import Predictor
 from ludwig.trainers.trainer import Trainer
 
 from mlops_cli.errors import ConfigError
-from mlops_cli.training.engine.ludwig.fit import LIBRARY_FAILURES, LudwigFitter, Trained
+from mlops_cli.training.engine.fit import LIBRARY_FAILURES, LudwigFitter, Trained
 from mlops_cli.training.engine.ranks.ranks import Ranks
 from mlops_cli.training.engine.ranks.strategy import DDP, FSDP, FsdpStrategy, RankStrategy, local_part
 from mlops_cli.training.trainer import Fitted, TrainJob
 
 
 class RankFitter(LudwigFitter):
-    """A `LudwigFitter` that is one of several: all train together, rank 0 writes.
-
-    Args:
-        graphs: folder that keeps exported architectures.
-        ranks: this process among the others.
-        sharded: FSDP instead of DDP.
-    """
+    """A `LudwigFitter` in one of several ranks: all train together with DDP, or FSDP if `sharded`; rank 0 writes."""
 
     def __init__(self, graphs: Any, ranks: Ranks, sharded: bool) -> None:
         super().__init__(graphs, TorchrunBackend(ranks, sharded))
         self._ranks, self._sharded = ranks, sharded
 
     def config(self, job: TrainJob) -> dict[str, Any]:
-        """The job's config, its batches shared out among the ranks."""
+        """The job's config, with its batches divided among the ranks."""
         where = f"{job.spec.file or job.spec.name}: ludwig.trainer"
         config = per_rank(super().config(job), self._ranks.size, where)
         if self._sharded and config["trainer"].get("regularization_lambda"):
@@ -55,17 +49,17 @@ class RankFitter(LudwigFitter):
         return config
 
     def export(self, job: TrainJob, trained: Trained, rows: pd.DataFrame) -> Fitted:
-        """As every fitter, with a remark on how the model was trained."""
+        """Export as `LudwigFitter` does, with the strategy and the number of processes as facts."""
         fitted = super().export(job, trained, rows)
         how = {"strategy": "fsdp" if self._sharded else "ddp", "processes": self._ranks.size}
         return replace(fitted, facts={**fitted.facts, **how})
 
 
 def per_rank(config: dict[str, Any], ranks: int, where: str) -> dict[str, Any]:
-    """A config whose batch sizes are those of one rank; together the ranks see the batches of the config.
+    """A config with the batch sizes of one rank: the batches of all ranks together are those of the given config.
 
     Raises:
-        ConfigError: a batch size is no number, or cannot be shared out evenly.
+        ConfigError: a batch size is no number, or cannot be divided evenly.
     """
     shared = copy.deepcopy(config)
     trainer = shared["trainer"]
@@ -83,31 +77,25 @@ def per_rank(config: dict[str, Any], ranks: int, where: str) -> dict[str, Any]:
 
 def _fixed(value: Any, where: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigError(
-            f"{where}: several processes need a fixed number of rows, was {value!r}", "set it, e.g. to 512"
-        )
+        message = f"{where}: several processes need a fixed number of rows, was {value!r}"
+        raise ConfigError(message, "set it, e.g. to 512")
     return value
 
 
 class TorchrunBackend(LocalBackend):
-    """Ludwig's local backend as one of several processes.
-
-    Args:
-        ranks: this process among the others.
-        sharded: FSDP instead of DDP.
-    """
+    """Ludwig's local backend in one of several ranks, with DDP, or FSDP if `sharded`."""
 
     BACKEND_TYPE = "local"  # other code of Ludwig compares it with "ray" and "local"
 
     def __init__(self, ranks: Ranks, sharded: bool) -> None:
         super().__init__()
         self._sharded = sharded
-        # current for metrics too, which ask for it by themselves
+        # sets the global strategy too, which metrics read
         strategy: Any = init_dist_strategy(FSDP if sharded else DDP, ranks=ranks)
         self._strategy: RankStrategy = strategy
 
     def initialize(self) -> None:  # type: ignore[override]
-        """Nothing is left to do; Ludwig calls it for each model."""
+        """Do nothing: Ludwig calls it for each model, but the ranks are connected once."""
 
     @property
     def num_training_workers(self) -> int:
@@ -119,19 +107,19 @@ class TorchrunBackend(LocalBackend):
         return self._strategy.rank() == 0
 
     def broadcast_return(self, fn: Any) -> Any:  # type: ignore[override]
-        """What rank 0's call gave."""
+        """Call `fn` on rank 0 and return its result on every rank."""
         return self._strategy.broadcast_object(fn() if self.is_coordinator() else None)
 
     def create_trainer(self, config: Any, model: Any, **options: Any) -> Trainer:  # type: ignore[override]
-        """A trainer that works with the other ranks."""
+        """A trainer that trains with the other ranks."""
         return _RankTrainer(config=config, model=model, distributed=self._strategy, **options)
 
     def create_predictor(self, model: Any, **options: Any) -> Predictor:  # type: ignore[override]
-        """A predictor on the processor: the whole model may not fit the device, and the graph is compared with it."""
+        """A predictor on the CPU: the whole model may not fit the device, and the graph is compared with this one."""
         return _CpuPredictor(model, **options)
 
     def sync_model(self, model: Any) -> None:
-        """Give every rank rank 0's best weights; where weights are shared out, rank 0 alone holds them whole."""
+        """Send the best weights of rank 0 to every rank. With FSDP only rank 0 needs the whole weights."""
         if not self._sharded:
             for tensor in model.state_dict().values():
                 self._strategy.broadcast(tensor)
@@ -139,7 +127,7 @@ class TorchrunBackend(LocalBackend):
 
 class _RankTrainer(Trainer):
     def train(self, *data: Any, **options: Any) -> Any:
-        """Train with the others; all fail if one does."""
+        """Train with the other ranks; if one fails, all raise."""
         strategy: Any = self.distributed
         ranks: Ranks = strategy.ranks
         try:
@@ -164,8 +152,8 @@ class _RankTrainer(Trainer):
         return self.model
 
     def _has_nan_or_inf_weights(self, model: torch.nn.Module) -> bool:
-        held = [*model.parameters(), *model.buffers()]
-        broken = any(not torch.isfinite(local_part(tensor)).all() for tensor in held)
+        tensors = [*model.parameters(), *model.buffers()]
+        broken = any(not torch.isfinite(local_part(tensor)).all() for tensor in tensors)
         flag = torch.tensor(int(broken), device=self.device)
         self.distributed.allreduce(flag)
         return bool(flag.item())

@@ -1,7 +1,7 @@
 """The processes (ranks) of one torchrun launch: their group for tensors, and a board on which they post what happened.
 
-The board is torchrun's own key-value store. What ranks must agree on although one of them may have failed goes over it:
-a collective operation that one rank does not join never returns on the others.
+The board is torchrun's key-value store. Ranks use it to agree when one of them may have failed, because a collective
+operation never returns if one rank does not join it.
 """
 
 from __future__ import annotations
@@ -17,20 +17,16 @@ from torch.distributed import PrefixStore  # type: ignore[attr-defined]
 from torch.distributed.rendezvous import rendezvous
 
 POLL_SECONDS = 0.02
-COLLECTIVE_HOURS = 12  # a rank waits for the others while they evaluate or write; the dead are noticed by torchrun
+COLLECTIVE_HOURS = 12  # a rank waits for the others while they evaluate or write; torchrun notices dead ranks
 FAILED_WAIT_SECONDS = 60
 
 
 class AloneError(Exception):
-    """A rank failed where the others did not: they wait in an operation that it will never join."""
+    """This rank failed and the others did not: they wait in an operation that it will never join."""
 
 
 class Ranks:
-    """This process among the others.
-
-    Args:
-        cuda: one CUDA device per rank and NCCL; else processors and gloo.
-    """
+    """This process among the others: with NCCL and one CUDA device per rank if `cuda`, else with gloo on the CPU."""
 
     def __init__(self, cuda: bool) -> None:
         self.local_rank = int(os.environ["LOCAL_RANK"])
@@ -53,14 +49,12 @@ class Ranks:
         self._posts: dict[str, int] = {}
 
     def post(self, point: str, failure: str = "") -> str:
-        """Say how this rank fared, wait for the others, and return the first failure among all ("" without one).
+        """Post the failure of this rank ("" if none), wait for the others, and return the first failure of all.
 
-        Args:
-            point: name of the place in the program; every rank passes it as often as the others.
-            failure: what went wrong here; "" if nothing did.
+        Every rank must call it equally often with the same `point`, the name of a place in the program.
 
         Raises:
-            AloneError: this rank failed and the others did not come here within a minute.
+            AloneError: this rank failed and the others did not call it within a minute.
         """
         turn = self._posts[point] = self._posts.get(point, 0) + 1
         self._board.set(f"{point}/{turn}/{self.rank}", f"{self.rank}: {failure}" if failure else "")
@@ -74,12 +68,12 @@ class Ranks:
         return next((f"rank {text}" for text in texts if text), "")
 
     def compare(self, point: str, text: str) -> bool:
-        """Whether all ranks bring the same text."""
+        """Whether all ranks call it with the same text."""
         box: list[Any] = [None] * self.size
         dist.all_gather_object(box, text)
         return len(set(box)) == 1
 
     def leave(self) -> None:
-        """Leave the group, with all the others."""
+        """Leave the group together with all ranks."""
         dist.barrier()
         dist.destroy_process_group()

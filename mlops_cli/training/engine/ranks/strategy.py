@@ -1,7 +1,7 @@
 """How ranks share a Ludwig model: a copy each (torch DDP), or a part each (FSDP2).
 
-Ludwig's trainer asks a *strategy* for everything that concerns other processes. Its own strategies need the package
-accelerate, and its trainer has gaps under them that are closed here and in `torchrun_backend`.
+Ludwig's trainer calls a *strategy* for everything that concerns other processes. Its own strategies need the package
+accelerate, and have errors that are corrected here and in `backend`.
 """
 
 from __future__ import annotations
@@ -26,11 +26,7 @@ from mlops_cli.training.engine.ranks.ranks import Ranks
 
 
 class RankStrategy(LocalStrategy):
-    """The part that both strategies share.
-
-    Args:
-        ranks: this process among the others.
-    """
+    """The part that both strategies share."""
 
     def __init__(self, ranks: Ranks) -> None:
         self.ranks = ranks
@@ -40,15 +36,15 @@ class RankStrategy(LocalStrategy):
         return self.ranks.size
 
     def rank(self) -> int:
-        """This one."""
+        """Number of this rank."""
         return self.ranks.rank
 
     def local_size(self) -> int:
-        """Ranks on this machine."""
+        """Number of ranks on this machine."""
         return self.ranks.local_size
 
     def local_rank(self) -> int:
-        """This one among those of this machine."""
+        """Number of this rank among those of this machine."""
         return self.ranks.local_rank
 
     def to_device(self, model: Any, device: torch.device | None = None) -> Any:
@@ -56,11 +52,11 @@ class RankStrategy(LocalStrategy):
         return model.to(device or self.ranks.device)
 
     def barrier(self) -> None:
-        """Wait for all."""
+        """Wait for all ranks."""
         dist.barrier()
 
     def allreduce(self, t: torch.Tensor) -> torch.Tensor:
-        """Sum over the ranks, in place: Ludwig does not look at what is returned."""
+        """Sum over the ranks, in place: Ludwig does not use the result."""
         dist.all_reduce(t)
         return t
 
@@ -77,12 +73,12 @@ class RankStrategy(LocalStrategy):
 
     @classmethod
     def is_available(cls) -> bool:
-        """Whether metrics are to be gathered over the ranks."""
+        """Whether metrics must be gathered over the ranks."""
         return dist.is_initialized()
 
     @classmethod
     def gather_all_tensors_fn(cls) -> Callable[..., Any]:
-        """With which metrics are gathered."""
+        """The function that gathers metrics."""
         return gather_all_tensors
 
 
@@ -107,11 +103,11 @@ class FsdpStrategy(RankStrategy):
     """Every rank holds a part of each layer's weights, gradients and optimizer state, and a part of each batch."""
 
     def to_device(self, model: Any, device: torch.device | None = None) -> Any:
-        """Leave it: whole, it may not fit the device; `prepare` moves it part by part."""
+        """Do not move the model: the whole may not fit the device, and `prepare` moves it part by part."""
         return model
 
     def prepare(self, model: Any, trainer_config: Any, base_learning_rate: float) -> tuple[Any, Any]:
-        """Share the weights out, part by part, so that one part at a time is whole anywhere; make the optimizer."""
+        """Divide the weights among the ranks, so that only one part at a time is whole; make the optimizer."""
         mesh = init_device_mesh(self.ranks.device.type, (self.ranks.size,))
         for part in _parts(model):
             fully_shard(part, mesh=mesh)
@@ -126,7 +122,7 @@ class FsdpStrategy(RankStrategy):
     def create_checkpoint_handle(
         self, dist_model: Any, model: Any, optimizer: Any = None, scheduler: Any = None
     ) -> MultiNodeCheckpoint:
-        """What saves the best weights; the optimizer's state is not needed for that, and lies in parts."""
+        """The checkpoint of the best weights, without the optimizer's state, which is divided among the ranks."""
         return _WholeCheckpoint(self, model)
 
 
@@ -150,10 +146,10 @@ def _stacked_layers(model: torch.nn.Module) -> set[torch.nn.Module]:
 
 
 class _WholeCheckpoint(MultiNodeCheckpoint):
-    """Saves whole weights of a model that is shared out."""
+    """Saves whole weights of a model that is divided among the ranks."""
 
     def save(self, save_path: str, global_step: int) -> None:
-        self._whole = whole_weights(self.model)  # by all ranks; what follows is done by rank 0 alone
+        self._whole = whole_weights(self.model)  # all ranks take part; the rest runs on rank 0 only
         super().save(save_path, global_step)
         del self._whole
 
@@ -162,7 +158,7 @@ class _WholeCheckpoint(MultiNodeCheckpoint):
 
 
 def whole_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """The whole weights of a model that is shared out, in main memory on rank 0, nothing elsewhere; for all ranks."""
+    """The whole weights of a divided model, in main memory on rank 0, {} on the others; all ranks must call it."""
     whole = {}
     for name, tensor in model.state_dict().items():
         full = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
@@ -172,7 +168,7 @@ def whole_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 
 def local_part(tensor: torch.Tensor) -> torch.Tensor:
-    """What this rank holds of a tensor."""
+    """The part of a tensor that this rank holds."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 

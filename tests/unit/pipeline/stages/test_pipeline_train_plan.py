@@ -27,7 +27,7 @@ from mlops_cli.pipeline.stages.train_plan import (
     training_mark,
     versions,
 )
-from mlops_cli.training.split import RowSplit
+from mlops_cli.training.rows import RowSplit
 from tests.fakes.branches import TRAINING, branch_of, write_features
 from tests.fakes.train_jobs import model_spec
 

@@ -9,8 +9,7 @@ import pytest
 
 from mlops_cli.errors import ConfigError
 from mlops_cli.training.process_settings import PROCESS_SETTINGS
-from mlops_cli.training.torchrun.torchrun_launch import Setting, launch_environment, launch_options
-from mlops_cli.training.torchrun.torchrun_trainer import count_processes
+from mlops_cli.training.torchrun.torchrun_trainer import Setting, count_processes, launch_environment, launch_options
 from mlops_cli.training.torchrun.torchrun_worker import DEVICE, GRAPHS, LEASH, STRATEGY
 
 SETTING = Setting("fsdp", "cpu", 3, Path("/graphs"), None, ("worker.py",))

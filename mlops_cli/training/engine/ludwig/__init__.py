@@ -1,1 +1,0 @@
-"""Training of one model, or one pool, with Ludwig's own trainer."""
