@@ -9,7 +9,6 @@ import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow
@@ -123,16 +122,13 @@ def _architecture(job: TrainJob) -> tuple[Any, ...]:
 
 def _row_epochs(job: TrainJob) -> int:
     """Rows times epochs; 0 for a table that cannot be read, as its job fails at once."""
-    trainer = job.spec.ludwig.get("trainer")
-    epochs = trainer.get("epochs", LUDWIG_EPOCHS) if isinstance(trainer, dict) else LUDWIG_EPOCHS
-    return _rows(job.features) * (epochs if isinstance(epochs, int) else LUDWIG_EPOCHS)
-
-
-def _rows(table: Path) -> int:
     try:
-        return int(pyarrow.parquet.read_metadata(table).num_rows)
+        rows = int(pyarrow.parquet.read_metadata(job.features).num_rows)
     except (OSError, pyarrow.ArrowInvalid):
         return 0
+    trainer = job.spec.ludwig.get("trainer")
+    epochs = trainer.get("epochs", LUDWIG_EPOCHS) if isinstance(trainer, dict) else LUDWIG_EPOCHS
+    return rows * (epochs if isinstance(epochs, int) else LUDWIG_EPOCHS)
 
 
 _TASK = TypeAdapter(Task)

@@ -271,7 +271,7 @@ ENCODERS = {
 @pytest.mark.parametrize("kind", ENCODERS)
 def test_the_ticker_may_be_encoded_as_the_user_likes(alone: Done, tmp_path: Path, kind: str):
     from mlops_cli.training.engine.fit import LudwigFitter
-    from mlops_cli.training.engine.work import fit_pool
+    from mlops_cli.training.engine.work import fit_task
 
     jobs = pool_jobs(
         tmp_path,
@@ -281,7 +281,7 @@ def test_the_ticker_may_be_encoded_as_the_user_likes(alone: Done, tmp_path: Path
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        results = fit_pool(LudwigFitter(tmp_path / "graphs"), jobs)
+        results = fit_task(LudwigFitter(tmp_path / "graphs"), jobs)
     assert [result.job for result in results] == jobs
     assert all(isinstance(result, Fitted) for result in results), results
     if kind != "price":  # whose agreement follows the size of the prices

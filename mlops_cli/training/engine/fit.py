@@ -112,7 +112,12 @@ class LudwigFitter:
         ecd: Any = trained.model.model
         metadata: Any = trained.model.training_set_metadata
         forecaster = make_forecaster(job, ecd.cpu().eval(), layout(trained.config, job.inputs), metadata)
-        difference = self._export(job, forecaster, trained.model, rows)
+        path = job.folder / "model.onnx"
+        with refusing(f"{job.spec.name}: this architecture cannot be exported", OTHER_ARCHITECTURE):
+            onnx.save(self.graph(forecaster, len(job.inputs)).fill(forecaster), path)
+            ours, ludwigs = graph_forecasts(path, job, rows), _ludwig_forecasts(trained.model, job, rows)
+        prices = price_scale(job, forecaster, rows.tail(COMPARED_ROWS))
+        difference = checked_difference(job.spec.name, ours, ludwigs, prices)
         parameters = sum(weights.numel() for weights in forecaster.ecd.parameters())
         best = int(np.nanargmin([epoch["validation_loss"] for epoch in trained.epochs])) + 1
         facts = {"parameters": parameters, "best_epoch": best, "onnx_difference": difference}
@@ -124,14 +129,6 @@ class LudwigFitter:
         if key not in self._templates:
             self._templates[key] = GraphTemplate(forecaster, columns, self._graphs)
         return self._templates[key]
-
-    def _export(self, job: TrainJob, forecaster: Forecaster, model: LudwigModel, rows: pd.DataFrame) -> float:
-        path = job.folder / "model.onnx"
-        with refusing(f"{job.spec.name}: this architecture cannot be exported", OTHER_ARCHITECTURE):
-            onnx.save(self.graph(forecaster, len(job.inputs)).fill(forecaster), path)
-            ours, ludwigs = graph_forecasts(path, job, rows), _ludwig_forecasts(model, job, rows)
-        prices = price_scale(job, forecaster, rows.tail(COMPARED_ROWS))
-        return checked_difference(job.spec.name, ours, ludwigs, prices)
 
 
 def make_forecaster(job: TrainJob, ecd: Any, parts: Sequence[InputSlice], metadata: dict[str, Any]) -> Forecaster:

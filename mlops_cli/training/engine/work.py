@@ -42,29 +42,17 @@ class LudwigWork:
 
     def _fleet(self, settings: FleetSettings) -> LudwigFleet:
         if settings not in self._fleets:
-            options = FleetOptions(
-                seed=0,  # each job's own counts
-                device=torch.device(settings.device),
-                bf16=settings.bf16,
-                median_stopping=settings.median_stopping,
-            )
+            device, no_seed = torch.device(settings.device), 0  # jobs have their own seeds
+            options = FleetOptions(no_seed, device, settings.bf16, settings.median_stopping)
             self._fleets[settings] = LudwigFleet(self._fitter, options)
         return self._fleets[settings]
 
 
-def fit_task(fitter: LudwigFitter, task: Sequence[TrainJob]) -> list[Fitted | FailedJob]:
-    """Train a group of jobs (`tasks.group_tasks`): one result per job, or none if another process writes the results.
-
-    A job that fails is a result, not an exception.
-    """
-    return fit_pool(fitter, task) if task[0].spec.pool else _guarded(task, lambda: _fit_alone(fitter, task[0]))
-
-
-def fit_pool(fitter: LudwigFitter, jobs: Sequence[TrainJob]) -> list[Fitted | FailedJob]:
-    """Train one model on the rows of a pool's jobs, and write it into each job's folder, as `fit_task` does.
+def fit_task(fitter: LudwigFitter, jobs: Sequence[TrainJob]) -> list[Fitted | FailedJob]:
+    """Train one model on the rows of one job, or of a pool's jobs, and write it into each job's folder.
 
     A job whose rows cannot be read fails, and the others train without it. The `validation_start` of each job decides
-    which of its rows validate.
+    which of its rows validate. One result per job; none of trained jobs if another process writes the results.
     """
     rows: dict[str, pd.DataFrame] = {}
     failed: list[Fitted | FailedJob] = []
@@ -75,12 +63,6 @@ def fit_pool(fitter: LudwigFitter, jobs: Sequence[TrainJob]) -> list[Fitted | Fa
             failed.append(FailedJob(job, str(error), error.exit_code))
     members = [job for job in jobs if job.spec.name in rows]
     return failed + (_guarded(members, lambda: _fit_members(fitter, members, rows)) if members else [])
-
-
-def _fit_alone(fitter: LudwigFitter, job: TrainJob) -> list[Fitted | FailedJob]:
-    rows = training_rows(job)
-    trained = fitter.train(job, rows)
-    return [fitter.export(job, trained, rows)] if fitter.writes else []
 
 
 def _fit_members(
@@ -94,7 +76,7 @@ def _fit_members(
 
     def export(job: TrainJob) -> list[Fitted | FailedJob]:
         fitted = fitter.export(job, trained, rows[job.spec.name])
-        return [replace(fitted, facts={**fitted.facts, "pooled_tickers": len(members)})]
+        return [replace(fitted, facts={**fitted.facts, "pooled_tickers": len(members)}) if job.spec.pool else fitted]
 
     return [result for job in members for result in _guarded([job], partial(export, job))]
 

@@ -175,7 +175,12 @@ def _prepared(template: FleetTemplate, waiting: _Waiting) -> Prepared | str:
         ready = template.prepare(waiting.job, waiting.rows)
     except LIBRARY_FAILURES as error:  # a normalisation that its rows do not allow
         return f"its rows do not fit ({refusal_text(error)})"
-    return _unfit(ready, template) or ready
+    train_rows, batch = ready.member.train_rows, template.terms.trainer.batch_size
+    if train_rows < 2 or len(ready.member.target) <= train_rows:
+        return "it has no rows to train on, or none to validate"
+    if train_rows > batch and train_rows % batch == 1:
+        return "its last batch would be one row, which Ludwig leaves out"
+    return ready
 
 
 def _written(template: FleetTemplate, prepared: Prepared, course: Course) -> Fitted | FailedJob:
@@ -190,16 +195,6 @@ def _written(template: FleetTemplate, prepared: Prepared, course: Course) -> Fit
         return FailedJob(job, str(error), error.exit_code)
     except OSError as error:
         return FailedJob(job, f"{job.spec.name}: {error}")
-
-
-def _unfit(prepared: Prepared, template: FleetTemplate) -> str | None:
-    """Why the rows of a model do not allow a fleet; None if they do."""
-    rows, batch = prepared.member.train_rows, template.terms.trainer.batch_size
-    if rows < 2 or len(prepared.member.target) <= rows:
-        return "it has no rows to train on, or none to validate"
-    if rows > batch and rows % batch == 1:
-        return "its last batch would be one row, which Ludwig leaves out"
-    return None
 
 
 def _chunks(prepared: list[Prepared], template: FleetTemplate, device: torch.device) -> Iterator[list[Prepared]]:

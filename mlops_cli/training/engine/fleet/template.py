@@ -130,13 +130,10 @@ class FleetTemplate:
         save_file(tensors, folder / WEIGHTS)
         (folder / SETTINGS).write_text(self._settings)
         (folder / METADATA).write_text(json.dumps(prepared.metadata, cls=NumpyEncoder, sort_keys=True, indent=4))
-        difference = self._export(prepared)
-        return Fitted(job, _epochs(course), {**self._facts(course), "onnx_difference": difference})
-
-    def _facts(self, course: Course) -> dict[str, float | int | str]:
-        parameters = sum(weights.numel() for weights in self.stack.weights.values())
+        parameters = sum(tensor.numel() for tensor in self.stack.weights.values())
         stopped = {"stopped": course.stopped} if course.stopped else {}
-        return {"strategy": "fleet", "parameters": parameters, "best_epoch": course.best_evaluation, **stopped}
+        facts = {"strategy": "fleet", "parameters": parameters, "best_epoch": course.best_evaluation, **stopped}
+        return Fitted(job, _epochs(course), {**facts, "onnx_difference": self._export(prepared)})
 
     def _export(self, prepared: Prepared) -> float:
         job = prepared.job
