@@ -42,8 +42,8 @@ class LudwigWork:
 
     def _fleet(self, settings: FleetSettings) -> LudwigFleet:
         if settings not in self._fleets:
-            device, no_seed = torch.device(settings.device), 0  # jobs have their own seeds
-            options = FleetOptions(no_seed, device, settings.bf16, settings.median_stopping)
+            device, seed = torch.device(settings.device), 0  # the seed is replaced by that of the jobs
+            options = FleetOptions(seed, device, settings.bf16, settings.median_stopping)
             self._fleets[settings] = LudwigFleet(self._fitter, options)
         return self._fleets[settings]
 

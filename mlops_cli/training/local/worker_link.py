@@ -158,6 +158,6 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _last_words(code: int | None, log: Path) -> str:
-    how = "it is gone" if code is None else f"signal {-code}" if code < 0 else f"exit code {code}"
+    ending = "it is gone" if code is None else f"signal {-code}" if code < 0 else f"exit code {code}"
     lines = log.read_text(errors="replace").strip().splitlines()[-LOG_TAIL:] if log.is_file() else []
-    return f"{how}; {' | '.join(lines)}" if lines else how
+    return f"{ending}; {' | '.join(lines)}" if lines else ending

@@ -196,8 +196,8 @@ class TorchrunTrainer:
         if not jobs:
             return
         setting = self._setting()
-        how = FleetSettings(together=False, device=setting.device)
-        waiting = [Task(tuple(group), how, seconds=0.0) for group in group_tasks(jobs)]
+        settings = FleetSettings(together=False, device=setting.device)
+        waiting = [Task(tuple(group), settings, seconds=0.0) for group in group_tasks(jobs)]
         deaths = 0
         while waiting:
             progress(f"starting {setting.processes} training processes (importing Ludwig takes some 20 s)")
@@ -264,7 +264,7 @@ def _follow(
 
 
 def _last_words(launch: Launch) -> str:
-    """Find the reason of a failure in the output of a launch; torchrun prints a page about itself besides."""
+    """Find the reason of a failure in the output of a launch, among torchrun's own messages."""
     text = launch.output()
     reasons = _SIGNAL.findall(text) or _ERROR.findall(text) or _EXIT.findall(text)
     return reasons[0] if reasons else " | ".join(text.strip().splitlines()[-LOG_TAIL:]) or "without a word"

@@ -51,8 +51,8 @@ class RankFitter(LudwigFitter):
     def export(self, job: TrainJob, trained: Trained, rows: pd.DataFrame) -> Fitted:
         """Export as `LudwigFitter` does, with the strategy and the number of processes as facts."""
         fitted = super().export(job, trained, rows)
-        how = {"strategy": "fsdp" if self._sharded else "ddp", "processes": self._ranks.size}
-        return replace(fitted, facts={**fitted.facts, **how})
+        facts = {"strategy": "fsdp" if self._sharded else "ddp", "processes": self._ranks.size}
+        return replace(fitted, facts={**fitted.facts, **facts})
 
 
 def per_rank(config: dict[str, Any], ranks: int, where: str) -> dict[str, Any]:
