@@ -50,10 +50,9 @@ async def patch_configurations(request: Request) -> Response:
 
 
 def configuration_changes(configurations: Mapping[str, Any], body: Mapping[str, Any]) -> dict[str, Any]:
-    """The members of a body that change configurations. Unknown members, and members that are null, change nothing.
+    """The members of a body that change configurations; a `RefusedError` for a value that none of them can have.
 
-    Raises:
-        RefusedError: a configuration cannot have this value.
+    Unknown members, and members that are null, change nothing.
     """
     changes = {name: value for name, value in body.items() if name in configurations and value is not None}
     for name, value in changes.items():

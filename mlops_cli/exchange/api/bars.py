@@ -24,12 +24,7 @@ _MOST_DAYS = {"minute": 1, "day": 1, "week": 7, "month": 31}
 
 @dataclass(frozen=True, slots=True)
 class Timeframe:
-    """The length of a bar: a part of a session, or whole sessions.
-
-    Attributes:
-        number: of units.
-        unit: "minute", "day", "week" or "month".
-    """
+    """The length of a bar: a part of a session, or whole sessions. The unit is minute, day, week or month."""
 
     number: int
     unit: str
@@ -50,11 +45,7 @@ class Timeframe:
 
 
 def read_timeframe(text: str) -> Timeframe:
-    """Read a timeframe as Alpaca writes it: 5Min, 1Hour, 1Day, 1Week, 3Month.
-
-    Raises:
-        RefusedError: Alpaca has no such timeframe.
-    """
+    """Read a timeframe such as 5Min, 1Hour, 1Day, 1Week or 3Month; a `RefusedError` if Alpaca has no such one."""
     parts = _TIMEFRAME.fullmatch(text)
     number, word = (int(parts[1] or 1), parts[2]) if parts else (0, "Day")
     minutes = _MINUTES.get(word, 1)

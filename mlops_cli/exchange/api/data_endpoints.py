@@ -27,14 +27,9 @@ View = Callable[[State, str], dict[str, Any] | None]
 
 
 class PageToken(NamedTuple):
-    """Where a page of bars ended.
+    """The last bar of a page (its symbol and time), and the time from which on bars were asked for.
 
-    It names the last bar that was shown instead of counting bars, so that it stays valid as time moves and tables grow.
-
-    Attributes:
-        symbol: of the last bar.
-        at: time of the last bar.
-        start: from when on bars were asked for.
+    A token that counts bars would become wrong as time moves and tables grow.
     """
 
     symbol: str
@@ -49,11 +44,7 @@ class PageToken(NamedTuple):
 
     @classmethod
     def read(cls, text: str) -> PageToken:
-        """Read a token that a client sends back.
-
-        Raises:
-            ValueError: it is none of ours.
-        """
+        """Read a token that a client sends back; a `ValueError` if it is none of ours."""
         symbol, at, start = base64.b64decode(text, b"-_", validate=True).decode().split("|")
         return cls(symbol, parse_time(at), parse_time(start))
 
@@ -93,11 +84,7 @@ async def get_bars_of(request: Request) -> Response:
 
 
 def read_page(state: State, query: Mapping[str, str], symbols: list[str]) -> Page:
-    """Compute the bars of one page, by symbol and then by time. The symbols must be rising.
-
-    Raises:
-        RefusedError: a parameter is invalid.
-    """
+    """The bars of one page, by symbol and then by time; a `RefusedError` for a wrong query. Symbols must be rising."""
     timeframe = read_timeframe(query.get("timeframe", "1Day"))
     try:
         token = PageToken.read(query["page_token"]) if query.get("page_token") else None

@@ -29,11 +29,7 @@ class Days:
 
 
 def read_days(query: Mapping[str, str], today: date) -> Days:
-    """Read the period that a portfolio history is asked for, from any two of `start`, `end` and `period`.
-
-    Raises:
-        RefusedError: one of them is invalid, or all three are there.
-    """
+    """Read a period from any two of `start`, `end` and `period`; a `RefusedError` for a wrong one, or all three."""
     start, end, period = query.get("start"), query.get("end") or query.get("date_end"), query.get("period")
     if start and end and period:
         raise unprocessable("only two of start, end and period can be specified")
@@ -49,11 +45,7 @@ def read_days(query: Mapping[str, str], today: date) -> Days:
 
 
 def read_period(text: str) -> timedelta:
-    """Read a period such as 5D, 2W, 1M or 1A.
-
-    Raises:
-        ValueError: the text is no such period, or it is longer than a hundred years.
-    """
+    """Read a period such as 5D, 2W, 1M or 1A; a `ValueError` for another text, or more than a hundred years."""
     unit = PERIOD_DAYS.get(text[-1:].upper())
     if unit is None or not 0 < int(text[:-1]) * unit < LONGEST_DAYS:
         raise ValueError(f"no period: {text}")
@@ -63,10 +55,8 @@ def read_period(text: str) -> timedelta:
 def history_view(state: State, account: Account, query: Mapping[str, str]) -> dict[str, Any]:
     """Schema `PortfolioHistory`: one point for each session, at its close, and one for the present.
 
-    Profits count from the last close before the first point, or from that point itself if there is no such close.
-
-    Raises:
-        RefusedError: the timeframe is not 1D, or the period is invalid.
+    Profits count from the last close before the first point, or from that point itself if there is no such close. A
+    `RefusedError` says that the timeframe is not 1D, or that the period is invalid.
     """
     if query.get("timeframe", "1D") != "1D":
         raise unprocessable("this exchange keeps portfolio history by day: timeframe must be 1D")

@@ -19,11 +19,7 @@ Query = Mapping[str, str]
 def whole_number(
     query: Query, name: str, default: int, most: int, refusal: Callable[[str], RefusedError] = refused
 ) -> int:
-    """Read a whole number from 1; larger numbers than `most` become `most`.
-
-    Raises:
-        RefusedError: the parameter is no such number; `refusal` makes it from a message.
-    """
+    """Read a number from 1; more than `most` becomes `most`, and `refusal` makes the error of what is no number."""
     text = query.get(name) or str(default)
     if not (text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS and int(text) > 0):
         raise refusal(f"invalid {name}: {text[:40]!r}")
@@ -51,8 +47,7 @@ def _time_limits(query: Query, refusal: str, *, end_of_day: bool) -> TimeLimits:
     after, until = query.get("after"), query.get("until")
     try:
         return TimeLimits(
-            parse_time(after) if after else None,
-            parse_time(until, end_of_day=end_of_day) if until else None,
+            parse_time(after) if after else None, parse_time(until, end_of_day=end_of_day) if until else None
         )
     except ValueError:
         raise refused(refusal) from None

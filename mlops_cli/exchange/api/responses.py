@@ -50,11 +50,7 @@ def failure(error: MlopsError) -> tuple[int, dict[str, Any]]:
 
 
 async def json_body(request: Request) -> dict[str, Any]:
-    """Read the JSON object in the body of a request; empty if there is no body.
-
-    Raises:
-        RefusedError: the body is no JSON object.
-    """
+    """Read the JSON object in the body of a request, empty without a body; a `RefusedError` for another body."""
     content = await request.body()
     try:
         body = orjson.loads(content) if content else {}

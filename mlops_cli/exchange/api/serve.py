@@ -15,10 +15,9 @@ STOP_SECONDS = 1
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Open a port to listen on; 0 for any free one. Clients can connect at once; they wait until `server` runs.
+    """Listen on a port (0 for any free one); a `ServiceError` if it is taken, or the host is not this machine's.
 
-    Raises:
-        ServiceError: the port is taken, or the host is not this machine's.
+    Clients can connect at once; they wait until `server` runs.
     """
     return sockets.listen(host, port, "give another --port (0 for any free one)")
 

@@ -128,11 +128,7 @@ async def delete_position(request: Request) -> Response:
 
 
 def shares_to_close(position: Position, qty: Decimal | None, percentage: Decimal | None) -> Decimal:
-    """The shares of a position that a request asks to close: some, a percentage, or all of them.
-
-    Raises:
-        RefusedError: both `qty` and `percentage` are given, or more than 100 percent.
-    """
+    """The shares that a request closes: `qty`, a percentage or all; a `RefusedError` for both, or more than 100%."""
     held = abs(position.qty)
     if percentage is None:
         return held if qty is None else qty

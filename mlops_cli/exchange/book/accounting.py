@@ -19,13 +19,9 @@ Price = Callable[[str], Decimal]
 
 @dataclass(frozen=True, slots=True)
 class Worth:
-    """The value of an account at one moment, in USD.
+    """The value of an account at one moment in USD; `short` is negative, `reserved` is held by open orders.
 
-    Attributes:
-        long: value of the long positions.
-        short: value of the short positions, negative.
-        reserved: buying power that open orders hold.
-        multiplier: how many times the equity may be invested; with 1 there is no margin and no short sale.
+    `multiplier` says how many times the equity may be invested; with 1 there is no margin and no short sale.
     """
 
     cash: Decimal

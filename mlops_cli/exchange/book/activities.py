@@ -46,14 +46,10 @@ def fill_activity(account: Account, order: Order, shares: Decimal, price: Decima
 
 
 def booking(account: Account, kind: str, at: datetime, amount: Decimal, position: Position | None = None) -> Activity:
-    """The activity of a booking that is no trade.
+    """The activity of a booking of some USD that is no trade.
 
-    Args:
-        account: that it belongs to.
-        kind: DIV (dividend), SPLIT, REORG (a delisted company is paid out) or JNLC (cash paid in or out).
-        at: time of the booking.
-        amount: in USD.
-        position: that it concerns, after the booking.
+    The kind is DIV (dividend), SPLIT, REORG (a delisted company is paid out) or JNLC (cash paid in or out). `position`
+    is the one that it concerns, as it is after the booking.
     """
     body: dict[str, Any] = {
         "activity_type": kind,

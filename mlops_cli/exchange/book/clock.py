@@ -11,11 +11,7 @@ from mlops_cli.market.hours import Hours
 
 @dataclass(slots=True)
 class Clock:
-    """Tells the time.
-
-    Attributes:
-        standing: the time of a replay; None for the real time.
-    """
+    """Tells the time; `standing` is the time of a replay, None for the real time."""
 
     standing: datetime | None = None
 
@@ -24,11 +20,7 @@ class Clock:
         return self.standing if self.standing is not None else datetime.now(UTC)
 
     def advance(self, to: datetime) -> None:
-        """Move the time of a replay. A clock that showed the real time becomes a replay.
-
-        Raises:
-            RefusedError: the time of a replay would go back.
-        """
+        """Move the time of a replay; a `RefusedError` if it would go back. The real time becomes a replay."""
         if self.standing is not None and to < self.standing:
             raise refused(f"the clock stands at {self.standing.isoformat()} and does not go back")
         self.standing = to.astimezone(UTC)
@@ -37,8 +29,7 @@ class Clock:
 def target(now: datetime, hours: Hours, to: str | None, seconds: float) -> datetime:
     """The time to which to move the clock: "next_open", "next_close" or None (now), plus seconds.
 
-    Raises:
-        RefusedError: another word, or a time after the end of the calendar.
+    Another word, or a time after the end of the calendar, is a `RefusedError`.
     """
     match to:
         case None:

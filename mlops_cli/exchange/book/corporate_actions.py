@@ -34,11 +34,7 @@ _VALUES = {
 
 
 def read_action(body: Mapping[str, Any]) -> CorporateAction:
-    """Read and check the body of `POST /sim/corporate-actions`.
-
-    Raises:
-        RefusedError: the first mistake in it.
-    """
+    """Read the body of `POST /sim/corporate-actions`; a `RefusedError` names the first mistake in it."""
     kind, symbol = body.get("type"), body.get("symbol")
     if not isinstance(kind, str) or kind not in _VALUES or not isinstance(symbol, str):
         raise refused(f"type must be one of {', '.join(_VALUES)}, symbol a text")

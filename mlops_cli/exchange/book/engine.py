@@ -12,34 +12,21 @@ from mlops_cli.exchange.book import trading_floor
 from mlops_cli.exchange.book.clock import Clock
 from mlops_cli.exchange.book.order_entry import admit, check_replacement, expiry
 from mlops_cli.exchange.book.order_requests import OrderRequest, check
-from mlops_cli.exchange.book.records import (
-    Account,
-    MarketRules,
-    Order,
-    RefusedError,
-    not_found,
-    refused,
-    unprocessable,
-)
+from mlops_cli.exchange.book.records import Account, MarketRules, Order, RefusedError, not_found, refused, unprocessable
 from mlops_cli.exchange.book.state import AccountOrder, State
 from mlops_cli.exchange.book.store import Store
 from mlops_cli.exchange.market.market import Market
 
 
 class Exchange:
-    """A paper exchange.
+    """A paper exchange; `state` is what it is now.
 
     A request has three steps: `catch_up` moves the exchange to the clock's time, one of the other methods does what
     was asked for, `commit` writes what has changed.
 
     Args:
-        market: prices and opening hours.
-        clock: the time that the exchange follows.
         rules: of the market; a database that holds other rules wins.
         store: a database to continue from and to write to; None to keep everything in memory.
-
-    Attributes:
-        state: what the exchange is now.
 
     Raises:
         ConfigError: the database is damaged, or ends later than the clock's time.
@@ -69,20 +56,15 @@ class Exchange:
     def catch_up(self) -> None:
         """Move the exchange to the clock's time: fills, openings, closes, expiries and corporate actions happen.
 
-        Raises:
-            DataError: a price table that is needed is damaged. Time then stops before the event that needs it; the
-                event happens as soon as the table is readable again.
+        A `DataError` says that a price table is damaged. Time then stops before the event that needs the table;
+        the event happens as soon as the table is readable again.
         """
         now = self.state.clock.now()
         self.state.market.forget_changed_tables()
         trading_floor.advance(self.state, now)
 
     def commit(self) -> None:
-        """Write what has changed.
-
-        Raises:
-            ServiceError: the database cannot be written; the changes stay in memory for the next commit.
-        """
+        """Write what has changed; after a `ServiceError` the changes stay in memory for the next commit."""
         if self._store is not None:
             self._store.commit(self.state)
         self.state.unwritten.clear()
@@ -95,11 +77,7 @@ class Exchange:
     # requests
 
     def account(self, key: str, secret: str) -> Account:
-        """The account of a key; a new key opens one.
-
-        Raises:
-            RefusedError: key or secret is empty, or the key has another secret.
-        """
+        """The account of a key, opened if it is new; a `RefusedError` for a wrong secret, or an empty key or secret."""
         state = self.state
         digest = hashlib.sha256(secret.encode()).hexdigest()
         account = state.accounts.get(key)
@@ -112,11 +90,7 @@ class Exchange:
         return account
 
     def submit(self, account: Account, request: OrderRequest, replaces: Order | None = None) -> Order:
-        """Accept an order, perhaps in the place of another. The next `catch_up` fills it at the earliest.
-
-        Raises:
-            RefusedError: the order is not accepted.
-        """
+        """Accept an order, perhaps in the place of another, or raise a `RefusedError`. Only `catch_up` fills it."""
         if request.client_order_id in account.by_client_id:
             raise refused("client_order_id must be unique")
         order = self._new_order(account, request)
@@ -131,11 +105,7 @@ class Exchange:
         return order
 
     def cancel(self, account: Account, order_id: str) -> Order:
-        """Cancel an order.
-
-        Raises:
-            RefusedError: there is no such order, or it is no longer open.
-        """
+        """Cancel an order; a `RefusedError` if there is none, or it is no longer open."""
         order = self.order(account, order_id)
         if not order.is_open:
             raise unprocessable(f'order is already in "{order.status}" state')
@@ -145,8 +115,7 @@ class Exchange:
     def replace(self, account: Account, order_id: str, changes: OrderRequest) -> Order:
         """Put a new order in the place of an open one. Shares that are already filled count for the new order.
 
-        Raises:
-            RefusedError: the order is no longer open, or the new one is not accepted; the old one then stays open.
+        After a `RefusedError` (the order is no longer open, or the new one is not accepted) the old one stays open.
         """
         order = self.order(account, order_id)
         check_replacement(order, changes)
@@ -163,11 +132,7 @@ class Exchange:
         return new
 
     def order(self, account: Account, order_id: str) -> Order:
-        """An order by its id.
-
-        Raises:
-            RefusedError: the account has no such order.
-        """
+        """An order by its id; a `RefusedError` if the account has no such order."""
         if order_id not in account.orders:
             raise not_found(f"order not found for {order_id}")
         return account.orders[order_id]

@@ -63,19 +63,15 @@ class Fault:
 
     Attributes:
         kind: one of `REQUEST_KINDS` or `MARKET_KINDS`.
-        method: of the requests that it strikes; None for all.
-        path: beginning of the path of these requests.
+        method: of the requests that it strikes, whose path begins with `path`; None for all.
         when: whether it strikes "before" the request is carried out, or "after".
-        status: of the answer (kind status).
         seconds: by which an answer or a fill is late, or the clock is wrong.
         symbol: that it concerns; None for all.
         factor: by which the spread is wider (kind wide_spread).
         fraction: of an order that is filled first (kind partial_fills).
         times: how often it strikes at most; None for no limit.
         skip: how many requests or orders it lets pass first.
-        probability: of striking each time.
         since: the exchange's time at which it was set.
-        struck: how often it has struck.
     """
 
     kind: str
@@ -95,11 +91,7 @@ class Fault:
 
 
 class Faults:
-    """The faults that are set.
-
-    Args:
-        seed: of the random numbers that decide about faults with a probability.
-    """
+    """The faults that are set; `seed` starts the random numbers that decide about faults with a probability."""
 
     def __init__(self, seed: int = 0) -> None:
         self.active: list[Fault] = []
@@ -110,14 +102,9 @@ class Faults:
         self._random = random.Random(seed)
 
     def add(self, members: Mapping[str, Any], now: datetime) -> Fault:
-        """Set a fault.
+        """Set the fault that has these members of `Fault`, where None counts as left out; `kind` is required.
 
-        Args:
-            members: of `Fault` by name; `kind` is required, and None counts as left out.
-            now: the exchange's time.
-
-        Raises:
-            RefusedError: a member is unknown or has no valid value.
+        A member that is unknown, or has no valid value, is a `RefusedError`.
         """
         given = {name: value for name, value in members.items() if value is not None}
         _check_names(given)

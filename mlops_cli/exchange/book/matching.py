@@ -13,12 +13,7 @@ BPS = 1e-4
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """The first moment at which an order can be filled.
-
-    Attributes:
-        fraction: of the session that is then over.
-        price: of the fill in USD, rounded to `TICK`.
-    """
+    """The fraction of the session at which an order can be filled first, and the price in USD, rounded to `TICK`."""
 
     fraction: float
     price: Decimal
@@ -43,21 +38,11 @@ def bid_and_ask(price: float, rules: MarketRules, factor: float = 1.0) -> tuple[
 def match(
     order: Order, path: PricePath, span: tuple[float, float], rules: MarketRules, factor: float = 1.0
 ) -> Match | None:
-    """Find the first match of an order within a part of a session. Marks a stop order whose stop price is reached.
+    """The first match of an order within a span of a session (two fractions), or None. Marks a stop order as triggered.
 
     Market orders get the quote and pay the slippage. Limit orders get the quote if it is better than their limit at
     once, else their limit when the quote reaches it. Stop orders become market or limit orders when the price reaches
-    their stop price.
-
-    Args:
-        order: an open order.
-        path: the price in the session.
-        span: beginning and end of the part, as fractions of the session.
-        rules: of the market.
-        factor: by which the spread is wider.
-
-    Returns:
-        None if the order cannot be filled within the span.
+    their stop price. `factor` makes the spread wider.
     """
     start, end = span
     if order.stop_price is not None and not order.triggered:

@@ -39,11 +39,7 @@ def expiry(time_in_force: str, hours: Hours, now: datetime) -> datetime:
 
 
 def admit(state: State, account: Account, order: Order, request: OrderRequest) -> None:
-    """Check an order against the account and the market, and set its `position_intent` and `reserve`.
-
-    Raises:
-        RefusedError: the first reason not to accept the order.
-    """
+    """Check an order (a `RefusedError` names the first mistake), and set its `position_intent` and `reserve`."""
     _check_permissions(state, account, order, request)
     _check_hour(state.hours, order, state.now)
     quote = state.quote(order.symbol)
@@ -144,11 +140,7 @@ def _reserve(state: State, account: Account, order: Order, ask: Decimal) -> None
 
 
 def check_replacement(order: Order, changes: OrderRequest) -> None:
-    """Check whether an order can be replaced, and by this request.
-
-    Raises:
-        RefusedError: the first reason why not.
-    """
+    """Raise a `RefusedError` if an order cannot be replaced, or not by this request."""
     if not order.is_open:
         raise unprocessable(f'order is already in "{order.status}" state')
     if order.status in ("accepted", "pending_new"):

@@ -23,11 +23,7 @@ _MOST = Decimal(10) ** 12
 
 @dataclass(slots=True)
 class OrderRequest:
-    """A well-formed request for an order; prices and notional in USD.
-
-    Attributes:
-        position_intent: what the order must do to the position; None if the client does not say.
-    """
+    """A well-formed request for an order; prices and notional in USD. Without a `position_intent`, any will do."""
 
     symbol: str
     side: str
@@ -48,11 +44,7 @@ class OrderRequest:
 
 
 def read_order_request(body: Mapping[str, Any]) -> OrderRequest:
-    """Read and check the body of `POST /v2/orders`.
-
-    Raises:
-        RefusedError: the first mistake in it.
-    """
+    """Read and check the body of `POST /v2/orders`; a `RefusedError` names the first mistake in it."""
     if body.get("order_class") not in (None, "", "simple"):
         raise unprocessable(f"{body['order_class']} orders are not supported by this exchange")
     check_supported(body)
@@ -76,8 +68,7 @@ def read_order_request(body: Mapping[str, Any]) -> OrderRequest:
 def read_replacement(body: Mapping[str, Any], order: Order) -> OrderRequest:
     """Read the body of `PATCH /v2/orders/{}`: the members that it lacks stay as they are in the order.
 
-    Raises:
-        RefusedError: the first mistake in the body.
+    A `RefusedError` names the first mistake in it.
     """
     force = body.get("time_in_force") or order.time_in_force
     if force not in TIMES_IN_FORCE:
@@ -101,22 +92,14 @@ def read_replacement(body: Mapping[str, Any], order: Order) -> OrderRequest:
 
 
 def check_supported(body: Mapping[str, Any]) -> None:
-    """Refuse members that this exchange does not support and that would change the order.
-
-    Raises:
-        RefusedError: the body has such a member.
-    """
+    """Refuse members that this exchange does not support and that would change the order."""
     for name in _NOT_SUPPORTED:
         if body.get(name):
             raise unprocessable(f"{name} is not supported by this exchange")
 
 
 def check(request: OrderRequest) -> None:
-    """Check whether the members of a request fit together.
-
-    Raises:
-        RefusedError: the first two that do not.
-    """
+    """Raise a `RefusedError` for the first members of a request that do not fit together."""
     _check_size(request)
     _check_prices(request)
     if request.time_in_force in ("opg", "cls") and request.type not in ("market", "limit"):
@@ -167,11 +150,7 @@ def _check_increment(name: str, price: Decimal | None) -> None:
 
 
 def number(body: Mapping[str, Any], name: str) -> Decimal | None:
-    """Read a positive number, written as a JSON number or as text; None if the member is missing or empty.
-
-    Raises:
-        RefusedError: the member is no positive number.
-    """
+    """Read a positive number from a JSON number or text, None if it is missing or empty, or raise a `RefusedError`."""
     given = body.get(name)
     if given is None or given == "":
         return None
@@ -187,11 +166,7 @@ def number(body: Mapping[str, Any], name: str) -> Decimal | None:
 
 
 def client_id(body: Mapping[str, Any]) -> str | None:
-    """Read the client's own id of an order; None if the client gives none.
-
-    Raises:
-        RefusedError: the id is no text, or too long.
-    """
+    """Read the client's own id of an order, None if there is none; a `RefusedError` if it is no text, or too long."""
     given = body.get("client_order_id")
     if given is None or given == "":
         return None

@@ -37,13 +37,9 @@ def is_whole(shares: Decimal) -> bool:
 
 
 class RefusedError(BrokerError):
-    """A request is refused; the answer has the status and body that Alpaca would send.
+    """A request is refused, with the HTTP status, Alpaca's own code (a status and five digits) and a body.
 
-    Args:
-        status: HTTP status.
-        code: Alpaca's own error code: a status followed by five digits.
-        message: for people.
-        extra: further members of the body.
+    `extra` are further members of the body.
     """
 
     def __init__(self, status: int, code: int, message: str, **extra: Any) -> None:
@@ -155,12 +151,7 @@ class Order:
 
 @dataclass(slots=True)
 class Position:
-    """Shares of one symbol that an account holds.
-
-    Attributes:
-        qty: shares; negative for a short position.
-        average_price: at which they were bought or sold short, in USD.
-    """
+    """Shares of one symbol that an account holds (negative for a short position), and their average price in USD."""
 
     symbol: str
     qty: Decimal
@@ -169,12 +160,7 @@ class Position:
 
 @dataclass(slots=True)
 class Activity:
-    """A fill or another booking.
-
-    Attributes:
-        account: id of the account.
-        body: the activity as the API shows it.
-    """
+    """A fill or another booking of the account with the id `account`; `body` is how the API shows it."""
 
     id: str
     account: str
@@ -204,10 +190,7 @@ class Account:
     Attributes:
         secret_hash: SHA-256 of the secret; the secret itself is never stored.
         base_value: cash with which the account began.
-        positions: by symbol.
-        orders: all orders by id.
-        by_client_id: all orders by the client's own id.
-        open_orders: by id.
+        positions: by symbol; `orders` by id, `by_client_id` by the client's own id.
         open_by_side: open orders by id, for each symbol and side.
         reserved: buying power that open orders hold.
         equity: at the close, by day.

@@ -14,12 +14,7 @@ from mlops_cli.exchange.book.records import ZERO, Account, Activity, CorporateAc
 from mlops_cli.exchange.market.market import Market
 from mlops_cli.market.hours import Hours, local
 
-_TIME_OF_END = {
-    "canceled": "canceled_at",
-    "expired": "expired_at",
-    "rejected": "failed_at",
-    "replaced": "replaced_at",
-}
+_TIME_OF_END = {"canceled": "canceled_at", "expired": "expired_at", "rejected": "failed_at", "replaced": "replaced_at"}
 
 
 class AccountOrder(NamedTuple):

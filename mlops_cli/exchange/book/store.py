@@ -32,10 +32,7 @@ _IN_OTHER_ROWS = {"orders", "by_client_id", "open_orders", "open_by_side", "rese
 class MarketRow:
     """The body of the row "market": what the exchange remembers beyond its accounts.
 
-    Attributes:
-        splits: announced splits by symbol.
-        delisted: by symbol, the first day without trade.
-        standing: the time of a replay; None for the real time.
+    `delisted` has the first day without trade by symbol, `standing` the time of a replay, None for the real time.
     """
 
     splits: dict[str, list[Split]]
@@ -50,16 +47,11 @@ MARKET, TIME = TypeAdapter(MarketRow), TypeAdapter[datetime](UtcTime)
 
 
 class Store:
-    """A database file. Only one exchange at a time can open it.
+    """A database file, created if it does not exist. Only one exchange at a time can open it.
 
-    With WAL and synchronous=NORMAL, a killed exchange loses nothing; a power cut may lose the last commits.
-
-    Args:
-        path: of the file; it is created if it does not exist.
-
-    Raises:
-        ServiceError: another exchange has opened the file.
-        ConfigError: the file cannot be created, or is no database of this version of the exchange.
+    With WAL and synchronous=NORMAL, a killed exchange loses nothing; a power cut may lose the last commits. A
+    `ServiceError` says that another exchange has opened the file, a `ConfigError` that it cannot be created, or is no
+    database of this version of the exchange.
     """
 
     def __init__(self, path: Path) -> None:
@@ -98,11 +90,7 @@ class Store:
             raise ConfigError(f"{path}: no database of an exchange: {error}", "give another --database") from error
 
     def commit(self, state: State) -> None:
-        """Write down what has changed, all of it or nothing.
-
-        Raises:
-            ServiceError: nothing was written, because another program is writing to the file or the disk is full.
-        """
+        """Write down all that has changed, or nothing and raise a `ServiceError`: the file is locked, the disk full."""
         market = state.market
         row = MarketRow(market.splits, market.delisted, state.actions, state.rules, state.clock.standing)
         body = MARKET.dump_json(row)
@@ -136,11 +124,7 @@ class Store:
             run("REPLACE INTO world (name, body) VALUES ('settled', ?)", (TIME.dump_json(state.now),))
 
     def load(self, state: State) -> None:
-        """Continue where the last exchange on this file ended.
-
-        Raises:
-            ConfigError: a row is damaged, or the last exchange ended later than the clock's time.
-        """
+        """Continue where the last exchange on this file ended; a `ConfigError` if that is damaged, or in the future."""
         try:
             self._load_accounts(state)
             bodies = dict(self._database.execute("SELECT name, body FROM world"))

@@ -40,9 +40,8 @@ class _Turn:
 def advance(state: State, to: datetime) -> None:
     """Match the new orders, then carry out everything that happens up to a time, in the order in which it happens.
 
-    Raises:
-        DataError: a price table that is needed is damaged. The state then stays at the time before; nothing is lost,
-            because the next call continues from there.
+    After a `DataError` (a price table that is needed is damaged) the state stays at the time before; nothing is lost,
+    because the next call continues from there.
     """
     _match_new_orders(state)
     while state.now < to:

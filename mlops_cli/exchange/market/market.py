@@ -62,14 +62,7 @@ class LastPrice(NamedTuple):
 
 @dataclass(slots=True)
 class Series:
-    """The daily bars of one symbol.
-
-    Attributes:
-        version: of the table that was read.
-        days: sessions, rising.
-        bars: one for each day.
-        places: position in `bars` by day.
-    """
+    """The daily bars of one symbol: rising days with a bar each, its place by day, and the version of the table."""
 
     version: float
     days: list[date]
@@ -93,9 +86,7 @@ class Series:
 class Market:
     """The prices of all symbols. Announced splits divide the prices of their table from the split's day on.
 
-    Attributes:
-        splits: announced splits by symbol.
-        delisted: the first day without trade, by symbol.
+    `delisted` has the first day without trade by symbol.
     """
 
     tables: PriceTables
@@ -118,11 +109,7 @@ class Market:
         return self.series(symbol).last_place(day) is not None
 
     def series(self, symbol: str) -> Series:
-        """The bars of a symbol; `forget_changed_tables` decides when they are read again.
-
-        Raises:
-            DataError: the table is missing or damaged.
-        """
+        """The bars of a symbol; a `DataError` if the table is missing or damaged. See `forget_changed_tables`."""
         series = self._series.get(symbol)
         if series is None:
             version = self.tables.version(symbol)

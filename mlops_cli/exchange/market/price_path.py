@@ -15,12 +15,9 @@ KNOTS = (0.0, 1 / 3, 2 / 3, 1.0)
 
 @dataclass(frozen=True, slots=True)
 class PricePath:
-    """The price during one session.
+    """The price during one session: `points` in USD at the fractions `KNOTS`, and the volume of all of it in shares.
 
-    Attributes:
-        points: prices in USD at the fractions `KNOTS` of the session.
-        volume: shares traded in the whole session.
-        traded: whether orders can be filled in the session.
+    Where it is not `traded`, orders cannot be filled.
     """
 
     points: tuple[float, float, float, float]
@@ -51,16 +48,10 @@ class PricePath:
         return min(prices), max(prices)
 
     def reaches(self, level: float, since: float, until: float, *, falling: bool) -> float | None:
-        """Find when the price first reaches a level.
+        """The fraction of the session at which the price first reaches a level (USD); None if it does not.
 
-        Args:
-            level: in USD.
-            since: fraction of the session at which to begin.
-            until: fraction at which to stop, included.
-            falling: look for a price at or below the level, else for one at or above it.
-
-        Returns:
-            A fraction of the session; None if the level is not reached.
+        It is looked for between two fractions, both included: a price at or below the level if `falling`, else one at
+        or above it.
         """
         towards = -1.0 if falling else 1.0
         if (self.price(since) - level) * towards >= 0:

@@ -22,11 +22,7 @@ class ParquetTables:
         self.symbols = frozenset(self._files)
 
     def version(self, symbol: str) -> float:
-        """Time at which the file was written, in seconds.
-
-        Raises:
-            DataError: there is no file, or it was removed.
-        """
+        """Time at which the file was written, in seconds; a `DataError` if there is none, or it was removed."""
         path = self._file(symbol)
         try:
             return path.stat().st_mtime
@@ -34,11 +30,7 @@ class ParquetTables:
             raise DataError(f"{path}: {error.strerror}", "fetch the prices again: mlops ingest") from error
 
     def table(self, symbol: str) -> pd.DataFrame:
-        """Read a price table.
-
-        Raises:
-            DataError: there is no file, or it is damaged or no price table.
-        """
+        """Read a price table; a `DataError` if there is no file, or it is damaged or no price table."""
         path = self._file(symbol)
         try:
             table = pd.read_parquet(path)
