@@ -7,7 +7,7 @@ from datetime import date, datetime
 from decimal import Decimal
 
 from mlops_cli.exchange.api import views
-from mlops_cli.exchange.api.bars import TimeSpan, bars, read_timeframe
+from mlops_cli.exchange.api.bars import Chart, TimeSpan, read_timeframe
 from mlops_cli.exchange.book.engine import Exchange
 from mlops_cli.exchange.book.order_requests import read_order_request
 from mlops_cli.exchange.book.records import Account, RefusedError
@@ -95,7 +95,8 @@ class LocalBroker:
         state, daily = self._state(), read_timeframe("1Day")
         span = TimeSpan(midnight(session), state.now)
         symbols = [symbol for symbol in map(symbol_of, tickers) if state.market.has(symbol)]
-        each = [bar_of(symbol, raw) for symbol in symbols for raw in bars(state.market, symbol, daily, span, True)]
+        charts = {symbol: Chart(state.market, symbol, state.now, True) for symbol in symbols}
+        each = [bar_of(symbol, raw) for symbol, chart in charts.items() for raw in chart.bars(daily, span)]
         return {bar.ticker: bar for bar in each if bar.session == session}
 
     def submit(self, intent: OrderIntent) -> BrokerOrder:

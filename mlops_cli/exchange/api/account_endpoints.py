@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request, Response
 
 from mlops_cli.exchange.api import views
 from mlops_cli.exchange.api.history import history_view
-from mlops_cli.exchange.api.queries import ActivityQuery, read_activity_query, words
+from mlops_cli.exchange.api.queries import select_activities, words
 from mlops_cli.exchange.api.responses import account_of, answer, endpoint, json_body, state_of
 from mlops_cli.exchange.book.records import RefusedError, not_found, refused
 from mlops_cli.market.hours import Hours, Session, local
@@ -70,17 +70,17 @@ async def get_history(request: Request) -> Response:
 @endpoint(routes, "/v2/account/activities", "GET")
 async def get_activities(request: Request) -> Response:
     """List fills and bookings."""
-    return answer(_activities(request, read_activity_query(request.query_params)))
+    return answer(_activities(request))
 
 
 @endpoint(routes, "/v2/account/activities/{kind}", "GET")
 async def get_activities_of(request: Request) -> Response:
     """List fills, or bookings of one kind."""
-    return answer(_activities(request, read_activity_query(request.query_params, request.path_params["kind"])))
+    return answer(_activities(request, request.path_params["kind"]))
 
 
-def _activities(request: Request, query: ActivityQuery) -> list[dict[str, Any]]:
-    page = [activity.body for activity in query.select(account_of(request).activities)]
+def _activities(request: Request, kind: str | None = None) -> list[dict[str, Any]]:
+    page = [activity.body for activity in select_activities(account_of(request).activities, request.query_params, kind)]
     twice = state_of(request).faults.standing("duplicate_fills") is not None
     return [body for body in page for _ in range(2 if twice and body["activity_type"] == "FILL" else 1)]
 

@@ -62,28 +62,9 @@ class TimeSpan(NamedTuple):
     end: datetime
 
 
-def bars(market: Market, symbol: str, timeframe: Timeframe, span: TimeSpan, split: bool) -> list[dict[str, Any]]:
-    """The bars of a symbol that begin within a span of time, oldest first; schema `stock_bar`.
-
-    Args:
-        market: the prices.
-        symbol: one that the market has.
-        timeframe: length of a bar.
-        span: first and last time; the last one is also the present.
-        split: whether prices are in the shares of today, else in those of their day.
-    """
-    return list(Chart(market, symbol, span.end, split).bars(timeframe, span))
-
-
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """A part of a session.
-
-    Attributes:
-        label: time of the bar that shows it.
-        begin: fraction of the session at which it begins.
-        end: fraction of the session at which it ends.
-    """
+    """A part of a session between two of its fractions, and the time of the bar that shows it (`label`)."""
 
     session: Session
     path: PricePath
@@ -93,20 +74,10 @@ class _Piece:
 
 
 @dataclass(frozen=True, slots=True)
-class _Day:
-    """A session and the price in it."""
-
-    session: Session
-    path: PricePath
-
-
-@dataclass(frozen=True, slots=True)
 class Chart:
-    """The prices of a symbol as they are known at a time.
+    """The prices of a symbol as they are known at `now`: nothing later is shown.
 
-    Attributes:
-        now: nothing later is shown.
-        split: whether prices are in the shares of the day of `now`, else in those of their own day.
+    If `split`, prices are in the shares of the day of `now`, else in those of their own day.
     """
 
     market: Market
@@ -115,7 +86,7 @@ class Chart:
     split: bool
 
     def bars(self, timeframe: Timeframe, span: TimeSpan, *, newest_first: bool = False) -> Iterator[dict[str, Any]]:
-        """The bars that begin within a span; each is computed when it is asked for."""
+        """The bars (schema `stock_bar`) that begin within a span; each is computed when it is asked for."""
         first = timeframe.first_day(local(span.start).date())
         days = self._days(first, timeframe.last_day(local(span.end).date()), newest_first)
         if timeframe.unit == "minute":
@@ -124,7 +95,7 @@ class Chart:
             yield from self._day_bars(days, timeframe, span, newest_first)
 
     def _minute_bars(
-        self, days: Iterable[_Day], minutes: int, span: TimeSpan, newest_first: bool
+        self, days: Iterable[_Piece], minutes: int, span: TimeSpan, newest_first: bool
     ) -> Iterator[dict[str, Any]]:
         for day in days:
             for piece in self._pieces(day, minutes, newest_first):
@@ -132,25 +103,24 @@ class Chart:
                     yield {"t": _time(piece.label), **self._bar(piece)}
 
     def _day_bars(
-        self, days: Iterable[_Day], timeframe: Timeframe, span: TimeSpan, newest_first: bool
+        self, days: Iterable[_Piece], timeframe: Timeframe, span: TimeSpan, newest_first: bool
     ) -> Iterator[dict[str, Any]]:
         for first, group in groupby(days, lambda day: timeframe.first_day(day.session.day)):
             label = midnight(first)
             if span.start <= label <= span.end:
-                pieces = [_Piece(day.session, day.path, label, 0.0, day.session.fraction(self.now)) for day in group]
-                parts = [self._bar(piece) for piece in pieces]
+                parts = [self._bar(day) for day in group]
                 yield {"t": _time(label), **_merged(parts[::-1] if newest_first else parts)}
 
-    def _days(self, first: date, last: date, newest_first: bool) -> Iterator[_Day]:
+    def _days(self, first: date, last: date, newest_first: bool) -> Iterator[_Piece]:
         table_days, gone = self.market.series(self.symbol).days, self.market.delisted.get(self.symbol, date.max)
         days = table_days[bisect_left(table_days, first) : bisect_right(table_days, last)]
         for day in reversed(days) if newest_first else days:
             for session in self.market.hours.between(day, day):
                 path = self.market.path(self.symbol, session)
                 if path is not None and session.opens <= self.now and day < gone:
-                    yield _Day(session, path)
+                    yield _Piece(session, path, session.opens, 0.0, session.fraction(self.now))
 
-    def _pieces(self, day: _Day, minutes: int, newest_first: bool) -> Iterator[_Piece]:
+    def _pieces(self, day: _Piece, minutes: int, newest_first: bool) -> Iterator[_Piece]:
         """A session, cut at multiples of some minutes since midnight UTC."""
         session, step = day.session, timedelta(minutes=minutes)
         start = session.opens.replace(hour=0, minute=0)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from fastapi import APIRouter, Request, Response
 
-from mlops_cli.exchange.api.bars import Chart, TimeSpan, bars, read_timeframe
+from mlops_cli.exchange.api.bars import Chart, TimeSpan, read_timeframe
 from mlops_cli.exchange.api.queries import whole_number
 from mlops_cli.exchange.api.responses import answer, endpoint, state_of
 from mlops_cli.exchange.book.activities import timestamp
@@ -172,7 +172,7 @@ def _snapshot(state: State, symbol: str) -> dict[str, Any] | None:
         return None
     recent = state.hours.sessions[max(0, state.hours.count_opened(state.now) - 5)]
     span = TimeSpan(midnight(recent.day), state.now)
-    days = bars(state.market, symbol, read_timeframe("1Day"), span, False)
+    days = list(Chart(state.market, symbol, state.now, False).bars(read_timeframe("1Day"), span))
     parts |= dict(zip(("dailyBar", "prevDailyBar"), reversed(days[-2:]), strict=False))
     return parts
 

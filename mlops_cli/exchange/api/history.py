@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
+from itertools import takewhile
 from typing import Any
 
 from mlops_cli.exchange.book.records import ZERO, Account, Position, unprocessable
@@ -64,7 +65,8 @@ def history_view(state: State, account: Account, query: Mapping[str, str]) -> di
     points = _points(state, account, days)
     values = list(points.values())
     before = max((day for day in account.equity if day < days.first), default=None)
-    base = _base(account, before, values)
+    first_value = values[0] if values else float(account.base_value)
+    base = first_value if before is None else float(account.equity[before])
     return {
         "timestamp": [int(midnight(day).timestamp()) for day in points],
         "equity": values,
@@ -74,13 +76,6 @@ def history_view(state: State, account: Account, query: Mapping[str, str]) -> di
         **({} if before is None else {"base_value_asof": before.isoformat()}),
         "timeframe": "1D",
     }
-
-
-def _base(account: Account, before: date | None, values: Sequence[float]) -> float:
-    """The equity from which profits count, in USD."""
-    if before is not None:
-        return float(account.equity[before])
-    return values[0] if values else float(account.base_value)
 
 
 def _points(state: State, account: Account, days: Days) -> dict[date, float]:
@@ -111,42 +106,29 @@ class _DayShares:
         self.qty = after
 
 
-@dataclass(frozen=True, slots=True)
-class _Trade:
-    """A fill of today: shares (negative if sold) and price in USD."""
-
-    shares: Decimal
-    price: Decimal
-
-
 def day_basis(state: State, account: Account, position: Position, yesterday: Decimal) -> Decimal:
     """The value from which a position's profit of the day is counted, in USD.
 
     Shares that were held overnight count at yesterday's close, shares traded today at their average cost. A trade
     closes shares held overnight first. `yesterday` is the close of the last session before today.
     """
-    trades = _trades_of_today(state, account, position.symbol)
-    overnight = position.qty - sum((trade.shares for trade in trades), ZERO)
+    fills = _fills_of_today(state, account, position.symbol)
+    trades = [Decimal(fill["qty"]) * (1 if fill["side"] == "buy" else -1) for fill in fills]
+    overnight = position.qty - sum(trades, ZERO)
     today = _DayShares()
-    for trade in trades:
-        closing = _closing_part(trade.shares, overnight)
+    for shares, fill in zip(trades, fills, strict=True):
+        closing = _closing_part(shares, overnight)
         overnight += closing
-        today.trade(trade.shares - closing, trade.price)
+        today.trade(shares - closing, Decimal(fill["price"]))
     return overnight * yesterday + today.cost
 
 
-def _trades_of_today(state: State, account: Account, symbol: str) -> list[_Trade]:
-    """The fills since midnight, oldest first."""
+def _fills_of_today(state: State, account: Account, symbol: str) -> list[dict[str, Any]]:
+    """The bodies of the fills since midnight, oldest first."""
     start = midnight(local(state.now).date())
-    trades = []
-    for activity in reversed(account.activities):
-        if activity.at < start:
-            break
-        body = activity.body
-        if body["activity_type"] == "FILL" and body["symbol"] == symbol:
-            sign = 1 if body["side"] == "buy" else -1
-            trades.append(_Trade(sign * Decimal(body["qty"]), Decimal(body["price"])))
-    return trades[::-1]
+    today = takewhile(lambda activity: activity.at >= start, reversed(account.activities))
+    bodies = [activity.body for activity in today]
+    return [body for body in reversed(bodies) if body["activity_type"] == "FILL" and body["symbol"] == symbol]
 
 
 def _closing_part(shares: Decimal, held: Decimal) -> Decimal:

@@ -1,9 +1,8 @@
-"""The query parameters of requests for lists: read and checked once, then applied to orders or activities."""
+"""The query parameters of requests for lists: read, checked and applied to orders or activities."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 
 from mlops_cli.exchange.book.records import Account, Activity, Order, RefusedError, refused
@@ -31,152 +30,77 @@ def words(query: Query, name: str) -> frozenset[str]:
     return frozenset(word for word in query.get(name, "").split(",") if word)
 
 
-@dataclass(frozen=True, slots=True)
-class TimeLimits:
-    """Two times of a query, neither of them included; None for no limit."""
-
-    after: datetime | None
-    until: datetime | None
-
-    def include(self, at: datetime) -> bool:
-        """Whether a time lies between the two."""
-        return (self.after is None or at > self.after) and (self.until is None or at < self.until)
-
-
-def _time_limits(query: Query, refusal: str, *, end_of_day: bool) -> TimeLimits:
-    after, until = query.get("after"), query.get("until")
+def _in_time(query: Query, refusal: str, *, end_of_day: bool) -> Callable[[datetime], bool]:
+    """Read `after` and `until`, and tell of a time whether it lies between them; neither of them is included."""
     try:
-        return TimeLimits(
-            parse_time(after) if after else None, parse_time(until, end_of_day=end_of_day) if until else None
-        )
+        after = parse_time(query["after"]) if query.get("after") else None
+        until = parse_time(query["until"], end_of_day=end_of_day) if query.get("until") else None
     except ValueError:
         raise refused(refusal) from None
+    return lambda at: (after is None or at > after) and (until is None or at < until)
 
 
-@dataclass(frozen=True, slots=True)
-class OrderQuery:
-    """Which orders `GET /v2/orders` lists.
-
-    Attributes:
-        status: "open", "closed" or "all".
-        symbols: to list; empty for all.
-        side: to list; empty for both.
-        times: between which the orders were sent.
-        after_order: id of an order; only later orders are listed.
-        before_order: id of an order; only earlier orders are listed.
-        newest_first: the order of the list.
-        limit: most orders to list.
-    """
-
-    status: str
-    symbols: frozenset[str]
-    side: str
-    times: TimeLimits
-    after_order: str
-    before_order: str
-    newest_first: bool
-    limit: int
-
-    def select(self, account: Account) -> list[Order]:
-        """The orders of an account that are asked for."""
-        orders = account.open_orders if self.status == "open" else account.orders
-        first, last = account.orders.get(self.after_order), account.orders.get(self.before_order)
-        selected = [
-            order
-            for order in orders.values()
-            if self._includes(order)
-            and (first is None or order.sequence > first.sequence)
-            and (last is None or order.sequence < last.sequence)
-        ]
-        selected.sort(key=lambda order: order.sequence, reverse=self.newest_first)
-        return selected[: self.limit]
-
-    def _includes(self, order: Order) -> bool:
-        return (
-            not (self.status == "closed" and order.is_open)
-            and (not self.symbols or order.symbol in self.symbols)
-            and self.side in ("", order.side)
-            and self.times.include(order.created_at)
-        )
-
-
-def read_order_query(query: Query) -> OrderQuery:
-    """Read the parameters of `GET /v2/orders`.
-
-    Raises:
-        RefusedError: one of them is invalid.
-    """
+def select_orders(account: Account, query: Query) -> list[Order]:
+    """The orders of an account that `GET /v2/orders` asks for; a `RefusedError` for an invalid parameter."""
     status = query.get("status") or "open"
     if status not in STATUSES:
         raise refused(f"invalid status: {status[:40]!r}")
-    return OrderQuery(
-        status=status,
-        symbols=words(query, "symbols"),
-        side=query.get("side") or "",
-        times=_time_limits(query, "invalid after or until", end_of_day=False),
-        after_order=query.get("after_order_id") or "",
-        before_order=query.get("before_order_id") or "",
-        newest_first=query.get("direction", "desc") != "asc",
-        limit=whole_number(query, "limit", 50, MOST_ORDERS),
+    in_time = _in_time(query, "invalid after or until", end_of_day=False)
+    limit = whole_number(query, "limit", 50, MOST_ORDERS)
+    orders = (account.open_orders if status == "open" else account.orders).values()
+    fits = _order_filter(account, query)
+    selected = [
+        order
+        for order in orders
+        if fits(order) and in_time(order.created_at) and (status != "closed" or not order.is_open)
+    ]
+    selected.sort(key=lambda order: order.sequence, reverse=query.get("direction", "desc") != "asc")
+    return selected[:limit]
+
+
+def _order_filter(account: Account, query: Query) -> Callable[[Order], bool]:
+    """Tells of an order whether it has the symbol, the side and the place among the others that a query asks for."""
+    symbols, side = words(query, "symbols"), query.get("side") or ""
+    first = account.orders.get(query.get("after_order_id") or "")
+    last = account.orders.get(query.get("before_order_id") or "")
+    return lambda order: (
+        (not symbols or order.symbol in symbols)
+        and side in ("", order.side)
+        and (first is None or order.sequence > first.sequence)
+        and (last is None or order.sequence < last.sequence)
     )
 
 
-@dataclass(frozen=True, slots=True)
-class ActivityQuery:
-    """Which activities `GET /v2/account/activities` lists.
+def select_activities(activities: Iterable[Activity], query: Query, kind: str | None = None) -> list[Activity]:
+    """The activities that `GET /v2/account/activities` asks for; a `RefusedError` for an invalid parameter.
 
-    Attributes:
-        kinds: to list; empty for all.
-        category: "trade_activity" or "non_trade_activity"; empty for both. It replaces `kinds`.
-        day: in New York, as ISO text; empty for all.
-        times: between which they happened.
-        newest_first: the order of the list.
-        page_token: id of the last activity of the page before.
-        page_size: most activities to list.
+    Args:
+        activities: all of an account, in the order in which they happened.
+        query: the parameters.
+        kind: the one that the path names; the parameters then name none.
     """
-
-    kinds: frozenset[str]
-    category: str
-    day: str
-    times: TimeLimits
-    newest_first: bool
-    page_token: str
-    page_size: int
-
-    def select(self, activities: Iterable[Activity]) -> list[Activity]:
-        """The activities that are asked for, from all of an account in the order in which they happened."""
-        selected = [activity for activity in activities if self._includes(activity)]
-        if self.newest_first:
-            selected.reverse()
-        if self.page_token:
-            ids = [activity.id for activity in selected]
-            selected = selected[ids.index(self.page_token) + 1 :] if self.page_token in ids else []
-        return selected[: self.page_size]
-
-    def _includes(self, activity: Activity) -> bool:
-        kind = activity.body["activity_type"]
-        if self.category:
-            meant = (kind == "FILL") == (self.category == "trade_activity")
-        else:
-            meant = not self.kinds or kind in self.kinds
-        on_day = not self.day or local(activity.at).date().isoformat() == self.day
-        return meant and on_day and self.times.include(activity.at)
+    day, page_token = query.get("date", "")[:10], query.get("page_token", "")
+    in_time = _in_time(query, "invalid after, until or date", end_of_day=True)
+    page_size = whole_number(query, "page_size", MOST_ACTIVITIES, MOST_ACTIVITIES)
+    selected = [
+        activity
+        for activity in activities
+        if _has_kind(activity.body["activity_type"], query, kind)
+        and (not day or local(activity.at).date().isoformat() == day)
+        and in_time(activity.at)
+    ]
+    if query.get("direction", "desc") != "asc":
+        selected.reverse()
+    if page_token:
+        ids = [activity.id for activity in selected]
+        selected = selected[ids.index(page_token) + 1 :] if page_token in ids else []
+    return selected[:page_size]
 
 
-def read_activity_query(query: Query, kind: str | None = None) -> ActivityQuery:
-    """Read the parameters of `GET /v2/account/activities`.
-
-    If the path names a kind of activity, the parameters name none.
-
-    Raises:
-        RefusedError: one of the parameters is invalid.
-    """
-    return ActivityQuery(
-        kinds=words(query, "activity_types") if kind is None else frozenset({kind}),
-        category=query.get("category", "") if kind is None else "",
-        day=query.get("date", "")[:10],
-        times=_time_limits(query, "invalid after, until or date", end_of_day=True),
-        newest_first=query.get("direction", "desc") != "asc",
-        page_token=query.get("page_token", ""),
-        page_size=whole_number(query, "page_size", MOST_ACTIVITIES, MOST_ACTIVITIES),
-    )
+def _has_kind(kind: str, query: Query, kind_of_path: str | None) -> bool:
+    if kind_of_path is not None:
+        return kind == kind_of_path
+    if query.get("category"):
+        return (kind == "FILL") == (query["category"] == "trade_activity")
+    kinds = words(query, "activity_types")
+    return not kinds or kind in kinds

@@ -8,7 +8,7 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 
 from mlops_cli.exchange.api import views
-from mlops_cli.exchange.api.queries import read_order_query
+from mlops_cli.exchange.api.queries import select_orders
 from mlops_cli.exchange.api.responses import account_of, answer, endpoint, exchange_of, json_body, state_of
 from mlops_cli.exchange.book.engine import Exchange
 from mlops_cli.exchange.book.order_requests import OrderRequest, number, read_order_request, read_replacement
@@ -38,7 +38,7 @@ async def post_order(request: Request) -> Response:
 @endpoint(routes, "/v2/orders", "GET")
 async def get_orders(request: Request) -> Response:
     """List orders; without parameters the open ones, newest first."""
-    orders = read_order_query(request.query_params).select(account_of(request))
+    orders = select_orders(account_of(request), request.query_params)
     return answer([views.order_view(order) for order in orders])
 
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
 
 from mlops_cli.errors import ConfigError, ServiceError
 from mlops_cli.exchange.book.records import Account, Activity, CorporateAction, MarketRules, Order, UtcTime
 from mlops_cli.exchange.book.state import State
 from mlops_cli.exchange.market.market import Split
+from mlops_cli.system.locks import held
 
 VERSION = 1
 CLOCKS_DIFFER = timedelta(hours=1)
@@ -56,21 +57,16 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        # not bound to a thread: another thread may close the exchange
-        self._lock = FileLock(path.with_name(f"{path.name}.lock"), thread_local=False)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire(timeout=0)
-        except Timeout:
-            hint = "stop that exchange, or give another --database (:memory: for none)"
-            raise ServiceError(f"{path}: another exchange is running on this database", hint) from None
-        except OSError as error:
-            raise ConfigError(f"{path}: the database cannot be created: {error}", "give another --database") from error
-        try:
+        hint = "stop that exchange, or give another --database (:memory: for none)"
+        busy = ServiceError(f"{path}: another exchange is running on this database", hint)
+        with ExitStack() as opened:
+            try:
+                opened.enter_context(held(path.with_name(f"{path.name}.lock"), busy))
+            except OSError as error:
+                hint = "give another --database"
+                raise ConfigError(f"{path}: the database cannot be created: {error}", hint) from error
             self._open()
-        except ConfigError:
-            self._lock.release()
-            raise
+            self._lock = opened.pop_all()
         self._market = b""
         self._time: datetime | None = None
 
@@ -147,7 +143,7 @@ class Store:
     def close(self) -> None:
         """Release the file."""
         self._database.close()
-        self._lock.release()
+        self._lock.close()
 
 
 def _reason(error: Exception) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mlops_cli.exchange.api.bars import Chart, Timeframe, TimeSpan, bars, read_timeframe
+from mlops_cli.exchange.api.bars import Chart, Timeframe, TimeSpan, read_timeframe
 from mlops_cli.exchange.book.records import RefusedError
 from mlops_cli.exchange.market.market import Market
 from mlops_cli.exchange.market.price_tables import MemoryTables
@@ -25,7 +25,7 @@ def market() -> Market:
 
 
 def listed(market: Market, frame: str, start: str, end: str, split: bool = False) -> list[dict[str, Any]]:
-    return bars(market, "AAA", read_timeframe(frame), TimeSpan(utc(start), utc(end)), split)
+    return list(Chart(market, "AAA", utc(end), split).bars(read_timeframe(frame), TimeSpan(utc(start), utc(end))))
 
 
 @pytest.mark.parametrize(

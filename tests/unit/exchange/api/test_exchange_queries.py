@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import timedelta
 
 import pytest
 
 from mlops_cli.exchange.api.queries import (
     MOST_ACTIVITIES,
     MOST_ORDERS,
-    read_activity_query,
-    read_order_query,
+    select_activities,
+    select_orders,
     whole_number,
     words,
 )
 from mlops_cli.exchange.book.records import Account, Activity, RefusedError
 from tests.fakes.small_exchange import BEGAN, new_account, new_order
+
+LATER = BEGAN + timedelta(microseconds=1)
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ def account() -> Account:
     ],
 )
 def test_which_orders_are_listed(account: Account, query: dict[str, str], ids: str) -> None:
-    assert [order.id for order in read_order_query(query).select(account)] == [f"o{number}" for number in ids]
+    assert [order.id for order in select_orders(account, query)] == [f"o{number}" for number in ids]
 
 
 @pytest.mark.parametrize(
@@ -75,13 +76,16 @@ def test_which_orders_are_listed(account: Account, query: dict[str, str], ids: s
 )
 def test_which_order_queries_are_refused(query: dict[str, str], words: str) -> None:
     with pytest.raises(RefusedError, match=words) as caught:
-        read_order_query(query)
+        select_orders(new_account(), query)
     assert caught.value.status == 422
 
 
 def test_a_list_of_orders_has_fifty_or_as_many_as_asked() -> None:
-    assert read_order_query({}).limit == 50
-    assert read_order_query({"limit": "99999"}).limit == MOST_ORDERS
+    account = new_account()
+    for number in range(MOST_ORDERS + 1):
+        account.add(new_order(id=f"o{number}", client_order_id=f"c{number}", sequence=number))
+    assert len(select_orders(account, {"status": "all"})) == 50
+    assert len(select_orders(account, {"status": "all", "limit": "99999"})) == MOST_ORDERS
 
 
 def activities() -> list[Activity]:
@@ -118,13 +122,12 @@ def activities() -> list[Activity]:
     ],
 )
 def test_which_activities_are_listed(query: dict[str, str], ids: str) -> None:
-    found = read_activity_query(query).select(activities())
-    assert [activity.id for activity in found] == [f"a{number}" for number in ids]
+    assert [activity.id for activity in select_activities(activities(), query)] == [f"a{number}" for number in ids]
 
 
 def test_the_path_may_name_the_kind() -> None:
     query = {"activity_types": "FILL", "category": "trade_activity"}
-    assert [activity.id for activity in read_activity_query(query, "DIV").select(activities())] == ["a3"]
+    assert [activity.id for activity in select_activities(activities(), query, "DIV")] == ["a3"]
 
 
 @pytest.mark.parametrize(
@@ -132,12 +135,13 @@ def test_the_path_may_name_the_kind() -> None:
 )
 def test_which_activity_queries_are_refused(query: dict[str, str]) -> None:
     with pytest.raises(RefusedError, match="invalid"):
-        read_activity_query(query)
+        select_activities([], query)
 
 
 def test_a_page_of_activities_has_a_hundred_at_most() -> None:
-    assert read_activity_query({}).page_size == MOST_ACTIVITIES
-    assert read_activity_query({"page_size": "5000"}).page_size == MOST_ACTIVITIES
+    fills = [Activity(f"a{number}", "account", BEGAN, {"activity_type": "FILL"}) for number in range(101)]
+    assert len(select_activities(fills, {})) == MOST_ACTIVITIES
+    assert len(select_activities(fills, {"page_size": "5000"})) == MOST_ACTIVITIES
 
 
 @pytest.mark.parametrize(
@@ -160,10 +164,7 @@ def test_words_are_separated_by_commas() -> None:
     assert words({}, "symbols") == frozenset()
 
 
-def test_a_query_reads_a_time_once_however_many_there_are() -> None:
-    query: dict[str, Any] = {"after": "2024-06-28T13:30:00+00:00"}
-    limits = read_order_query(query).times
-    assert limits.after == datetime(2024, 6, 28, 13, 30, tzinfo=UTC)
-    assert limits.until is None
-    assert limits.include(BEGAN + timedelta(microseconds=1))
-    assert not limits.include(BEGAN)
+def test_the_limits_in_time_are_not_included() -> None:
+    fills = [Activity(name, "account", at, {"activity_type": "FILL"}) for name, at in (("at", BEGAN), ("next", LATER))]
+    assert [fill.id for fill in select_activities(fills, {"after": BEGAN.isoformat()})] == ["next"]
+    assert [fill.id for fill in select_activities(fills, {"until": LATER.isoformat()})] == ["at"]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 import requests
 
 from mlops_cli.errors import DataError
-from mlops_cli.exchange.api.bars import TimeSpan, bars, read_timeframe
+from mlops_cli.exchange.api.bars import Chart, TimeSpan, read_timeframe
 from mlops_cli.exchange.book.clock import Clock
 from mlops_cli.exchange.book.engine import Exchange
 from mlops_cli.exchange.book.records import RefusedError
@@ -39,11 +40,15 @@ def future_changed(moment: datetime) -> Market:
     return Market(MemoryTables(changed), us_hours())
 
 
+def bars(market: Market, symbol: str, frame: str, span: TimeSpan, *, split: bool = False) -> list[dict[str, Any]]:
+    return list(Chart(market, symbol, span.end, split).bars(read_timeframe(frame), span))
+
+
 @pytest.mark.parametrize("frame", ["1Min", "17Min", "2Hour", "1Day", "1Week", "1Month"])
 def test_bars_know_nothing_of_the_future(market: Market, frame: str) -> None:
     span = TimeSpan(NOON - timedelta(days=40), NOON)
-    found = bars(market, "AAPL", read_timeframe(frame), span, False)
-    assert found == bars(future_changed(NOON), "AAPL", read_timeframe(frame), span, False)
+    found = bars(market, "AAPL", frame, span)
+    assert found == bars(future_changed(NOON), "AAPL", frame, span)
     price = market.price("AAPL", NOON)
     assert price is not None
     assert found[-1]["c"] == pytest.approx(price[0], abs=1e-4)
@@ -55,8 +60,8 @@ def test_bars_know_nothing_of_the_future(market: Market, frame: str) -> None:
 def test_bars_of_minutes_add_up_to_the_day(market: Market) -> None:
     close = datetime(2024, 3, 12, 20, 0, tzinfo=UTC)
     span = TimeSpan(midnight(close.date()), close - timedelta(microseconds=1))
-    minutes = bars(market, "MSFT", read_timeframe("1Min"), span, False)
-    day = bars(market, "MSFT", read_timeframe("1Day"), TimeSpan(span.start, close), False)[0]
+    minutes = bars(market, "MSFT", "1Min", span)
+    day = bars(market, "MSFT", "1Day", TimeSpan(span.start, close))[0]
     assert len(minutes) == 390
     assert (minutes[0]["o"], minutes[-1]["c"]) == pytest.approx((day["o"], day["c"]), abs=1e-3)
     assert max(bar["h"] for bar in minutes) == day["h"]
@@ -68,10 +73,10 @@ def test_bars_of_minutes_add_up_to_the_day(market: Market) -> None:
 
 def test_a_split_divides_what_comes_after_it(market: Market) -> None:
     day = NOON.date()
-    plain = bars(market, "AAPL", read_timeframe("1Day"), TimeSpan(NOON - timedelta(days=5), NOON), False)
+    plain = bars(market, "AAPL", "1Day", TimeSpan(NOON - timedelta(days=5), NOON))
     market.split("AAPL", day, 4.0)
-    raw = bars(market, "AAPL", read_timeframe("1Day"), TimeSpan(NOON - timedelta(days=5), NOON), False)
-    adjusted = bars(market, "AAPL", read_timeframe("1Day"), TimeSpan(NOON - timedelta(days=5), NOON), True)
+    raw = bars(market, "AAPL", "1Day", TimeSpan(NOON - timedelta(days=5), NOON))
+    adjusted = bars(market, "AAPL", "1Day", TimeSpan(NOON - timedelta(days=5), NOON), split=True)
     assert [bar["c"] for bar in raw[:-1]] == [bar["c"] for bar in plain[:-1]]
     assert raw[-1]["c"] == pytest.approx(plain[-1]["c"] / 4, abs=1e-3)
     assert [bar["c"] for bar in adjusted] == pytest.approx([bar["c"] / 4 for bar in plain], abs=1e-3)
