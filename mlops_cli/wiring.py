@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mlops_cli.config.schemas.trading import Trading
     from mlops_cli.config.settings import AccountKeys
     from mlops_cli.exchange.book.engine import Exchange
-    from mlops_cli.exchange.market.market import PriceTables
+    from mlops_cli.exchange.market.price_tables import PriceTables
     from mlops_cli.prices.sources.source import PriceSource
     from mlops_cli.tracking.tracker import RunContext, Tracker, Tracking
     from mlops_cli.trading.alpaca.alpaca_client import AlpacaAccess

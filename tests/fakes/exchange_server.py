@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 import requests
 
-from mlops_cli.exchange.api.serve import listen, server
+from mlops_cli.exchange.api.app import listen, server
 from mlops_cli.exchange.book.clock import Clock
 from mlops_cli.exchange.book.engine import Exchange
 from mlops_cli.exchange.book.records import MarketRules

@@ -70,7 +70,7 @@ def serve(
     Any key and secret open an account of their own with 100,000 USD. Prints the two lines that .env needs.
     """
     from mlops_cli import wiring
-    from mlops_cli.exchange.api.serve import listen, server
+    from mlops_cli.exchange.api.app import listen, server
 
     in_a_project = folder is not None or Path("params.yaml").is_file()
     project = Project.at(folder or Path()) if in_a_project else None

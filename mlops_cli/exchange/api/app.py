@@ -1,13 +1,15 @@
-"""The ASGI application of the exchange. A gate before the endpoints handles time, keys, faults and the database."""
+"""The exchange's HTTP server. A gate before the endpoints handles time, keys, faults and the database."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 import orjson
+import uvicorn
 from fastapi import FastAPI, Request, Response
 from starlette.requests import ClientDisconnect
 
@@ -16,10 +18,33 @@ from mlops_cli.exchange.api import account_endpoints, data_endpoints, sim_endpoi
 from mlops_cli.exchange.api.responses import EXACT, answer, failure
 from mlops_cli.exchange.book.engine import Exchange
 from mlops_cli.exchange.book.faults import Fault
+from mlops_cli.system import sockets
 
+STOP_SECONDS = 1
+"""How long a server that stops waits for clients that a fault keeps waiting."""
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Listen on a port (0 for any free one); a `ServiceError` if it is taken, or the host is not this machine's.
+
+    Clients can connect at once; they wait until `server` runs.
+    """
+    return sockets.listen(host, port, "give another --port (0 for any free one)")
+
+
+def server(exchange: Exchange) -> uvicorn.Server:
+    """A server to start with `run(sockets=[...])`. It stops on Ctrl-C, or when its `should_exit` is set."""
+    config = uvicorn.Config(
+        application(exchange),
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+        timeout_graceful_shutdown=STOP_SECONDS,
+    )
+    return uvicorn.Server(config)
 
 
 def application(exchange: Exchange) -> Gate:

@@ -65,8 +65,7 @@ def history_view(state: State, account: Account, query: Mapping[str, str]) -> di
     points = _points(state, account, days)
     values = list(points.values())
     before = max((day for day in account.equity if day < days.first), default=None)
-    first_value = values[0] if values else float(account.base_value)
-    base = first_value if before is None else float(account.equity[before])
+    base = _base(account, before, values)
     return {
         "timestamp": [int(midnight(day).timestamp()) for day in points],
         "equity": values,
@@ -76,6 +75,13 @@ def history_view(state: State, account: Account, query: Mapping[str, str]) -> di
         **({} if before is None else {"base_value_asof": before.isoformat()}),
         "timeframe": "1D",
     }
+
+
+def _base(account: Account, before: date | None, values: list[float]) -> float:
+    """The equity from which profits count, in USD."""
+    if before is not None:
+        return float(account.equity[before])
+    return values[0] if values else float(account.base_value)
 
 
 def _points(state: State, account: Account, days: Days) -> dict[date, float]:

@@ -14,7 +14,6 @@ from mlops_cli.exchange.book.records import Account, RefusedError
 from mlops_cli.exchange.book.state import State
 
 Endpoint = Callable[[Request], Awaitable[Response]]
-PLAIN_JSON = "application/json"
 EXACT: dict[tuple[str, str], Endpoint] = {}
 """Endpoints without parameters in their path, by method and path. A look-up here is faster than trying all routes."""
 
@@ -38,7 +37,7 @@ def account_of(request: Request) -> Account:
 
 def answer(body: Any, status: int = 200) -> Response:
     """An answer in JSON."""
-    return Response(orjson.dumps(body), status, media_type=PLAIN_JSON)
+    return Response(orjson.dumps(body), status, media_type="application/json")
 
 
 def failure(error: MlopsError) -> tuple[int, dict[str, Any]]:

@@ -151,15 +151,6 @@ def _position(request: Request) -> Position:
 def _close(exchange: Exchange, account: Account, position: Position, shares: Decimal) -> Order:
     if shares <= 0:
         raise unprocessable("nothing of the position is left to close")
-    request = OrderRequest(
-        symbol=position.symbol,
-        side="sell" if position.qty > 0 else "buy",
-        type="market",
-        time_in_force="day",
-        qty=shares,
-        notional=None,
-        limit_price=None,
-        stop_price=None,
-        client_order_id=None,
-    )
+    side = "sell" if position.qty > 0 else "buy"
+    request = OrderRequest(position.symbol, side, type="market", time_in_force="day", qty=shares)
     return exchange.submit(account, request)

@@ -30,10 +30,10 @@ class OrderRequest:
     type: str
     time_in_force: str
     qty: Decimal | None
-    notional: Decimal | None
-    limit_price: Decimal | None
-    stop_price: Decimal | None
-    client_order_id: str | None
+    notional: Decimal | None = None
+    limit_price: Decimal | None = None
+    stop_price: Decimal | None = None
+    client_order_id: str | None = None
     extended_hours: bool = False
     position_intent: str | None = None
 
@@ -47,7 +47,7 @@ def read_order_request(body: Mapping[str, Any]) -> OrderRequest:
     """Read and check the body of `POST /v2/orders`; a `RefusedError` names the first mistake in it."""
     if body.get("order_class") not in (None, "", "simple"):
         raise unprocessable(f"{body['order_class']} orders are not supported by this exchange")
-    check_supported(body)
+    _check_supported(body)
     request = OrderRequest(
         symbol=_word(body, "symbol"),
         side=_word(body, "side", ("buy", "sell")),
@@ -75,7 +75,7 @@ def read_replacement(body: Mapping[str, Any], order: Order) -> OrderRequest:
         raise refused(f"invalid time_in_force: {str(force)[:40]!r}")
     if body.get("trail") or body.get("notional"):
         raise unprocessable("trailing_stop and notional orders cannot be replaced at this exchange")
-    check_supported(body)
+    _check_supported(body)
     return OrderRequest(
         symbol=order.symbol,
         side=order.side,
@@ -91,7 +91,7 @@ def read_replacement(body: Mapping[str, Any], order: Order) -> OrderRequest:
     )
 
 
-def check_supported(body: Mapping[str, Any]) -> None:
+def _check_supported(body: Mapping[str, Any]) -> None:
     """Refuse members that this exchange does not support and that would change the order."""
     for name in _NOT_SUPPORTED:
         if body.get(name):
@@ -129,24 +129,17 @@ def _check_notional(notional: Decimal) -> None:
 
 
 def _check_prices(request: OrderRequest) -> None:
-    if request.type == "market" and (request.limit_price is not None or request.stop_price is not None):
+    prices = {"limit": request.limit_price, "stop": request.stop_price}
+    if request.type == "market" and set(prices.values()) != {None}:
         raise refused("market orders require no stop or limit price")
-    _check_price(request, "limit", request.limit_price)
-    _check_price(request, "stop", request.stop_price)
-    _check_increment("limit_price", request.limit_price)
-    _check_increment("stop_price", request.stop_price)
-
-
-def _check_price(request: OrderRequest, kind: str, price: Decimal | None) -> None:
-    """Check that a limit or stop price is there exactly if the type of the order needs it."""
-    needed = kind in request.type.split("_")
-    if needed != (price is not None):
-        raise refused(f"{request.type} orders require {'a' if needed else 'no'} {kind} price")
-
-
-def _check_increment(name: str, price: Decimal | None) -> None:
-    if price is not None and price % (_CENT if price >= 1 else TICK) != 0:
-        raise unprocessable(f"invalid {name} {price}. sub-penny increment does not fulfill minimum pricing criteria")
+    for kind, price in prices.items():
+        needed = kind in request.type.split("_")
+        if needed != (price is not None):
+            raise refused(f"{request.type} orders require {'a' if needed else 'no'} {kind} price")
+    for kind, price in prices.items():
+        if price is not None and price % (_CENT if price >= 1 else TICK) != 0:
+            increment = "sub-penny increment does not fulfill minimum pricing criteria"
+            raise unprocessable(f"invalid {kind}_price {price}. {increment}")
 
 
 def number(body: Mapping[str, Any], name: str) -> Decimal | None:
@@ -155,11 +148,10 @@ def number(body: Mapping[str, Any], name: str) -> Decimal | None:
     if given is None or given == "":
         return None
     text = str(given)
-    value = (
-        Decimal(text) if _NUMBER.fullmatch(text) else None
-    )  # Decimal alone accepts 1_000 and the digits of other scripts
+    # Decimal alone accepts 1_000 and the digits of other scripts
+    value = Decimal(text) if _NUMBER.fullmatch(text) else None
     if value is None or value > _MOST:
-        raise refused(f"invalid {name}: {str(given)[:40]!r}")
+        raise refused(f"invalid {name}: {text[:40]!r}")
     if value <= ZERO:
         raise refused(f"{name.replace('_', ' ')} must be > 0")
     return value

@@ -4,36 +4,19 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_right
-from collections.abc import Set
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import pandas as pd
 
 from mlops_cli.errors import DataError
 from mlops_cli.exchange.market.price_path import PricePath
+from mlops_cli.exchange.market.price_tables import PriceTables
 from mlops_cli.market.hours import Hours, Session
 
 CHECK_SECONDS = 30.0
 """How often the files are checked for changes."""
-
-
-class PriceTables(Protocol):
-    """A source of daily bars."""
-
-    @property
-    def symbols(self) -> Set[str]:
-        """The symbols that have a table."""
-        ...
-
-    def version(self, symbol: str) -> float:
-        """A number that changes whenever the table changes."""
-        ...
-
-    def table(self, symbol: str) -> pd.DataFrame:
-        """The price table of a symbol."""
-        ...
 
 
 class DailyBar(NamedTuple):

@@ -59,3 +59,7 @@ class MemoryTables:
     def table(self, symbol: str) -> pd.DataFrame:
         """The price table of a symbol."""
         return self._tables[symbol]
+
+
+PriceTables = ParquetTables | MemoryTables
+"""A source of daily bars. The version of a table changes whenever the table changes."""

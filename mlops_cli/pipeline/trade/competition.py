@@ -21,7 +21,7 @@ from mlops_cli.config.load import Branch
 from mlops_cli.config.paths import Project
 from mlops_cli.config.schemas.trading import Costs, Rules, Trading
 from mlops_cli.errors import DataError, ServiceError
-from mlops_cli.exchange.api.serve import listen, server
+from mlops_cli.exchange.api.app import listen, server
 from mlops_cli.exchange.book.clock import Clock
 from mlops_cli.exchange.book.engine import Exchange
 from mlops_cli.exchange.book.records import MarketRules
