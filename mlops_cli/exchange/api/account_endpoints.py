@@ -50,7 +50,7 @@ async def patch_configurations(request: Request) -> Response:
 
 
 def configuration_changes(configurations: Mapping[str, Any], body: Mapping[str, Any]) -> dict[str, Any]:
-    """The members of a body that change configurations; a `RefusedError` for a value that none of them can have.
+    """The members of a body that change configurations; a `RefusedError` for a value that is not allowed.
 
     Unknown members, and members that are null, change nothing.
     """

@@ -18,7 +18,7 @@ Query = Mapping[str, str]
 def whole_number(
     query: Query, name: str, default: int, most: int, refusal: Callable[[str], RefusedError] = refused
 ) -> int:
-    """Read a number from 1; more than `most` becomes `most`, and `refusal` makes the error of what is no number."""
+    """Read a number from 1; a larger one than `most` becomes `most`. `refusal` makes the error for other text."""
     text = query.get(name) or str(default)
     if not (text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS and int(text) > 0):
         raise refusal(f"invalid {name}: {text[:40]!r}")
@@ -31,7 +31,7 @@ def words(query: Query, name: str) -> frozenset[str]:
 
 
 def _in_time(query: Query, refusal: str, *, end_of_day: bool) -> Callable[[datetime], bool]:
-    """Read `after` and `until`, and tell of a time whether it lies between them; neither of them is included."""
+    """A function that says whether a time lies between `after` and `until` of a query, neither included."""
     try:
         after = parse_time(query["after"]) if query.get("after") else None
         until = parse_time(query["until"], end_of_day=end_of_day) if query.get("until") else None
@@ -59,7 +59,7 @@ def select_orders(account: Account, query: Query) -> list[Order]:
 
 
 def _order_filter(account: Account, query: Query) -> Callable[[Order], bool]:
-    """Tells of an order whether it has the symbol, the side and the place among the others that a query asks for."""
+    """A function that says whether an order has the symbol, side and place in the sequence that a query asks for."""
     symbols, side = words(query, "symbols"), query.get("side") or ""
     first = account.orders.get(query.get("after_order_id") or "")
     last = account.orders.get(query.get("before_order_id") or "")

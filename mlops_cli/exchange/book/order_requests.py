@@ -23,7 +23,7 @@ _MOST = Decimal(10) ** 12
 
 @dataclass(slots=True)
 class OrderRequest:
-    """A well-formed request for an order; prices and notional in USD. Without a `position_intent`, any will do."""
+    """A well-formed request for an order; prices and notional in USD. No `position_intent` accepts any."""
 
     symbol: str
     side: str

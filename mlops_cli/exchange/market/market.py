@@ -92,7 +92,7 @@ class Market:
         return self.series(symbol).last_place(day) is not None
 
     def series(self, symbol: str) -> Series:
-        """The bars of a symbol; a `DataError` if the table is missing or damaged. See `forget_changed_tables`."""
+        """The bars of a symbol; a `DataError` if the table is missing or damaged. Changed tables are read again."""
         series = self._series.get(symbol)
         if series is None:
             version = self.tables.version(symbol)

@@ -50,8 +50,8 @@ class PricePath:
     def reaches(self, level: float, since: float, until: float, *, falling: bool) -> float | None:
         """The fraction of the session at which the price first reaches a level (USD); None if it does not.
 
-        It is looked for between two fractions, both included: a price at or below the level if `falling`, else one at
-        or above it.
+        The search goes from one fraction to the other, both included, for a price at or below the level
+        if `falling`, else one at or above it.
         """
         towards = -1.0 if falling else 1.0
         if (self.price(since) - level) * towards >= 0:
