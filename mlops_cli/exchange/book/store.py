@@ -120,7 +120,7 @@ class Store:
             run("REPLACE INTO world (name, body) VALUES ('settled', ?)", (TIME.dump_json(state.now),))
 
     def load(self, state: State) -> None:
-        """Continue where the last exchange ended; a `ConfigError` if a row is damaged, or that was after the clock's time."""
+        """Continue where the last exchange ended; a `ConfigError` if a row is damaged, or later than the clock."""
         try:
             self._load_accounts(state)
             bodies = dict(self._database.execute("SELECT name, body FROM world"))
