@@ -51,14 +51,7 @@ def price_source(project: Project, branch: Branch, settings: Settings) -> PriceS
 
 @dataclass(frozen=True)
 class LocalExchange:
-    """A local exchange that is ready to be served.
-
-    Attributes:
-        exchange: the exchange; close it in the end.
-        tables: its prices.
-        origin: says where the prices come from.
-        database: file that keeps its state, or `IN_MEMORY`.
-    """
+    """A local exchange that is ready to be served; close it in the end. `origin` says where its prices come from."""
 
     exchange: Exchange
     tables: PriceTables

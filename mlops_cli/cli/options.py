@@ -44,11 +44,7 @@ def command_group(name: str | None = None, **settings: Any) -> typer.Typer:
 
 
 def open_project(folder: Path | None, assignments: Sequence[str] | None = None) -> Project:
-    """Open the project and write the `--set` values into its params.yaml, with a line on stderr for each change.
-
-    Args:
-        folder: the project folder; None for the current folder.
-        assignments: `KEY=VALUE` texts.
+    """Open the project (default: the current folder); write the `--set` values into its params.yaml, each with a line.
 
     Raises:
         ConfigError: the folder is no project, or an assignment is wrong.

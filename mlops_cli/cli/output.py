@@ -26,11 +26,7 @@ def print_json(data: Any) -> None:
 
 
 def result_console(piped_width: int = 120) -> Console:
-    """Make a console on stdout that is as wide as the terminal.
-
-    Args:
-        piped_width: width in characters where stdout is no terminal; Rich's own default of 80 is too narrow.
-    """
+    """Make a console on stdout as wide as the terminal, or `piped_width` characters, as Rich's 80 are too few."""
     from rich.console import Console
 
     console = Console(highlight=False)

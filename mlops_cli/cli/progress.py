@@ -12,11 +12,7 @@ SPEED_SECONDS = 120.0  # long, because models of a fleet finish by the dozen
 
 
 class ConsoleProgress:
-    """Shows a stage's progress; use as a context manager.
-
-    Args:
-        verbose: without a terminal, also print what is being done.
-    """
+    """Shows a stage's progress; a context manager. With `verbose` and no terminal, it prints what is being done too."""
 
     def __init__(self, verbose: bool = False) -> None:
         self._verbose = verbose

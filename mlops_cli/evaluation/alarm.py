@@ -48,13 +48,9 @@ class Alarm:
 
 
 def look_ahead(scores: pd.DataFrame) -> Alarm:
-    """Check whether a collection's results are too good to be honest.
+    """Check whether scores (of `metrics.scored`) are too good to be honest, with a reason for each rule that says so.
 
-    Args:
-        scores: forecasts as `metrics.scored` returns them.
-
-    Returns:
-        The alarm, with a reason for each rule that sounds it. The rules for the collection need MIN_SESSIONS days.
+    The rules for the collection need MIN_SESSIONS days.
     """
     reasons = [
         *_error_reasons(scores, "predicted_close", "forecasts"),

@@ -28,11 +28,7 @@ def with_errors(forecasts: pd.DataFrame) -> pd.DataFrame:
 
 
 def naive_scale(errors: pd.DataFrame) -> pd.Series:
-    """Per row, the mean naive error of its model; NaN where the model's stock never moved.
-
-    Args:
-        errors: as `with_errors` returns it.
-    """
+    """Per row of `with_errors`, the mean naive error of its model; NaN where the model's stock never moved."""
     return errors.groupby("model", observed=True)["mae_naive"].transform("mean").replace(0.0, np.nan)
 
 

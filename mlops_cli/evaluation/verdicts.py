@@ -10,14 +10,7 @@ MODELS = "models.json"
 
 
 def verdicts(folder: Path) -> dict[tuple[str, str], str]:
-    """The verdict on skill by model and version.
-
-    Args:
-        folder: folder of a branch's evaluation.
-
-    Returns:
-        Empty where nothing was evaluated, or the file cannot be read.
-    """
+    """The verdict on skill by model and version, from a branch's evaluation; empty where there is none to read."""
     try:
         entries: Any = json.loads((folder / MODELS).read_bytes())
         return {(str(entry["model"]), str(entry["version"])): str(entry["verdict"]) for entry in entries}

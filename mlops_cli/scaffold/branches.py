@@ -21,12 +21,8 @@ _OVERRIDES = ("source", "period", "training", "seed")
 class Cut:
     """A new branch, and the models that it takes from other branches.
 
-    Attributes:
-        name: the branch's key under `branches:` in params.yaml.
-        spec: the branch's value there.
-        taken: model names by the branch that has them now.
-        patterns: names or globs that match exactly these models.
-        emptied: branches that have no other models and are removed.
+    `name` and `spec` are its key and value under `branches:` in params.yaml, `taken` the model names by the branch that
+    has them now, `patterns` names or globs that match exactly these models. Branches in `emptied` have no others.
     """
 
     name: str
@@ -37,14 +33,7 @@ class Cut:
 
 
 def create_branch(project: Project, selection: str) -> list[str]:
-    """Move a team's models, all or those on one ticker, into their own branch of params.yaml.
-
-    Args:
-        project: the project folder.
-        selection: `red` or `red/AAPL`.
-
-    Returns:
-        One line per change, for the user.
+    """Move the models of a selection (`red` or `red/AAPL`) into their own branch of params.yaml; a line per change.
 
     Raises:
         ConfigError: no such models, the branch exists, or mistakes in the configs. params.yaml does not change then.
@@ -77,12 +66,7 @@ def create_branch(project: Project, selection: str) -> list[str]:
 
 
 def plan_cut(project: Project, params: Params, selection: str) -> Cut:
-    """Choose the models of a new branch, without changing anything.
-
-    Args:
-        project: the project folder.
-        params: of its params.yaml.
-        selection: `red` or `red/AAPL`.
+    """Choose the models of a new branch by a selection (`red` or `red/AAPL`), without changing anything.
 
     Raises:
         ConfigError: no such models, or mistakes in the configs.

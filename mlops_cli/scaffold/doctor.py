@@ -28,14 +28,7 @@ OLD_DAYS = 7
 
 @dataclass(frozen=True)
 class Check:
-    """The result of one check.
-
-    Attributes:
-        name: what was checked.
-        status: a warning does not stop a run, a failure does.
-        found: what is there, for the user.
-        hint: what to do about it; empty if nothing is to be done.
-    """
+    """The result of one check, and what to do about it; a warning does not stop a run, a failure does."""
 
     name: str
     status: Literal["ok", "warning", "failed"]
@@ -194,12 +187,7 @@ def _data_age(project: Project, branch: str, kind: str) -> Check:
 
 
 def stray_results(project: Project, branches: list[str]) -> list[Path]:
-    """List result folders of branches that params.yaml does not have: of a renamed branch, or of another git branch.
-
-    Args:
-        project: the project folder.
-        branches: names of the branches in params.yaml.
-    """
+    """List result folders of branches that params.yaml does not have: of a renamed branch, or of another git branch."""
     folders = (project.prices("x"), project.features("x"), project.models("x"), project.evaluation("x"))
     homes = (*(folder.parent for folder in folders), project.model_root / ARCHIVE)
     folders_of_branches = (path for home in homes for path in home.glob("[!.]*") if path.is_dir())

@@ -19,9 +19,6 @@ _HOOK_VARIABLES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "
 class Git:
     """git, run in one folder.
 
-    Args:
-        folder: where to run it.
-
     Raises:
         ConfigError: git is not installed.
     """
@@ -34,12 +31,9 @@ class Git:
         self.folder = folder
 
     def __call__(self, *arguments: str, text: str | None = None, index: Path | None = None) -> str:
-        """Run git and return what it printed, without the last newline.
+        """Run git with `text` on its standard input; return what it printed, without the last newline.
 
-        Args:
-            arguments: of git.
-            text: for its standard input.
-            index: used instead of the repository's own index.
+        `index` is used instead of the repository's own index.
 
         Raises:
             ConfigError: git failed; the message is git's.
@@ -77,10 +71,9 @@ class Git:
 
     @contextmanager
     def tree(self, start: str) -> Iterator[Tree]:
-        """Build a tree in a temporary index; the repository's index and the working tree do not change.
+        """Build a tree from the files of revision `start` in a temporary index.
 
-        Args:
-            start: revision whose files the tree starts with.
+        The repository's index and the working tree do not change.
         """
         with tempfile.TemporaryDirectory() as folder:
             index = Path(folder) / "index"

@@ -26,13 +26,7 @@ _SOURCES = ("configs", "simulation", "dvc.yaml", "params.yaml", "dvc.lock")
 
 @dataclass(frozen=True)
 class GitBranch:
-    """A git branch with one branch of params.yaml.
-
-    Attributes:
-        title: its name in git, `red/AAPL`.
-        name: the one branch of its params.yaml, `red-aapl`.
-        current: whether it is checked out here.
-    """
+    """A git branch (`title`, such as `red/AAPL`) with one branch of params.yaml (`name`, such as `red-aapl`)."""
 
     title: str
     name: str
@@ -41,12 +35,9 @@ class GitBranch:
 
 @dataclass(frozen=True)
 class Synced:
-    """What `sync` did with one git branch.
+    """What `sync` did with a git branch; one in conflict or checked out was not changed.
 
-    Attributes:
-        title: its name in git.
-        status: a branch in conflict or checked out was not changed.
-        conflicts: the files in conflict, or the reason why the merged params.yaml is not valid.
+    `conflicts` are the files in conflict, or the reason why the merged params.yaml is not valid.
     """
 
     title: str
@@ -60,11 +51,9 @@ class Synced:
 
 
 def create_git_branch(project: Project, selection: str) -> GitBranch:
-    """Make a git branch from HEAD whose params.yaml has only the selected models.
+    """Make a git branch from HEAD whose params.yaml has only the models of a selection (`red` or `red/AAPL`).
 
-    Args:
-        project: the project folder; neither its params.yaml nor its checked-out branch changes.
-        selection: `red` or `red/AAPL`.
+    Neither the project's params.yaml nor its checked-out branch changes.
 
     Raises:
         ConfigError: there is no git repository or no commit, configs are not committed, no model is selected, or the

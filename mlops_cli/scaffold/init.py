@@ -31,13 +31,7 @@ _LAYERS = {
 
 @dataclass(frozen=True)
 class Started:
-    """What `start_project` did.
-
-    Attributes:
-        files: written, relative to the project folder, sorted.
-        committed: whether they are in a first commit.
-        remark: why they are not, for the user; empty if they are.
-    """
+    """The files that `start_project` wrote, sorted, and where it made no first commit of them the reason."""
 
     files: tuple[str, ...]
     committed: bool
@@ -68,11 +62,7 @@ def start_project(folder: Path, template: Template) -> Started:
 
 
 def template_files(template: Template) -> dict[str, str]:
-    """Read all files of a template.
-
-    Returns:
-        The text of each file by its path in the project, sorted by path.
-    """
+    """Read the text of each file of a template, by its path in the project, sorted by path."""
     root = resources.files("mlops_cli").joinpath("templates")
     files = {"configs/base.yaml": root.joinpath("base.yaml").read_text(encoding="utf-8")}
     for layer in _LAYERS[template]:

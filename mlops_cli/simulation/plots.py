@@ -27,16 +27,9 @@ OTHER_COLOURS = ("#7b4ea3", "#d98a1f", "#1f8a8a", "#8c6d46", "#b2478f", "#5f6b7a
 
 
 def plot_all(forecasts: pd.DataFrame, summary: Mapping[str, Any], folder: Path) -> list[Path]:
-    """Draw a scenario's plots.
+    """Draw a scenario's plots from its forecasts (of `check_forecasts`) and their summary; return the files written.
 
-    Args:
-        forecasts: as `evaluation.frame.check_forecasts` returns it.
-        summary: what `evaluation.summary.summarise` returned for them.
-        folder: created if it is missing.
-
-    Returns:
-        The files written: forecast_vs_actual.png, error_over_time.png, teams.png. With the same matplotlib, the same
-        forecasts give the same bytes.
+    With the same matplotlib, the same forecasts give the same bytes.
     """
     figures = {
         "forecast_vs_actual": forecast_vs_actual(forecasts, summary["models"]),

@@ -10,12 +10,7 @@ Rows = list[Mapping[str, Any]]
 
 
 def best_and_worst(models: Sequence[Mapping[str, Any]], at_most: int, each: int) -> tuple[Rows, Rows]:
-    """Order models by MAE / naive MAE; of many models, take those at both ends.
-
-    Args:
-        models: the `models` of a summary.
-        at_most: up to this number all models are taken.
-        each: beyond that, the number of models taken from each end.
+    """Order models by MAE / naive MAE; of more than `at_most` models, take `each` from both ends.
 
     Returns:
         (best, worst), each ordered best first and ties by name, models without a ratio last. With `at_most` models or

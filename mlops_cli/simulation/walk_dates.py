@@ -17,15 +17,10 @@ def target_sessions(table: pd.DataFrame, start: date, end: date) -> pd.DatetimeI
 
 
 def retraining_dates(sessions: Iterable[pd.Timestamp], every: Retrain) -> list[date]:
-    """Return the dates at which models are retrained on everything before the date.
+    """Return the dates at which models are retrained on everything before the date, rising.
 
-    Args:
-        sessions: target sessions of a scenario, in any order, repeats allowed.
-        every: how often.
-
-    Returns:
-        The first session of each month or quarter of the period, or every N-th session. Rising; the first session of
-        the period is always the first date. Empty without sessions.
+    The first of `sessions` (target sessions, in any order) of each month or quarter, or every N-th. The first session
+    is always the first date. Empty without sessions.
     """
     index = pd.DatetimeIndex(sorted(set(sessions)))
     if index.empty:
@@ -49,10 +44,8 @@ def stitch(
 ) -> pd.DataFrame:
     """Join the frozen models' forecasts before the first retraining with the retrained models' forecasts after it.
 
-    Args:
-        frozen: forecasts of the whole period, by model.
-        retrained: forecasts from the first retraining on, by model; other models are left out.
-        first: date of the first retraining, by model. Of a model without a date all frozen forecasts are used.
+    `first` is the date of the first retraining, by model: of a model without a date all frozen forecasts are used.
+    Models that are not in `retrained` are left out.
 
     Returns:
         One frame with the columns of both, a fresh index, and rows sorted by model and session; empty without models.

@@ -27,12 +27,9 @@ MAX_REASON = 400
 
 
 def connect(uri: str, artifact_root: Path, experiment: str) -> tuple[MlflowClient, str]:
-    """Connect; returns a client, and the id of `experiment`, which is created if it is missing.
+    """Connect to a database or `http(s)://` server; return a client, and the id of `experiment`, which may be new.
 
-    Args:
-        uri: `sqlite:///mlruns.db`, another database, or `http(s)://` of a server.
-        artifact_root: folder for files of runs; not used with a server, which has its own.
-        experiment: its name.
+    Files of runs are stored in `artifact_root`, except with a server, which has its own folder.
 
     Raises:
         One of `outages()`: MLflow is not reachable or not usable, or the address is wrong.

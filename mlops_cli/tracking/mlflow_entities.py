@@ -63,11 +63,9 @@ def params_of(model: TrainedModel, already: Mapping[str, str]) -> list[Param]:
 
 
 def training_metrics(model: TrainedModel, at: int) -> list[Metric]:
-    """Losses with the epoch (from 1) as step, and the validation metrics as `validation/<name>`.
+    """Losses with the epoch (from 1) as step, and the validation metrics as `validation/<name>`; `at` in ms since 1970.
 
-    Args:
-        model: what was trained.
-        at: milliseconds since 1970. With the same `at`, writing twice is harmless: MLflow drops exact repeats.
+    With the same `at`, writing twice is harmless: MLflow drops exact repeats.
     """
     from mlflow.entities import Metric
 

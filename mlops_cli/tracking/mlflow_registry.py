@@ -75,11 +75,7 @@ def model_format() -> tuple[dict[str, Any], dict[str, bytes]]:
 def register(client: MlflowClient, model: TrainedModel, run: Run, maybe_registered: bool) -> None:
     """Register the run's files as a version of `model.name`; it becomes champion if it beats the earlier champion.
 
-    Args:
-        client: connected.
-        model: what was trained.
-        run: the run whose artifacts `upload` has stored.
-        maybe_registered: whether an earlier call may have registered this version.
+    `maybe_registered`: an earlier call may have registered this version.
     """
     champion = _champion(client, model.name)
     version = _version_of(client, model.name, run) if maybe_registered else None

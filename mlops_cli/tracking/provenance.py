@@ -13,8 +13,7 @@ def git_commit(root: Path) -> str:
 
     `dvc.lock` does not count: DVC rewrites it after every stage, and `data_hash` records its content.
 
-    Returns:
-        The hash, or "" where there is no git, no repository or no commit yet.
+    It is "" where there is no git, no repository or no commit yet.
     """
     head = _git(root, "rev-parse", "--verify", "--quiet", "HEAD")
     if not head:
@@ -37,8 +36,7 @@ def _git(root: Path, *arguments: str) -> str:
 def data_hash(lock: Path, stage: str) -> str:
     """MD5 of the first output of `stage` (for example `featurize@red-aapl`) in `dvc.lock`.
 
-    Returns:
-        DVC's hash (`<md5>` of a file, `<md5>.dir` of a folder), or "" when the file or the stage is missing.
+    It is `<md5>` of a file, `<md5>.dir` of a folder, and "" when the file or the stage is missing.
     """
     try:
         content = yaml.safe_load(lock.read_text(encoding="utf-8"))

@@ -16,10 +16,6 @@ class TrainedModel:
     """One trained model, as tracked.
 
     Attributes:
-        name: the model's name, also that of the registered model.
-        team: the team that owns it.
-        ticker: the stock that it forecasts.
-        branch: the branch of the collection that it belongs to.
         fingerprint: hex hash of everything that decides the training; the same fingerprint means the same training.
         params: settings of the training; may be nested (`{"ludwig": {"trainer": {"epochs": 10}}}`).
         epochs: losses per epoch, first epoch first; empty for models that have none.
@@ -45,14 +41,9 @@ class TrainedModel:
 
 @dataclass(frozen=True)
 class RunContext:
-    """Which `mlops run` a stage belongs to, and which code and data it uses.
+    """Which `mlops run` a stage belongs to, and which code and data it uses (see `provenance`; may be empty).
 
-    Attributes:
-        key: the same in every stage of one `mlops run` (letters, digits, `.`, `:`, `_`, `-`); empty: a run of its own.
-        branch: the branch of the collection that the stage works on.
-        git_commit: see `provenance.git_commit`; may be empty.
-        data_hash: see `provenance.data_hash`; may be empty.
-        command: the command line, for example `mlops train --branch red-aapl`.
+    `key` is the same in every stage of one `mlops run` (letters, digits, `.`, `:`, `_`, `-`); empty: a run of its own.
     """
 
     key: str = ""

@@ -51,10 +51,7 @@ def promote(
 
 
 def rollback(
-    name: Annotated[str, NAME],
-    branch: BranchOption = None,
-    folder: ProjectOption = None,
-    as_json: JsonFlag = False,
+    name: Annotated[str, NAME], branch: BranchOption = None, folder: ProjectOption = None, as_json: JsonFlag = False
 ) -> None:
     """Return to the version that answered before the present one, and keep it until another is promoted."""
     from mlops_cli.config.load import load_params

@@ -90,12 +90,7 @@ def simulate(
     only: OnlyOption = None,
     assignments: SetOption = None,
     retrain: Annotated[
-        str | None,
-        typer.Option(
-            "--retrain",
-            metavar="never|monthly|quarterly|N",
-            help=RETRAIN_HELP,
-        ),
+        str | None, typer.Option("--retrain", metavar="never|monthly|quarterly|N", help=RETRAIN_HELP)
     ] = None,
     gate: Annotated[bool, typer.Option("--gate", help="Exit 10 if the look-ahead alarm sounds.")] = False,
     keep_going: KeepGoing = False,

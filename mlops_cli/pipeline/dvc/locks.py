@@ -19,12 +19,8 @@ def release_dead_holders(root: Path) -> None:
     """Remove killed processes from DVC's lock file.
 
     DVC itself removes process ids that do not exist. A zombie (in a container without an init process zombies stay) and
-    another program that has the id by now would block every run.
-
-    A half-written file, left by a process that was killed while it wrote, is removed: DVC would refuse every run.
-
-    Args:
-        root: of the project.
+    another program that has the id by now would block every run. A half-written file, left by a process that was killed
+    while it wrote, is removed: DVC would refuse every run.
     """
     path = root / RWLOCK
     _remove_half_written(path)

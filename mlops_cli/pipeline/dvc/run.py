@@ -29,11 +29,7 @@ def new_run_key() -> str:
 def repro(project: Project, branches: Sequence[Branch], key: str, chosen_branch: str | None = None) -> None:
     """Run `dvc repro`, after forcing the stages that noted failures.
 
-    Args:
-        project: the project.
-        branches: all branches of the project.
-        key: key of this run.
-        chosen_branch: run only this branch's stages, up to its evaluation; None: all branches, and `simulate`.
+    With `chosen_branch` only this branch's stages run, up to its evaluation; else all branches, and `simulate`.
 
     Raises:
         MlopsError: a stage stopped; it has the stage's own exit code.
@@ -82,11 +78,6 @@ def forced_stages(project: Project, branches: Sequence[Branch], *, with_simulate
     """The DVC stages that must run even if DVC takes them for up to date.
 
     These are the stages that noted failures, and `ingest` from a service whose prices go on day by day.
-
-    Args:
-        project: the project.
-        branches: the branches to run.
-        with_simulate: whether `simulate` is run as well.
     """
     stages = [f"{stage}@{branch.name}" for branch in branches for stage in _to_force(project, branch)]
     if with_simulate and any(read_failures(folder) for folder in _reports(project, branches)):

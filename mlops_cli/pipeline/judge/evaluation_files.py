@@ -71,19 +71,11 @@ def write_evaluation(
     pinned: Mapping[str, JudgedVersion],
     earlier: list[dict[str, Any]],
 ) -> dict[str, Any]:
-    """Write the files of an evaluation.
+    """Write the files of an evaluation, and return the figures of the newest versions by model.
 
     A pinned version answers requests instead of the newest one. It is judged together with the versions of the other
-    models that answer, so that false-discovery control counts each model once.
-
-    Args:
-        folder: of the branch's evaluation.
-        newest: the newest versions, by model.
-        pinned: by model, the pinned version where it is not the newest.
-        earlier: rows of pinned versions that were not judged now.
-
-    Returns:
-        The figures of the newest versions, by model.
+    models that answer, so that false-discovery control counts each model once. `pinned` are those that are not the
+    newest, `earlier` the rows of pinned versions that were not judged now.
     """
     if not newest:
         # DVC expects a stage's files even where no model of the branch came this far

@@ -17,12 +17,7 @@ from mlops_cli.errors import MlopsError, ModelError, bounded, error_with
 from mlops_cli.evaluation.summary import summarise
 from mlops_cli.models.predict import Model
 from mlops_cli.models.versions import answering, champion
-from mlops_cli.pipeline.judge.evaluation_files import (
-    JudgedVersion,
-    read_evaluation,
-    write_evaluation,
-    write_metrics,
-)
+from mlops_cli.pipeline.judge.evaluation_files import JudgedVersion, read_evaluation, write_evaluation, write_metrics
 from mlops_cli.pipeline.judge.replays import ReportModel, replay_all
 from mlops_cli.pipeline.stages.stage import (
     Progress,
@@ -43,13 +38,8 @@ from mlops_cli.tracking.tracker import Tracking
 class Simulation:
     """What to simulate.
 
-    Attributes:
-        name: name of the scenario.
-        scenario: its settings.
-        only: a name or glob: only these models are replayed, and the report on disk, which is about all models, is
-            not written.
-        write: whether the report is written at all.
-        retraining: how models are retrained while the scenario goes on; None: they are not.
+    With `only` (a name or glob) only these models are replayed, and the report on disk, which is about all models, does
+    not change. `retraining` says how models are retrained while the scenario goes on; None: they are not.
     """
 
     name: str
@@ -105,12 +95,6 @@ def simulate(
     project: Project, branches: Sequence[Branch], simulation: Simulation, progress: Progress
 ) -> tuple[dict[str, Any], StageReport]:
     """Replay a scenario over every finished model of these branches, and write its report.
-
-    Args:
-        project: the project.
-        branches: whose models.
-        simulation: the scenario, which models, and whether they are retrained.
-        progress: shows what is done.
 
     Returns:
         The summary as written to `summary.json`, and which models could not be replayed (or not be retrained).

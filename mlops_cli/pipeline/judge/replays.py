@@ -42,25 +42,13 @@ class ReportModel:
 
 
 def replay_all(
-    project: Project,
-    models: list[ReportModel],
-    start: date,
-    end: date | None,
-    report: StageReport,
-    progress: Progress,
+    project: Project, models: list[ReportModel], start: date, end: date | None, report: StageReport, progress: Progress
 ) -> Iterator[tuple[ReportModel, pd.DataFrame]]:
-    """Replay models over a period.
-
-    Args:
-        project: the project.
-        models: the models.
-        start: first target session.
-        end: the day after the last target session; None for all sessions there are.
-        report: told which models were replayed, and why others were not.
-        progress: shows what is done.
+    """Replay models over the target sessions from `start` to the day before `end` (None: to the last one there is).
 
     Yields:
-        Each model that could be replayed, in order, with its forecasts (`evaluation.frame`) under its label.
+        Each model that could be replayed, in order, with its forecasts (`evaluation.frame`) under its label; the others
+        are reported.
     """
     for model, forecasts in zip(models, each(partial(_replay, project, start, end), models), strict=True):
         if isinstance(forecasts, MlopsError):

@@ -16,14 +16,7 @@ from mlops_cli.config.load import Branch
 from mlops_cli.config.paths import Project
 from mlops_cli.config.schemas.project import Period
 from mlops_cli.errors import DataError, MlopsError
-from mlops_cli.pipeline.stages.stage import (
-    Progress,
-    StageReport,
-    branch_lock,
-    chosen,
-    close_stage,
-    read_note,
-)
+from mlops_cli.pipeline.stages.stage import Progress, StageReport, branch_lock, chosen, close_stage, read_note
 from mlops_cli.pipeline.stages.tables import read_table, remove_other_tables, write_table
 from mlops_cli.prices.sources.source import FetchRequest, PriceSource, RawBars, SourceFailure
 from mlops_cli.prices.table import Provenance, assemble

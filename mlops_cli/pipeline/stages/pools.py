@@ -15,15 +15,7 @@ from mlops_cli.pipeline.stages.train_plan import Plan, group_of
 
 
 def trained_together(models: Sequence[ModelSpec], branch: Sequence[ModelSpec]) -> list[list[ModelSpec]]:
-    """Group models by training: a pool with all of its members in the branch, every other model alone.
-
-    Args:
-        models: the models asked for.
-        branch: all models of the branch.
-
-    Returns:
-        One list of models for each training.
-    """
+    """Group the models asked for by training: a pool with all of its members in `branch`, every other model alone."""
     tasks: dict[str, list[ModelSpec]] = {}
     for spec in models:
         if not spec.pool:

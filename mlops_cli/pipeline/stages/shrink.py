@@ -57,12 +57,9 @@ def validation_forecasts(folder: Path, split: RowSplit, inputs: tuple[str, ...])
 
 
 def group_choice(branch: Branch, spec: ModelSpec, forecasts: list[ValidationForecasts]) -> float:
-    """The shrinkage of a group: fixed by training.shrinkage or chosen on the validation rows; 1 for baselines.
+    """The shrinkage of `spec`'s group: fixed by training.shrinkage, or chosen on the validation rows; 1 for baselines.
 
-    Args:
-        branch: its training settings are used.
-        spec: any model of the group.
-        forecasts: validation forecasts of all its models, at least one.
+    `forecasts` are those of all its models, at least one.
     """
     if spec.trainer != "ludwig":
         return 1.0
@@ -95,14 +92,9 @@ def _forecasts(
 
 
 def finish(folder: Path, scratch: Path, choice: float, forecasts: ValidationForecasts, keep: int | None = None) -> None:
-    """Write the shrinkage into a model folder's graph and manifest, unless it is there already.
+    """Write the shrinkage into the graph and the manifest of the model in `folder`, unless it is there already.
 
-    Args:
-        folder: folder of the model.
-        scratch: folder on the same disk in which the model folder is rebuilt.
-        choice: the shrinkage.
-        forecasts: of its validation rows, for the manifest.
-        keep: number of versions to keep, see `models.store.install`.
+    The model folder is rebuilt in `scratch`, which must be on the same disk. For `keep` see `models.store.install`.
     """
     before = read_manifest(folder)
     validation = Validation(mae_ratio_raw=forecasts.mae_ratio(1.0), mae_ratio=forecasts.mae_ratio(choice))

@@ -39,14 +39,7 @@ class Progress(Protocol):
 
 @dataclass(frozen=True)
 class ItemFailure:
-    """One model that a stage could not finish.
-
-    Attributes:
-        model: its name.
-        stage: the stage in which it failed first; later stages report the same failure.
-        reason: what went wrong, and what to do.
-        exit_code: of the error's class.
-    """
+    """One model that a stage could not finish; `stage` is where it failed first, and later stages report that too."""
 
     model: str
     stage: str

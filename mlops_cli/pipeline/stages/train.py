@@ -33,24 +33,14 @@ from mlops_cli.training.trainer import FailedJob, Fitted, Trainer, TrainJob
 
 @dataclass(frozen=True)
 class TrainTools:
-    """The adapters that training needs.
-
-    Attributes:
-        trainer: gives a trainer of the kind asked for.
-        tracking: the tracker, which is told about every new model.
-    """
+    """The adapters that training needs: a trainer for each kind, and the tracker, which hears of every new model."""
 
     trainer: Callable[[TrainerKind], Trainer]
     tracking: Tracking
 
 
 def train(
-    project: Project,
-    branch: Branch,
-    scenario: Scenario,
-    tools: TrainTools,
-    progress: Progress,
-    only: str | None = None,
+    project: Project, branch: Branch, scenario: Scenario, tools: TrainTools, progress: Progress, only: str | None = None
 ) -> StageReport:
     """Train the models of a branch that are not trained yet, then choose the shrinkage of each group.
 

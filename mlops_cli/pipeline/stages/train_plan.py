@@ -33,14 +33,8 @@ ROLES = ("small", "small_of")  # settings of serving, which do not change what a
 class Plan:
     """The training of one model.
 
-    Attributes:
-        spec: the model.
-        inputs: columns of its graph's input.
-        mark: fingerprint of its rows, settings, seed and libraries.
-        train: span of the training rows.
-        validation: span of the validation rows.
-        trained_until: last target session of these rows.
-        drift: mean log return of the training rows.
+    `inputs` are the columns of its graph's input, `mark` is the fingerprint of its rows, settings, seed and libraries,
+    `trained_until` the last target session of these rows, `drift` the mean log return of the training rows.
     """
 
     spec: ModelSpec
@@ -53,14 +47,9 @@ class Plan:
 
 
 def plan_model(folder: Path, branch: Branch, start: date, spec: ModelSpec, upstream: ItemFailure | None) -> Plan:
-    """Read a model's feature table and plan its training.
+    """Read a model's feature table and plan its training on the rows before `start`.
 
-    Args:
-        folder: folder of feature tables.
-        branch: its training settings and seed are used.
-        start: start of the held-out time.
-        spec: the model.
-        upstream: an earlier stage's failure, which explains a missing table.
+    `upstream` is an earlier stage's failure, which explains a missing table.
 
     Raises:
         DataError: there is no table, or too few rows.

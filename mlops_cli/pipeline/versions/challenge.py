@@ -25,15 +25,12 @@ class Judgement:
     """The result of one comparison.
 
     Attributes:
-        branch: of the model.
-        model: its name.
         champion: version of the champion; `?` where it could not be read.
         challenger: the newest version.
         sessions: known closes that neither version was trained on, at most as many as asked for.
         mae_champion: mean absolute error of the forecast closes, in the ticker's currency; None: not compared.
         mae_challenger: the same of the newest version.
         p: of Diebold and Mariano's test, two-sided; None: undefined.
-        promoted: the challenger is the champion now.
         rolled_back: the challenger answered, and the champion answers again.
         reason: why, or why not.
         exit_code: 0, or that of the error because of which the two could not be compared.
@@ -69,13 +66,9 @@ class _Pair:
 def promote_by_skill(
     project: Project, models: Sequence[tuple[str, str]], rule: Promotion, routed: Collection[str] = ()
 ) -> Iterator[Judgement]:
-    """Compare the newest version of each model with its champion; promote it, or roll back to the champion.
+    """Compare the newest version of each model (branch and name) with its champion; promote it, or roll back.
 
-    Args:
-        project: the project.
-        models: branch and name of each.
-        rule: on how many sessions, and at which significance level.
-        routed: models whose requests serving.routes splits: there the champion answers already.
+    `routed` are the models whose requests serving.routes splits: there the champion answers already.
 
     Yields:
         A judgement of each model whose recorded champion is not its newest version.

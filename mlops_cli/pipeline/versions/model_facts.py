@@ -22,18 +22,11 @@ class ModelFacts:
     """One line of `mlops models list`. What is None is not known yet.
 
     Attributes:
-        name: of the model.
-        branch: of params.yaml.
-        team: that the model belongs to.
-        ticker: whose close it forecasts.
-        trainer: that its config names.
-        file: its config, relative to the project folder.
-        folder: its model folder, relative to the project folder.
+        file: its config, relative to the project folder, as is `folder`, its model folder.
         trained_until: last session whose close the model saw, as YYYY-MM-DD.
         shrinkage: factor on its forecasts, 0 to 1.
         mae_ratio: its mean absolute error over the naive forecast's, on the validation sessions.
         verdict: of `mlops evaluate`, on the version that answers.
-        fingerprint: hash of all that decides the training.
     """
 
     name: str
@@ -61,11 +54,7 @@ def model_facts(project: Project, branch: Branch, specs: Iterable[ModelSpec]) ->
 
 
 def model_details(project: Project, branch: Branch, spec: ModelSpec) -> dict[str, Any]:
-    """Collect everything about one configured model, as values that JSON and YAML can hold.
-
-    Returns:
-        branch, config (with all defaults), manifest and verdict (None if there is none), versions (newest first),
-        champion.
+    """Collect config, manifest, verdict, versions (newest first) and champion of a model, as values for JSON or YAML.
 
     Raises:
         ModelError: its manifest is no JSON, or the record of its champion is damaged.

@@ -37,12 +37,7 @@ STAGING = ".staging"
 
 @dataclass(frozen=True)
 class RetrainTools:
-    """How often models are retrained, and with what.
-
-    Attributes:
-        every: how often.
-        trainer: gives a branch's trainer of the kind asked for.
-    """
+    """How often models are retrained, and a branch's trainer for each kind."""
 
     every: Retrain
     trainer: Callable[[Branch, TrainerKind], Trainer]
@@ -54,10 +49,9 @@ class Walk:
 
     Attributes:
         dates: retraining dates, rising; the first one is that of the frozen models.
-        forecasts: by model, of the target sessions from the second date on: columns of `evaluation.frame` and
-            `shrinkage`.
+        forecasts: by model, from the second date on: columns of `evaluation.frame` and `shrinkage`.
         failures: by model, the first thing that went wrong.
-        folders: folders of all retrained models that were asked for, or that share their shrinkage.
+        folders: of all retrained models that were asked for, or that share their shrinkage.
     """
 
     dates: list[date] = field(default_factory=list)
@@ -76,13 +70,7 @@ def retrain_branch(
 ) -> Walk:
     """Retrain the models of a branch at every date of the scenario, and forecast up to the next date with them.
 
-    Args:
-        project: the project.
-        branch: whose models.
-        scenario: its period.
-        names: the models asked for. The other models of their groups are trained too, as they share their shrinkage.
-        tools: how often, and with what.
-        progress: shows what is done.
+    The models of `names` are forecast. The other models of their groups are trained too, as they share their shrinkage.
     """
     run = _WalkRun(project, branch, tools, progress)
     specs = run.partners(names)

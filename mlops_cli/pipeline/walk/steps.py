@@ -29,11 +29,8 @@ if TYPE_CHECKING:
 class Step:
     """One model retrained at one date.
 
-    Attributes:
-        plan: what decides its training.
-        day: the training uses no row whose target session is this day or later.
-        until: the day after the last target session that the retrained model forecasts.
-        folder: where the retrained model is stored.
+    The training uses no row whose target session is `day` or later. The retrained model, which is stored in `folder`,
+    forecasts the target sessions before `until`.
     """
 
     plan: Plan
@@ -50,11 +47,7 @@ class Step:
 class StepPlan:
     """All steps of one branch, and which of them still have to be trained.
 
-    Args:
-        branch: whose models are retrained.
-        features: folder of the branch's feature tables.
-        store: folder of the branch's retrained models.
-        fail: told about a model that cannot be retrained: its name, the date (None: at no date) and the error.
+    `fail` is told about a model that cannot be retrained: its name, the date (None: at no date) and the error.
 
     Attributes:
         dates: retraining dates, rising. The first one is that of the frozen models and has no steps.

@@ -24,15 +24,7 @@ KEY = "walk_forward"
 
 @dataclass(frozen=True)
 class FrozenModel:
-    """A model as stage `train` left it, with its forecasts of the whole period.
-
-    Attributes:
-        branch: where it was trained.
-        name: of the model.
-        label: its name in the report.
-        shrinkage: lambda of all its forecasts.
-        forecasts: as `evaluation.frame` says, under its label.
-    """
+    """A model as stage `train` left it, with its forecasts of the whole period under its label in the report."""
 
     branch: str
     name: str
@@ -69,16 +61,7 @@ def walk_forward(
     tools: RetrainTools,
     progress: Progress,
 ) -> WalkForward:
-    """Retrain the frozen models while the scenario goes on, and judge the retrained ones in the same way.
-
-    Args:
-        project: the project.
-        branches: the branches of these models.
-        scenario: its period.
-        frozen: every model that was replayed.
-        tools: how often models are retrained, and with what.
-        progress: shows what is done.
-    """
+    """Retrain all models that were replayed while the scenario goes on, and judge them as the frozen ones are."""
     names: dict[str, set[str]] = {}
     for model in frozen:
         names.setdefault(model.branch, set()).add(model.name)
