@@ -118,12 +118,10 @@ def _sample_prices() -> PriceTables:
     from mlops_cli.prices.sources.source import FetchRequest, RawBars
     from mlops_cli.prices.table import assemble
 
-    fetched = [bars for bars in SampleSource().fetch(FetchRequest(TICKERS), _silent) if isinstance(bars, RawBars)]
+    fetched = [
+        bars for bars in SampleSource().fetch(FetchRequest(TICKERS), lambda _: None) if isinstance(bars, RawBars)
+    ]
     return MemoryTables({raw.ticker: assemble(raw, None, "XNYS", None, None, "").frame for raw in fetched})
-
-
-def _silent(_line: str) -> None:
-    """Show no progress: the sample is read at once."""
 
 
 def trainer(project: Project, branch: Branch, kind: TrainerKind) -> Trainer:

@@ -33,19 +33,12 @@ def main(
     """Options that come before the command."""
 
 
-for commands in (
-    init,
-    run,
-    stages,
-    serve,
-    models,
-    export,
-    paper_trade,
-    ledger,
-    schedule,
-    exchange,
-    config,
-    branch,
-    doctor,
-):
+app.command()(init.init)
+app.command()(run.run)
+app.command()(run.simulate)
+stages.register(app)
+app.command()(serve.serve)
+app.command()(export.export)
+for commands in (models, paper_trade, ledger, schedule, exchange, config, branch):
     commands.register(app)
+app.command()(doctor.doctor)

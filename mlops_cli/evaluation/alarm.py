@@ -18,13 +18,12 @@ false alarms there are, and which leaks are caught: tests/unit/evaluation/test_e
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
 from scipy import stats
 
 from mlops_cli.errors import bounded
+from mlops_cli.evaluation.metrics import naive_scale
 from mlops_cli.evaluation.significance import TTest, day_clustered
 
 MAX_RATIO = 0.99
@@ -35,30 +34,17 @@ CHANCE = 0.001
 """Significance level of each rule's test, one-sided."""
 
 
-@dataclass(frozen=True)
-class Alarm:
-    """The reasons for which the alarm sounds, in words; none: it is silent."""
-
-    reasons: tuple[str, ...]
-
-    @property
-    def sounded(self) -> bool:
-        """Whether the alarm sounds."""
-        return bool(self.reasons)
-
-
-def look_ahead(scores: pd.DataFrame) -> Alarm:
-    """Check whether scores (of `metrics.scored`) are too good to be honest, with a reason for each rule that says so.
+def look_ahead(scores: pd.DataFrame) -> list[str]:
+    """The reasons for which scores (of `metrics.scored`) are too good to be honest; none: the alarm is silent.
 
     The rules for the collection need MIN_SESSIONS days.
     """
-    reasons = [
+    return [
         *_error_reasons(scores, "predicted_close", "forecasts"),
         *_error_reasons(scores, "raw_predicted_close", "raw forecasts"),
         *_direction_reasons(scores),
         *_single_model_reasons(scores),
     ]
-    return Alarm(tuple(reasons))
 
 
 def _error_reasons(scores: pd.DataFrame, column: str, name: str) -> list[str]:
@@ -67,7 +53,7 @@ def _error_reasons(scores: pd.DataFrame, column: str, name: str) -> list[str]:
     errors = (scores[column] - actual).abs()
     own_mean = pd.Series(np.log(scores[column] / last)).groupby(models, observed=True).transform("mean")
     untimed = (last * np.exp(own_mean) - actual).abs()
-    scale = scores["mae_naive"].groupby(models, observed=True).transform("mean").replace(0.0, np.nan)
+    scale = naive_scale(scores)
     timing = day_clustered((errors - untimed) / scale, scores["target_session"])
     if not _beyond_chance(timing, better=-1):
         return []

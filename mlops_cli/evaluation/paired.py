@@ -42,6 +42,8 @@ def compare(forecasts: pd.DataFrame, others: pd.DataFrame) -> dict[str, Any]:
         raise ValueError("the other forecasts lack some of these rows")
     ours, theirs = with_errors(ours), with_errors(pairs)
     test = day_clustered((ours["mae"] - theirs["mae"]) / naive_scale(ours), ours["target_session"])
+    significant = test.p < LEVEL  # not where p is NaN, that is undefined
+    verdict = (BETTER if test.mean < 0 else WORSE) if significant else SAME
     figures = {
         "mae": ours["mae"].mean(),
         "mae_other": theirs["mae"].mean(),
@@ -56,11 +58,5 @@ def compare(forecasts: pd.DataFrame, others: pd.DataFrame) -> dict[str, Any]:
         "n_models": int(ours["model"].nunique()),
         "n_days": int(ours["target_session"].nunique()),
         **{name: float(value) if math.isfinite(value) else None for name, value in figures.items()},
-        "verdict": _verdict(test.mean, test.p),
+        "verdict": verdict,
     }
-
-
-def _verdict(difference: float, p: float) -> str:
-    if not p < LEVEL:  # also where p is NaN, that is undefined
-        return SAME
-    return BETTER if difference < 0 else WORSE

@@ -59,12 +59,12 @@ def summarise(forecasts: pd.DataFrame, shrinkage: Mapping[str, float]) -> dict[s
         raise DataError(f"no shrinkage factor for {bounded(missing)}", "train these models again: mlops train")
     scores = scored(frame)
     scores["shrinkage"] = scores["model"].map(dict(shrinkage)).astype("float64")
-    alarm = look_ahead(scores)
+    reasons = look_ahead(scores)
     return {
         "models": _records(_models(scores)),
         "teams": _records(_teams(scores)),
         "pooled": _records(_pools(scores.assign(collection="all"), "collection").drop(columns="collection"))[0],
-        "alarm": {"sounded": alarm.sounded, "reasons": list(alarm.reasons)},
+        "alarm": {"sounded": bool(reasons), "reasons": reasons},
     }
 
 

@@ -24,6 +24,7 @@ from mlops_cli.models.versions import ARCHIVE
 PACKAGES = ("ludwig", "torch", "onnxruntime", "dvc", "mlflow", "pandas", "numpy", "yfinance", "alpaca-py")
 LEAST_DISK_GB = 5
 OLD_DAYS = 7
+NO_GPU = "none; models train on the processors"
 
 
 @dataclass(frozen=True)
@@ -38,16 +39,6 @@ class Check:
 
 def examine(folder: Path) -> Iterator[Check]:
     """Check this machine, and the project in `folder` if there is one."""
-    yield from _machine(folder)
-    try:
-        project = Project.at(folder)
-    except ConfigError as error:
-        yield Check("project", "warning", error.message, error.hint)
-        return
-    yield from _project(project)
-
-
-def _machine(folder: Path) -> Iterator[Check]:
     yield _python()
     yield _packages()
     yield _program("git")
@@ -55,6 +46,12 @@ def _machine(folder: Path) -> Iterator[Check]:
     yield Check("processors", "ok", f"{len(os.sched_getaffinity(0))} usable")
     yield Check("gpu", "ok", _gpu())
     yield _disk(folder)
+    try:
+        project = Project.at(folder)
+    except ConfigError as error:
+        yield Check("project", "warning", error.message, error.hint)
+        return
+    yield from _project(project)
 
 
 def _python() -> Check:
@@ -97,17 +94,14 @@ def _gpu() -> str:
     """Names of the NVIDIA GPUs, from the driver: importing torch to ask would take seconds."""
     program = shutil.which("nvidia-smi")
     if program is None:
-        return "driver loaded, no nvidia-smi" if Path("/proc/driver/nvidia/version").exists() else _NO_GPU
+        return "driver loaded, no nvidia-smi" if Path("/proc/driver/nvidia/version").exists() else NO_GPU
     query = [program, "--query-gpu=name,memory.total", "--format=csv,noheader"]
     try:
         done = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
     except subprocess.TimeoutExpired:
         return "nvidia-smi does not answer"
     lines = done.stdout.strip().splitlines()
-    return "; ".join(lines) if done.returncode == 0 and lines else _NO_GPU
-
-
-_NO_GPU = "none; models train on the processors"
+    return "; ".join(lines) if done.returncode == 0 and lines else NO_GPU
 
 
 def _project(project: Project) -> Iterator[Check]:

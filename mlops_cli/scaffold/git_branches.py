@@ -7,7 +7,6 @@ A git branch is ours if its params.yaml has exactly one branch, named like it (`
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -22,6 +21,7 @@ from mlops_cli.scaffold.branches import plan_cut, title_of
 from mlops_cli.scaffold.git import Git
 
 _SOURCES = ("configs", "simulation", "dvc.yaml", "params.yaml", "dvc.lock")
+_MAIN = ("main", "master")
 
 
 @dataclass(frozen=True)
@@ -125,9 +125,6 @@ def sync(project: Project, source: str) -> list[Synced]:
     ]
 
 
-_MAIN = ("main", "master")
-
-
 def _sync_one(git: Git, inside: str, source: str, title: str, busy: list[str]) -> Synced:
     if git.run("merge-base", "--is-ancestor", source, title).returncode == 0:
         return Synced(title, "up to date")
@@ -205,16 +202,13 @@ def _lock_of(text: str | None, branch: str) -> str | None:
     others = [stage for stage in document.get(["stages"]) or {} if not stage.endswith(f"@{branch}")]
     if len(others) == len(document.get(["stages"]) or {}):
         return None
-    document.change("stages", _without(others))
-    return document.text
 
-
-def _without(stages: list[str]) -> Callable[[dict[str, dict[str, object]]], None]:
     def edit(block: dict[str, dict[str, object]]) -> None:
-        for stage in stages:
+        for stage in others:
             del block["stages"][stage]
 
-    return edit
+    document.change("stages", edit)
+    return document.text
 
 
 def _needs_commit(git: Git) -> None:
@@ -223,7 +217,8 @@ def _needs_commit(git: Git) -> None:
             f"{git.folder} is no git repository with a commit",
             "start it with: git init && git add -A && git commit -m start",
         )
-    changed = [line[3:] for line in git("status", "--porcelain", "--", *_existing(git.folder)).splitlines()]
+    sources = [name for name in _SOURCES if (git.folder / name).exists()]
+    changed = [line[3:] for line in git("status", "--porcelain", "--", *sources).splitlines()]
     if changed:
         raise ConfigError(
             f"not committed: {bounded(changed)}; a git branch starts from the last commit",
@@ -240,7 +235,3 @@ def _needs_free_name(git: Git, title: str) -> None:
     in_the_way = [other for other in near if team in (other, title)]
     if in_the_way:
         raise ConfigError(f"git cannot hold {title} beside {bounded(in_the_way)}", "rename one with: git branch -m")
-
-
-def _existing(folder: Path) -> list[str]:
-    return [name for name in _SOURCES if (folder / name).exists()]

@@ -51,13 +51,18 @@ def start_project(folder: Path, template: Template) -> Started:
     files = template_files(template)
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder} is a file", "choose another folder")
-    taken = [name for name in files if (folder / name).exists() or _blocked(folder, name)]
+    paths = {name: folder / name for name in files}
+    taken = [
+        name
+        for name, path in paths.items()
+        if path.exists() or any(parent.exists() and not parent.is_dir() for parent in path.parents)
+    ]
     if taken:
-        raise ConfigError(f"{folder} already has files that would be overwritten: {bounded(taken, 20)}", _ELSEWHERE)
-    for name, text in files.items():
-        path = folder / name
+        message = f"{folder} already has files that would be overwritten: {bounded(taken, 20)}"
+        raise ConfigError(message, "choose an empty folder, or move these away")
+    for name, path in paths.items():
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        path.write_text(files[name], encoding="utf-8")
     return Started(tuple(files), *_commit(git, list(files), template))
 
 
@@ -70,9 +75,6 @@ def template_files(template: Template) -> dict[str, str]:
     return dict(sorted(files.items()))
 
 
-_ELSEWHERE = "choose an empty folder, or move these away"
-
-
 def _walk(folder: Traversable, prefix: str) -> Iterator[tuple[str, str]]:
     for entry in folder.iterdir():
         # a .gitignore or .dvc inside the package would work on the package's own repository
@@ -81,10 +83,6 @@ def _walk(folder: Traversable, prefix: str) -> Iterator[tuple[str, str]]:
             yield from _walk(entry, f"{name}/")
         else:
             yield name, entry.read_text(encoding="utf-8")
-
-
-def _blocked(folder: Path, name: str) -> bool:
-    return any(parent.exists() and not parent.is_dir() for parent in (folder / name).parents)
 
 
 def _commit(git: Git, files: list[str], template: Template) -> tuple[bool, str]:

@@ -7,10 +7,9 @@ import logging
 import sys
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from mlops_cli.config.paths import Project
-from mlops_cli.errors import EXIT_OK, EXIT_SOME_FAILED
+from mlops_cli.errors import EXIT_OK, EXIT_SOME_FAILED, ServiceError
+from mlops_cli.system.locks import held
 
 _BOUND = 1800.0  # seconds that one promotion may take
 _QUIET = 5.0  # seconds without a further change before it starts: `mlops featurize` writes one table after the other
@@ -24,7 +23,7 @@ class AutoPromotion:
     def __init__(self, project: Project, lock: Path) -> None:
         """Promote in `project`, in the worker that holds `lock`."""
         self._project = project
-        self._lock = FileLock(lock, blocking=False, thread_local=False)
+        self._lock = lock
         self._task: asyncio.Task[None] | None = None
         self._again = asyncio.Event()
 
@@ -47,10 +46,10 @@ class AutoPromotion:
             if self._again.is_set():
                 continue
             try:
-                with self._lock:
+                with held(self._lock, ServiceError("another worker promotes")):
                     await self._promote()
-            except Timeout:
-                return  # another worker does it
+            except ServiceError:
+                return
 
     async def _promote(self) -> None:
         command = ["-m", "mlops_cli", "models", "promote", "--by-skill", "--project", str(self._project.root)]

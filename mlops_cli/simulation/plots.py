@@ -13,8 +13,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 
-from mlops_cli.evaluation.metrics import scored
-from mlops_cli.simulation.ranking import best_and_worst
+from mlops_cli.evaluation.metrics import naive_scale, scored
+from mlops_cli.simulation.report import best_and_worst
 from mlops_cli.system.files import write_whole
 
 MAX_PANELS = 12
@@ -77,7 +77,7 @@ def error_over_time(forecasts: pd.DataFrame) -> Figure:
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1, 1.1))
     lines = (("mae_naive", NAIVE, "naive", 2.4), ("mae_drift", DRIFT, "drift", 1.4), ("mae", MODEL, "forecast", 1.4))
     below.axhline(0.0, color=NAIVE, lw=2.4)
-    scale = scores.groupby("model", observed=True)["mae_naive"].transform("mean").replace(0.0, np.nan)
+    scale = naive_scale(scores)
     for column, colour, label, width in lines:
         error = (100 * scores[column] / scores["last_close"]).groupby(days).mean()
         above.plot(

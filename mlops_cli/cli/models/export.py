@@ -30,11 +30,6 @@ Storage = Annotated[
 ]
 
 
-def register(app: typer.Typer) -> None:
-    """Add `mlops export` to the app."""
-    app.command()(export)
-
-
 def export(
     target: Target,
     layout: FormatOption,

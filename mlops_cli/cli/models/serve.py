@@ -13,11 +13,6 @@ from mlops_cli.config.paths import Project
 from mlops_cli.errors import EXIT_SOME_FAILED
 
 
-def register(app: typer.Typer) -> None:
-    """Add `mlops serve` to the app."""
-    app.command()(serve)
-
-
 def serve(
     models: Annotated[
         str | None,

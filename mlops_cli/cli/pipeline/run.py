@@ -38,12 +38,6 @@ RETRAIN_HELP = (
 )
 
 
-def register(app: typer.Typer) -> None:
-    """Add `mlops run` and `mlops simulate` to the app."""
-    app.command()(run)
-    app.command()(simulate)
-
-
 def run(
     folder: ProjectOption = None,
     branch: BranchOption = None,

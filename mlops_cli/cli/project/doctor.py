@@ -12,11 +12,6 @@ from mlops_cli.cli.output import print_json, print_table
 from mlops_cli.errors import EXIT_GATE_FAILED
 
 
-def register(app: typer.Typer) -> None:
-    """Add `mlops doctor` to the app."""
-    app.command()(doctor)
-
-
 def doctor(folder: ProjectOption = None, as_json: JsonFlag = False) -> None:
     """Check this machine and the project for what a run needs (exit 10 if something must be repaired)."""
     from mlops_cli.scaffold.doctor import examine

@@ -11,11 +11,6 @@ from mlops_cli.cli.output import say
 from mlops_cli.scaffold.init import Template, start_project
 
 
-def register(app: typer.Typer) -> None:
-    """Add `mlops init` to the app."""
-    app.command("init")(init)
-
-
 def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the new project; created if missing.")],
     template: Annotated[Template, typer.Option(help="The configs to start with.")] = Template.DEMO,

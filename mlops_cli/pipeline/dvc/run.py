@@ -6,18 +6,24 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
+
+import psutil
 
 from mlops_cli.config.load import Branch
 from mlops_cli.config.paths import Project
 from mlops_cli.config.run_environment import RUN_KEY, RUN_PID, STOP_NOTE, WORKERS
 from mlops_cli.errors import ConfigError, MlopsError, ServiceError, error_with
 from mlops_cli.pipeline.stages.stage import ItemFailure, failures_of, read_failures
+from mlops_cli.system.files import write_text
 from mlops_cli.system.locks import held
 
+RWLOCK = Path(".dvc") / "tmp" / "rwlock"
+WRITTEN_WITHIN_SECONDS = 1.0  # DVC writes the file in place, so that a reader may see half of it
 STAGES = ("ingest", "featurize", "train", "evaluate")
 
 
@@ -35,13 +41,14 @@ def repro(project: Project, branches: Sequence[Branch], key: str, chosen_branch:
         MlopsError: a stage stopped; it has the stage's own exit code.
         ServiceError: DVC itself failed, or another run is at work.
     """
-    with _run_lock(project):
+    busy = ServiceError(
+        f"{project.root}: another mlops run is at work here", "wait until it has finished, then run again"
+    )
+    with held(project.state / "run.lock", busy):  # not among the branches' locks: a branch may be called run
         _repro(project, branches, key, chosen_branch)
 
 
 def _repro(project: Project, branches: Sequence[Branch], key: str, chosen_branch: str | None) -> None:
-    from mlops_cli.pipeline.dvc.locks import release_dead_holders
-
     to_run = [branch for branch in branches if chosen_branch in (None, branch.name)]
     _check_ready(project, to_run)
     release_dead_holders(project.root)
@@ -53,15 +60,6 @@ def _repro(project: Project, branches: Sequence[Branch], key: str, chosen_branch
     code = _dvc(project, key, ["repro", "--keep-going", *targets])
     if code:
         raise _stopped(project, key)
-
-
-@contextmanager
-def _run_lock(project: Project) -> Iterator[None]:
-    busy = ServiceError(
-        f"{project.root}: another mlops run is at work here", "wait until it has finished, then run again"
-    )
-    with held(project.state / "run.lock", busy):  # not among the branches' locks: a branch may be called run
-        yield
 
 
 def all_failures(project: Project, branches: Sequence[Branch]) -> list[ItemFailure]:
@@ -164,3 +162,52 @@ def _stopped(project: Project, key: str) -> MlopsError:
         f"a stage stopped: {stop['message']}",
         "finished results are kept; solve the problem and run again",
     )
+
+
+def release_dead_holders(root: Path) -> None:
+    """Remove killed processes from DVC's lock file.
+
+    DVC itself removes process ids that do not exist. A zombie (in a container without an init process zombies stay) and
+    another program that has the id by now would block every run. A half-written file, left by a process that was killed
+    while it wrote, is removed: DVC would refuse every run.
+    """
+    path = root / RWLOCK
+    _remove_half_written(path)
+    try:
+        before: dict[str, dict[str, Any]] = json.loads(path.read_text())
+        writers = {locked: holder for locked, holder in before.get("write", {}).items() if _is_dvc(holder["pid"])}
+        readers = {
+            locked: [holder for holder in holders if _is_dvc(holder["pid"])]
+            for locked, holders in before.get("read", {}).items()
+        }
+    except (FileNotFoundError, ValueError, LookupError, TypeError, AttributeError):
+        return  # there is no file, or it has another format, which DVC will complain about
+    after = {"write": writers, "read": {locked: holders for locked, holders in readers.items() if holders}}
+    if after != before:
+        write_text(path, json.dumps(after))
+
+
+def _remove_half_written(path: Path) -> None:
+    until = time.monotonic() + WRITTEN_WITHIN_SECONDS
+    while True:
+        try:
+            json.loads(path.read_text())
+        except FileNotFoundError:
+            return
+        except ValueError:
+            if time.monotonic() > until:
+                path.unlink(missing_ok=True)
+                return
+            time.sleep(WRITTEN_WITHIN_SECONDS / 20)
+        else:
+            return
+
+
+def _is_dvc(pid: int) -> bool:
+    try:
+        process = psutil.Process(pid)
+        return process.status() != psutil.STATUS_ZOMBIE and any("dvc" in word for word in process.cmdline())
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:
+        return True

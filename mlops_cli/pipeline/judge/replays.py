@@ -66,4 +66,4 @@ def _replay(project: Project, start: date, end: date | None, model: ReportModel)
     table = read_table(features, name)
     if table is None:
         raise DataError(f"{name}: no features in {features}", "run: mlops featurize")
-    return replay([model.model], lambda _: table, start, end).assign(model=model.label)
+    return replay(model.model, table, start, end).assign(model=model.label)

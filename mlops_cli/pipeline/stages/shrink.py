@@ -17,8 +17,7 @@ from mlops_cli.models.graph import set_shrinkage
 from mlops_cli.models.manifest import GRAPH, Manifest, Validation, file_hashes, read_manifest
 from mlops_cli.models.predict import load_session, run_session
 from mlops_cli.models.store import install, staging_folder
-from mlops_cli.pipeline.stages.pools import member_mark, pool_mark
-from mlops_cli.pipeline.stages.train_plan import by_group, model_rows, training_mark
+from mlops_cli.pipeline.stages.train_plan import by_group, member_mark, model_rows, pool_mark, training_mark
 from mlops_cli.system.parallel import each
 from mlops_cli.training.rows import RowSplit
 from mlops_cli.training.shrinkage import ValidationForecasts, choose_shrinkage

@@ -15,7 +15,6 @@ from mlops_cli.errors import ConfigError, MlopsError, ModelError, TrainingError,
 from mlops_cli.models.manifest import Manifest, Validation, file_hashes, read_manifest
 from mlops_cli.models.store import check_files, install, model_folders
 from mlops_cli.models.versions import archives
-from mlops_cli.pipeline.stages.pools import trained_together, with_pool_marks
 from mlops_cli.pipeline.stages.shrink import shrink_branch, validation_forecasts
 from mlops_cli.pipeline.stages.stage import (
     ItemFailure,
@@ -26,7 +25,15 @@ from mlops_cli.pipeline.stages.stage import (
     close_stage,
     failures_of,
 )
-from mlops_cli.pipeline.stages.train_plan import Plan, group_of, model_rows, plan_model, versions
+from mlops_cli.pipeline.stages.train_plan import (
+    Plan,
+    group_of,
+    model_rows,
+    plan_model,
+    trained_together,
+    versions,
+    with_pool_marks,
+)
 from mlops_cli.tracking.tracker import Tracking, TrainedModel
 from mlops_cli.training.trainer import FailedJob, Fitted, Trainer, TrainJob
 
@@ -55,7 +62,7 @@ def train(
         run.fit(run.plan(models))
         progress.doing("choosing the shrinkage")
         shrink_branch(project, branch, scenario.start)
-        run.clear_staging()
+        clear_staging(run.staging)
         run.track()
         run.report.carry(failures_of(project.features(branch.name), models))
         close_stage(run.folder, run.report, branch, only)
@@ -72,7 +79,7 @@ class _Training:
         self.folder = project.models(branch.name)
         self.report = StageReport("train", branch.name)
         self._features = project.features(branch.name)
-        self._staging = project.staging(branch.name)
+        self.staging = project.staging(branch.name)
         self._untracked = project.state / "untracked" / branch.name
         self._start = scenario.start
         self._alone: dict[str, list[str]] = {}  # models that could not train in a fleet, by reason
@@ -123,17 +130,11 @@ class _Training:
     def fit(self, todo: list[Plan]) -> None:
         """Train these models; each result is stored, or reported as a failure."""
         self._progress.start(f"train {self.branch.name}", len(todo))
-        shutil.rmtree(self._staging, ignore_errors=True)  # left by a killed process; the lock is ours
+        shutil.rmtree(self.staging, ignore_errors=True)  # left by a killed process; the lock is ours
         plans = {plan.spec.name: plan for plan in todo}
         # Ludwig last: the other models are trained even if it does not start
         for kind in sorted({plan.spec.trainer for plan in todo}, key=lambda kind: kind == "ludwig"):
             self._fit_kind(kind, {name: plan for name, plan in plans.items() if plan.spec.trainer == kind})
-
-    def clear_staging(self) -> None:
-        """Remove the folder in which models were trained."""
-        shutil.rmtree(self._staging, ignore_errors=True)
-        with contextlib.suppress(OSError):  # another branch is at work
-            self._staging.parent.rmdir()
 
     def _fit_kind(self, kind: TrainerKind, plans: dict[str, Plan]) -> None:
         left = dict(plans)
@@ -175,7 +176,7 @@ class _Training:
         shutil.rmtree(self._untracked, ignore_errors=True)
 
     def _job(self, plan: Plan) -> TrainJob:
-        folder = self._staging / plan.spec.name
+        folder = self.staging / plan.spec.name
         folder.mkdir(parents=True)
         table = self._features / f"{plan.spec.name}.parquet"
         return TrainJob(plan.spec, table, plan.inputs, plan.validation.first, self._start, self.branch.seed, folder)
@@ -223,6 +224,13 @@ class _Training:
             validation={key: value for key, value in manifest.validation.model_dump().items() if value is not None},
             folder=folder,
         )
+
+
+def clear_staging(folder: Path) -> None:
+    """Remove the folder in which a branch's models were trained; its parent stays while another branch is at work."""
+    shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        folder.parent.rmdir()
 
 
 def manifest_of(plan: Plan, branch: Branch, result: Fitted, mae_ratio_raw: float) -> Manifest:

@@ -160,4 +160,4 @@ def _forecasts(version: VersionFolder, table: pd.DataFrame) -> pd.DataFrame:
     from mlops_cli.simulation.replay import replay
 
     start = version.manifest.trained_until + timedelta(days=1)
-    return replay([Model(version.folder, version.manifest)], lambda _: table, start, None)
+    return replay(Model(version.folder, version.manifest), table, start, None)

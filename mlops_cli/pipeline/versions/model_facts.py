@@ -50,7 +50,24 @@ def model_facts(project: Project, branch: Branch, specs: Iterable[ModelSpec]) ->
         ModelError: a manifest is no JSON.
     """
     judged = verdicts(project.evaluation(branch.name))
-    return [_facts(project, branch.name, spec, judged) for spec in specs]
+    facts = []
+    for spec in specs:
+        folder = project.models(branch.name) / spec.name
+        manifest = manifest_values(folder)
+        values = manifest or {}
+        facts.append(
+            ModelFacts(
+                **spec.model_dump(include={"name", "team", "ticker", "trainer", "file"}),
+                branch=branch.name,
+                folder=str(folder.relative_to(project.root)),
+                trained_until=values.get("trained_until"),
+                shrinkage=values.get("shrinkage"),
+                mae_ratio=values.get("validation", {}).get("mae_ratio"),
+                verdict=None if manifest is None else _verdict(project, branch.name, spec.name, judged),
+                fingerprint=values.get("fingerprint"),
+            )
+        )
+    return facts
 
 
 def model_details(project: Project, branch: Branch, spec: ModelSpec) -> dict[str, Any]:
@@ -73,26 +90,6 @@ def model_details(project: Project, branch: Branch, spec: ModelSpec) -> dict[str
         ],
         "champion": {"version": record.version, "pinned": record.pinned, "history": list(record.history)},
     }
-
-
-def _facts(project: Project, branch: str, spec: ModelSpec, judged: Verdicts) -> ModelFacts:
-    folder = project.models(branch) / spec.name
-    manifest = manifest_values(folder)
-    values = manifest or {}
-    return ModelFacts(
-        name=spec.name,
-        branch=branch,
-        team=spec.team,
-        ticker=spec.ticker,
-        trainer=spec.trainer,
-        file=spec.file,
-        folder=str(folder.relative_to(project.root)),
-        trained_until=values.get("trained_until"),
-        shrinkage=values.get("shrinkage"),
-        mae_ratio=values.get("validation", {}).get("mae_ratio"),
-        verdict=None if manifest is None else _verdict(project, branch, spec.name, judged),
-        fingerprint=values.get("fingerprint"),
-    )
 
 
 def _verdict(project: Project, branch: str, model: str, judged: Verdicts) -> str | None:

@@ -6,7 +6,6 @@ trains only those that are missing or changed.
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
@@ -22,7 +21,7 @@ from mlops_cli.models.predict import Model
 from mlops_cli.models.store import install
 from mlops_cli.pipeline.stages.shrink import finish, group_choice, validation_forecasts
 from mlops_cli.pipeline.stages.stage import ItemFailure, Progress, branch_lock
-from mlops_cli.pipeline.stages.train import manifest_of
+from mlops_cli.pipeline.stages.train import clear_staging, manifest_of
 from mlops_cli.pipeline.stages.train_plan import by_group, group_of, model_rows, model_table
 from mlops_cli.pipeline.walk.steps import Step, StepPlan
 from mlops_cli.simulation.replay import replay
@@ -79,7 +78,7 @@ def retrain_branch(
         run.fit()
         progress.doing("choosing the shrinkage")
         run.shrink()
-        run.clear_staging()
+        clear_staging(run.staging)
         run.forecast([spec for spec in specs if spec.name in names])
     return run.walk
 
@@ -141,12 +140,6 @@ class _WalkRun:
                     finish(step.folder, self.staging, choice, validation)
                 except MlopsError as error:
                     self._fail(step.model, step.day, error)
-
-    def clear_staging(self) -> None:
-        """Remove the folder in which models were trained."""
-        shutil.rmtree(self.staging, ignore_errors=True)
-        with contextlib.suppress(OSError):  # another branch is at work, or nothing was ever trained
-            self.staging.parent.rmdir()
 
     def forecast(self, specs: list[ModelSpec]) -> None:
         """Forecast with the models of each date, up to the next date."""
@@ -211,7 +204,7 @@ class _WalkRun:
 
     def _forecasts(self, step: Step, table: pd.DataFrame) -> pd.DataFrame:
         model = Model.open(step.folder)
-        return replay([model], lambda _: table, step.day, step.until).assign(shrinkage=model.manifest.shrinkage)
+        return replay(model, table, step.day, step.until).assign(shrinkage=model.manifest.shrinkage)
 
     def _fail(self, model: str, day: date | None, error: MlopsError) -> None:
         self._refuse(model, day, str(error), error.exit_code)

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING
 from mlops_cli.config.load import Branch
 from mlops_cli.config.schemas.project import ModelSpec, Retrain, Scenario
 from mlops_cli.errors import MlopsError
-from mlops_cli.pipeline.stages.pools import with_pool_marks
 from mlops_cli.pipeline.stages.shrink import validation_forecasts
 from mlops_cli.pipeline.stages.train import is_trained
-from mlops_cli.pipeline.stages.train_plan import Plan, group_of, model_rows, model_table, plan_rows
+from mlops_cli.pipeline.stages.train_plan import Plan, group_of, model_rows, model_table, plan_rows, with_pool_marks
 from mlops_cli.simulation.walk_dates import retraining_dates, segments, target_sessions
 from mlops_cli.training.rows import split_rows
 from mlops_cli.training.shrinkage import ValidationForecasts

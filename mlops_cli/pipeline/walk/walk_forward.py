@@ -72,27 +72,20 @@ def walk_forward(
     }
     progress.doing("tests of significance")
     failures = _failures(frozen, walks)
-    summary: dict[str, Any] = {"retrain": tools.every, "dates": _dates(walks), "left_out": _left_out(failures)}
-    folders = _folders(walks)
+    dates = sorted({str(day) for walk in walks.values() for day in walk.dates})
+    summary: dict[str, Any] = {"retrain": tools.every, "dates": dates, "left_out": _left_out(failures)}
+    folders = frozenset(folder for walk in walks.values() for folder in walk.folders)
     failed = {failure.model for failure in failures}
     complete = [model for model in frozen if model.label not in failed]
     if not complete:
         summary |= {"models": [], "teams": [], "pooled": None, "comparison": None}
         return WalkForward(folders, None, summary, [], failures)
-    retrained = {model.label: _retrained(model, walks) for model in complete}
+    retrained = {model.label: walks[model.branch].forecasts[model.name].assign(model=model.label) for model in complete}
     joined = _joined(complete, retrained, walks)
     judged = _judged(joined)
     alarm = [f"walk-forward: {reason}" for reason in judged.pop("alarm")["reasons"]]
     summary |= judged | {"comparison": _comparison(retrained, frozen)}
     return WalkForward(folders, joined.drop(columns="shrinkage"), summary, alarm, failures)
-
-
-def _dates(walks: Mapping[str, Walk]) -> list[str]:
-    return sorted({str(day) for walk in walks.values() for day in walk.dates})
-
-
-def _folders(walks: Mapping[str, Walk]) -> frozenset[Path]:
-    return frozenset(folder for walk in walks.values() for folder in walk.folders)
 
 
 def _failures(frozen: Sequence[FrozenModel], walks: Mapping[str, Walk]) -> list[ItemFailure]:
@@ -104,11 +97,6 @@ def _failures(frozen: Sequence[FrozenModel], walks: Mapping[str, Walk]) -> list[
 def _left_out(failures: Sequence[ItemFailure]) -> list[dict[str, str]]:
     reasons = {failure.model: failure.reason for failure in failures}
     return [{"model": model, "reason": reason} for model, reason in sorted(reasons.items())]
-
-
-def _retrained(model: FrozenModel, walks: Mapping[str, Walk]) -> pd.DataFrame:
-    """Forecasts of the retrained model, under its label."""
-    return walks[model.branch].forecasts[model.name].assign(model=model.label)
 
 
 def _joined(

@@ -13,13 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlops_cli.errors import DataError, ModelError
-from mlops_cli.evaluation.frame import FORECAST_COLUMNS, check_forecasts
+from mlops_cli.evaluation.frame import check_forecasts
 from mlops_cli.features.build import build_features, input_columns
 from mlops_cli.models.graph import constant_return_graph, set_shrinkage
 from mlops_cli.models.predict import Model
-from mlops_cli.simulation.replay import check_unseen, replay
+from mlops_cli.simulation.replay import replay
 from tests.fakes.linear_trainer import linear_graph
-from tests.fakes.model_folders import FEATURES, INPUTS, manifest_of, model_folder
+from tests.fakes.model_folders import FEATURES, INPUTS, model_folder
 from tests.fakes.price_tables import random_prices, xnys_sessions
 
 SESSIONS = xnys_sessions()[xnys_sessions().searchsorted(pd.Timestamp("2016-01-04")) :]
@@ -49,7 +49,7 @@ def test_a_frame_by_hand(tmp_path: Path):
     model = open_model(tmp_path, graph=linear_graph(np.array([0.5, -0.25, 0.125]), 0.001), drift=0.0004)
     graph = model.folder / "model.onnx"
     set_shrinkage(graph, graph, 0.5)
-    frame = replay([model], lambda _: by_hand(), START, None)
+    frame = replay(model, by_hand(), START, None)
     raw = np.array([0.5 * 0.01 + 0.001, 0.5 * -0.02 - 0.25 * 0.04 + 0.001, 0.5 * 0.03 + 0.125 * 0.08 + 0.001])
     last = np.array([100.0, 102.0, 99.0])
     expected = pd.DataFrame(
@@ -72,43 +72,23 @@ def test_a_frame_by_hand(tmp_path: Path):
 
 def test_the_period_is_of_target_sessions_its_end_not_included(tmp_path: Path):
     model = open_model(tmp_path)
-    frame = replay([model], lambda _: by_hand(), SESSIONS[2].date(), SESSIONS[3].date())
+    frame = replay(model, by_hand(), SESSIONS[2].date(), SESSIONS[3].date())
     assert frame["target_session"].tolist() == [SESSIONS[2]]
     assert frame["session"].tolist() == [SESSIONS[1]]
-
-
-def test_several_models_are_ordered_by_name_and_session(tmp_path: Path):
-    models = [open_model(tmp_path, name, ticker=name[-1].upper()) for name in ("red-b", "blue-c", "red-a")]
-    asked: list[str] = []
-
-    def tables(model: Model) -> pd.DataFrame:
-        asked.append(model.manifest.name)
-        return by_hand()
-
-    frame = replay(models, tables, START, None)
-    assert asked == ["red-b", "blue-c", "red-a"]
-    assert frame["model"].tolist() == ["blue-c"] * 3 + ["red-a"] * 3 + ["red-b"] * 3
-    assert frame["ticker"].tolist() == ["C"] * 3 + ["A"] * 3 + ["B"] * 3
-    pd.testing.assert_frame_equal(check_forecasts(frame), frame)
-
-
-def test_no_models_give_an_empty_frame(tmp_path: Path):
-    assert replay([], lambda _: by_hand(), START, None).columns.tolist() == list(FORECAST_COLUMNS)
 
 
 @pytest.mark.parametrize("known", [START, START + timedelta(days=1), date(2030, 1, 1)])
 def test_a_model_that_knows_the_period_is_refused(tmp_path: Path, known: date):
     model = open_model(tmp_path, trained_until=known)
     with pytest.raises(ModelError) as refusal:
-        replay([model], lambda _: by_hand(), START, None)
+        replay(model, by_hand(), START, None)
     assert refusal.value.message == f"red-acme was trained on closes up to {known}, the period starts on {START}"
 
 
 def test_knowing_the_day_before_is_no_cheating(tmp_path: Path):
-    check_unseen(manifest_of(trained_until=START - timedelta(days=1)), START)
     # the forecast for the first day of the period is made on the day before, whose close the model may know
     model = open_model(tmp_path, trained_until=START - timedelta(days=1))
-    assert replay([model], lambda _: by_hand(), START, None)["session"].iloc[0] == SESSIONS[0]
+    assert replay(model, by_hand(), START, None)["session"].iloc[0] == SESSIONS[0]
 
 
 @pytest.mark.parametrize(
@@ -125,7 +105,7 @@ def test_a_period_without_sessions_is_refused(
 ):
     model = open_model(tmp_path)
     with pytest.raises(DataError) as refusal:
-        replay([model], lambda _: table, start, end)
+        replay(model, table, start, end)
     assert refusal.value.message.startswith("red-acme: no session with a known close ")
     assert words in refusal.value.message
     assert "mlops ingest" in refusal.value.hint
@@ -150,9 +130,9 @@ def features_of(prices: pd.DataFrame) -> pd.DataFrame:
 
 def test_all_rows_at_once_are_the_same_as_session_by_session(model: Model):
     table = features_of(random_prices(120, 1, start="2015-11-02", halts=5))
-    at_once = replay([model], lambda _: table, START, None)
+    at_once = replay(model, table, START, None)
     day_by_day = [
-        replay([model], lambda _: table, target.date(), (target + pd.Timedelta(days=1)).date())
+        replay(model, table, target.date(), (target + pd.Timedelta(days=1)).date())
         for target in at_once["target_session"]
     ]
     assert all(len(frame) == 1 for frame in day_by_day)
@@ -162,7 +142,7 @@ def test_all_rows_at_once_are_the_same_as_session_by_session(model: Model):
 def test_a_forecast_is_the_same_on_the_evening_it_is_made(model: Model):
     """As it is used live: the prices end with the session on which the forecast is made."""
     prices = random_prices(120, 2, start="2015-11-02")
-    at_once = replay([model], lambda _: features_of(prices), START, None)
+    at_once = replay(model, features_of(prices), START, None)
     for row in at_once.iloc[:: len(at_once) // 15].itertuples():
         tonight = features_of(prices.loc[: row.session]).iloc[-1:]
         assert tonight["target_session"].iloc[0] == row.target_session
@@ -179,8 +159,8 @@ def test_cutting_the_data_off_leaves_earlier_forecasts_as_they_were(
     model = open_model(tmp_path_factory.mktemp("models"), graph=GRAPHS["linear"])
     prices = random_prices(120, seed, start="2015-11-02", halts=halts)
     day = prices.index[min(cut, len(prices) - 1)]
-    whole = replay([model], lambda _: features_of(prices), START, None)
-    part = replay([model], lambda _: features_of(prices.loc[:day]), START, None)
+    whole = replay(model, features_of(prices), START, None)
+    part = replay(model, features_of(prices.loc[:day]), START, None)
     known = whole.loc[whole["target_session"] <= day]
     assert len(known)
     pd.testing.assert_frame_equal(part, known, check_exact=True)

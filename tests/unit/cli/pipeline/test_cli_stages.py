@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import itertools
 import json
 from pathlib import Path
@@ -13,7 +12,7 @@ import typer.main
 
 from mlops_cli.cli import stage_calls
 from mlops_cli.cli.app import app
-from mlops_cli.cli.pipeline.stages import StageOptions, exit_code, run_stage
+from mlops_cli.cli.pipeline.stages import exit_code, stage_command
 from mlops_cli.cli.progress import ConsoleProgress
 from mlops_cli.config.paths import Project
 from mlops_cli.errors import ConfigError, DataError, ServiceError
@@ -73,11 +72,6 @@ def test_the_four_commands_take_the_same_options() -> None:
     assert len({commands[name].help for name in taken}) == 4
 
 
-def test_every_stage_option_is_one_of_the_command() -> None:
-    names = [parameter.name for parameter in typer.main.get_command(app).commands["train"].params]
-    assert names == list(inspect.signature(StageOptions).parameters)
-
-
 class Recorder:
     """A stage that only notes what it was asked for."""
 
@@ -92,7 +86,7 @@ class Recorder:
 
 def test_a_stage_runs_once_for_each_chosen_branch(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
     stage = Recorder(report("a", done=2), report("b", done=1))
-    run_stage(stage, StageOptions(project.root))
+    stage_command(stage)(project.root)
     assert stage.calls == [("a", None), ("b", None)]
     assert capsys.readouterr().out == (
         "train a: 2 done, 0 unchanged, 0 failed\ntrain b: 1 done, 0 unchanged, 0 failed\n"
@@ -110,27 +104,27 @@ def test_a_stage_runs_once_for_each_chosen_branch(project: Project, capsys: pyte
 )
 def test_branch_and_only_choose(project: Project, options: dict[str, str], calls: list) -> None:
     stage = Recorder()
-    run_stage(stage, StageOptions(project.root, **options))
+    stage_command(stage)(project.root, **options)
     assert stage.calls == calls
 
 
 def test_failures_are_listed_and_the_others_were_done(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
     stage = Recorder(report("a", codes=(4,)), report("b", done=1))
     with pytest.raises(typer.Exit) as raised:
-        run_stage(stage, StageOptions(project.root))
+        stage_command(stage)(project.root)
     assert raised.value.exit_code == 9
     assert "failed: failed-0 (train): reason 0\n" in capsys.readouterr().err
     assert len(stage.calls) == 2
 
 
 def test_keep_going_lists_the_failures_and_ends_with_0(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
-    run_stage(Recorder(report("a", codes=(4,))), StageOptions(project.root, branch="a", keep_going=True))
+    stage_command(Recorder(report("a", codes=(4,))))(project.root, branch="a", keep_going=True)
     assert "failed: failed-0" in capsys.readouterr().err
 
 
 def test_the_reports_as_json(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
     stage = Recorder(report("a", done=1, codes=(4,)))
-    run_stage(stage, StageOptions(project.root, branch="a", keep_going=True, as_json=True))
+    stage_command(stage)(project.root, branch="a", keep_going=True, as_json=True)
     (printed,) = json.loads(capsys.readouterr().out)
     assert printed["done"] == ["done-0"]
     failure = {"model": "failed-0", "stage": "train", "reason": "reason 0", "exit_code": 4}
@@ -144,7 +138,7 @@ def test_set_is_written_before_the_stage_runs(project: Project) -> None:
         seen.append(branch.seed)
         return report(branch.name)
 
-    run_stage(stage, StageOptions(project.root, branch="a", assignments=["seed=42"]))
+    stage_command(stage)(project.root, branch="a", assignments=["seed=42"])
     assert seen == [42]
 
 
@@ -153,7 +147,7 @@ def test_an_error_of_the_stage_comes_through(project: Project) -> None:
         raise DataError("no network")
 
     with pytest.raises(DataError, match="no network"):
-        run_stage(stage, StageOptions(project.root))
+        stage_command(stage)(project.root)
 
 
 # what stands behind the commands
@@ -191,7 +185,3 @@ def test_a_second_run_is_refused_at_once(project: Project) -> None:
 def test_a_branch_that_is_locked_refuses_its_stage_and_no_other(project: Project) -> None:
     with branch_lock(project, "a", ConsoleProgress()):
         assert commands_on(project)("featurize", "--branch", "b").exit_code == 4
-
-
-def test_the_defaults_run_everything_in_the_current_folder() -> None:
-    assert StageOptions() == StageOptions(None, None, None, None, False, False, False)

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from mlops_cli.pipeline.dvc.locks import RWLOCK, release_dead_holders
+from mlops_cli.pipeline.dvc.run import RWLOCK, release_dead_holders
 
 PATIENCE_SECONDS = 20
 

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from mlops_cli.config.schemas.project import ModelSpec
 from mlops_cli.models.manifest import Span
-from mlops_cli.pipeline.stages.pools import member_mark, pool_mark, trained_together, with_pool_marks
-from mlops_cli.pipeline.stages.train_plan import Plan
+from mlops_cli.pipeline.stages.train_plan import Plan, member_mark, pool_mark, trained_together, with_pool_marks
 from tests.fakes.train_jobs import model_spec
 
 DAY = date(2016, 1, 4)

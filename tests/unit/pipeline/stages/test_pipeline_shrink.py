@@ -14,9 +14,8 @@ from mlops_cli.config.schemas.project import ModelSpec
 from mlops_cli.models.manifest import read_manifest
 from mlops_cli.models.predict import Model
 from mlops_cli.models.store import check_files
-from mlops_cli.pipeline.stages.pools import with_pool_marks
 from mlops_cli.pipeline.stages.shrink import finish, group_choice, shrink_branch, validation_forecasts
-from mlops_cli.pipeline.stages.train_plan import Plan, group_of, model_rows, plan_model
+from mlops_cli.pipeline.stages.train_plan import Plan, group_of, model_rows, plan_model, with_pool_marks
 from mlops_cli.training.shrinkage import GRID, ValidationForecasts, choose_shrinkage
 from tests.fakes.branches import TRAINING, branch_of, write_features
 from tests.fakes.model_folders import model_folder

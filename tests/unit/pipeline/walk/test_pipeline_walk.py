@@ -117,7 +117,7 @@ class TestWalkForward:
     def frozen(self, project: Project, label: str, name: str = "red-a") -> FrozenModel:
         table = pd.read_parquet(project.features("main") / f"{name}.parquet")
         model = Model.open(project.models("main") / name)
-        frame = replay([model], lambda _: table, SCENARIO.start, SCENARIO.end).assign(model=label)
+        frame = replay(model, table, SCENARIO.start, SCENARIO.end).assign(model=label)
         return FrozenModel("main", name, label, 1.0, frame)
 
     def test_forecasts_are_the_frozen_ones_up_to_the_first_retraining(self, project: Project, branch: Branch) -> None:
