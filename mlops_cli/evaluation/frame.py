@@ -52,6 +52,10 @@ def _check_columns(forecasts: pd.DataFrame) -> None:
     unknown = [str(name) for name in forecasts.columns if name not in FORECAST_COLUMNS]
     if missing or unknown:
         raise _fault(f"columns missing: {bounded(missing) or 'none'}; unknown: {bounded(unknown) or 'none'}")
+    _check_types(forecasts)
+
+
+def _check_types(forecasts: pd.DataFrame) -> None:
     types = pd.api.types
     checks = {TEXT_COLUMNS: types.is_string_dtype, TIME_COLUMNS: types.is_datetime64_dtype}
     checks[PRICE_COLUMNS] = types.is_numeric_dtype

@@ -73,7 +73,7 @@ def plan_cut(project: Project, params: Params, selection: str) -> Cut:
     """
     team, _, ticker = title_of(selection).partition("/")
     branches = load_branches(project, params)
-    everyone = [model for branch in branches.values() for model in branch.models]
+    everyone = _all_models(branches)
     taken = _taken(branches, team, ticker)
     if not taken:
         raise _nothing_selected(selection, everyone)
@@ -86,7 +86,7 @@ def plan_cut(project: Project, params: Params, selection: str) -> Cut:
         spec={"collection": files, "only": patterns, **_overrides(params, list(taken))},
         taken={holder: [model.name for model in chosen] for holder, chosen in taken.items()},
         patterns=patterns,
-        emptied=frozenset(name for name, chosen in taken.items() if len(chosen) == len(branches[name].models)),
+        emptied=_emptied(branches, taken),
     )
 
 
@@ -108,6 +108,14 @@ def _taken(branches: dict[str, Branch], team: str, ticker: str) -> dict[str, lis
 
     chosen = {name: list(filter(selected, branch.models)) for name, branch in branches.items()}
     return {name: models for name, models in chosen.items() if models}
+
+
+def _all_models(branches: dict[str, Branch]) -> list[ModelSpec]:
+    return [model for branch in branches.values() for model in branch.models]
+
+
+def _emptied(branches: dict[str, Branch], taken: dict[str, list[ModelSpec]]) -> frozenset[str]:
+    return frozenset(holder for holder, chosen in taken.items() if len(chosen) == len(branches[holder].models))
 
 
 def _nothing_selected(selection: str, models: list[ModelSpec]) -> ConfigError:

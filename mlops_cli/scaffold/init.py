@@ -52,11 +52,7 @@ def start_project(folder: Path, template: Template) -> Started:
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder} is a file", "choose another folder")
     paths = {name: folder / name for name in files}
-    taken = [
-        name
-        for name, path in paths.items()
-        if path.exists() or any(parent.exists() and not parent.is_dir() for parent in path.parents)
-    ]
+    taken = [name for name, path in paths.items() if _is_taken(path)]
     if taken:
         message = f"{folder} already has files that would be overwritten: {bounded(taken, 20)}"
         raise ConfigError(message, "choose an empty folder, or move these away")
@@ -83,6 +79,10 @@ def _walk(folder: Traversable, prefix: str) -> Iterator[tuple[str, str]]:
             yield from _walk(entry, f"{name}/")
         else:
             yield name, entry.read_text(encoding="utf-8")
+
+
+def _is_taken(path: Path) -> bool:
+    return path.exists() or any(parent.exists() and not parent.is_dir() for parent in path.parents)
 
 
 def _commit(git: Git, files: list[str], template: Template) -> tuple[bool, str]:

@@ -38,11 +38,7 @@ def write_report(
 
     Each file is written whole or not at all. `summary.json` is written last, so that where it exists, so do the others.
 
-    Args:
-        folder: created if it is missing; files of an earlier report are replaced.
-        forecasts: as `evaluation.frame.check_forecasts` requires.
-        summary: what `evaluation.summary.summarise` returned for them.
-        walk_forward: the forecasts of retrained models, if there are any.
+    Files of an earlier report are replaced. `walk_forward` are the forecasts of retrained models, if there are any.
 
     Returns:
         The files written: forecasts.parquet (columns and order as check_forecasts returns), with `walk_forward` also

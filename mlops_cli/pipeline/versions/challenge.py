@@ -50,19 +50,6 @@ class Judgement:
     exit_code: int = 0
 
 
-@dataclass(frozen=True)
-class _Pair:
-    """The two versions of a model that are compared."""
-
-    champion: VersionFolder
-    challenger: VersionFolder
-
-    @property
-    def trained_until(self) -> date:
-        """Last target session that either version was trained on."""
-        return max(self.champion.manifest.trained_until, self.challenger.manifest.trained_until)
-
-
 def promote_by_skill(
     project: Project, models: Sequence[tuple[str, str]], rule: Promotion, routed: Collection[str] = ()
 ) -> Iterator[Judgement]:
@@ -83,7 +70,7 @@ def promote_by_skill(
             if record.version in (None, versions[0].version):
                 continue
             judgement = replace(judgement, champion=str(record.version))
-            judgement = _judge(project, judgement, _pair(model, versions, record), rule)
+            judgement = _judge(project, judgement, _recorded(model, versions, record), versions[0], rule)
             if record.pinned or model in routed:
                 # the newest version does not answer, or answers its share only: there is nothing to roll back
                 judgement = replace(judgement, rolled_back=False)
@@ -95,10 +82,10 @@ def promote_by_skill(
         yield judgement
 
 
-def _pair(model: str, versions: Sequence[VersionFolder], record: Champion) -> _Pair:
+def _recorded(model: str, versions: Sequence[VersionFolder], record: Champion) -> VersionFolder:
     for version in versions:
         if version.version == record.version:
-            return _Pair(version, versions[0])
+            return version
     raise ModelError(f"{model}: its champion is not there any more", f"run: mlops models promote {model}")
 
 
@@ -117,20 +104,23 @@ def _carry_out(project: Project, judgement: Judgement, record: Champion) -> Judg
     return judgement
 
 
-def _judge(project: Project, judgement: Judgement, pair: _Pair, rule: Promotion) -> Judgement:
+def _judge(
+    project: Project, judgement: Judgement, recorded: VersionFolder, newest: VersionFolder, rule: Promotion
+) -> Judgement:
     """Compare both versions on the latest sessions that neither was trained on."""
     import numpy as np
 
     from mlops_cli.evaluation.significance import diebold_mariano_p
 
-    table = _unseen(project, judgement, pair).tail(rule.sessions)
+    trained_until = max(recorded.manifest.trained_until, newest.manifest.trained_until)
+    table = _unseen(project, judgement, trained_until).tail(rule.sessions)
     judgement = replace(judgement, sessions=len(table))
     if len(table) < rule.sessions:
         return replace(
             judgement,
             reason=f"too few known closes that both never saw: serving.promotion.sessions asks for {rule.sessions}",
         )
-    old, new = _forecasts(pair.champion, table), _forecasts(pair.challenger, table)
+    old, new = _forecasts(recorded, table), _forecasts(newest, table)
     actual = old["actual_close"].to_numpy()
     closes, new_closes = old["predicted_close"].to_numpy(), new["predicted_close"].to_numpy()
     mae, mae_new = float(np.abs(closes - actual).mean()), float(np.abs(new_closes - actual).mean())
@@ -143,7 +133,7 @@ def _judge(project: Project, judgement: Judgement, pair: _Pair, rule: Promotion)
     return replace(judgement, promoted=nearer, rolled_back=not nearer, reason=f"{word}, with p below {rule.level}")
 
 
-def _unseen(project: Project, judgement: Judgement, pair: _Pair) -> pd.DataFrame:
+def _unseen(project: Project, judgement: Judgement, trained_until: date) -> pd.DataFrame:
     """The rows of the feature table with a known close that neither version was trained on."""
     import pandas as pd
 
@@ -152,7 +142,7 @@ def _unseen(project: Project, judgement: Judgement, pair: _Pair) -> pd.DataFrame
     table = read_table(project.features(judgement.branch), judgement.model)
     if table is None:
         raise DataError(f"{judgement.model}: no features", "run: mlops featurize")
-    return table[(table["target_session"] > pd.Timestamp(pair.trained_until)) & table["next_close"].notna()]
+    return table[(table["target_session"] > pd.Timestamp(trained_until)) & table["next_close"].notna()]
 
 
 def _forecasts(version: VersionFolder, table: pd.DataFrame) -> pd.DataFrame:

@@ -72,9 +72,8 @@ def walk_forward(
     }
     progress.doing("tests of significance")
     failures = _failures(frozen, walks)
-    dates = sorted({str(day) for walk in walks.values() for day in walk.dates})
-    summary: dict[str, Any] = {"retrain": tools.every, "dates": dates, "left_out": _left_out(failures)}
-    folders = frozenset(folder for walk in walks.values() for folder in walk.folders)
+    summary: dict[str, Any] = {"retrain": tools.every, "dates": _dates(walks), "left_out": _left_out(failures)}
+    folders = _folders(walks)
     failed = {failure.model for failure in failures}
     complete = [model for model in frozen if model.label not in failed]
     if not complete:
@@ -86,6 +85,14 @@ def walk_forward(
     alarm = [f"walk-forward: {reason}" for reason in judged.pop("alarm")["reasons"]]
     summary |= judged | {"comparison": _comparison(retrained, frozen)}
     return WalkForward(folders, joined.drop(columns="shrinkage"), summary, alarm, failures)
+
+
+def _dates(walks: Mapping[str, Walk]) -> list[str]:
+    return sorted({str(day) for walk in walks.values() for day in walk.dates})
+
+
+def _folders(walks: Mapping[str, Walk]) -> frozenset[Path]:
+    return frozenset(folder for walk in walks.values() for folder in walk.folders)
 
 
 def _failures(frozen: Sequence[FrozenModel], walks: Mapping[str, Walk]) -> list[ItemFailure]:
