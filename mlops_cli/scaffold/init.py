@@ -31,7 +31,7 @@ _LAYERS = {
 
 @dataclass(frozen=True)
 class Started:
-    """The files that `start_project` wrote, sorted, and where it made no first commit of them the reason."""
+    """The files that `start_project` wrote, sorted, and the reason where it did not commit them."""
 
     files: tuple[str, ...]
     committed: bool

@@ -69,7 +69,7 @@ def retrain_branch(
 ) -> Walk:
     """Retrain the models of a branch at every date of the scenario, and forecast up to the next date with them.
 
-    The models of `names` are forecast. The other models of their groups are trained too, as they share their shrinkage.
+    Only the models of `names` forecast. The others of their groups are trained too, as they share their shrinkage.
     """
     run = _WalkRun(project, branch, tools, progress)
     specs = run.partners(names)
