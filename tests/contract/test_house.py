@@ -71,6 +71,11 @@ def test_no_folder_holds_too_many_modules() -> None:
     assert {folder: size for folder, size in sizes.items() if size > FOLDER_MODULES} == {}
 
 
+def test_there_are_as_many_lines_of_tests_as_of_code() -> None:
+    """Benchmarks do not count."""
+    assert sum(map(lines, TESTS)) >= sum(map(lines, MODULES))
+
+
 def test_a_package_imports_nothing_by_itself() -> None:
     """Importing a module must not load its neighbours: `mlops --help` stays fast (docs/decisions/0005)."""
     for folder in packages():
