@@ -18,8 +18,9 @@ setup: $(READY)  ## make .venv with Python 3.12 and the locked dependencies
 run: $(READY)  ## run the main job on the default collection and show its result
 	@$(BIN)/mlops run
 
+# four processes on two cores: much of a test is waiting. The slow files come first, so that no core is idle at the end.
 test: $(READY)  ## every test that needs neither a GPU nor the internet
-	@$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -q -n 4 --dist loadfile --no-loadscope-reorder
 
 test-soak: $(READY)  ## the tests that run for minutes: an overloaded server, a thousand killed trading passes
 	@MLOPS_TEST_SOAK=1 $(BIN)/python -m pytest -q -m soak

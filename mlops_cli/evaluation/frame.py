@@ -79,4 +79,4 @@ def _check_rows(frame: pd.DataFrame) -> None:
 
 
 def _fault(message: str) -> DataError:
-    return DataError(f"the frame of forecasts is broken: {message}", "write it anew with: mlops simulate")
+    return DataError(f"the frame of forecasts is broken: {message}", "write it again with: mlops simulate")

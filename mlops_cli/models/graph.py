@@ -1,4 +1,4 @@
-"""The interface of `model.onnx`. It is the same in every model folder, whatever trained the model.
+"""The interface of `model.onnx`. It is the same in every model folder, for every trainer.
 
 - input `features`: float32 (rows, len(inputs)), raw columns of the feature table in the order of the manifest;
 - output `log_return`: float32 (rows,), the shrunk forecast of the next session's log return;

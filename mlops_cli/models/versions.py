@@ -155,7 +155,7 @@ def _archived(folder: Path) -> list[Path]:
 
 
 def _remove(folder: Path) -> None:
-    """Remove a version. It is renamed to a hidden name first, so that nobody opens a half-removed folder."""
+    """Remove a version. It is renamed to a hidden name first, so that no reader opens a half-removed folder."""
     hidden = folder.with_name(f".{folder.name}.{uuid4().hex[:8]}")
     with contextlib.suppress(FileNotFoundError):
         os.rename(folder, hidden)

@@ -73,7 +73,7 @@ class DataPlane:
 
     @property
     def catalog(self) -> Catalog:
-        """What is served now. A request that holds it finishes on it, whatever changes meanwhile."""
+        """What is served now. A request that holds it finishes on it, even if models change meanwhile."""
         return self._live.catalog
 
     async def start(self) -> None:

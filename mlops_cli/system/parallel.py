@@ -43,7 +43,7 @@ def each[Item, Result](
     if workers == 1:
         yield from map(attempt, items)
         return
-    # started anew, not forked: a copy of a process that runs threads may hang
+    # started, not forked: a fork of a process that runs threads may hang
     executor = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_end_with_parent)
     try:
         with _deaf_to_ctrl_c():
@@ -58,7 +58,7 @@ def each[Item, Result](
 
 
 def worker_count(items: int, size: int = 1) -> int:
-    """How many processes so many items of this size are worth: at most one per core that this process may use."""
+    """The number of processes that pay for this many items: at most one per core that this process may use."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(cores, items, items * size // ITEMS_PER_WORKER, MOST_WORKERS))
 

@@ -3,7 +3,7 @@
 The price moves in straight lines from the open to one extreme, to the other extreme and to the close. Each line takes
 a third of the session. It moves down first when the session closes at or above its open, and up first when it closes
 below. This is an assumption (charting programs make it for daily bars), but the price at a given time is always the
-same, whoever asks and however often.
+same for every caller.
 """
 
 from __future__ import annotations

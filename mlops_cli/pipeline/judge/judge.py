@@ -49,7 +49,7 @@ class Simulation:
     retraining: RetrainTools | None = None
 
     def includes(self, model: str) -> bool:
-        """Whether a model is to be replayed: the scenario names it, and so does `only`."""
+        """Whether to replay a model: the scenario names it, and so does `only`."""
         named = any(fnmatchcase(model, pattern) for pattern in self.scenario.models)
         return named and (self.only is None or fnmatchcase(model, self.only))
 

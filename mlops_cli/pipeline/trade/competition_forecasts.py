@@ -123,7 +123,7 @@ def _nothing_to_trade(report: StageReport, rules: Mapping[str, Rules]) -> MlopsE
             f"no model of {', '.join(rules)} trades", "look at trading.models in params.yaml, and: mlops models list"
         )
     text = f"no model can trade in this period: {bounded(reasons, 1)}"
-    hint = "choose --replay and --days within what the models never saw; or fetch and train anew: mlops run"
+    hint = "choose --replay and --days within the days that the models never saw; or fetch and train again: mlops run"
     return error_with(report.failures[0].exit_code, text, hint)
 
 

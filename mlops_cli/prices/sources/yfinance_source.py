@@ -118,7 +118,7 @@ OVERLAP = 5  # how many stored sessions are fetched again, to see whether Yahoo 
 RESTATED = 1e-4
 """Relative change of close or adjusted close above which it is not rounding; a dividend of 0.01 % is above it."""
 WORKERS = 4
-GIVE_UP_AFTER = 3  # after so many tickers in a row without any answer, the remaining tickers are not requested
+GIVE_UP_AFTER = 3  # tickers in a row without any answer, after which the remaining tickers are not requested
 
 _MALFORMED = (ValueError, KeyError, TypeError, IndexError, AttributeError)  # what yfinance raises on malformed answers
 

@@ -113,7 +113,7 @@ SMALL, CACHED, DELAYED = 1, 2, 3  # load levels from which each step is taken
 class Target:
     """The model and version that a request asks for.
 
-    A `fixed` target is exactly this version: no small variant and no stale answer, whatever the load.
+    A `fixed` target is exactly this version: no small variant and no stale answer, even under load.
     """
 
     model: ServedModel

@@ -169,7 +169,7 @@ def _model_and_version(path: str) -> tuple[str, str | None]:
 
 
 def _replaying(body: bytes, receive: Receive) -> Receive:
-    """A `receive` that first gives the body, which was read already, then whatever comes after it."""
+    """A `receive` that first gives the body, which was read already, then the messages after it."""
     first = True
 
     async def replay() -> Message:

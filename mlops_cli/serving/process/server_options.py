@@ -35,7 +35,7 @@ def needs_token(project: Project, host: str, no_auth: bool) -> bool:
     Args:
         project: whose .env may set the token.
         host: the address to listen on.
-        no_auth: the user's decision to ask nobody for a token.
+        no_auth: callers need no token.
 
     Raises:
         ConfigError: others can reach `host` and there is no token, or the settings are wrong.

@@ -63,7 +63,7 @@ def _decision(stock: Stock, mask: Mask, situation: Situation) -> Decision:
 
 
 def _weight(position: Position | None, lots: int, equity: Decimal) -> float:
-    """The position's value over equity after a trade of so many lots; over 1 USD where there is no equity."""
+    """The position's value over equity after a trade of `lots`; over 1 USD if there is no equity."""
     if position is None:
         return 0.0
     traded = position.shares(lots) * (1 if lots > 0 else -1) if lots else Decimal(0)

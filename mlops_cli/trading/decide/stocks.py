@@ -33,7 +33,7 @@ class Stock:
     Attributes:
         signal: what the team's models say together; None without a forecast.
         position: what is held, in lots; None where no price is known.
-        refusal: why nothing may be traded, whatever the forecast says; empty where trading is allowed.
+        refusal: why the stock may not be traded, independently of its forecast; empty if it may be traded.
         target: lots to be held after the session, below 0: short. Set by `targets.set_targets`.
         reason: why, in words. Set by `targets.set_targets`.
     """

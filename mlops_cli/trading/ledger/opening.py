@@ -122,7 +122,7 @@ def _account_of(path: Path) -> str | None:
 
 
 def _damaged(path: Path, error: sqlite3.DatabaseError) -> DataError:
-    hint = "look at it with sqlite3; without the file the next pass begins anew from what the broker holds"
+    hint = "look at it with sqlite3; without the file the next pass starts from what the broker holds"
     if getattr(error, "sqlite_errorname", "").removeprefix("SQLITE_").startswith(_OUTSIDE):
         hint = "nothing is lost: correct the permissions of its folder, or free some space, and run again"
     return DataError(f"{path}: the ledger cannot be used: {error}", hint)

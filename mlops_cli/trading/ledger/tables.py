@@ -64,7 +64,7 @@ ORDER = {
 JSON_COLUMNS = frozenset({"models", "reasons"})
 
 Columns = dict[str, Any]
-"""A row that is to be written, by column name."""
+"""A row to write, by column name."""
 
 
 @dataclass(frozen=True)

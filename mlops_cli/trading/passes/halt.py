@@ -73,7 +73,7 @@ def drawdown(equity: Decimal, peak: Decimal) -> Decimal:
 
 
 def risk_breach(account: AccountState, peak: Decimal, rules: Rules) -> str | None:
-    """Why the team is to be halted, or None. Reaching a limit is a breach; `peak`: highest equity up to now, in USD."""
+    """Why the team must be halted, or None. Reaching a limit is a breach; `peak`: highest equity up to now, in USD."""
     if account.equity <= 0:
         return f"equity is {account.equity:.2f}"
     lost = daily_loss(account)

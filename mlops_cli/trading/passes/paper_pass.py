@@ -138,7 +138,7 @@ def _report_undecided(context: PassContext) -> None:
 
 
 def send(context: PassContext, intents: Sequence[OrderIntent]) -> None:
-    """Send orders one by one while the window is open and nobody halts the team.
+    """Send orders one by one while the window is open and the team is not halted.
 
     The context's report gets what was sent, refused and unknown, and why sending ended early.
     """

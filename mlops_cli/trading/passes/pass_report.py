@@ -17,7 +17,7 @@ from mlops_cli.trading.passes.order_window import Margins, Window
 
 @dataclass(frozen=True)
 class PassSettings:
-    """Settings of a pass. A dry run sends and writes nothing; `halts` is None where nobody halts, as in a replay."""
+    """Settings of a pass. A dry run sends and writes nothing. In a replay `halts` is None: no halts."""
 
     margins: Margins = field(default_factory=Margins)
     dry_run: bool = False
@@ -35,7 +35,7 @@ class PassReport:
         sent: client order ids of the orders that the broker took.
         refused: orders that the broker refused, and why, by client order id.
         unknown: orders that the broker may have taken, and what is known, by client order id.
-        needs: what else needs a person, besides orders and blocked tickers.
+        needs: what needs a person, other than orders and blocked tickers.
         error: what ended the pass early; the report still holds what was done before it.
     """
 

@@ -74,7 +74,7 @@ def _check_account(broker: Broker, ledger: Ledger, now: datetime) -> None:
     elif opened_with != account:
         raise ConfigError(
             f"team {ledger.meta('team')}: its ledger is of account {opened_with}, the keys are of account {account}",
-            "put that account's keys back into .env; to begin anew with another account, move the ledger away",
+            "put that account's keys back into .env; to start again with another account, move the ledger away",
         )
 
 

@@ -24,7 +24,7 @@ class TeamBook:
         equity: dollars at the close of each session; the first value is what it started with, on the session before.
         fills: as `performance.fill_frame` returns it.
         idle: why models did not trade, by reason: how many.
-        trials: trainings on record that its models were chosen from; 0 where nobody kept count.
+        trials: trainings that MLflow recorded, from which its models were chosen; 0 if none are recorded.
     """
 
     team: str
