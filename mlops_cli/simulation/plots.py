@@ -14,7 +14,7 @@ from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 
 from mlops_cli.evaluation.metrics import naive_scale, scored
-from mlops_cli.simulation.report import best_and_worst
+from mlops_cli.simulation.ranking import best_and_worst
 from mlops_cli.system.files import write_whole
 
 MAX_PANELS = 12

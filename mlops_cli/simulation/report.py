@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlops_cli.simulation.ranking import best_and_worst
 from mlops_cli.system.files import write_whole
 
 if TYPE_CHECKING:
@@ -232,14 +233,3 @@ def _direction(row: Mapping[str, Any]) -> str:
 
 def _p(value: float | None) -> str:
     return "-" if value is None else "<.001" if value < 0.001 else f"{value:.3f}".removeprefix("0")
-
-
-def best_and_worst(models: Sequence[Mapping[str, Any]], at_most: int, each: int) -> tuple[Rows, Rows]:
-    """Order models by MAE / naive MAE; of more than `at_most` models, take `each` from both ends.
-
-    Returns:
-        (best, worst), each ordered best first and ties by name, models without a ratio last. With `at_most` models or
-        fewer: (all, none).
-    """
-    order = sorted(models, key=lambda row: (math.inf if row["mae_ratio"] is None else row["mae_ratio"], row["model"]))
-    return (order, []) if len(order) <= at_most else (order[:each], order[-each:])

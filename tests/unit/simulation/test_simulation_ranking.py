@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlops_cli.simulation.report import best_and_worst
+from mlops_cli.simulation.ranking import best_and_worst
 
 RATIOS = st.lists(st.none() | st.floats(0.5, 2.0), max_size=30)
 

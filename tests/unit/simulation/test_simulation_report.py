@@ -18,7 +18,8 @@ from mlops_cli.errors import DataError
 from mlops_cli.evaluation.frame import FORECAST_COLUMNS, check_forecasts
 from mlops_cli.evaluation.paired import compare
 from mlops_cli.evaluation.summary import summarise
-from mlops_cli.simulation.report import best_and_worst, result_lines, result_table, write_report
+from mlops_cli.simulation.ranking import best_and_worst
+from mlops_cli.simulation.report import result_lines, result_table, write_report
 from mlops_cli.system.files import write_whole
 from tests.fakes.forecast_frames import equal_shrinkage, forecast_frame, market_returns, noise
 
