@@ -55,7 +55,7 @@ def show(how: HowOption = How.CRON, team: TeamOption = None, folder: ProjectOpti
 
 
 def install(how: HowOption = How.CRON, team: TeamOption = None, folder: ProjectOption = None) -> None:
-    """Write the lines into your crontab, or the units into ~/.config/systemd/user; again changes nothing."""
+    """Write the lines into your crontab, or the units into ~/.config/systemd/user. A second install changes nothing."""
     from mlops_cli.trading.schedule.schedule import install_crontab, install_units
 
     job = _job(folder, team)

@@ -16,19 +16,19 @@ FINAL = frozenset({"filled", "canceled", "expired", "replaced", "rejected"})
 
 
 class OrderRefused(BrokerError):  # noqa: N818 - an answer, not a defect
-    """The broker has said no to an order: it was not taken and will not be."""
+    """The broker has refused an order. It was not accepted and will not be."""
 
 
 class OutcomeUnknown(BrokerError):  # noqa: N818
-    """Whether an order was taken is not known; the same client_order_id must be asked for before anything else."""
+    """It is not known whether an order was accepted. Ask for its client_order_id before sending anything else."""
 
 
 class BrokerUnreachable(ServiceError):  # noqa: N818
-    """The broker does not answer, or only with failures of its own."""
+    """The broker does not answer, or answers with server errors."""
 
 
 class KeysRefused(ConfigError):  # noqa: N818
-    """The broker does not know the keys, or they may not do this."""
+    """The broker does not know the keys, or they lack a permission."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class BrokerClock:
 
 @dataclass(frozen=True)
 class SessionHours:
-    """A session's regular hours; times in UTC, so that half days and changes of the clock are in them already."""
+    """A session's regular hours, in UTC; they account for half days and daylight saving time."""
 
     session: date
     open: datetime
@@ -50,7 +50,7 @@ class SessionHours:
 
 @dataclass(frozen=True)
 class Quote:
-    """Best bid and ask; zero where there is none."""
+    """Best bid and ask in USD; zero if there is none."""
 
     ticker: str
     bid: Decimal
@@ -59,7 +59,7 @@ class Quote:
 
     @property
     def middle(self) -> Decimal | None:
-        """Between bid and ask; None for a one-sided or crossed quote."""
+        """The middle between bid and ask; None for a one-sided or crossed quote."""
         return (self.bid + self.ask) / 2 if 0 < self.bid <= self.ask else None
 
 
@@ -96,7 +96,7 @@ class BrokerOrder:
 
     @property
     def final(self) -> bool:
-        """Whether nothing happens to it any more."""
+        """Whether the order can no longer change."""
         return self.status in FINAL
 
 
@@ -118,7 +118,7 @@ class AccountActivity:
     """Shares or cash that changed without an order: a split, a dividend, a fee.
 
     Attributes:
-        kind: the broker's word for it, as Alpaca's SPLIT or DIV.
+        kind: the broker's name for it, for example SPLIT or DIV at Alpaca.
         qty: shares it is about, as the broker counts them: those that came, or those held afterwards; 0 where only cash
             moved.
         cash: dollars that came (or went).
@@ -135,7 +135,7 @@ class AccountActivity:
 
 @dataclass(frozen=True)
 class Activities:
-    """What has moved shares or cash: executions of orders, and all the rest."""
+    """Everything that changed shares or cash: executions of orders, and other activities."""
 
     fills: tuple[Fill, ...]
     others: tuple[AccountActivity, ...]
@@ -149,16 +149,16 @@ class Broker(Protocol):
 
     @property
     def address(self) -> str:
-        """Where it is, for messages: no secrets."""
+        """The broker's address for messages; contains no secrets."""
 
     def account_id(self) -> str:
         """The account's name at the broker: a ledger belongs to one account."""
 
     def account(self) -> AccountState:
-        """Cash and worth."""
+        """Cash and equity of the account."""
 
     def positions(self) -> Mapping[str, Holding]:
-        """What is held, by ticker; short positions have a negative quantity."""
+        """The positions by ticker; a short position has a negative quantity."""
 
     def clock(self) -> BrokerClock:
         """The broker's time."""
@@ -176,15 +176,15 @@ class Broker(Protocol):
         """Send an order. If the broker has an order of the same client_order_id, that order is returned instead.
 
         Raises:
-            OrderRefused: the broker said no.
-            OutcomeUnknown: it may have been taken or not.
+            OrderRefused: the broker refuses the order.
+            OutcomeUnknown: the broker may have accepted it or not.
         """
 
     def cancel(self, order_id: str) -> None:
-        """Ask for an open order to be cancelled; one that is over already is left alone."""
+        """Cancel an open order; does nothing if the order is already final."""
 
     def order_by_client_id(self, client_order_id: str) -> BrokerOrder | None:
-        """The order of this name, open or not; None where the broker says that there is none."""
+        """The order with this client_order_id, open or not; None if the broker has none."""
 
     def orders_since(self, time: datetime) -> Sequence[BrokerOrder]:
         """All orders submitted after `time`, open or not, oldest first."""
