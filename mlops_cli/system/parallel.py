@@ -1,4 +1,4 @@
-"""The same work on many items, in as many processes as pay: results in order, one item's failure is its own."""
+"""Runs the same work on many items in several processes. A failing item does not affect the others."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def _attempt[Item, Result](work: Callable[[Item], Result], item: Item) -> Result
 
 @contextmanager
 def _deaf_to_ctrl_c() -> Iterator[None]:
-    """What is started inside never sees Ctrl-C, which a terminal sends to all: this process hears it and ends them."""
+    """Processes started inside ignore Ctrl-C, which a terminal sends to all; this process gets it and ends them."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -81,7 +81,7 @@ def _deaf_to_ctrl_c() -> Iterator[None]:
 
 
 def _end_with_parent() -> None:
-    """Workers of a killed process would wait for work for ever."""
+    """End this worker when its parent ends, or it would wait for work for ever."""
     parent = multiprocessing.parent_process()
     assert parent is not None  # of a worker
     assert parent.pid is not None

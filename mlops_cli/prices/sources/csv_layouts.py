@@ -225,7 +225,7 @@ def _iso_dates(text: pd.Series, parts: pd.DataFrame, timezone: Callable[[], str]
 
 
 def _other_dates(text: pd.Series, path: Path) -> pd.DatetimeIndex:
-    """03/31/2024, 31.03.2024 or Mar 31, 2024: the layout that fits every row; if both of the first do, refuse."""
+    """Read 03/31/2024, 31.03.2024 or Mar 31, 2024, whichever fits every row; refuse if both of the first two do."""
     plain = text.str.replace(r"[ T]\d{1,2}:\d{2}.*$", "", regex=True).str.replace(r"(?<=\d)[.-](?=\d)", "/", regex=True)
     forms = ("%m/%d/%Y", "%d/%m/%Y", "%b %d, %Y")
     readings = [pd.DatetimeIndex(pd.to_datetime(plain, format=form, errors="coerce")) for form in forms]

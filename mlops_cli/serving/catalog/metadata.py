@@ -1,4 +1,4 @@
-"""Facts about models that need no run of them: versions, descriptions, the repository index."""
+"""Facts about models that are known without running them: versions, descriptions, the repository index."""
 
 from __future__ import annotations
 
