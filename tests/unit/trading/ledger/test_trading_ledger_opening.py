@@ -139,7 +139,7 @@ class TestRefusals:
         path.write_bytes(b"no database at all" * 100)
         with pytest.raises(DataError, match="cannot be used") as raised, open_ledger(path, "red"):
             pass
-        assert "begins anew" in (raised.value.hint or "")
+        assert "starts from what the broker holds" in (raised.value.hint or "")
         with pytest.raises(DataError, match="cannot be used"), read_ledger(path) as ledger:
             ledger.rows("orders")
 
