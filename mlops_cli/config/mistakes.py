@@ -13,7 +13,7 @@ from mlops_cli.config.schemas.descriptions import ErrorPlace, locate_error
 from mlops_cli.config.yaml_files import UnreadableYaml, read_yaml
 from mlops_cli.errors import ConfigError
 
-BROKEN = object()  # what `Mistakes.read` returns for a file that is not YAML
+BROKEN = object()  # returned by `Mistakes.read` for a file that cannot be read as YAML
 
 _SHOWN = 50
 
@@ -39,7 +39,7 @@ class Mistakes:
             return BROKEN
 
     def validate[M: BaseModel](self, model: type[M], data: Any, file: str, under: str = "") -> M | None:
-        """`data` as a `model`; None after its mistakes were noted, with `under` as prefix of their keys."""
+        """`data` as a `model`; None if it is wrong: its mistakes are noted, their keys prefixed with `under`."""
         if data is BROKEN:
             return None
         if not isinstance(data, dict):
@@ -69,7 +69,7 @@ class Mistakes:
 
 
 def value_in_words(value: Any) -> str:
-    """A value as messages show it, with its type where YAML may have read another type than the user meant.
+    """A value as messages show it, with its type if YAML may have read it as a type that the user did not mean.
 
     >>> value_in_words(1398), value_in_words(True), value_in_words("x"), value_in_words(None)
     ('the number 1398', 'the YAML word true', "'x'", 'empty')
@@ -89,7 +89,7 @@ def value_in_words(value: Any) -> str:
 
 
 def suggestion(word: str, words: Iterable[str]) -> str:
-    """The end of a message about an unknown word: the known word most like it, or the known words.
+    """The end of a message about an unknown word: the most similar known word, or a list of known words.
 
     >>> suggestion("tickrs", ["team", "tickers"]), suggestion("zzz", ["team", "tickers"])
     (', did you mean tickers?', ' (known: team, tickers)')
@@ -104,7 +104,7 @@ def suggestion(word: str, words: Iterable[str]) -> str:
 
 def _explain(error: ValidationError, model: type[BaseModel]) -> list[tuple[str, str]]:
     errors = [(locate_error(model, e["loc"]), e) for e in error.errors(include_url=False)]
-    # where a name or a mapping is accepted, a wrong mapping fails as a name too: report only the deeper errors
+    # for a union of a name and a mapping, a wrong mapping also gives an error as name: report the deeper errors only
     useful = [
         (place, e)
         for place, e in errors

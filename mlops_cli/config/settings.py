@@ -35,7 +35,7 @@ OnOff = Annotated[bool, Expect("on or off")]
 class Settings(BaseSettings):
     """The variables that mlops reads; each field's alias is its variable.
 
-    Values given to the constructor (those of `.env`) yield to the environment. Build it with `load_settings`.
+    The environment overrides values given to the constructor (those of `.env`). Build it with `load_settings`.
     """
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", case_sensitive=True, hide_input_in_errors=True)
@@ -103,23 +103,23 @@ class Settings(BaseSettings):
 
     @property
     def broker_keys(self) -> dict[str, SecretStr]:
-        """Every key that is set, by its variable: the plain pair and those of the teams."""
+        """Every key that is set, by its variable: the pair without a team's name, and the keys of the teams."""
         plain = {KEY: self.alpaca_api_key, SECRET: self.alpaca_secret_key}
         return {name: value for name, value in plain.items() if value} | self.team_keys
 
 
 def variables() -> dict[str, str]:
-    """The variable of each field, but for the keys of the teams, whose names depend on the teams."""
+    """The variable of each field, except the keys of the teams, because their names depend on the teams."""
     return {name: alias for name, alias in _aliases().items() if name != "team_keys"}
 
 
 def load_settings(project: Project | None = None) -> Settings:
     """Read the environment and the project's `.env`, if there is one.
 
-    The environment wins. An empty variable counts as not set, and an empty one in the environment hides that of `.env`.
+    The environment wins. An empty variable counts as not set, but in the environment it still overrides `.env`.
 
     Raises:
-        ConfigError: every variable with a wrong value. The values are not shown, because they may be secrets.
+        ConfigError: variables have wrong values (all are named). The values are not shown, because they may be secrets.
     """
     written = _env_file(project)
     fields = {alias: name for name, alias in _aliases().items()}
@@ -187,7 +187,7 @@ _PLAIN = _Variables(KEY, SECRET)
 
 
 def account_keys(settings: Settings, teams: Sequence[str]) -> dict[str, AccountKeys]:
-    """The keys of each team. A single team may use the plain pair, `ALPACA_API_KEY` and `ALPACA_SECRET_KEY`.
+    """The keys of each team. If there is only one team, it may use `ALPACA_API_KEY` and `ALPACA_SECRET_KEY`.
 
     Raises:
         ConfigError: a team has no keys or only one of the two, or two teams have the same key.

@@ -2,8 +2,8 @@
 
 Returns are log returns of `close`, not of `adj_close`, because the forecast is of the close that will be quoted
 tomorrow, and errors are measured in that close. `close` is split-adjusted, so a split is not a return. It is not
-dividend-adjusted, so the return of an ex-dividend day includes the drop of the quote. Every dividend changes all
-earlier values of `adj_close`, and its returns are not those of the quoted price. Features and target use the same
+dividend-adjusted, so the return of an ex-dividend day includes the drop of the quote. `adj_close` is
+not used: every dividend changes all its earlier values, so its returns differ. Features and target use the same
 series, so that their units are the same.
 """
 
@@ -22,7 +22,7 @@ from mlops_cli.features import indicators as ind
 from mlops_cli.features.indicators import Bars, log_return
 
 SETTLED = 1e-6
-"""The share of an exponential average's arbitrary starting value that may remain in the first row of the table.
+"""How much of the arbitrary starting value of an exponential average may remain in the first row, as a fraction.
 
 TA-Lib starts its exponential averages from the first bars that it gets. 1e-6 costs about 200 rows at the start of the
 history. In return, the start of the history changes the features by less than a model can notice.
@@ -56,7 +56,7 @@ _MACD_LINES = ("macd", "macd_signal", "macd_histogram")
 
 
 def input_features(spec: FeatureSpec, target: Target) -> dict[str, Feature]:
-    """The input columns of a feature set, in order, repeats once; a `ConfigError` for a window of 1 without meaning."""
+    """The input columns of a feature set, in order, without repeats; a `ConfigError` for a meaningless window of 1."""
     _check_windows(spec)
     return {
         **{f"return_{n}": Feature(n, partial(ind.period_return, sessions=n)) for n in spec.returns},
@@ -116,7 +116,7 @@ __all__ = ["build_features", "history_columns", "input_columns", "sessions_neede
 def input_columns(spec: FeatureSpec, target: Target) -> tuple[str, ...]:
     """Names of a feature set's input columns, in the order of the feature table; the history columns are last.
 
-    With target `close` there is a column `close`, because a model cannot forecast a price without its level.
+    With target `close` there is a column `close`, because a model needs the current price to forecast the next one.
 
     Raises:
         ConfigError: a window of 1 where it has no meaning.
@@ -158,7 +158,7 @@ def build_features(
         `input_columns` (float64, finite, never NaN), `target` (float64), then for reports `last_close`, `next_close`
         (float64) and `target_session` (datetime64 in the index's unit), the exchange's next session. If the ticker has
         no price in that next session (in the last row, or in the row before a halt), `target` and `next_close` are
-        NaN, because a forecast is for the next session, not over a gap. The row has features, so that a forecast can
+        NaN, because a forecast is for the very next session only. The row has features, so that a forecast can
         be made.
 
     Raises:

@@ -1,15 +1,15 @@
 """The formulas of the input columns: one function per kind of column, over the bars of one ticker.
 
 Every function returns a float64 array with one value per bar. Value t uses only bars <= t, and is NaN if the window
-begins before the first bar. Windows count bars, that is, sessions in which the stock traded; so after a halt they reach
-back further in calendar time.
+begins before the first bar. Windows count bars, that is, sessions in which the stock traded; so after a trading halt
+they cover more calendar time.
 
 Every column is a pure number (a ratio, a log ratio, a count) that does not change when all prices are multiplied by a
 constant, so a later split does not change past values. `close_price` is the only exception.
 
 Recursive indicators (RSI, MACD) come from TA-Lib. Windows come from pandas, whose compensated rolling sums stay exact
-even after a price fell by many orders of magnitude. The rest is arithmetic on arrays, because with pandas' indexed
-columns five hundred tickers took four times as long.
+even after a price fell by many orders of magnitude. The rest is arithmetic on numpy arrays, because with
+pandas columns five hundred tickers took four times as long.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Bars:
 
 
 def lagged(values: Values, bars: int) -> Values:
-    """The values moved `bars` places later; the first places are NaN."""
+    """The values shifted by `bars` places towards later bars; the first places are NaN."""
     return np.concatenate((np.full(bars, np.nan), values))[: len(values)]
 
 

@@ -13,8 +13,8 @@ from mlops_cli.market.sessions import opening_hours
 CALENDAR = "XNYS"
 NEW_YORK = ZoneInfo("America/New_York")
 YEARS = range(1900, 2200)
-_TWO_DAYS_FROM = date(2017, 9, 5)  # when US trades began to settle after two sessions, then after one
-_ONE_DAY_FROM = date(2024, 5, 28)
+_TWO_DAYS_FROM = date(2017, 9, 5)  # US trades settle after two sessions from this day on
+_ONE_DAY_FROM = date(2024, 5, 28)  # and after one session from this day on
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Session:
 
 
 class Hours:
-    """The sessions of an exchange, rising."""
+    """The sessions of an exchange, oldest first."""
 
     def __init__(self, sessions: list[Session]) -> None:
         self.sessions = sessions
@@ -70,7 +70,7 @@ class Hours:
         return self.sessions[place] if place >= 0 else None
 
     def settlement_day(self, day: date) -> date:
-        """The day on which the trades of a session are paid."""
+        """The day on which the trades of a day settle."""
         wait = 1 if day >= _ONE_DAY_FROM else 2 if day >= _TWO_DAYS_FROM else 3
         return self._days[min(bisect_left(self._days, day) + wait, len(self._days) - 1)]
 
@@ -78,7 +78,7 @@ class Hours:
 @lru_cache(maxsize=1)
 def us_hours() -> Hours:
     """The sessions of the New York Stock Exchange."""
-    # exactly the clock's tzinfo, because comparing times of two different zones takes ten times as long
+    # the same tzinfo object as in other times: comparing times of different zones takes ten times as long
     return Hours(
         [
             Session(day, opens.replace(tzinfo=UTC), closes.replace(tzinfo=UTC))
@@ -111,7 +111,7 @@ def parse_time(text: str, *, end_of_day: bool = False) -> datetime:
             raise ValueError(f"{text} is out of range")
         start = midnight(day)
         return start + timedelta(days=1) - timedelta(microseconds=1) if end_of_day else start
-    # a + that was not encoded in a query arrives as a space
+    # a "+" that was not percent-encoded in a URL query arrives as a space
     at = datetime.fromisoformat(text.replace(" ", "+") if "T" in text else text)
     if at.year not in YEARS:
         raise ValueError(f"{text} is out of range")

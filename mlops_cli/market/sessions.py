@@ -39,7 +39,7 @@ def _build(exchange: str, start: pd.Timestamp | None) -> Any:
 
 
 def _shorter_calendar(exchange: str) -> Any:
-    """The whole calendar of an exchange that is known only from a later year than 1960 (XTKS: from 1997)."""
+    """The whole calendar of an exchange if it begins later than 1960 (XTKS: 1997)."""
     try:
         return _build(exchange, type(_build(exchange, None)).bound_min())
     except (ValueError, NotImplementedError) as error:
@@ -55,7 +55,7 @@ def _day(day: date | pd.Timestamp) -> pd.Timestamp:
 
 
 def sessions(exchange: str, start: date | pd.Timestamp, end: date | pd.Timestamp) -> pd.DatetimeIndex:
-    """The sessions of an exchange (`XNYS`), both ends included: tz-naive midnight dates, unique, rising; may be empty.
+    """The sessions of an exchange (`XNYS`), both ends included: tz-naive midnights, unique, ascending; may be empty.
 
     Days before 1960, before the calendar begins, or more than about a year ahead of today are left out.
 

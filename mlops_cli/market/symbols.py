@@ -1,7 +1,7 @@
 """Names of share classes. Yahoo calls Berkshire's B shares BRK-B, Alpaca calls them BRK.B.
 
-A project may use either name. The trading room uses tickers (BRK-B) only: it sends `symbol_of(ticker)` to the broker
-and reads `ticker_of(symbol)` from its answers, which must be the same stock.
+A project may use either name. The trading code uses tickers (BRK-B) only: it sends `symbol_of(ticker)` to the broker
+and applies `ticker_of` to the symbols in its answers, which must give the same ticker again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def symbol_of(ticker: str) -> str:
 
 
 def ticker_of(symbol: str) -> str:
-    """The ticker that the trading room uses, from Alpaca's symbol or a project's ticker.
+    """The ticker that the trading code uses, from Alpaca's symbol or a project's ticker.
 
     >>> ticker_of("BRK.B"), ticker_of("BRK-B"), ticker_of("AAPL")
     ('BRK-B', 'BRK-B', 'AAPL')

@@ -1,9 +1,9 @@
-"""The interface of `model.onnx`. It is the same in every model folder, for every trainer.
+"""The inputs and outputs of `model.onnx`. They are the same in every model folder, whichever trainer wrote it.
 
 - input `features`: float32 (rows, len(inputs)), raw columns of the feature table in the order of the manifest;
 - output `log_return`: float32 (rows,), the shrunk forecast of the next session's log return;
 - output `raw_log_return`: float32 (rows,), before shrinkage;
-- initializer `shrinkage`: the scalar lambda in between.
+- initializer `shrinkage`: the scalar factor: log_return = shrinkage * raw_log_return.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ IR_VERSION = 10
 
 
 def constant_return_graph(columns: int, log_return: float) -> onnx.ModelProto:
-    """A graph that forecasts the same log return for every row of `columns` inputs (0: naive, the mean: drift)."""
+    """A graph that forecasts the same log return for every row: 0 (naive) or the mean return (drift)."""
     nodes = [
         helper.make_node("Shape", [INPUT], ["shape"], end=1),
         helper.make_node("Expand", ["constant", "shape"], [RAW_OUTPUT]),
@@ -50,7 +50,7 @@ def constant_return_graph(columns: int, log_return: float) -> onnx.ModelProto:
 
 
 def set_shrinkage(source: Path, destination: Path, value: float) -> None:
-    """Copy a graph with another shrinkage, else unchanged; a `ModelError` if it is damaged or has no `shrinkage`."""
+    """Copy a graph and change only its shrinkage; a `ModelError` if it is damaged or has no `shrinkage`."""
     try:
         model = onnx.load(source)
     except DecodeError as error:

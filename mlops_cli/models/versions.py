@@ -1,6 +1,6 @@
 """Versions of a model: the newest in its folder, earlier ones in the archive, and which of them is the champion.
 
-`<root>/<branch>/<model>/` holds the newest version, finished or not. The archive `<root>/.versions/<branch>/<model>/`
+`<root>/<branch>/<model>/` holds the newest version, maybe unfinished. The archive `<root>/.versions/<branch>/<model>/`
 holds whole folders of earlier finished versions, named by version, and `champion.json`. The archive belongs to this
 machine: DVC does not see it.
 """
@@ -39,7 +39,7 @@ class Champion:
     """The accepted version of a model.
 
     Attributes:
-        pinned: where there is no route, the champion answers instead of the newest version.
+        pinned: if there is no route, the champion answers, even if a newer version exists.
         history: earlier champions, the latest last.
     """
 
@@ -48,7 +48,7 @@ class Champion:
     history: tuple[str, ...] = ()
 
     def followed_by(self, version: str, pinned: bool) -> Champion:
-        """The record with `version` as the new champion."""
+        """A record with `version` as the champion and the current one in its history."""
         if version == self.version or self.version is None:
             return Champion(version, pinned, self.history)
         return Champion(version, pinned, (*self.history, self.version))
@@ -68,7 +68,7 @@ def archive(root: Path, branch: str, name: str) -> Path:
 
 
 def archives(models: Path) -> list[Path]:
-    """The archives of all models of a branch, from its folder of model folders, `<root>/<branch>`."""
+    """The archives of all models of a branch; `models` is the branch's folder, `<root>/<branch>`."""
     return sorted((models.parent / ARCHIVE / models.name).glob("*"))
 
 
@@ -83,7 +83,7 @@ def model_versions(root: Path, branch: str, name: str) -> list[VersionFolder]:
 
 
 def champion(root: Path, branch: str, name: str) -> Champion:
-    """The recorded champion, whose folder may be gone; a `ModelError` if the record is damaged."""
+    """The recorded champion, whose folder may no longer exist; a `ModelError` if the record is damaged."""
     path = archive(root, branch, name) / CHAMPION
     try:
         record = _Record.model_validate_json(path.read_bytes())
@@ -95,7 +95,7 @@ def champion(root: Path, branch: str, name: str) -> Champion:
 
 
 def answering(root: Path, branch: str, name: str) -> VersionFolder:
-    """The pinned champion, else the newest version, which answers where no route splits; a `ModelError` without one."""
+    """The version that answers without a route: a pinned champion, else the newest; a `ModelError` if none exists."""
     versions = model_versions(root, branch, name)
     if not versions:
         raise ModelError(f"{name}: not trained", "run: mlops run")
@@ -104,20 +104,20 @@ def answering(root: Path, branch: str, name: str) -> VersionFolder:
 
 
 def write_champion(root: Path, branch: str, name: str, record: Champion) -> None:
-    """Record a champion, by rename: readers see the old record or the new one."""
+    """Record a champion. The file is replaced by rename, so readers see either the old or the new record."""
     path = archive(root, branch, name) / CHAMPION
     text = _Record(champion=record.version, pinned=record.pinned, history=record.history).model_dump_json(indent=2)
     write_text(path, text + "\n")
 
 
 def move_to_archive(destination: Path) -> bool:
-    """Move a finished, whole model at `<root>/<branch>/<model>` into the archive, by rename; whether it was moved."""
+    """Move a finished, undamaged model at `<root>/<branch>/<model>` to the archive; returns whether it was moved."""
     finished = _finished(destination)
     if finished is None or file_hashes(destination) != finished.manifest.files:
         return False
     place = archive(destination.parents[1], destination.parent.name, destination.name) / finished.version
     place.parent.mkdir(parents=True, exist_ok=True)
-    _remove(place)  # the same version, from before
+    _remove(place)  # an earlier copy of the same version
     # the archive is ordered by this time; it is set before the rename, so that no reader sees the folder without it
     os.utime(destination)
     os.rename(destination, place)
@@ -145,7 +145,7 @@ def after_install(destination: Path, keep: int) -> None:
 
 
 def _archived(folder: Path) -> list[Path]:
-    """Version folders of an archive, the last archived first: `move_to_archive` sets their time."""
+    """Version folders of an archive, the last archived first, by the time that `move_to_archive` sets."""
     folders = []
     for path in folder.glob("[!.]*"):
         with contextlib.suppress(FileNotFoundError):  # removed just now, by another process
@@ -159,7 +159,7 @@ def _remove(folder: Path) -> None:
     hidden = folder.with_name(f".{folder.name}.{uuid4().hex[:8]}")
     with contextlib.suppress(FileNotFoundError):
         os.rename(folder, hidden)
-    for left in folder.parent.glob(".*"):  # also what a killed process left
+    for left in folder.parent.glob(".*"):  # also folders that a killed process left behind
         if left.is_dir():
             shutil.rmtree(left, ignore_errors=True)
 
@@ -191,8 +191,8 @@ class Change:
 def promote(project: Project, branch: str, model: str, version: str | None = None) -> Change:
     """Make a version, given by its number or the first digits of it, the champion.
 
-    It is pinned, and answers until another version is promoted. None makes the newest the champion, not pinned: a
-    version that is trained later answers as soon as it is finished.
+    It is pinned: it answers until another version is promoted. With None, the newest version becomes the champion and
+    is not pinned: a version that is trained later answers as soon as it is finished.
 
     Raises:
         ModelError: there is no such version, or more than one.
@@ -207,8 +207,8 @@ def promote(project: Project, branch: str, model: str, version: str | None = Non
 def rollback(project: Project, branch: str, model: str, routed: bool) -> Change:
     """Pin the version before the one that answers now.
 
-    Where a champion answers (it is pinned, or `routed` by serving.routes), this is the champion before it. Otherwise it
-    is the version that was trained before the newest.
+    If the champion answers (it is pinned, or the model is `routed` by serving.routes), pin the previous champion.
+    Otherwise pin the version that was trained before the newest.
 
     Raises:
         ModelError: no earlier version is kept.

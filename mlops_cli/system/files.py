@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all: readers and killed processes see the old file or the new one."""
+"""Atomic file writes: readers see the old file or the whole new one, even if the writing process is killed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from uuid import uuid4
 
 PART = ".part"
-"""Ending of a file that is being written; a killed process leaves one behind."""
+"""Suffix of a file that is being written; a process that is killed may leave such a file behind."""
 
 
 def write_whole(path: Path, write: Callable[[Path], object], mode: int | None = None) -> Path:

@@ -1,4 +1,4 @@
-"""Processes that end with the process they work for, even if that one is killed without a word."""
+"""Lets a process end when the process it works for has ended, even if that one was killed."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ POLL_SECONDS = 0.5
 def when_gone(
     processes: Sequence[psutil.Process | int], act: Callable[[], None], needed: Callable[[], bool] = lambda: True
 ) -> None:
-    """Call `act` in a thread of its own once one of `processes` has ended, or is not there already.
+    """Call `act` in a separate thread once one of `processes` has ended, or if it no longer exists.
 
     Args:
-        processes: to watch; as numbers, they must be running or just ended.
+        processes: the processes to watch; given as ids, they must be running or have only just ended.
         act: called once, within about half a second; usually ends this process.
-        needed: asked regularly; `act` is called as well once it says no.
+        needed: called regularly; `act` is also called once this returns False.
     """
 
     def watch() -> None:
@@ -30,7 +30,7 @@ def when_gone(
         except psutil.NoSuchProcess:
             pass
         except psutil.AccessDenied:
-            return  # another user's process: not to be watched
+            return  # another user's process cannot be watched
         act()
 
     threading.Thread(target=watch, daemon=True).start()

@@ -17,14 +17,14 @@ def held(
 
     Args:
         path: the file; it and its folder are made if they are not there.
-        busy: raised where another process holds it.
+        busy: the error to raise if another process holds the lock.
         seconds: how long to wait for that process first.
-        waiting: called once before the wait, to tell somebody.
+        waiting: called once before the wait, for example to inform the user.
     """
     from filelock import FileLock, Timeout
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path, thread_local=False)  # it may be released by another thread than took it
+    lock = FileLock(path, thread_local=False)  # the thread that releases it may not be the one that acquired it
     try:
         lock.acquire(timeout=0)
     except Timeout:

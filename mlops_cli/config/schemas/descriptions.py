@@ -48,7 +48,7 @@ class ErrorPlace:
     Attributes:
         path: keys and list positions as in the file, without the parts that pydantic adds.
         expected: the values that are accepted there, in words.
-        siblings: the keys that the mapping around the last key of `path` accepts; empty if it accepts any.
+        siblings: the keys accepted by the mapping that contains the last key of `path`; empty if it accepts any.
     """
 
     path: tuple[str | int, ...]
@@ -93,8 +93,8 @@ def locate_error(model: type[BaseModel], location: Sequence[str | int]) -> Error
     key_type: Any = str
     for position, part in enumerate(location):
         bare = _without_none(_bare(annotation)[0])
-        if _is_union(bare):  # the part is pydantic's name of a member of the union
-            # without a model the annotation stays: it may say in words what all members together accept
+        if _is_union(bare):  # here `part` is the name that pydantic gives to a member of the union
+            # if no member is a model, keep the annotation: it may describe what the whole union accepts
             annotation = _model_of(bare, has_keys=position + 1 < len(location)) or annotation
             continue
         if part == "[key]":
@@ -113,7 +113,7 @@ def _without_none(bare: Any) -> Any:
 
 
 def _model_of(union: Any, *, has_keys: bool) -> Any:
-    """The model of a union, if the location goes on into one; else None."""
+    """The first model in a union, if the location continues inside it; else None."""
     models = [member for member in get_args(union) if _is_model(member)]
     return models[0] if models and has_keys else None
 

@@ -2,7 +2,7 @@
 
 `<sha256 of model.onnx>.weights`: the length of a JSON header (8 bytes, little-endian), the header (architecture, sha256
 of what follows, and name, shape and offset of each tensor), then float32 tensors, each at a multiple of 64 bytes.
-`<architecture>.onnx`: the graph that takes them. Both are checked before they are used for the first time.
+`<architecture>.onnx`: the graph that gets them as inputs. Both are checked before they are used for the first time.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class LoadedModel:
     Attributes:
         sha: sha256 of its `model.onnx`.
         architecture: the session that runs it.
-        feed: its weights, as views of the mapped file; a run adds the rows for its duration.
+        feed: its weights, as views of the mapped file; each run adds its rows and removes them at its end.
         bytes: size of its weights.
         users: requests that wait for it or run on it in another thread; while there are any, it stays in memory.
         seconds: measured duration of a run of one row; 0.0 before the first run.
@@ -56,7 +56,7 @@ class WeightFiles:
     """The folder of weight files and stripped graphs, and the sessions that run these graphs."""
 
     def __init__(self, folder: Path) -> None:
-        """Use `folder`, made if it is missing."""
+        """Use `folder`; it is created if it is missing."""
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.architectures = Architectures(folder)
@@ -80,7 +80,7 @@ class WeightFiles:
     def load(self, sha: str, live_only: bool = False) -> LoadedModel | None:
         """Map a model's weights by the sha256 of its graph.
 
-        With `live_only`, None if its architecture has no session yet, because building one takes milliseconds.
+        With `live_only`, return None instead of building a session for its architecture, which takes milliseconds.
 
         Raises:
             FileNotFoundError: it was not prepared.
@@ -98,7 +98,7 @@ class WeightFiles:
             }
             key = str(header["architecture"])
         except (ValueError, KeyError, TypeError) as error:
-            self._path(sha).unlink(missing_ok=True)  # the next request writes it again
+            self._path(sha).unlink(missing_ok=True)  # the next request creates it again
             raise ModelError(f"{self._path(sha)}: damaged: {error}", "it was removed: ask again") from error
         architecture = self.architectures.live(key) if live_only else self.architectures.get(key)
         return None if architecture is None else LoadedModel(sha, architecture, feed, buffer.size)
@@ -118,7 +118,7 @@ class WeightFiles:
         return self.folder / f"{sha}.weights"
 
     def _whole_file(self, sha: str) -> bool:
-        """Whether the weights and the graph that takes them are there, undamaged."""
+        """Whether the weights exist undamaged, and their graph exists."""
         try:
             content = self._path(sha).read_bytes()
             start = _LENGTH + int.from_bytes(content[:_LENGTH], "little")
@@ -143,7 +143,7 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def open_weight_files(folder: Path) -> tuple[WeightFiles, TemporaryDirectory[str] | None]:
-    """Weight files in `folder`, or where it cannot be written to, in a temporary folder, which is returned too."""
+    """Weight files in `folder`; if it is not writable, in a temporary folder, which is returned too."""
     try:
         files = WeightFiles(folder)
         if os.access(folder, os.W_OK):

@@ -16,7 +16,7 @@ _SUFFIXES = {".csv", ".parquet"}
 
 
 class CsvSource:
-    """Reads a folder with one price file per ticker, in any case. Each answer is the whole history."""
+    """Reads a folder with one price file per ticker, ignoring case. Each result is the whole history."""
 
     name = "csv"
     local = True

@@ -1,4 +1,4 @@
-"""Port `PriceSource`: fetches raw daily bars of tickers, and reports those that failed."""
+"""Interface `PriceSource`: fetches raw daily bars of tickers, and reports the tickers that failed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class RawBars:
         frame: index of dates (any order, repeats possible); columns `open high low close adj_close volume` and, if the
             source has them, `stock_splits` (ratio on the day, else 0; 1 confirms that a large move is real) and
             `dividends` (price units on the ex-day, else 0). Prices as the source gives them; nulls are NaN.
-        origin: where the bars came from, for the provenance (a file, "yahoo chart", "bokeh_sampledata 2026.1").
+        origin: where the bars came from, recorded as provenance (a file, "yahoo chart", "bokeh_sampledata 2026.1").
         replaces_all: True if the frame is the ticker's whole history (a first fetch or a restated history), False if
             it contains new sessions to append to the stored ones.
     """
@@ -32,7 +32,7 @@ class RawBars:
 
 @dataclass(frozen=True)
 class SourceFailure:
-    """A ticker that could not be fetched, with the reason as the user reads it and the exit code that fits it."""
+    """A ticker that could not be fetched, with the reason as shown to the user and the matching exit code."""
 
     ticker: str
     reason: str
@@ -45,7 +45,7 @@ class FetchRequest:
 
     Attributes:
         start: first day; None for the whole history.
-        end: last day (included); None for the last finished session.
+        end: last day (included); None for the last session that has closed.
         stored: by ticker, the price table on disk; only incremental sources use it.
         exchanges: by ticker, the exchange calendar code (`XNYS`).
     """

@@ -44,9 +44,9 @@ _LONGEST_WAIT_S = 120.0
 class PoliteSession(Session[Response]):
     """A curl_cffi session with a rate limit, which retries after 429, 5xx, timeouts and broken connections.
 
-    Only price requests are retried; the requests for Yahoo's cookie and crumb are optional. The rate is that of all
-    threads together. The wait is `backoff_s` before the first retry and doubles each time, with jitter; a longer
-    `Retry-After` is obeyed. `base_url` gets all requests to hosts of Yahoo; it is empty for Yahoo itself.
+    Only price requests are retried; the requests for Yahoo's cookie and crumb are optional. All threads together keep
+    to the rate. The wait is `backoff_s` before the first retry and doubles each time, with jitter; a longer
+    `Retry-After` is obeyed. If `base_url` is not empty, all requests to Yahoo's hosts go there instead.
     """
 
     def __init__(
@@ -65,8 +65,8 @@ class PoliteSession(Session[Response]):
         """Send a request, with retries if it is a price request.
 
         Raises:
-            RequestException: the last try got no answer (timeout, no connection), or as `HTTPError` with its `response`
-                429 or 5xx.
+            RequestException: the last try got no answer (timeout, no connection). `HTTPError`, with its `response`: the
+                last answer was 429 or 5xx.
         """
         target = self._redirected(url)
         if CHART_PATH not in url:
@@ -80,7 +80,7 @@ class PoliteSession(Session[Response]):
             retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
         )
         answer: Response = retrying(self._send, method, target, *args, **kwargs)
-        if answer.status_code in _RETRIED:  # otherwise yfinance would repeat everything with other cookies
+        if answer.status_code in _RETRIED:  # given this answer, yfinance would repeat all with other cookies
             raise HTTPError(f"HTTP {answer.status_code}", response=answer)
         return answer
 
@@ -116,7 +116,7 @@ class PoliteSession(Session[Response]):
 ORIGIN = "yahoo chart"
 OVERLAP = 5  # how many stored sessions are fetched again, to see whether Yahoo restated the history
 RESTATED = 1e-4
-"""Relative change of close or adjusted close above which it is not rounding; a dividend of 0.01 % is above it."""
+"""A larger relative change of close or adjusted close is not rounding; even a dividend of 0.01 % is larger."""
 WORKERS = 4
 GIVE_UP_AFTER = 3  # tickers in a row without any answer, after which the remaining tickers are not requested
 
@@ -125,7 +125,7 @@ _MALFORMED = (ValueError, KeyError, TypeError, IndexError, AttributeError)  # wh
 
 @dataclass(frozen=True)
 class _Plan:
-    """What to fetch for one ticker, in sessions from start to end, at most the last finished one."""
+    """What to fetch for one ticker: the sessions from start to end; end is no later than the last finished session."""
 
     ticker: str
     exchange: str
@@ -136,7 +136,7 @@ class _Plan:
 
 
 class _History(NamedTuple):
-    """The bars that Yahoo returned, and the day of the ticker's first trade as far as Yahoo knows."""
+    """The bars that Yahoo returned, and the day of the ticker's first trade according to Yahoo."""
 
     bars: pd.DataFrame
     first_trade: pd.Timestamp

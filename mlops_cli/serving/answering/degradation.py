@@ -22,22 +22,24 @@ from mlops_cli.serving.catalog.catalog import Catalog, ModelKey, ServedModel
 from mlops_cli.serving.catalog.loaded_models import LoadedModels
 from mlops_cli.serving.contract.messages import Answer, BadInputError, Rows, Rung, ServedVersion
 
-_STANDING = 3  # samples that a delay must last to count: a single pause, as of the garbage collector, does not
+_STANDING = 3  # number of samples that a delay must last to count; a single pause (garbage collection) does not
 _NEW = 0.3  # weight of the newest delay
 
 
 class LoadLevel:
-    """The step of the degradation policy that is taken, from 0 (none) to 3.
+    """The current step of the degradation policy, from 0 (no degradation) to 3.
 
-    The least delay of the last samples counts, smoothed: it measures a standing queue and ignores bursts, as in CoDel
-    (Nichols and Jacobson 2012). A step is entered when the delay reaches its `enter_ms` and left when the delay falls
+    It depends on the smallest delay of the last samples, smoothed: this measures a queue that persists and ignores
+    bursts, as CoDel does (Nichols and Jacobson 2012).
+
+    A step is entered when the delay reaches its `enter_ms` and left when the delay falls
     below its `leave_ms`. A step that is switched off is never entered. The level is the highest step entered.
 
     Attributes:
         level: 0: full answers; 1: small variants; 2: cached answers too; 3: stale cached answers too, and answers that
             waited are marked `delayed`.
         queue_ms: smoothed wait of requests in the queue.
-        lag_ms: smoothed lateness of the event loop.
+        lag_ms: smoothed delay of the event loop: how late it runs scheduled calls.
     """
 
     def __init__(self, settings: Serving) -> None:
@@ -49,7 +51,7 @@ class LoadLevel:
         self.lag_ms = 0.0
 
     def observe(self, queue_ms: float, lag_ms: float) -> None:
-        """Add a sample of both delays in ms. A request meets both, one after the other, so their sum counts."""
+        """Add a sample of both delays in ms. A request waits for both in turn, so their sum counts."""
         self._samples.append((queue_ms, lag_ms))
         queue_ms, lag_ms = min(self._samples, key=sum)
         self.queue_ms += _NEW * (queue_ms - self.queue_ms)
@@ -62,12 +64,12 @@ class LoadLevel:
 
 
 Key = tuple[str, tuple[str, ...], bytes]
-MOST_ROWS = 256  # of an answer that is stored: the cache counts entries, so each must be small
+MOST_ROWS = 256  # largest answer that is stored: the cache limits the number of entries, not their size
 
 
 @dataclass(frozen=True, slots=True)
 class StoredAnswer:
-    """An answer as it was computed `at` a time of `time.monotonic`: float32 (n,), shrunk and before shrinkage."""
+    """An answer computed `at` a time of `time.monotonic`; forecasts are float32 (n,), after and before shrinkage."""
 
     answered_by: str
     version: str
@@ -86,7 +88,7 @@ class AnswerCache:
 
     @staticmethod
     def key(model: str, inputs: tuple[str, ...], rows: Rows) -> Key:
-        """The part of an answer's key that the request decides: the name asked for, the columns, and the values."""
+        """The part of an answer's key that comes from the request: the requested name, the columns and the values."""
         return model, inputs, hashlib.blake2b(rows.tobytes(), digest_size=16).digest()
 
     def put(self, key: Key, answer: StoredAnswer) -> None:
@@ -94,7 +96,7 @@ class AnswerCache:
         self._answers[answer.version, key] = answer
 
     def get(self, key: Key, versions: tuple[str, ...], stale: bool) -> StoredAnswer | None:
-        """An answer that is not too old, of the first of these versions that has one.
+        """An answer that is not too old, by the first of these versions that has one stored.
 
         With `stale`, `stale_seconds` of age are allowed instead of `ttl_seconds`, if that is more.
         """
@@ -163,7 +165,7 @@ class Answering:
         return Answer(target.model.name, by.name, number, log_return, raw, rung, 0.0, by.verdicts.get(number))
 
     def _small_variant(self, catalog: Catalog, target: Target, inputs: tuple[str, ...]) -> Target:
-        """The small variant of the target, if it has one that these columns are enough for; else the target."""
+        """The small variant of the target, if there is one and `inputs` has all its columns; else the target."""
         name = target.version.small
         if not self._small or name is None or target.fixed:
             return target

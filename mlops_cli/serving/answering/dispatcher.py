@@ -1,4 +1,4 @@
-"""Runs models: at once where nothing waits, else from a bounded queue, requests of one model together.
+"""Runs models: at once if no request waits, else from a bounded queue that batches the requests of one model.
 
 There are two lanes. The fast lane runs models in the event loop, for at most `SLICE` seconds in a row, so that
 requests that arrive meanwhile are admitted or refused. The slow lane runs models whose run takes longer than `SLOW` (as
@@ -28,7 +28,7 @@ SLOW = 0.002
 
 
 class Dispatcher:
-    """Both lanes of one event loop."""
+    """The fast and the slow lane of one event loop."""
 
     def __init__(self, settings: Serving) -> None:
         delayed, batching = settings.delayed_answer, settings.batching
@@ -42,11 +42,11 @@ class Dispatcher:
 
     @property
     def queued(self) -> int:
-        """Requests that wait."""
+        """Number of requests that wait."""
         return self._fast.queue.count + self._slow.queue.count
 
     def run_now(self, model: LoadedModel, rows: Rows) -> Outputs | None:
-        """Run at once, or raise an `UnservableError`. None where the request has to wait its turn (`run_queued`)."""
+        """Run at once, or raise an `UnservableError`. None if it must wait (`run_queued`)."""
         count = len(rows)
         if self._fast.queue.count or self._gathers or self._is_slow(model, count):
             return None
@@ -78,7 +78,7 @@ class Dispatcher:
             model.users -= 1
 
     def expire(self) -> None:
-        """Refuse requests past their deadline. Called regularly: while all threads are busy, nothing else would."""
+        """Refuse requests past their deadline. Called regularly, as nothing else does it while all threads are busy."""
         now = perf_counter()
         self._fast.queue.expire(now)
         self._slow.queue.expire(now)
@@ -99,7 +99,7 @@ class Dispatcher:
 
 
 class _Slice:
-    """The time in which models may run at once, counted from the first run in a turn of the event loop."""
+    """The time limit for running models immediately, counted from the first run in a turn of the event loop."""
 
     def __init__(self) -> None:
         self._open = False
@@ -119,7 +119,7 @@ class _Slice:
 
 
 class _FastLane:
-    """Runs what waits in the event loop, slice by slice. While anything waits, one call of `_turn` is scheduled."""
+    """Runs queued requests in the event loop, slice by slice. While any wait, one call of `_turn` is scheduled."""
 
     def __init__(self, queue: WaitingQueue, gather_seconds: float) -> None:
         """Let the first request wait `gather_seconds` for others of its model."""
@@ -137,11 +137,11 @@ class _FastLane:
             asyncio.get_running_loop().call_later(self._gather_seconds, self._turn)
 
     def is_held_up(self) -> bool:
-        """Whether a flood of arrivals keeps the event loop from running what waits."""
+        """Whether so many requests arrive that the event loop does not get to run the queued ones."""
         return perf_counter() - self._worked_at > SLICE
 
     def work(self) -> None:
-        """Run what waits for at most `SLICE`, or for as long as the event loop did other things before."""
+        """Run queued requests for `SLICE` seconds or, if longer, for as long as the event loop did other work."""
         began = perf_counter()
         end = began + max(SLICE, began - self._worked_at)
         while self.queue.count and perf_counter() < end:
@@ -174,7 +174,7 @@ def _run_batch(batch: Batch) -> None:
 
 
 class _SlowLane:
-    """Runs what waits in threads, one batch per thread."""
+    """Runs queued requests in threads, one batch per thread."""
 
     def __init__(self, queue: WaitingQueue, max_rows: int) -> None:
         """Run at most `max_rows` rows at once."""
@@ -222,8 +222,8 @@ class _SlowLane:
             batch.close()
 
 
-_ROWS_AS_ONE = 64  # this many further rows cost about as much as the first
-_FORGET = 0.05  # how fast a measured duration may grow: a single slow run is noise
+_ROWS_AS_ONE = 64  # 64 more rows take about as long as the first row alone
+_FORGET = 0.05  # weight of a run slower than expected in the measured duration: a single one is noise
 
 
 def run_model(model: LoadedModel, feed: Weights, rows: Rows) -> Outputs:
@@ -245,7 +245,7 @@ def run_model(model: LoadedModel, feed: Weights, rows: Rows) -> Outputs:
 
 
 def run_in_chunks(model: LoadedModel, feed: Weights, rows: Rows, size: int) -> tuple[Outputs, float]:
-    """Run a model on `size` rows at a time, as `run_model` does; with the seconds of the quickest chunk."""
+    """Run a model on `size` rows at a time, as `run_model` does; also returns the seconds of the quickest chunk."""
     parts, quickest = [], math.inf
     for start in range(0, len(rows), size):
         began = perf_counter()
@@ -257,11 +257,11 @@ def run_in_chunks(model: LoadedModel, feed: Weights, rows: Rows, size: int) -> t
 
 
 def expected_seconds(model: LoadedModel, rows: int) -> float:
-    """How long a run of this many rows takes, by the runs so far; 0.0 before the first."""
+    """Expected duration of a run of this many rows, estimated from earlier runs; 0.0 before the first run."""
     return model.seconds * (1 + rows / _ROWS_AS_ONE)
 
 
 def record_duration(model: LoadedModel, rows: int, seconds: float) -> None:
-    """Remember what a run of this many rows took: at once if it was quicker than expected, slowly if it was slower."""
+    """Update the expected duration: a quicker run replaces it, a slower run raises it by a small part of the excess."""
     single = seconds / (1 + rows / _ROWS_AS_ONE)
     model.seconds = single if single < model.seconds else model.seconds + _FORGET * (single - model.seconds)

@@ -19,9 +19,9 @@ Outputs = tuple[Rows, Rows]  # log_return and raw_log_return, (n,) each
 
 @dataclass(eq=False, slots=True)
 class Waiting:
-    """A request of float32 (n, columns) that waits `since` a time of `perf_counter`.
+    """A request that waits: its `rows`, float32 (n, columns), and `since` when (time of `perf_counter`).
 
-    `done` gives its outputs, and the seconds that it waited.
+    `done` will hold its outputs and the seconds that it waited.
     """
 
     rows: Rows
@@ -64,7 +64,7 @@ class Batch:
 
 
 class WaitingQueue:
-    """A queue in which the requests of a model stay together. The model whose turn it is moves to the end."""
+    """A queue that groups requests by model. Models take turns: after its batch, a model moves to the end."""
 
     def __init__(self, deadline: float, max_rows: int) -> None:
         """Refuse requests that wait longer than `deadline` seconds, and take at most `max_rows` rows at once."""
@@ -83,7 +83,7 @@ class WaitingQueue:
         """The next batch. Requests that wait too long are refused, and those whose caller hung up are dropped.
 
         Returns:
-            None where no request of the model whose turn it was is left. The queue may still hold other models.
+            None if the next model has no request left to run. The queue may still hold requests of other models.
         """
         model = next(iter(self._groups))
         queue, rows, now = self._groups.pop(model), 0, perf_counter()
@@ -92,7 +92,7 @@ class WaitingQueue:
             waiting = queue.popleft()
             self.count -= 1
             if waiting.done.done():
-                continue  # the caller hung up
+                continue  # the caller disconnected
             if now - waiting.since > self._deadline:
                 self._refuse(waiting, now)
                 continue

@@ -1,4 +1,4 @@
-"""What is served, and how traffic is split, as an immutable value: it is replaced whole when a folder changes."""
+"""The served models and traffic splits. A catalog is immutable: if a model folder changes, a new one replaces it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from mlops_cli.serving.contract.messages import IndexEntry, ServedVersion, UnknownModelError
 
-_GOLDEN = 0.6180339887498949  # its multiples modulo 1 fill [0, 1) evenly from the beginning
+_GOLDEN = 0.6180339887498949  # golden ratio - 1: even a few multiples modulo 1 spread evenly over [0, 1)
 
 
 class Route:
@@ -26,7 +26,7 @@ class Route:
         self._count = itertools.count(1)
 
     def pick(self, caller: str | None) -> ServedVersion:
-        """The version for a caller: always the same for one key; without a key, versions take turns by their shares."""
+        """The version for a caller key, always the same; without a key, versions alternate in proportion to shares."""
         if caller is None:
             point = next(self._count) * _GOLDEN % 1.0
         else:
@@ -36,10 +36,10 @@ class Route:
 
 
 def side(key: str, versions: Sequence[ServedVersion], champion: str | None) -> ServedVersion | None:
-    """The version that a route or a shadow means by `champion`, `challenger` or a version, of versions newest first.
+    """Find the version that the `key` of a route or a shadow means: `champion`, `challenger` or a version number.
 
-    Where no champion is recorded, or it is gone, the newest version counts. None for a challenger where the newest
-    version is the champion, and for a version that is not there.
+    `versions` are newest first. If no champion is recorded, or its version is gone, the newest version is the champion.
+    The challenger is the newest version. None if that version is the champion, or if no version has this number.
     """
     by_number = {version.version: version for version in versions}
     accepted = by_number.get(champion or "", versions[0])
@@ -53,7 +53,7 @@ def side(key: str, versions: Sequence[ServedVersion], champion: str | None) -> S
 def route(
     model: str, weights: Mapping[str, float], versions: Sequence[ServedVersion], champion: str | None
 ) -> Route | None:
-    """The split of `serving.routes`; None: no weight is above 0. A missing version's share goes to the champion."""
+    """The split by `serving.routes`; None if all weights are 0. The champion gets the share of a missing version."""
     shares: dict[str, tuple[ServedVersion, float]] = {}
     accepted = side("champion", versions, champion)
     assert accepted is not None  # there is at least one version
@@ -77,14 +77,14 @@ class ServedModel:
     """A model and its versions.
 
     Attributes:
-        name: that callers use.
+        name: the name that callers use.
         slug: its name in the branch.
         versions: newest first; empty where all are quarantined.
         quarantined: versions that cannot be served, each with its reason.
-        default: the version that answers where no route splits; None where there is no version.
+        default: the version that answers if there is no route; None if there is no version.
         route: the traffic split, if any.
         shadow: a version whose answers are only compared, never returned.
-        verdicts: on its skill, by version; versions that were not judged are left out.
+        verdicts: by version, the verdict of the evaluation on its skill; versions without a verdict are left out.
     """
 
     name: str
@@ -114,7 +114,7 @@ class ServedModel:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ServedEnsemble:
-    """A weighted average of models; the weights add up to 1. Without members it cannot be served, for this `reason`."""
+    """A weighted average of models; the weights add up to 1. If it cannot be served, `reason` says why."""
 
     name: str
     members: tuple[tuple[ServedModel, float], ...] = ()
@@ -127,7 +127,7 @@ class Catalog:
 
     Attributes:
         models: by the name that callers use.
-        shared: names that several branches use, each with the names to ask for instead.
+        shared: model names that occur in several branches, each with the full names that callers must use instead.
         ensembles: by name; none has the name of a model.
     """
 

@@ -18,7 +18,7 @@ def ensembles(
 ) -> dict[str, ServedEnsemble]:
     """The ensembles of `serving.ensembles`. An ensemble that cannot be served holds the reason.
 
-    One with the name of a model is left out: the model answers.
+    An ensemble that has the same name as a model is left out, so requests for that name go to the model.
     """
     built = {}
     for name, ensemble in settings.items():
@@ -49,7 +49,7 @@ def ensemble_inputs(ensemble: ServedEnsemble) -> tuple[str, ...]:
 
 
 def _why_unservable(name: str, ensemble: Ensemble, models: Mapping[str, ServedModel]) -> str:
-    """The reason, or nothing where the ensemble can be served."""
+    """Why the ensemble cannot be served; an empty string if it can."""
     where = f"serving.ensembles.{name}"
     missing = [member for member in ensemble.models if member not in models or models[member].default is None]
     if missing:
@@ -88,12 +88,12 @@ def _inverse_errors(project: Project, members: Sequence[ServedModel], sessions: 
     recent = {branch: recent_errors(project, branch, names, sessions) for branch, names in slugs.items()}
     errors = [recent[member.branch].get(member.slug, 0.0) for member in members]
     if not all(error > 0 for error in errors):
-        return [1.0] * len(members)  # a model that was not evaluated (or never wrong) has no weight beside the others
+        return [1.0] * len(members)  # no inverse error exists for some model, so all weigh the same
     return [1.0 / error for error in errors]
 
 
 def ensemble_team(ensemble: ServedEnsemble) -> str:
-    """The members' team, or `ensemble` where they are of several."""
+    """The team of the members, or `ensemble` if they belong to several teams."""
     teams = {model.default.team for model, _ in ensemble.members if model.default is not None}
     return teams.pop() if len(teams) == 1 else "ensemble"
 
@@ -109,7 +109,7 @@ def averaged(ensemble: ServedEnsemble, answers: Sequence[Answer]) -> Answer:
         ensemble_version([(answer.version, weight) for answer, weight in zip(answers, weights, strict=True)]),
         np.asarray(log_return, dtype=np.float32),
         np.asarray(raw, dtype=np.float32),
-        max((answer.rung for answer in answers), key=RUNGS.index),  # the lowest rung of all members
+        max((answer.rung for answer in answers), key=RUNGS.index),  # the most degraded answer of all members
         max(answer.age for answer in answers),
         None,
     )
@@ -119,11 +119,11 @@ FORECASTS = "forecasts.parquet"
 
 
 def recent_errors(project: Project, branch: str, models: list[str], sessions: int) -> dict[str, float]:
-    """Mean absolute error of each model over its last sessions with a known close, in price units.
+    """Mean absolute error of each model, in price units, over its last `sessions` sessions whose close is known.
 
     Models that were not evaluated are left out.
     """
-    import pandas as pd  # 40 MB, which a server without such ensembles does not need
+    import pandas as pd  # imported late: 40 MB that a server without ensembles weighted by error does not need
 
     path = project.evaluation(branch) / FORECASTS
     columns = ["model", "session", "predicted_close", "actual_close"]

@@ -19,7 +19,7 @@ from mlops_cli.serving.contract.messages import (
 
 
 def version_of(model: ServedModel, number: str | None = None) -> ServedVersion:
-    """A version of a model; without a number the one that answers by default.
+    """A version of a model; without a number, the version that answers by default.
 
     Raises:
         UnknownModelError: the model has no such version.
@@ -36,7 +36,7 @@ def version_of(model: ServedModel, number: str | None = None) -> ServedVersion:
 
 
 def describe(catalog: Catalog, name: str, number: str | None = None) -> ModelFacts:
-    """Facts of a model or an ensemble, in this version or in the default one; raises as `version_of`."""
+    """Facts about the given or default version of a model or an ensemble; raises the errors of `version_of`."""
     ensemble = catalog.ensembles.get(name)
     if ensemble is not None:
         return _describe_ensemble(ensemble, number)
@@ -55,7 +55,7 @@ def describe(catalog: Catalog, name: str, number: str | None = None) -> ModelFac
 
 
 def models_of(catalog: Catalog, ticker: str) -> list[str]:
-    """Names of all models and ensembles of a ticker in any case, sorted; an `UnknownModelError` if there are none."""
+    """Sorted names of the models and ensembles of a ticker, ignoring case; an `UnknownModelError` if there are none."""
     upper = ticker.upper()
     names = [model.name for model in catalog.models.values() if _has_ticker(model, upper)]
     for ensemble in catalog.ensembles.values():
@@ -80,11 +80,11 @@ def index(catalog: Catalog, loaded: LoadedModels, unloaded: Collection[str]) -> 
 
 
 def checked_ensemble(ensemble: ServedEnsemble, number: str | None) -> str:
-    """The version number of an ensemble that can be served. None as the number asks for any version.
+    """The version number of an ensemble, checked against the requested one (None: any version).
 
     Raises:
         UnservableError: it cannot be served.
-        UnknownModelError: it has another version.
+        UnknownModelError: its version is not the requested one.
     """
     if ensemble.reason:
         raise UnservableError(ensemble.reason, "see serving.ensembles in params.yaml")

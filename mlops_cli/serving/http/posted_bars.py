@@ -27,9 +27,9 @@ from mlops_cli.prices.sources.csv_layouts import read_bars
 from mlops_cli.serving.contract.messages import BadInputError, Rows
 
 COLUMNS = ("open", "high", "low", "close", "volume")
-MOST_CELLS = 2_000_000  # of a CSV file of bars, which is read as text: 100 bytes per cell
-DAYS_AHEAD = 30  # far enough past the last bar to hold the exchange's next session
-LARGEST_GROWTH = 10  # a parquet file that unpacks to more than this many times the largest body is refused unread
+MOST_CELLS = 2_000_000  # limit for a CSV file of bars: it is read as text, which takes 100 bytes of memory per cell
+DAYS_AHEAD = 30  # added after the last bar, so that the exchange's next session is included
+LARGEST_GROWTH = 10  # a parquet file that unpacks to more than this multiple of the largest body is refused
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,8 @@ def batch_of_bars(bars: pd.DataFrame, facts: FeatureFacts) -> Batch:
     """Features of every session that has all of them.
 
     Raises:
-        DataError: the bars are no price table (unsorted, repeated, not positive, no session of the exchange), or there
-            are too few.
+        DataError: the bars are not a valid price table (unsorted, repeated, not positive, not on sessions), or
+            there are too few.
     """
     _check_bars(bars, facts)
     days = sessions(facts.exchange, bars.index[0], bars.index[-1] + pd.Timedelta(days=DAYS_AHEAD))
@@ -132,7 +132,7 @@ def _csv(body: bytes) -> pa.Table | None:
     try:
         return pyarrow.csv.read_csv(io.BytesIO(body))
     except pa.ArrowInvalid:
-        return None  # another layout of bars; the reader of bars says what is wrong with it
+        return None  # perhaps another layout of bars: `read_bars` reports what is wrong, if anything
 
 
 def _parquet(body: bytes, max_body: int) -> pa.Table:

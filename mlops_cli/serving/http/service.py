@@ -22,7 +22,7 @@ _WAITING = 16
 
 
 class ErrorBody(BaseModel):
-    """The body of every answer whose status is no 2xx."""
+    """The body of every answer whose status is not 2xx."""
 
     error: str
     hint: str | None = None
@@ -42,7 +42,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 
 
 class Service:
-    """What all endpoints share. A table is forecast `chunk_rows` rows at once; a body has at most `max_body` bytes."""
+    """What all endpoints share. Tables are forecast in chunks of `chunk_rows`; bodies have at most `max_body` bytes."""
 
     def __init__(
         self, plane: DataPlane, counters: Counters, worker_files: WorkerFiles, chunk_rows: int, max_body: int
@@ -56,7 +56,7 @@ class Service:
         self._waiting = 0
 
     async def aside[T](self, work: Callable[..., T], *arguments: Any) -> T:
-        """Do work of milliseconds or more in a thread; an `OverloadedError` if too much of it is under way."""
+        """Run slow work (milliseconds or more) in a thread; an `OverloadedError` if too many requests already do so."""
         if self._waiting >= _WAITING:
             raise OverloadedError(f"{self._waiting} requests with bars or tables are under way", 1)
         self._waiting += 1
@@ -66,7 +66,7 @@ class Service:
             self._waiting -= 1
 
     def count(self, rungs: Iterable[Rung]) -> Rung:
-        """Count forecasts by rung, and return the lowest of these rungs: `full` where there are none."""
+        """Count forecasts by rung (kind of answer), and return the most degraded rung; `full` if there are none."""
         lowest = 0
         for rung in rungs:
             self.counters.answers[rung] += 1

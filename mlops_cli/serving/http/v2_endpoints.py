@@ -30,7 +30,7 @@ class InputTensor(BaseModel):
 
 
 class RequestedOutput(BaseModel):
-    """An output that the answer shall hold: `log_return` or `raw_log_return`."""
+    """An output that the answer must contain: `log_return` or `raw_log_return`."""
 
     name: str
     parameters: dict[str, Any] | None = None
@@ -56,7 +56,7 @@ class OutputTensor(BaseModel):
 
 
 class InferAnswer(BaseModel):
-    """Forecasts. `parameters` hold rung, answering model, verdict, and the age of the answer in seconds."""
+    """Forecasts. `parameters`: rung (degradation), model that answered, verdict on its skill, age in seconds."""
 
     model_name: str
     model_version: str

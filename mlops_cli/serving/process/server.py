@@ -1,8 +1,8 @@
 """`mlops serve`: a listening socket, and one or several worker processes that answer on it.
 
 A single worker runs in the process itself. Several workers are child processes. They share the socket (the kernel
-hands each connection to one of them) and, by mmap, the weights. The parent holds no model: it starts dead workers
-again, and on SIGTERM or Ctrl-C it ends all workers after they have finished their open requests.
+hands each connection to one of them) and, by mmap, the weights. The parent loads no model. It restarts workers
+that died, and on SIGTERM or Ctrl-C it ends all workers after they have finished their open requests.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from mlops_cli.system.sockets import listen
 
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
-STEADY_SECONDS = 60.0  # a worker that lived this long failed for another reason than the worker before it
+STEADY_SECONDS = 60.0  # a worker that ran longer than this is restarted without a longer pause
 POLL_SECONDS = 0.1
 
 
@@ -116,7 +116,7 @@ class _Crew:
         given = json.dumps({**asdict(self._options), "notes": str(self._notes), "worker": number})
         descriptor = self._listener.fileno()
         command = [sys.executable, "-m", "mlops_cli.serving.process.worker", given, str(descriptor)]
-        # in a session of its own: Ctrl-C in the terminal reaches only the parent, which then ends the workers in order
+        # a new session: Ctrl-C in the terminal reaches only the parent, which then ends the workers properly
         return subprocess.Popen(command, pass_fds=[descriptor], stdin=subprocess.DEVNULL, start_new_session=True)
 
     def _failure(self, number: int, code: int) -> MlopsError:

@@ -16,7 +16,7 @@ BACKLOG = 2048
 
 @dataclass(frozen=True)
 class ServeOptions:
-    """Options of `mlops serve`. Port 0 is any free one; `authenticated` callers must send MLOPS_API_TOKEN."""
+    """Options of `mlops serve`. Port 0: any free port. If `authenticated`, callers must send MLOPS_API_TOKEN."""
 
     root: str
     models: str | None
@@ -29,11 +29,11 @@ class ServeOptions:
 def needs_token(project: Project, host: str, no_auth: bool) -> bool:
     """Decide whether callers must send MLOPS_API_TOKEN.
 
-    A token that is set is always asked for. Without one, only this machine may ask: an address that others can reach
-    is refused.
+    A token that is set is required, except with `no_auth`. Without a token, the server may listen only on an address
+    that no other machine can reach.
 
     Args:
-        project: whose .env may set the token.
+        project: its .env may set the token.
         host: the address to listen on.
         no_auth: callers need no token.
 

@@ -1,6 +1,6 @@
-"""`mlops serve --smoke`: asks every model once through the real app, without a network; writes the answers to a file.
+"""`mlops serve --smoke`: sends one request per model to the real app, without a network, and writes a file.
 
-The file holds no times: equal models and features give equal bytes.
+The file contains no times, so the same models and features always give the same bytes.
 """
 
 from __future__ import annotations
@@ -32,9 +32,10 @@ FILE = "serving.json"
 
 
 def smoke(project: Project, models: str | None = None, none_is_fine: bool = False) -> dict[str, Any]:
-    """Load every model, ask it once, and write `serving.json` in the project's folder.
+    """Load every model, send it one request, and write `serving.json` in the project's folder.
 
-    With `none_is_fine`, a file without models is written where there is no model: an earlier DVC stage has told why.
+    With `none_is_fine`, no model is not an error: the file is then written without models. An earlier DVC stage has
+    reported why there are none.
     The file holds `models` (name, version, the answer to a row of zeros, and the latest forecast where the model has a
     feature table) and `failures` (name: why).
 
@@ -108,7 +109,7 @@ async def _ask_one(app: App, name: str, sha256: str | None) -> dict[str, Any]:
 def _timeless(forecast: dict[str, Any] | None) -> dict[str, Any] | None:
     if forecast is None:
         return None
-    # the verdict comes from stage evaluate, and DVC does not run this stage again after it
+    # the verdict comes from the stage evaluate; DVC does not run this stage again if only the verdict changes
     return {key: value for key, value in forecast.items() if key not in ("age", "rung", "verdict")}
 
 

@@ -1,6 +1,6 @@
-"""The action mask: which numbers of lots may be sold or bought, and which constraint says so. Pure.
+"""The action mask: how many lots may be sold or bought, and which constraints limit this. Pure functions.
 
-Every constraint takes one end off the actions `sell k ... hold ... buy k`, so that what is left is always an interval.
+The actions are ordered `sell k ... hold ... buy k`. A constraint only cuts off an end, so the rest is an interval.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from mlops_cli.trading.contract.types import AccountState, Rules
 
 MOST_LOTS = 1_000_000
 COLLAR = Decimal("1.03")
-"""Alpaca sets aside 3 % more buying power than a market order's price says."""
+"""For a market order, Alpaca reserves buying power of 103 % of the order's value."""
 
 
 @dataclass(slots=True)
@@ -55,9 +55,10 @@ class Position:
     Attributes:
         qty: shares held; below 0: sold short.
         price: of a share, above 0.
-        lot_qty: shares of a lot; 0 where a lot's money does not buy one share.
+        lot_qty: shares per lot; 0 if the value of a lot is too small for one share.
         lots: `qty` in lots, at least 1 (or at most -1) where anything is held.
-        grows: whether it may be added to; not where a lot's money does not buy one share: what is held is the lot then.
+        grows: whether it may be increased; False if the value of a lot is too small for one share. Then the whole
+            position counts as one lot.
     """
 
     qty: Decimal
@@ -68,7 +69,7 @@ class Position:
 
     @property
     def value(self) -> Decimal:
-        """What it is worth, below 0 for a short position."""
+        """Market value in dollars; negative for a short position."""
         return self.qty * self.price
 
     def shares(self, lots: int) -> Decimal:
@@ -78,14 +79,14 @@ class Position:
 
 @dataclass(slots=True)
 class Budgets:
-    """Dollars left for a session; goes down as orders are made.
+    """Dollars that orders for a session may still use; each order reduces them.
 
     Attributes:
-        cash: above the cash floor, without what short sales brought in.
+        cash: cash above the cash floor, without the proceeds of short sales.
         buying_power: as the broker says; sales that are not filled yet do not add to it.
-        session: of max_day_notional; None for no limit.
-        turnover: of max_turnover.
-        gross: of max_gross.
+        session: what remains of max_day_notional; None for no limit.
+        turnover: what remains of max_turnover.
+        gross: what remains of max_gross.
     """
 
     cash: Decimal
@@ -96,7 +97,7 @@ class Budgets:
 
     @classmethod
     def of(cls, account: AccountState, values: list[Decimal], sent: Decimal, rules: Rules) -> Budgets:
-        """What is left at the start; `values` of all positions, `sent`: value of this session's orders up to now."""
+        """The budgets at the start. `values`: of all positions; `sent`: value of the session's orders sent so far."""
         short = sum((-value for value in values if value < 0), Decimal(0))
         gross = sum((abs(value) for value in values), Decimal(0))
         day = rules.max_day_notional
@@ -109,7 +110,7 @@ class Budgets:
         )
 
     def take(self, position: Position, lots: int, rules: Rules) -> None:
-        """Subtract an order. One that reduces a position adds nothing: it may not be filled."""
+        """Subtract an order. An order that reduces a position frees no money yet, because it may not be filled."""
         value = position.shares(lots) * position.price
         cost = value * cost_factor(rules.costs, "buy" if lots > 0 else "sell")
         self.turnover -= value
@@ -180,7 +181,7 @@ def _affordable(position: Position, dollars: Decimal, direction: int) -> int:
     lots = max(0, _lots(dollars, position.lot_qty * position.price))
     if position.lots * direction >= 0:
         return lots
-    # closing moves all shares, which may be half a lot more than the lots say
+    # closing trades all shares held, which may be worth up to half a lot more than `held` lots
     held = abs(position.lots)
     return held if abs(position.value) <= dollars else min(held - 1, lots)
 

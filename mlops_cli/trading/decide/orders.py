@@ -1,4 +1,4 @@
-"""From a stock's target to its order: the action mask, the decision and the intent. Pure."""
+"""Turns the target of a stock into an order: action mask, decision, order intent. Pure functions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CENT = Decimal("0.01")
 
 
 def decide_stock(stock: Stock, situation: Situation, budgets: Budgets) -> Decision:
-    """Choose the allowed action nearest to the wanted one, and take the order's money out of the budgets."""
+    """Choose the allowed action nearest to the wanted one, and subtract the order's value from the budgets."""
     mask = _mask(stock, situation, budgets)
     decision = _decision(stock, mask, situation)
     lots = decision.lots
@@ -34,7 +34,7 @@ def _mask(stock: Stock, situation: Situation, budgets: Budgets) -> Mask:
     if stock.forecast is None:
         return Mask(
             0, 0, stock.reason, stock.reason
-        )  # neither a missing forecast nor a missing skill is a reason to sell
+        )  # neither a missing forecast nor models without skill are a reason to sell
     return mask_of(stock.position, budgets, situation.account.equity, situation.rules)
 
 
@@ -63,7 +63,7 @@ def _decision(stock: Stock, mask: Mask, situation: Situation) -> Decision:
 
 
 def _weight(position: Position | None, lots: int, equity: Decimal) -> float:
-    """The position's value over equity after a trade of `lots`; over 1 USD if there is no equity."""
+    """The position's value divided by equity after a trade of `lots`; divided by 1 USD if there is no equity."""
     if position is None:
         return 0.0
     traded = position.shares(lots) * (1 if lots > 0 else -1) if lots else Decimal(0)

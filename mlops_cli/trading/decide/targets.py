@@ -1,4 +1,4 @@
-"""Which stocks get a position, and how many lots each: the target of each stock before any constraint. Pure."""
+"""Chooses the stocks that get a position and their target in lots, before any constraint. Pure functions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mlops_cli.trading.decide.stocks import Situation, Stock
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-ROUNDING = 1e-9  # 0.35 / 0.05 is 6.999...
+ROUNDING = 1e-9  # tolerance before rounding down: 0.35 / 0.05 is 6.999...
 
 
 @dataclass(frozen=True)
@@ -39,19 +39,19 @@ class Candidates:
 def target_lots(
     candidates: Candidates, sizing: Literal["equal", "strength", "inverse_volatility"], budget: float, lot: float
 ) -> Ints:
-    """Share a budget out among stocks.
+    """Divide a budget among stocks.
 
     Args:
         candidates: the stocks.
-        sizing: equal parts, parts proportional to the forecast, or to 1 / volatility (a stock whose volatility is not
-            known counts as the median one).
+        sizing: equal parts, or parts proportional to the forecast or to 1 / volatility (an unknown volatility is
+            replaced by the median).
         budget: share of equity for all of them together; below 0 counts as 0.
         lot: share of equity of one lot.
 
     Returns:
-        Lots per stock, at least 0, at most `most`, budget / lot together at most. Parts are rounded down to lots; lots
-        left over go one each to the largest remainders, of equal ones first to stocks that hold the lot already, then
-        to the strongest forecast, then in the order given.
+        Lots per stock, from 0 to `most`; their sum is at most budget / lot. Each part is rounded down to whole lots.
+        The remaining lots go, one each, to the stocks with the largest remainders; ties go first to stocks that hold
+        the lot already, then to the strongest forecast, then to the first in the given order.
     """
     if not len(candidates.strength):
         return np.empty(0, np.int64)
@@ -86,7 +86,7 @@ def set_targets(stocks: Sequence[Stock], situation: Situation) -> None:
     """Set `target` and `reason` of each stock.
 
     Stocks with a position that the forecast supports, or with a forecast strong enough to open one, share the budget;
-    all others get the target 0 (which a stock without a forecast does not trade towards).
+    all others get the target 0 (but a stock without a forecast is not traded).
     """
     rules = situation.rules
     needed = rules.threshold_bps + round_trip_bps(rules.costs)
@@ -123,7 +123,7 @@ def direction_of(stock: Stock, needed: float, rules: Rules) -> tuple[bool, str]:
 def _budget(stocks: Sequence[Stock], situation: Situation) -> float:
     """Share of equity for all positions that a forecast supports.
 
-    What is held without a forecast stays as it is, so its money cannot be shared out.
+    Positions without a forecast are kept unchanged, so their value is subtracted.
     """
     rules, equity = situation.rules, situation.account.equity
     budget = rules.max_gross if rules.positions == "long_short" else min(rules.max_gross, 1 - rules.cash_floor)

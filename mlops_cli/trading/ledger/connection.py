@@ -24,13 +24,13 @@ class LedgerFile:
         return self.meta("team") or ""
 
     def meta(self, key: str) -> str | None:
-        """A fact about the whole ledger (`team`, `account`, `opened_at` ...); None if it was never set."""
+        """One metadata value of the ledger (`team`, `account`, `opened_at` ...); None if it was never set."""
         row = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
         return None if row is None else str(row["value"])
 
     @property
     def is_empty(self) -> bool:
-        """Whether it has no tables yet: its first pass has just begun, or was killed before it made them."""
+        """Whether it has no tables yet: its first pass has just begun, or was killed before creating them."""
         return self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone() is None
 
     def create(self, team: str) -> None:
@@ -61,7 +61,7 @@ class LedgerFile:
         self._insert("events", [{"time": now.isoformat(), "kind": kind, "ticker": ticker, "text": words}])
 
     def tell_once(self, now: datetime, kind: str, words: str) -> bool:
-        """Write an event unless one of this kind and text exists; returns whether it was written."""
+        """Write an event unless one with this kind and text exists; returns whether it was written."""
         earlier = self._db.execute("SELECT 1 FROM events WHERE kind = ? AND text = ?", (kind, words)).fetchone()
         if earlier is None:
             self.event(now, kind, None, words)
@@ -87,6 +87,6 @@ class LedgerFile:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        with self._db:  # commits, or rolls back whatever was raised
+        with self._db:  # commits, or rolls back on any exception
             self._db.execute("BEGIN IMMEDIATE")
             yield

@@ -31,7 +31,7 @@ ACCEPTED = "accepted by hand"
 OVERLAP = timedelta(days=1)
 RECENT = timedelta(days=14)
 FIRST_LOOK = timedelta(days=90)
-"""As long as Alpaca keeps an order open: a new ledger must find orders that a lost ledger, or a person, has sent."""
+"""Alpaca keeps orders open this long. A new ledger must find the orders that a lost ledger, or a person, has sent."""
 
 
 class Ledger(LedgerFile):
@@ -49,7 +49,7 @@ class Ledger(LedgerFile):
     # -- decisions and intents
 
     def decided(self, session: date) -> bool:
-        """Whether a session's orders were decided on."""
+        """Whether the decisions for a session have been made."""
         row = self._db.execute("SELECT 1 FROM passes WHERE session = ?", (session.isoformat(),)).fetchone()
         return row is not None
 
@@ -64,7 +64,7 @@ class Ledger(LedgerFile):
             self._add_intents(intents, time)
 
     def write_intents(self, intents: Sequence[OrderIntent], now: datetime) -> None:
-        """Write intents that no decision made, as those of a liquidation; existing intents are not changed."""
+        """Write intents that do not come from a decision (as in a liquidation); existing intents are not changed."""
         with self._writing():
             self._add_intents(intents, now.isoformat())
 
@@ -72,7 +72,7 @@ class Ledger(LedgerFile):
         self._insert("intents", [intent_row(intent, time) for intent in intents], on_conflict="IGNORE")
 
     def unresolved(self) -> list[OrderIntent]:
-        """Intents of which it is not known whether the broker took them, in the order they were written."""
+        """Intents for which it is unknown whether the broker accepted them, in the order they were written."""
         query = f"SELECT * FROM intents WHERE state IN ({marks(len(UNRESOLVED))}) ORDER BY rowid"
         return [intent_of(row) for row in self._db.execute(query, UNRESOLVED)]
 
@@ -81,14 +81,14 @@ class Ledger(LedgerFile):
         return {row[0] for row in self._db.execute("SELECT client_order_id FROM intents WHERE model = ?", (model,))}
 
     def set_state(self, client_order_id: str, state: str, now: datetime, note: str = "") -> None:
-        """Set what became of an intent: sent, refused, unknown, or void (never taken, and its session is over)."""
+        """Set the state of an intent: sent, refused, unknown, or void (never accepted, and its session is over)."""
         self._db.execute(
             "UPDATE intents SET state = ?, note = ?, changed_at = ? WHERE client_order_id = ?",
             (state, note, now.isoformat(), client_order_id),
         )
 
     def sent_notional(self, session: date) -> Decimal:
-        """Dollar value of the orders sent for a session, at the prices that their decisions saw."""
+        """Dollar value of the orders sent for a session, at the prices on which they were decided."""
         rows = self._db.execute(
             "SELECT qty, notional, price_seen FROM intents WHERE session = ? AND state IN ('sent', 'unknown')",
             (session.isoformat(),),
@@ -101,7 +101,7 @@ class Ledger(LedgerFile):
     # -- what the broker says
 
     def record_orders(self, orders: Sequence[BrokerOrder], now: datetime) -> None:
-        """Write orders as the broker shows them, and mark the intents of the same names as sent."""
+        """Write orders as the broker shows them, and mark the intents with the same client order id as sent."""
         if not orders:
             return
         with self._writing():
@@ -133,7 +133,7 @@ class Ledger(LedgerFile):
         """Book fills and other activities, each only once; returns how many were new."""
         before, opened = self._db.total_changes, self.opened_at()
         with self._writing():
-            # what came before the opening is in the holdings and the cash that the ledger began with
+            # anything before the opening is already included in the opening holdings and cash
             fills = [columns(fill) for fill in activities.fills if fill.time > opened]
             others = [columns(activity, "time") for activity in activities.others if activity.time > opened]
             self._insert("fills", fills, on_conflict="IGNORE")
@@ -158,19 +158,19 @@ class Ledger(LedgerFile):
             self.event(now, "accepted", ticker, f"{text(difference)} shares that no fill explains")
 
     def unsettled(self, ticker: str) -> list[sqlite3.Row]:
-        """Activities in a ticker's shares (splits ...) not in its expected position yet, oldest first."""
+        """Activities in a ticker's shares (e.g. splits) that its expected position does not include, oldest first."""
         query = "SELECT * FROM activities WHERE ticker = ? AND settled = 0 AND qty != '0' ORDER BY day, id"
         return self._db.execute(query, (ticker,)).fetchall()
 
     def settle(self, activity: str, moved: Decimal, now: datetime) -> None:
-        """Include an activity: `moved` shares came with it and with the unsettled activities before it."""
+        """Settle an activity; `moved`: change in shares by it and the unsettled activities before it together."""
         with self._writing():
             self._db.execute("UPDATE activities SET moved = ?, settled = 1 WHERE id = ?", (text(moved), activity))
             row = self._db.execute("SELECT kind, ticker FROM activities WHERE id = ?", (activity,)).fetchone()
             self.event(now, "moved", row["ticker"], f"{text(moved)} shares by {row['kind']}")
 
     def settle_rest(self, differing: Sequence[str]) -> None:
-        """Mark the activities of all tickers but the differing ones as settled: ledger and broker agree on these."""
+        """Mark the activities of all tickers but the differing ones as settled: ledger and broker agree on them."""
         query = f"UPDATE activities SET settled = 1 WHERE settled = 0 AND ticker NOT IN ({marks(len(differing))})"
         self._db.execute(query, tuple(differing))
 
@@ -181,7 +181,7 @@ class Ledger(LedgerFile):
         ).fetchall()
 
     def unbooked(self) -> list[Unbooked]:
-        """Orders whose booked fills are not what the broker says was filled."""
+        """Orders whose booked fills differ from the quantity that the broker reports as filled."""
         return [
             Unbooked(row["ticker"], row["client_order_id"], row["submitted_at"], filled, booked)
             for row in self._unbooked_orders()
@@ -247,12 +247,12 @@ class Ledger(LedgerFile):
         self._insert("equity", [row], on_conflict="REPLACE")
 
     def equity_curve(self) -> list[tuple[date, Decimal]]:
-        """Equity after each session, sessions rising."""
+        """Equity after each session, in order of the sessions."""
         rows = self._db.execute("SELECT session, equity FROM equity ORDER BY session")
         return [(date.fromisoformat(row["session"]), Decimal(row["equity"])) for row in rows]
 
     def peak(self) -> Decimal:
-        """Highest equity since a loss limit last halted the team; a person who resumes the team accepts that loss."""
+        """Highest equity since a loss limit last halted the team: resuming the team accepts the loss before that."""
         rows = self._db.execute(
             "SELECT equity FROM equity WHERE time >= (SELECT COALESCE(MAX(time), '') FROM events WHERE kind = 'halted')"
         )
@@ -264,11 +264,11 @@ class Ledger(LedgerFile):
         return None if session is None else date.fromisoformat(session)
 
     def opened_at(self) -> datetime:
-        """When the ledger was begun, in UTC."""
+        """When the ledger was opened, in UTC; a time before any order if it has no account yet."""
         return datetime.fromisoformat(self.meta("opened_at") or "1971-01-01T00:00:00+00:00")
 
     def horizon(self) -> datetime:
-        """The time from which the broker must be asked: a day before the oldest order or intent that is not settled."""
+        """Where broker queries start: a day before the last reconciliation or, if older, the oldest open item."""
         times = [self.meta("reconciled_at") or (self.opened_at() - FIRST_LOOK).isoformat()]
         times += [row["submitted_at"] for row in self.open_orders()]
         times += [order.submitted_at for order in self.unbooked()]

@@ -15,18 +15,18 @@ from mlops_cli.trading.ledger.ledger import Ledger
 from mlops_cli.trading.ledger.tables import SCHEMA_VERSION
 
 IN_MEMORY = Path(":memory:")
-_OUTSIDE = ("READONLY", "CANTOPEN", "PERM", "FULL", "IOERR", "BUSY")  # SQLITE_...: the file is whole
+_OUTSIDE = ("READONLY", "CANTOPEN", "PERM", "FULL", "IOERR", "BUSY")  # SQLITE_... errors of an undamaged file
 
 
 @contextmanager
 def open_ledger(path: Path, team: str, wait: float = 0) -> Iterator[Ledger]:
-    """Open a team's ledger for writing, made if it is not there; no second process can meanwhile.
+    """Open a team's ledger for writing, and create it if it is missing. No other process can write to it meanwhile.
 
     `path` may be IN_MEMORY; `wait`: seconds to wait for a process that has the ledger open.
 
     Raises:
         ServiceError: another process has it open.
-        ConfigError: it is another team's, or of a newer mlops.
+        ConfigError: it belongs to another team, or was written by a newer version of mlops.
         DataError: it is damaged.
     """
     busy = ServiceError(f"team {team}: another paper-trade is at work", "nothing to do: wait until it has finished")
@@ -37,9 +37,10 @@ def open_ledger(path: Path, team: str, wait: float = 0) -> Iterator[Ledger]:
 
 @contextmanager
 def claim_account(folder: Path, account: str, team: str) -> Iterator[None]:
-    """Hold an account for a team's pass.
+    """Lock an account while a team's pass runs.
 
-    The lock is for first passes: until one has written to its ledger, the ledgers do not show whose an account is.
+    The lock is needed for the first passes: before the first one has written its ledger, no ledger shows which team
+    uses the account.
 
     Raises:
         ConfigError: another team trades on it.
@@ -50,7 +51,7 @@ def claim_account(folder: Path, account: str, team: str) -> Iterator[None]:
     busy = ServiceError(f"team {team}: another pass is at work on its account", f"if it is another team's, {hint}")
     with held(lock, busy):
         own = folder / f"{team}.db"
-        # the other ledgers were checked when the own one began; a damaged one of another team must not stop it now
+        # other ledgers were checked when this one was opened first; a damaged one must not stop this team later
         is_own = own.is_file() and _account_of(own) == account
         other = None if is_own else team_of_account(folder, account, team)
         if other is not None:
@@ -109,7 +110,7 @@ def _none_yet(path: Path) -> DataError:
 
 
 def team_of_account(folder: Path, account: str, besides: str) -> str | None:
-    """Which other team's ledger is of an account; None where none is."""
+    """The other team whose ledger belongs to this account; None if there is none."""
     for path in sorted(folder.glob("*.db")):
         if path.stem != besides and _account_of(path) == account:
             return path.stem

@@ -1,4 +1,4 @@
-"""The decision within a pass: whether it is due, on which forecasts, and which prices differ from the broker's."""
+"""The decision step of a pass: whether one is due, on which forecasts, and which prices the broker contradicts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class SessionForecasts:
     Attributes:
         volatilities: by ticker, standard deviation of one-day log returns.
         missing: by model, why there is no forecast and will be none.
-        late: by model, why there is none yet: a later pass may find the session's prices.
+        late: by model, why there is none yet; there may be one in a later pass, when the session's prices are known.
     """
 
     forecasts: Sequence[TradeForecast]
@@ -39,7 +39,7 @@ class SessionForecasts:
 
 
 ForecastsOf = Callable[[date, date], SessionForecasts]
-"""Gives the forecasts made on the close of the first session for the second; called only when a decision is due."""
+"""Called with two sessions: returns forecasts for the second, based on the close of the first. Only if due."""
 
 
 def decide_session(context: PassContext, state: Reconciled, forecasts: ForecastsOf) -> str:
@@ -113,7 +113,7 @@ def _for_this_session(given: SessionForecasts, window: Window) -> tuple[list[Tra
 
 
 def other_closes(bars: Mapping[str, Bar], forecasts: Sequence[TradeForecast]) -> dict[str, str]:
-    """Tickers whose forecast starts from another close than the broker's bar of that session, and the difference."""
+    """Tickers whose forecast is based on a close that differs from the broker's bar, each with a message about it."""
     others = {}
     for forecast in forecasts:
         ours = forecast.last_close
@@ -127,7 +127,7 @@ def other_closes(bars: Mapping[str, Bar], forecasts: Sequence[TradeForecast]) ->
 
 
 def gaps(quotes: Mapping[str, Quote], prices: Mapping[str, Decimal], holdings: Mapping[str, Holding]) -> dict[str, str]:
-    """Tickers whose last close (`prices`) is far from the broker's quote, or whose price is 0 or less, and the gap."""
+    """Tickers whose last close (`prices`) is far from the broker's quote, or whose price is 0 or less, and why."""
     far_off = {}
     for ticker, quote in ((name, quotes[name]) for name in prices if name in quotes):
         middle, close = quote.middle, prices[ticker]

@@ -1,4 +1,4 @@
-"""The kill switch: halt files, and the losses that make one. Orders that were sent are still followed."""
+"""The kill switch: halt files, and the loss limits that create one. Orders already sent are still tracked."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class HaltFiles:
             except FileNotFoundError:
                 continue
             except OSError as error:
-                return f"{path.name} cannot be read ({error.strerror})"  # fail closed
+                return f"{path.name} cannot be read ({error.strerror})"  # an unreadable halt file halts too
         return None
 
     def way_on(self) -> str:
@@ -61,12 +61,12 @@ class HaltFiles:
 
 
 def daily_loss(account: AccountState) -> Decimal:
-    """Loss since the previous close as a share of it; 0 for a gain, 0 where there was no equity."""
+    """Loss since the previous close, as a fraction of the equity then; 0 for a gain or if there was no equity."""
     return drawdown(account.equity, account.last_equity)
 
 
 def drawdown(equity: Decimal, peak: Decimal) -> Decimal:
-    """Loss since the highest equity as a share of it; 0 at or above the peak."""
+    """Loss since the highest equity, as a fraction of it; 0 at or above the peak."""
     if peak <= 0:
         return Decimal(0)
     return max(Decimal(0), 1 - equity / peak)

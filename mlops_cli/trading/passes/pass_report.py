@@ -17,7 +17,7 @@ from mlops_cli.trading.passes.order_window import Margins, Window
 
 @dataclass(frozen=True)
 class PassSettings:
-    """Settings of a pass. A dry run sends and writes nothing. In a replay `halts` is None: no halts."""
+    """Settings of a pass. A dry run sends and writes nothing. In a replay `halts` is None: nothing halts the team."""
 
     margins: Margins = field(default_factory=Margins)
     dry_run: bool = False
@@ -34,8 +34,8 @@ class PassReport:
         now: the broker's time at the start; None where the broker did not tell it.
         sent: client order ids of the orders that the broker took.
         refused: orders that the broker refused, and why, by client order id.
-        unknown: orders that the broker may have taken, and what is known, by client order id.
-        needs: what needs a person, other than orders and blocked tickers.
+        unknown: orders that the broker may or may not have accepted, and what is known about each, by client order id.
+        needs: problems that a person must handle, other than orders and blocked tickers.
         error: what ended the pass early; the report still holds what was done before it.
     """
 
@@ -60,7 +60,7 @@ class PassReport:
 
     @property
     def clean(self) -> bool:
-        """Whether nothing needs a person."""
+        """Whether there is nothing that a person must handle."""
         return not (self.unknown or self.blocked or self.refused or self.needs or self.outcome == "stopped")
 
     def end(self, outcome: str, text: str) -> Self:
@@ -71,7 +71,7 @@ class PassReport:
 
 @dataclass(frozen=True)
 class PassContext:
-    """A pass since the broker told the time (`clock`); in a dry run `ledger` is a copy in memory."""
+    """What a pass works with, once the broker has returned its `clock`. In a dry run `ledger` is a copy in memory."""
 
     broker: Broker
     ledger: Ledger

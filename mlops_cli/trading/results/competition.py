@@ -21,9 +21,9 @@ class TeamBook:
     """What a team did.
 
     Attributes:
-        equity: dollars at the close of each session; the first value is what it started with, on the session before.
+        equity: dollars at the close of each session; the first value is the starting equity, on the session before.
         fills: as `performance.fill_frame` returns it.
-        idle: why models did not trade, by reason: how many.
+        idle: how many models did not trade, by reason.
         trials: trainings that MLflow recorded, from which its models were chosen; 0 if none are recorded.
     """
 
@@ -38,7 +38,7 @@ class TeamBook:
 
 @dataclass(frozen=True)
 class Market:
-    """Prices of the competition's stocks: opens by session, closes by session with the one before the first."""
+    """Prices of the competition's stocks by session. `closes` begins one session earlier than `opens`."""
 
     opens: pd.DataFrame
     closes: pd.DataFrame
@@ -77,9 +77,9 @@ def compete(books: Sequence[TeamBook], market: Market, costs: Costs, notes: Sequ
 
 
 def buy_and_hold(market: Market, start: float, costs: Costs) -> pd.Series:
-    """Equity of the same dollars in every stock, bought at the first open plus half the spread and slippage, and held.
+    """Equity of equal dollar amounts in all stocks, bought at the first open plus half the spread and slippage.
 
-    A stock without a price on the first session is left out; where a close is missing, the last one stands for it.
+    A stock without a price on the first session is left out; a missing close is replaced by the last known one.
     """
     first = market.opens.iloc[0].dropna()
     price = first * (1.0 + (costs.half_spread_bps + costs.slippage_bps) / 1e4)

@@ -1,4 +1,4 @@
-"""The competition's table for people, and its files: JSON, CSV, Markdown, and a picture of the equity curves."""
+"""The results of the competition: a table for the terminal, and files (JSON, CSV, Markdown, a plot of the equity)."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def competition_table(summary: Mapping[str, Any]) -> Table:
 
 
 def competition_lines(summary: Mapping[str, Any]) -> list[str]:
-    """Sentences beside the table: the period, which models did not trade and why, and the notes."""
+    """Lines of text shown with the table: the period, which models did not trade and why, and the notes."""
     period = summary["period"]
     lines = [
         f"{_count(period['sessions'], 'session')} from {period['first']} to {period['last']}, "

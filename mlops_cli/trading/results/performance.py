@@ -1,4 +1,4 @@
-"""Figures of equity curves and of trading: return, Sharpe, drawdown, turnover, cost, hits. Pure; float64."""
+"""Metrics of equity curves and of trading: return, Sharpe ratio, drawdown, turnover, cost, hit rate. Pure; float64."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ def fill_frame(fills: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
         for fill in fills
     ]
     frame = pd.DataFrame(rows, columns=list(FILL_COLUMNS)).astype({"session": "datetime64[ns]"})
-    # ids are the broker's and random: sums must not depend on their order
+    # sorted, because sums must not depend on the order of the broker's random ids
     return frame.sort_values(list(FILL_COLUMNS), ignore_index=True)
 
 
 def curve_figures(equity: pd.Series) -> dict[str, float | None]:
-    """Figures of an equity curve: dollars by session, rising, the first value what it started with.
+    """Metrics of an equity curve: dollars by session, oldest first; the first value is the starting equity.
 
     Returns:
-        `return` (of the whole time, as a share), `sharpe` (mean over standard deviation of daily returns, times
+        `return` (over the whole period, as a fraction), `sharpe` (mean over standard deviation of daily returns, times
         sqrt(252); cash earns nothing), `sharpe_se` (Lo 2002: sqrt((1 + sr^2 / 2) / T) for daily sr, times sqrt(252)),
-        `max_drawdown` (largest loss since a peak, as a share, at least 0). What is undefined is None: Sharpe of fewer
-        than two returns, or of returns that are all the same.
+        `max_drawdown` (largest loss since a peak, as a share, at least 0). Undefined metrics are None: the
+        Sharpe ratio of fewer than two returns, or of equal returns.
     """
     values = equity.to_numpy(np.float64)
     returns = daily_returns(equity)
@@ -73,7 +73,7 @@ def daily_returns(equity: pd.Series) -> np.ndarray[tuple[int], np.dtype[np.float
 def trade_figures(
     fills: pd.DataFrame, opens: pd.DataFrame, closes: pd.DataFrame, equity: pd.Series
 ) -> dict[str, float | int | None]:
-    """Figures of what was traded.
+    """Metrics of trading.
 
     `fills`: from `fill_frame`. Prices: sessions by tickers; `closes` and `equity` have one session more at the start.
 
@@ -81,7 +81,7 @@ def trade_figures(
         `fills` (their number), `traded` (dollars), `turnover` (dollars traded over mean equity), `cost` (dollars paid
         above, or got below, the opening price of the session), `cost_bps` (of the dollars traded), `hit_rate` (share
         of days and stocks with a position, or a trade, that ended with a gain; None without any), `hit_days` (their
-        number; days without any gain or loss count in neither).
+        number; days without any gain or loss are left out of both).
     """
     gains = gains_of(fills, closes).to_numpy()
     moved = gains[np.abs(gains) > 1e-9]
@@ -124,17 +124,17 @@ def _pivot(fills: pd.DataFrame, column: str, like: pd.DataFrame) -> pd.DataFrame
 
 
 def _at(prices: pd.DataFrame, fills: pd.DataFrame) -> pd.Series:
-    """The session's price of each fill; the fill's own where there is none, which then costs nothing."""
+    """The session's price for each fill; if there is none, the fill's own price, so that its cost is 0."""
     at_fills = prices.stack().reindex(pd.MultiIndex.from_frame(fills[["session", "ticker"]]))
     return pd.Series(at_fills.to_numpy(), fills.index).fillna(fills["price"])
 
 
 def deflated_sharpe(returns: npt.NDArray[np.float64], trials: int) -> float | None:
-    """Probability that the true Sharpe ratio of daily returns is above 0 although the best of `trials` was taken.
+    """Probability that the true Sharpe ratio of daily returns is above 0, given that the best of `trials` was chosen.
 
     Bailey and Lopez de Prado (2014), "The Deflated Sharpe Ratio", equations 1 and 2. The Sharpe ratios of trials that
-    were never traded are not known: their standard deviation is taken to be that of an estimate from as many days
-    where the true ratio is 0, 1 / sqrt(T - 1). None where the probability is undefined: fewer than three returns, or
+    were never traded are unknown. Their standard deviation is assumed to be 1 / sqrt(T - 1), that of an estimate from
+    T days if the true ratio is 0. None where the probability is undefined: fewer than three returns, or
     all the same.
     """
     days, spread = len(returns), float(np.std(returns, ddof=1)) if len(returns) > 2 else 0.0

@@ -1,6 +1,6 @@
 """Trainer `ludwig` on a Ray cluster: its nodes train the same tasks as the training processes of one machine.
 
-It uses Ray Core only. Ludwig's own Ray backend is not used, because each of its workers takes itself for rank 0.
+It uses Ray Core only. Ludwig's own Ray backend is not used, because each of its workers acts as rank 0.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from mlops_cli.training.cluster.ray_task import Returned, library_versions, trai
 from mlops_cli.training.tasks import TRIES, FleetSettings, Task, cut, result_from_json, task_to_json
 from mlops_cli.training.trainer import FailedJob, Fitted, TrainJob
 
-SENT_AHEAD = 2  # tasks per device that are sent: a device has its next task as soon as it finishes one
+SENT_AHEAD = 2  # tasks sent per device, so that a device has its next task as soon as it finishes one
 SENT_BYTES = 256 * 2**20  # largest size of the feature tables of all sent tasks
 POLL_SECONDS = 5.0
 
@@ -57,10 +57,10 @@ class RayTrainer:
         self._libraries = library_versions() if libraries is None else libraries
 
     def fit(self, jobs: Sequence[TrainJob], progress: Progress) -> Iterator[Fitted | FailedJob]:
-        """Train all jobs; those of a worker that died are tried once more, each alone, then reported.
+        """Train all jobs; if a worker dies, its jobs are retried once, one job or pool per task, then reported.
 
         Raises:
-            ConfigError: Ray is missing, CUDA is asked for and no node has it, or the strategy needs one machine.
+            ConfigError: Ray is missing, CUDA is requested and no node has it, or the strategy needs one machine.
             ServiceError: the cluster cannot be reached, was lost, or has no node that is large enough.
         """
         if not jobs:
@@ -109,7 +109,7 @@ class _Flight:
             num_cpus=1,
             num_gpus=int(self._cuda),
             memory=TASK_BYTES,
-            max_retries=0,  # done here, each job alone
+            max_retries=0,  # `_again` retries, with one job per task
             scheduling_strategy="SPREAD",
         )(train_task)
 
@@ -167,7 +167,7 @@ class _Flight:
                 continue
             try:
                 returned: Returned = ray.get(reference)
-            except ray.exceptions.RayTaskError as error:  # it raised; it would again
+            except ray.exceptions.RayTaskError as error:  # the task raised an exception; a retry would raise it again
                 yield FailedJob(job, f"{job.spec.name}: training broke down: {_line(error, -1)}")
             except ray.exceptions.RayError as error:  # a process, a node or an object is gone
                 lost.append(job)
@@ -186,7 +186,7 @@ class _Flight:
                 died = f"the training process on the cluster died {TRIES} times"
                 yield FailedJob(job, f"{job.spec.name}: {died}: {reason}")
             return
-        pool = sent.task.jobs[0].spec.pool  # a part of it would be another model
+        pool = sent.task.jobs[0].spec.pool  # a pool is retried whole: trained on a part of it, the model would differ
         left = sent.task if pool else replace(sent.task, jobs=tuple(lost))
         self._progress(f"a training process on the cluster died, {len(lost)} models are tried once more: {reason}")
         self._waiting.extend((task, sent.tries + 1) for task in left.alone())
@@ -212,7 +212,7 @@ def _table(job: TrainJob) -> bytes | None:
     try:
         return job.features.read_bytes()
     except OSError:
-        return None  # the node says so, in the words of every other trainer
+        return None  # the node reports it with the same message as the other trainers
 
 
 def _kept(job: TrainJob, returned: Returned) -> Fitted | FailedJob:

@@ -1,4 +1,4 @@
-"""The CUDA devices that torch can use. A child process asks torch: importing it takes seconds and 500 MB."""
+"""The CUDA devices that torch can use. A child process imports torch, because that takes seconds and 500 MB."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PATIENCE_SECONDS = 120
 
 
 def count_cuda_devices(drivers: Sequence[Path] = DRIVER_FILES, python: str = sys.executable) -> int:
-    """Number of CUDA devices that the torch of `python` can use; no process is started without a driver's file."""
+    """Number of CUDA devices that the torch of `python` can use; 0 at once if no file of a GPU driver exists."""
     if not any(path.exists() for path in drivers):
         return 0
     try:
@@ -38,7 +38,7 @@ def no_cuda_device() -> ConfigError:
 
 
 def visible_cuda_devices(count: int | None = None) -> tuple[str, ...]:
-    """The name of each usable device, as CUDA_VISIBLE_DEVICES would list it; `count` None: ask torch."""
+    """The name of each usable device, as CUDA_VISIBLE_DEVICES would list it; `count` None: torch counts them."""
     named = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
     count = count_cuda_devices() if count is None else count
     return tuple(named[:count]) if named else tuple(str(number) for number in range(count))

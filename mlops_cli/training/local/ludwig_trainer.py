@@ -1,4 +1,4 @@
-"""Trainer `ludwig` on this machine: tasks run in training processes, as fleets or one model after another."""
+"""Trainer `ludwig` on this machine: tasks run in training processes, as fleets (many models at once) or one by one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class LudwigTrainer:
     Args:
         workers: how training processes are started and kept. The GPUs in it are replaced by those found here.
         device: auto: fleets use CUDA if there is a device.
-        pooled_on_gpus: trainer for pooled models on a machine with several GPUs; None: a pool trains in one process.
+        pooled_on_gpus: trainer for pooled models if the machine has several GPUs; None: a pool trains in one process.
     """
 
     workers: WorkerSettings
@@ -33,10 +33,10 @@ class LudwigTrainer:
     name: str = "ludwig"
 
     def fit(self, jobs: Sequence[TrainJob], progress: Callable[[str], None]) -> Iterator[Fitted | FailedJob]:
-        """Train all jobs; a process that dies is replaced and its jobs tried once more, then reported.
+        """Train all jobs. A process that dies is replaced and its jobs are retried once, then reported.
 
         Raises:
-            ConfigError: CUDA is asked for and there is none.
+            ConfigError: CUDA is requested, but there is no CUDA device.
             TrainingError: no training process starts.
         """
         if not jobs:
@@ -81,8 +81,8 @@ def fleet_settings(training: Training) -> FleetSettings:
 def worker_settings(state: Path, training: Training) -> WorkerSettings:
     """Read the settings of training processes from the `training` section of params.yaml.
 
-    The processes are kept for the next branch. They end with the `mlops run` that started this process, or with this
-    process if there is none. `state` is the project's folder for graphs, logs and addresses of processes (`.mlops`).
+    The processes stay for the next branch. They end when the `mlops run` that started this process ends, or, without
+    one, when this process ends. `state` is the project's folder for graphs, logs and addresses of processes (`.mlops`).
     """
     run_folder, run_pid = os.environ.get(WORKERS), os.environ.get(RUN_PID, "")
     in_run = bool(run_folder) and run_pid.isdigit()

@@ -1,7 +1,7 @@
 """The training process: it imports Ludwig once and then trains tasks that it receives over a local connection.
 
 It is started as `python -m mlops_cli.training.local.ludwig_worker GRAPHS NOTE OWNER`: the folder of exported
-architectures, the file to which it writes its address when Ludwig is imported, and the id of the process with which it
+architectures, the file to which it writes its address once Ludwig is imported, and the id of its owner, with which it
 ends. A client reads the address, connects and sends tasks (`tasks.task_to_json`). The answers are `{"doing": ...}`, one
 `{"result": ...}` per job and `{"done": true}`. If the connection is lost during a task, the process ends.
 """
@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def serve(load: Callable[[], Fit]) -> None:
-    """Train tasks with the function that `load` returns, until the owner has ended or the note is removed."""
+    """Train tasks with the function that `load` returns, until the owner has ended or its address file is removed."""
     note, owner = Path(sys.argv[-2]), int(sys.argv[-1])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the owner handles Ctrl-C
     os.dup2(2, 1)  # the output of libraries goes to the log
@@ -88,12 +88,12 @@ def _send(connection: Connection[Any, Any], message: dict[str, Any]) -> None:
 
 
 def _end_with(owner: int, note: Path | None) -> None:
-    """End this process when the owner has ended, also by a signal, or when the note is removed."""
+    """End this process when the owner has ended (even if it was killed), or when the note file is removed."""
 
     def end() -> None:
         if note is not None:
             note.unlink(missing_ok=True)
-            with contextlib.suppress(OSError):  # it holds the notes of other processes
+            with contextlib.suppress(OSError):  # the folder still contains the notes of other processes
                 note.parent.rmdir()
         os._exit(0)
 

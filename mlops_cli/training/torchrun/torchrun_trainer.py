@@ -37,10 +37,10 @@ from mlops_cli.training.trainer import FailedJob, Fitted, TrainJob
 WORKER = ("-m", "mlops_cli.training.torchrun.torchrun_worker")
 POLL_SECONDS = 0.05
 ENDING_SECONDS = 10
-# variables of a launch around this one, e.g. of a batch system: torchrun would read them as its own options
+# variables of an outer launch, e.g. by a batch system, which torchrun would take as its own options
 FOREIGN = ("PET_", "TORCHELASTIC_", "MASTER_", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK")
 LOG_TAIL = 3
-_SIGNAL = re.compile(r"Signal \d+ \((?!SIGTERM)SIG\w+\) received")  # with SIGTERM torchrun itself ends the others
+_SIGNAL = re.compile(r"Signal \d+ \((?!SIGTERM)SIG\w+\) received")  # torchrun ends other ranks with SIGTERM
 _ERROR = re.compile(r"^(?:\[rank\d+\]: )?((?!.*ChildFailed)[\w.]+(?:Error|Exception): .*)$", re.MULTILINE)
 _EXIT = re.compile(r"exitcode *: *-?\d+")
 
@@ -60,7 +60,7 @@ class Setting:
 class Launch:
     """A running torchrun that trains `tasks` in their order. When the context ends, all its processes have ended.
 
-    torchrun puts the ranks into sessions of their own, so a signal to its process group does not reach them. Instead
+    torchrun starts each rank in a new session, so a signal to its process group does not reach them. Instead
     each rank reads from a named pipe that only this process holds open. When this process ends, also by SIGKILL, the
     pipe closes and the ranks end.
     """
@@ -75,8 +75,8 @@ class Launch:
         listed.write_text("".join(task_to_json(task) + "\n" for task in tasks))
         leash = self._folder / "leash"
         os.mkfifo(leash)
-        self._leash = os.open(leash, os.O_RDWR)  # not for writing alone: that would wait for a reader
-        # also a file for each rank, because the log mixes the lines of all
+        self._leash = os.open(leash, os.O_RDWR)  # opening only for writing would wait for a reader
+        # a separate file per rank, because the common log mixes the lines of all ranks
         self._ranks = self._folder / "ranks"
         options = [*launch_options(setting), "--tee=3", f"--log-dir={self._ranks}"]
         command = [sys.executable, "-m", "torch.distributed.run", *options, *setting.worker]
@@ -126,9 +126,9 @@ class Launch:
 
 
 def launch_options(setting: Setting) -> list[str]:
-    """Options of torchrun: where the ranks meet, and how many there are."""
+    """Options of torchrun: the rendezvous address of the ranks, and their number."""
     meeting = ["--rdzv-backend=c10d", f"--rdzv-endpoint=localhost:{setting.port}"] if setting.port else ["--standalone"]
-    # local-addr: the host name of this machine may not resolve
+    # local-addr is set because the host name of this machine may not resolve
     return [*meeting, "--local-addr=127.0.0.1", "--nnodes=1", f"--nproc-per-node={setting.processes}"]
 
 
@@ -159,7 +159,7 @@ class Devices:
         strategy: ddp: a copy of the model per process; fsdp: a part of it per process.
         device: auto: CUDA if there is a device.
         processes: number of ranks; None: one per CUDA device, or one per physical core without CUDA.
-        port: where the ranks meet on this machine; None: a free port.
+        port: port of the rendezvous of the ranks on this machine; None: a free port.
     """
 
     strategy: Literal["ddp", "fsdp"] = "ddp"
@@ -187,7 +187,7 @@ class TorchrunTrainer:
         self._worker = worker
 
     def fit(self, jobs: Sequence[TrainJob], progress: Callable[[str], None]) -> Iterator[Fitted | FailedJob]:
-        """Train all jobs. If a process dies, the task it trained is tried once more, then reported as failed.
+        """Train all jobs. If a process dies, its task is retried once, and reported as failed if that fails too.
 
         Raises:
             ConfigError: more devices are asked for than there are, or the port is taken.
@@ -248,7 +248,7 @@ def count_processes(asked: int | None, cuda: int) -> int:
 def _follow(
     launch: Launch, waiting: list[Task], progress: Callable[[str], None]
 ) -> Generator[Fitted | FailedJob, None, str]:
-    """Yield results, remove their tasks from `waiting`, and return why a rank failed alone; "" if none did."""
+    """Yield results, remove their tasks from `waiting`, and return why a single rank failed; "" if none did."""
     alone = ""
     for message in launch.messages():
         if "begin" in message:

@@ -3,7 +3,7 @@
 Started by `TorchrunTrainer` as `torchrun … -m mlops_cli.training.torchrun.torchrun_worker TASKS RESULTS`. TASKS holds
 one task a line (`tasks.task_to_json`). The ranks write lines of JSON to RESULTS: `{"begin": n}` when task n begins,
 `{"task": n, "results": […]}` with one result per job, and `{"task": n, "alone": reason}` if this rank failed and the
-others did not: then it ends, and torchrun ends the others. The variables below hold the other settings of a rank.
+others did not: then it ends, and torchrun ends the others. Environment variables, named below, hold other settings.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ def serve(load: Callable[[], tuple[Ranks, FitTask]]) -> None:
 
 
 def hold_leash(leash: Path) -> None:
-    """End this process as soon as the process at the other end of the pipe has ended, also by a signal."""
-    pipe = os.open(leash, os.O_RDONLY | os.O_NONBLOCK)  # else this would wait forever for a parent that has ended
+    """End this process as soon as the process at the other end of the pipe has ended, even if it was killed."""
+    pipe = os.open(leash, os.O_RDONLY | os.O_NONBLOCK)  # blocking, it would wait forever if the parent has ended
 
     def wait() -> None:
         with contextlib.suppress(BlockingIOError):  # nothing to read: the other end is open
@@ -90,7 +90,7 @@ def _train(ranks: Ranks, fit: FitTask, number: int, task: Sequence[TrainJob], re
         failed = ranks.post("done", failure)
     except AloneError as alone:
         _write(results, {"task": number, "alone": f"rank {ranks.rank}: {alone}"})
-        os._exit(1)  # not an exception: leaving the group would wait for the others
+        os._exit(1)  # not an exception: a normal exit leaves the process group, which would wait for the other ranks
     if writes:
         if failed and not failure:
             fitted = [FailedJob(job, f"{job.spec.name}: {failed}") for job in task]
@@ -98,13 +98,13 @@ def _train(ranks: Ranks, fit: FitTask, number: int, task: Sequence[TrainJob], re
 
 
 def _common_failure(task: Sequence[TrainJob], results: Sequence[Fitted | FailedJob]) -> str:
-    """Why no job of a task was fitted; "" if one was, or if another rank says so."""
+    """The reason why all jobs of a task failed on this rank; "" if not all of them failed."""
     failures = [result.reason for result in results if isinstance(result, FailedJob)]
     return failures[0] if len(failures) == len(task) else ""
 
 
 def _write(results: Path, message: dict[str, Any]) -> None:
-    # in one piece: lines of different ranks must not mix
+    # a single write, so that lines of different ranks do not mix
     line = (json.dumps(message) + "\n").encode()
     descriptor = os.open(results, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     try:

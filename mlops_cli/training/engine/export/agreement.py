@@ -13,7 +13,7 @@ from mlops_cli.models.graph import LARGEST_LOG_RETURN
 Vector = npt.NDArray[np.float64]
 
 AGREEMENT = 1e-5  # largest difference of log returns
-ROUNDINGS = 8  # largest difference of a price in rounding errors of float32; measured: up to 1.2
+ROUNDINGS = 8  # largest difference of a price, in float32 rounding errors; the largest one measured was 1.2
 FLOAT32 = float(np.finfo(np.float32).eps)
 LOWER_RATE = "lower trainer.learning_rate"
 OTHER_ARCHITECTURE = "it cannot be served; use another encoder or combiner"
@@ -21,7 +21,7 @@ OTHER_ARCHITECTURE = "it cannot be served; use another encoder or combiner"
 
 @dataclass(frozen=True)
 class PriceScale:
-    """The size of the prices that a graph with target `close` adds and subtracts.
+    """The prices that a graph with target `close` adds; their size determines the rounding error.
 
     Attributes:
         closes: last close of each compared row, (rows,).
@@ -33,11 +33,11 @@ class PriceScale:
 
 
 def allowed_difference(ludwigs: Vector, prices: PriceScale | None) -> Vector:
-    """The largest difference of log returns that float32 explains, by row.
+    """For each row, the largest difference of log returns that float32 rounding can explain.
 
     A graph with target `close` adds a price to a multiple of another in float32, and takes the logarithm of the sum.
     The rounding error of a sum grows with its terms: a model that forecasts 3 dollars as 700,003 - 700,000 is wrong by
-    cents, and by other cents on another processor. An error e of a price P is an error e / P of its log return.
+    cents, and on another processor by a different amount. An error e in a price P is an error e / P in its log return.
 
     Args:
         ludwigs: log returns that Ludwig forecasts, (rows,).

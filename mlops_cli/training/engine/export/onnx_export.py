@@ -1,6 +1,6 @@
-"""Export of a trained Ludwig module to ONNX: once per architecture, weights swapped in per model.
+"""Export of a trained Ludwig module to ONNX: once per architecture; then each model's weights are filled in.
 
-`torch.onnx.export` takes seconds, the training of a model one. So each architecture is exported once with *marked*
+`torch.onnx.export` takes longer than training a model. So each architecture is exported once with *marked*
 weights: every element of every parameter and buffer is a different number. The exporter renames, transposes, joins and
 re-orders weights, but a mark still shows from which element each constant of the graph came, and a model's own weight
 replaces it. If the exporter's optimiser computes new constants from weights (e.g. for batch normalisation), the graph
@@ -34,9 +34,9 @@ from mlops_cli.training.ludwig_config import TARGET, TICKER, InputSlice
 # Marks are far larger than any constant of an exporter (axes, epsilons, limits), and float32 is exact for all of them.
 FIRST_MARK = 2**21
 LAST_MARK = 2**24
-EXPORT_VERSION = 1  # raised when the same architecture would be exported to another graph
+EXPORT_VERSION = 1  # increase it if a code change makes the same architecture export to a different graph
 ENCODER_OUTPUT = "encoder_output"  # Ludwig's name for it
-UNKNOWN = "<UNK>"  # Ludwig's category for everything that its vocabulary does not hold
+UNKNOWN = "<UNK>"  # Ludwig's category for values that are not in its vocabulary
 LEAST_CLOSE = 0.01  # a predicted close is at least 1 % of the last one, so that its logarithm exists
 
 
@@ -80,13 +80,13 @@ class Forecaster(torch.nn.Module):
         self.register_buffer("target_shift", torch.tensor(target_shift, dtype=torch.float32))
         self.register_buffer("target_scale", torch.tensor(target_scale, dtype=torch.float32))
         self.register_buffer("shrinkage", torch.tensor(1.0))
-        # a buffer: the exported graph of the architecture is filled with it as with every weight
+        # a buffer, so that it is filled into the exported graph like a weight
         self.category: torch.Tensor | None
         self.register_buffer("category", None if ticker is None else _encoded_ticker(ecd, metadata, ticker))
 
     def forward(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Shrunk and unshrunk log return, float32, (rows,) each, of raw `features`, float32, (rows, columns)."""
-        # not ecd(inputs): its count of used tokens turns sizes into numbers, which fixes the number of rows at export
+        # not ecd(inputs): it counts used tokens with Python numbers, which would fix the number of rows at export
         decoded = self.ecd.decode(self.ecd.combine(self.encode(features)), None, None)
         output = self.ecd.output_features.get(TARGET)
         predicted = output.predictions(decoded, TARGET)["predictions"].reshape(-1)
@@ -109,7 +109,7 @@ class Forecaster(torch.nn.Module):
     def architecture(self) -> str:
         """A text that is equal for models that differ in their weights only."""
         shapes = [(name, tuple(tensor.shape)) for name, tensor in self.state_dict().items()]
-        config = self.ecd.config_obj.to_dict()  # heads, strides and the like show in no shape
+        config = self.ecd.config_obj.to_dict()  # settings such as heads or strides cannot be seen from the shapes
         features = [
             {key: value for key, value in feature.items() if key != "preprocessing"}
             for feature in (*config["input_features"], *config["output_features"])
@@ -234,7 +234,7 @@ def _export(module: Forecaster, columns: int, end: int) -> onnx.ModelProto:
         )
         if program is None:
             raise TrainingError("torch.onnx.export gave no graph")
-        # torch writes its stack into every node: paths of this machine, and five times the size
+        # torch writes stack traces into every node; they contain local paths and make the file five times as large
         holders: list[Any] = [program.model, program.model.graph, *program.model.graph.all_nodes()]
         for holder in holders:
             holder.metadata_props.clear()
@@ -245,7 +245,7 @@ def _export(module: Forecaster, columns: int, end: int) -> onnx.ModelProto:
 
 
 def _marks(graph: onnx.ModelProto, end: int) -> npt.NDArray[np.float32]:
-    """The marks in a graph's constants, rising, each once."""
+    """The distinct marks in a graph's constants, in ascending order."""
     values = np.unique(np.concatenate([constant.ravel() for constant in _constants(graph).values()]))
     return values[(values >= FIRST_MARK) & (values < end)]
 

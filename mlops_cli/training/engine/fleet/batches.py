@@ -1,4 +1,4 @@
-"""The rows that a fleet's models use in each step and evaluation, and their dropout, as one tensor of all models."""
+"""The rows and dropout masks of a fleet's models in each step and evaluation, as one tensor for all models."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Integers = npt.NDArray[np.int64]
 Shares = npt.NDArray[np.float64]
 
 ROUNDED_TO = 64
-LEVELS = 2**16  # a dropout rate is rounded to a multiple of 1 / LEVELS, and the scale follows the rounded rate
+LEVELS = 2**16  # a dropout rate is rounded to a multiple of 1 / LEVELS; the scale is computed from the rounded rate
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,10 @@ class Member:
     """One model's data.
 
     Attributes:
-        stream: text that determines its dropout, together with the seed.
+        stream: text that, together with the seed, determines its random dropout masks.
         inputs: normalised, float32, (rows, columns); the training rows come first.
         target: normalised, float32, (rows,).
-        train_rows: number of training rows; the others validate.
+        train_rows: number of training rows; the others are validation rows.
     """
 
     stream: str
@@ -38,14 +38,15 @@ class Member:
 
 
 def steps_per_epoch(train_rows: int, batch_size: int) -> int:
-    """Ludwig's count: the last batch may be smaller."""
+    """Number of batches per epoch, as Ludwig counts: the last batch may be smaller."""
     return -(-train_rows // batch_size)
 
 
 def padded_rows(member: Member, batch_size: int) -> tuple[int, int]:
     """Numbers of rows of a model's training and validation tensors, padding included.
 
-    Only models with equal numbers train together, so that sums over rows do not depend on the other models.
+    Only models with the same two numbers train together. So padding, and with it the rounding of sums, does not depend
+    on the other models.
     """
     steps = steps_per_epoch(member.train_rows, batch_size)
     train = steps * batch_size if steps > 1 else min(batch_size, _rounded_up(member.train_rows))
@@ -61,7 +62,7 @@ class Rows:
     """Some rows of every model.
 
     Attributes:
-        inputs: (models, rows, columns); the padding after a model's own rows has any finite values.
+        inputs: (models, rows, columns); the padding after a model's own rows has arbitrary finite values.
         target: (models, rows).
         weights: (models, rows), weight of each row in a mean; None: all are equal.
         counts: number of each model's own rows; the padding has weight 0.
@@ -89,8 +90,8 @@ class Batches:
 
     Args:
         members: models with equal `padded_rows`.
-        terms: for batch sizes and shuffling.
-        seed: of the run; the order of a model's rows is Ludwig's for this seed.
+        terms: give the batch sizes and whether to shuffle.
+        seed: seed of the run; rows are shuffled in the same order as in Ludwig with this seed.
         device: of the tensors.
     """
 
@@ -188,7 +189,7 @@ class DropoutStreams:
     Args:
         texts: one per model; its stream depends only on the text and the seed.
         seed: of the run.
-        layers: name of each layer to its rate and the shape of one row.
+        layers: maps the name of each layer to its dropout rate and the shape of one row.
     """
 
     def __init__(self, texts: Sequence[str], seed: int, layers: Mapping[str, tuple[float, tuple[int, ...]]]) -> None:

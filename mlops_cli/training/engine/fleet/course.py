@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-FEWEST_MODELS = 3  # below, a median says nothing
+FEWEST_MODELS = 3  # with fewer models a median is not meaningful
 
 
 @dataclass
@@ -39,10 +39,10 @@ def behind_median(courses: Sequence[Course], models: Iterable[int], grace: int |
     This is the median stopping rule of Golovin et al., "Google Vizier" (2017).
 
     Args:
-        courses: of all models that began together. Stopped ones count in the median, which would otherwise fall with
-            every model that is stopped.
-        models: positions in `courses`, as is the result. Stopped models are ignored.
-        grace: number of evaluations before the rule applies; None: it never does.
+        courses: those of all models that started together. Stopped models still count in the median, which would
+            otherwise fall with every model that is stopped.
+        models: the models to check, as positions in `courses`, like the result. Stopped models are ignored.
+        grace: number of evaluations before the rule applies; None: it never applies.
     """
     if grace is None or len(courses) < FEWEST_MODELS or max(len(course.losses) for course in courses) < grace:
         return set()

@@ -52,7 +52,7 @@ FILLED_WITHOUT_DATA = {"fill_with_const", "drop_row"}
 
 @dataclass(frozen=True)
 class Prepared:
-    """A job whose data are ready for the fleet.
+    """A job with the preprocessed data that the fleet trains on.
 
     Attributes:
         rows: the last `COMPARED_ROWS` rows of `rows.training_rows`, on which the exported graph is compared.
@@ -76,7 +76,7 @@ class FleetTemplate:
         fitter: keeps exported graphs.
 
     Raises:
-        CannotStackError: models of this config cannot train together; the message says why.
+        CannotStackError: models of this config cannot train together; the message gives the reason.
         ConfigError: Ludwig refuses the config.
     """
 
@@ -116,7 +116,7 @@ class FleetTemplate:
         return Prepared(job, rows.tail(COMPARED_ROWS), member, metadata)
 
     def write(self, prepared: Prepared, course: Course) -> Fitted:
-        """Write a trained model into the folder of its job: Ludwig's files, and the graph after it was compared.
+        """Write a trained model into the folder of its job: Ludwig's files, and the graph if it agrees with them.
 
         Raises:
             TrainingError: the training diverged, or the graph does not agree with Ludwig.
