@@ -160,11 +160,11 @@ def _expected(name: str) -> str:
 _HINT = """An Alpaca paper account is free, and each team needs its own: create its keys at
 https://app.alpaca.markets and write them into .env:
 {blank}
-Or trade on the exchange that comes with mlops, on this machine; any two words open an account there:
+Or trade on the simulated exchange of mlops, on this machine; any key and secret open an account there:
   mlops exchange serve
 {filled}
   ALPACA_BASE_URL=http://127.0.0.1:8081
-Or trade the past, without any keys: mlops paper-trade --replay DATE"""
+Or replay past sessions, without any keys: mlops paper-trade --replay DATE"""
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ def check_files(folder: Path, manifest: Manifest) -> None:
     wrong = sorted(name for name in actual.keys() | expected.keys() if actual.get(name) != expected.get(name))
     if wrong:
         raise ModelError(
-            f"{folder}: not as its manifest says: {', '.join(wrong)}", f"remove {folder} and run: mlops train"
+            f"{folder}: does not match its manifest: {', '.join(wrong)}", f"remove {folder} and run: mlops train"
         )
 
 

@@ -233,7 +233,7 @@ def rollback(project: Project, branch: str, model: str, routed: bool) -> Change:
 def _versions(project: Project, branch: str, model: str) -> list[VersionFolder]:
     versions = model_versions(project.model_root, branch, model)
     if not versions:
-        raise ModelError(f"{model}: no finished version of it in branch {branch}", "train it: mlops run")
+        raise ModelError(f"{model}: there is no finished version in branch {branch}", "train it: mlops run")
     return versions
 
 
@@ -243,5 +243,5 @@ def _version_named(model: str, start: str, versions: list[VersionFolder]) -> str
     if len(matches) == 1:
         return matches[0]
     listed = bounded([f"{folder.version} (trained until {folder.manifest.trained_until})" for folder in versions], 10)
-    what = "fits more than one of its versions" if matches else "is no version of it that is kept"
+    what = "matches more than one version" if matches else "matches no kept version"
     raise ModelError(f"{model}: {start!r} {what}", f"newest first: {listed}")

@@ -196,7 +196,7 @@ def test_what_can_trains_in_a_fleet_and_what_cannot_says_why(trained: Trained):
             "(did you mean learning_rate?)",
         ),
         ("dropped", 3, "Ludwig knows no ludwig.combiner.num_layers (did you mean num_fc_layers?)"),
-        ("mismatched", 5, "mismatched: training broke down: "),
+        ("mismatched", 5, "mismatched: training failed: "),
         ("not-installed", 5, "requires the optional 'tabpfn' package"),
         ("not-exportable", 5, "not-exportable: this architecture cannot be exported: No ONNX function found for "),
         ("exploding", 5, "exploding: its weights are not a number. lower trainer.learning_rate"),

@@ -135,7 +135,7 @@ def test_damaged_models_are_left_out_and_named(small: SmallProject, tmp_path: Pa
     assert code == 9
     assert "1 models, 1 versions" in said
     assert "left out: red-bbb: " in failed
-    assert "not as its manifest says: model.onnx" in failed
+    assert "does not match its manifest: model.onnx" in failed
     assert config_of(tmp_path / "out" / "red-aaa").parameters["version_1"].string_value == newest
 
 

@@ -284,9 +284,9 @@ REFUSED = {
     "optimizer": (with_trainer(optimizer={"type": "lbfgs"}), "trainer.optimizer: lbfgs"),
     "accumulation": (
         with_trainer(gradient_accumulation_steps=2),
-        "trainer.gradient_accumulation_steps is not carried over",
+        "trainer.gradient_accumulation_steps gives other values in a fleet",
     ),
-    "soup": (with_trainer(model_soup="uniform"), "trainer.model_soup is not carried over"),
+    "soup": (with_trainer(model_soup="uniform"), "trainer.model_soup gives other values in a fleet"),
     "loss": (
         {**PLAIN, "output_features": [{"name": "target", "loss": {"type": "root_mean_squared_error"}}]},
         "the loss root_mean_squared_error",

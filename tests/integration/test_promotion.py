@@ -200,7 +200,7 @@ class TestByHand:
     @pytest.mark.parametrize("version", ["", "nonsense"])
     def test_a_version_that_is_not_kept_is_refused(self, small: SmallProject, version: str) -> None:
         first = retrain(small, "1")
-        with pytest.raises(ModelError, match=f"is no version of it that is kept\nnewest first: {first}"):
+        with pytest.raises(ModelError, match=f"matches no kept version\nnewest first: {first}"):
             promote(small.project, "main", NAME, version)
 
     def test_going_back_from_the_newest_goes_to_the_one_before(self, small: SmallProject) -> None:

@@ -188,7 +188,7 @@ class TestTwoNodes:
         ("libraries", "reason"),
         [
             ({**library_versions(), "torch": "1.0"}, f"other libraries: torch {version('torch')}, not torch 1.0"),
-            ({}, "training broke down: KeyError: 'ludwig'"),  # as any bug of ours in a task would
+            ({}, "training failed: KeyError: 'ludwig'"),  # as any bug of ours in a task would
         ],
     )
     def test_what_goes_wrong_on_a_node_is_said(

@@ -123,7 +123,7 @@ def test_half_days_holidays_and_changes_of_the_clock(tmp_path, start, target):
 
 
 def test_two_passes_at_once_one_works_and_one_says_so(server, team):
-    with open_ledger(team.ledger_file, "red"), pytest.raises(ServiceError, match="another paper-trade is at work"):
+    with open_ledger(team.ledger_file, "red"), pytest.raises(ServiceError, match="another paper-trade is running"):
         team.run()
     assert team.run().outcome == "done"
 
@@ -490,7 +490,7 @@ def test_what_is_being_liquidated_is_not_traded_even_where_the_team_is_resumed_a
     orders = set(account(server).orders)
     team.strength = strength
     report = team.run()
-    assert report.blocked == dict.fromkeys(PRICES, "a liquidation of it is under way")
+    assert report.blocked == dict.fromkeys(PRICES, "its position is being liquidated")
     assert (len(sent), report.sent, set(account(server).orders)) == (3, [], orders)
     evening(server)
     report = team.run()
@@ -566,7 +566,7 @@ def test_a_ledger_belongs_to_one_account_and_one_team(server, team, tmp_path):
 def test_an_account_is_one_teams_even_where_two_first_passes_begin_at_once(tmp_path):
     with claim_account(tmp_path, "4f2e", "red"):
         with (
-            pytest.raises(ServiceError, match="another pass is at work on its account") as raised,
+            pytest.raises(ServiceError, match="another pass is running on its account") as raised,
             claim_account(tmp_path, "4f2e", "blue"),
         ):
             pass

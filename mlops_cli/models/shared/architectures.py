@@ -259,7 +259,7 @@ class Architectures:
         graph = self.path(key).read_bytes()
         if hashlib.sha256(graph).hexdigest() != key:
             self.path(key).unlink(missing_ok=True)  # the next request writes it again
-            raise ModelError(f"{self.path(key)}: damaged", "it was removed: ask again")
+            raise ModelError(f"{self.path(key)}: damaged", "it was removed: try again")
         before = _resident_bytes()
         try:
             session = start_session(graph)

@@ -99,7 +99,7 @@ class WeightFiles:
             key = str(header["architecture"])
         except (ValueError, KeyError, TypeError) as error:
             self._path(sha).unlink(missing_ok=True)  # the next request creates it again
-            raise ModelError(f"{self._path(sha)}: damaged: {error}", "it was removed: ask again") from error
+            raise ModelError(f"{self._path(sha)}: damaged: {error}", "it was removed: try again") from error
         architecture = self.architectures.live(key) if live_only else self.architectures.get(key)
         return None if architecture is None else LoadedModel(sha, architecture, feed, buffer.size)
 
@@ -134,7 +134,7 @@ class WeightFiles:
         except OSError as error:
             raise ModelError(f"{model / GRAPH}: {error.strerror}", "train it: mlops train") from error
         if hashlib.sha256(graph).hexdigest() != sha:
-            raise ModelError(f"{model / GRAPH}: not as its manifest says", f"remove {model} and run: mlops train")
+            raise ModelError(f"{model / GRAPH}: does not match its manifest", f"remove {model} and run: mlops train")
         return graph
 
 

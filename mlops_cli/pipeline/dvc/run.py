@@ -39,10 +39,10 @@ def repro(project: Project, branches: Sequence[Branch], key: str, chosen_branch:
 
     Raises:
         MlopsError: a stage stopped; it has the stage's own exit code.
-        ServiceError: DVC itself failed, or another run is at work.
+        ServiceError: DVC itself failed, or another run is in progress.
     """
     busy = ServiceError(
-        f"{project.root}: another mlops run is at work here", "wait until it has finished, then run again"
+        f"{project.root}: another mlops run is in progress here", "wait until it has finished, then run again"
     )
     with held(project.state / "run.lock", busy):  # not among the branches' locks: a branch may be called run
         _repro(project, branches, key, chosen_branch)

@@ -227,7 +227,7 @@ class _Training:
 
 
 def clear_staging(folder: Path) -> None:
-    """Remove the folder in which a branch's models were trained; its parent stays while another branch is at work."""
+    """Remove the folder in which a branch's models were trained; its parent stays while another branch is training."""
     shutil.rmtree(folder, ignore_errors=True)
     with contextlib.suppress(OSError):
         folder.parent.rmdir()

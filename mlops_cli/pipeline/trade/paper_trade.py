@@ -135,7 +135,7 @@ def trade(
     """One pass of a team; see `passes.paper_pass`.
 
     Raises:
-        ServiceError: another pass of the team is at work, or the broker does not answer.
+        ServiceError: another pass of the team is running, or the broker does not answer.
         ConfigError: wrong keys, or keys of another team's account.
     """
     rules = trading.rules(team)
@@ -196,7 +196,7 @@ def liquidate_team(project: Project, team: str, open_broker: Callable[[], Broker
     """Halt a team, cancel its open orders and close all of its positions; see `passes.liquidate`.
 
     Raises:
-        ServiceError: a pass of the team is still at work after a minute, or the broker does not answer.
+        ServiceError: a pass of the team is still running after a minute, or the broker does not answer.
         ConfigError: wrong keys, or keys of another team's account.
     """
     HaltFiles(project.ledgers, team).halt("liquidated")

@@ -155,8 +155,8 @@ class Answering:
         version = taken.version
         (log_return, raw), waited = await self._run(version, pick_columns(rows, inputs, version.inputs))
         if not are_usable(log_return, raw):
-            text = f"{target.model.name}: no usable forecast comes of these values"
-            raise BadInputError(text, "send values as they occur in training")
+            text = f"{target.model.name}: these values give no usable forecast"
+            raise BadInputError(text, "send values like those in the training data")
         if key is not None and self._cache is not None:
             stored_answer = StoredAnswer(taken.model.name, version.version, log_return, raw, monotonic())
             self._cache.put(key, stored_answer)

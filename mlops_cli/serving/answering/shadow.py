@@ -13,7 +13,7 @@ from mlops_cli.serving.answering.degradation import Answering, LoadLevel, Target
 from mlops_cli.serving.catalog.catalog import Catalog, ServedModel
 from mlops_cli.serving.contract.messages import Answer, Rows
 
-_AT_ONCE = 64  # shadow runs under way; further requests are not followed
+_AT_ONCE = 64  # shadow runs in progress; further requests are not followed
 
 
 class Shadow:

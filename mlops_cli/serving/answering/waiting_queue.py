@@ -60,7 +60,7 @@ class Batch:
 
     def close(self) -> None:
         """Fail the requests that still have no answer, so that no caller waits for ever."""
-        self.fail(UnservableError("the run was broken off", "see the server's log"))
+        self.fail(UnservableError("the run ended without an answer", "see the server's log"))
 
 
 class WaitingQueue:

@@ -56,7 +56,7 @@ def _why_unservable(name: str, ensemble: Ensemble, models: Mapping[str, ServedMo
         return f"{where}: cannot be served without {', '.join(missing)}"
     tickers = sorted({models[member].ticker or "" for member in ensemble.models})
     if len(tickers) > 1:
-        return f"{where}: its models are of several tickers: {', '.join(tickers)}"
+        return f"{where}: its models forecast different tickers: {', '.join(tickers)}"
     return _wrong_weights(where, ensemble)
 
 

@@ -80,7 +80,7 @@ def batch_of_bars(bars: pd.DataFrame, facts: FeatureFacts) -> Batch:
     strange = bars.index[~bars.index.isin(days)]
     if len(strange):
         raise DataError(
-            f"{facts.ticker}: no sessions of {facts.exchange}: {bounded([f'{day:%F}' for day in strange[:99]])}"
+            f"{facts.ticker}: not sessions of {facts.exchange}: {bounded([f'{day:%F}' for day in strange[:99]])}"
         )
     with np.errstate(all="ignore"):  # extreme bars overflow; the results are checked below
         try:
@@ -103,7 +103,7 @@ def batch_of_upload(body: bytes, facts: FeatureFacts, max_body: int) -> Batch:
         return _batch_of_features(table, facts)
     cells = 0 if parquet else sum(body.count(mark) for mark in (b",", b";", b"\t", b"\n"))
     if cells > MOST_CELLS:
-        raise BadInputError(f"the upload has {cells} cells, and bars may have {MOST_CELLS}", "send it in parts")
+        raise BadInputError(f"the upload has {cells} cells, but bars may have at most {MOST_CELLS}", "send it in parts")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / ("upload.parquet" if parquet else "upload.csv")
         path.write_bytes(body)
@@ -120,12 +120,12 @@ def _check_bars(bars: pd.DataFrame, facts: FeatureFacts) -> None:
     if not len(days):
         raise DataError(f"{facts.ticker}: no bars", f"send rows of date, {', '.join(COLUMNS)}")
     if not (days.is_monotonic_increasing and days.is_unique):
-        raise DataError(f"{facts.ticker}: sessions must rise, each once", "sort the bars; drop repeats")
+        raise DataError(f"{facts.ticker}: sessions must ascend, without repeats", "sort the bars; drop repeats")
     values = bars[list(COLUMNS)].to_numpy()
     bad = ~np.isfinite(values) | np.column_stack([values[:, :4] <= 0, values[:, 4:] < 0])
     if bad.any():
         cells = [f"{days[row]:%F} {COLUMNS[column]}" for row, column in np.argwhere(bad)[:99]]
-        raise DataError(f"{facts.ticker}: missing, not positive or not finite: {bounded(cells)}", "send whole bars")
+        raise DataError(f"{facts.ticker}: missing, not positive or not finite: {bounded(cells)}", "send complete bars")
 
 
 def _csv(body: bytes) -> pa.Table | None:
@@ -146,7 +146,7 @@ def _parquet(body: bytes, max_body: int) -> pa.Table:
             )
         return file.read()
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise BadInputError(f"the upload is no readable parquet file: {str(error)[:200]}") from None
+        raise BadInputError(f"the upload is not a readable parquet file: {str(error)[:200]}") from None
 
 
 def _batch_of_features(table: pa.Table, facts: FeatureFacts) -> Batch:

@@ -89,7 +89,7 @@ class Bodies:
         if size <= SMALL:
             return 0
         if self._held + size > _AT_ONCE * self._largest:
-            raise OverloadedError("too many large bodies are under way", 1)
+            raise OverloadedError("too many large bodies are in progress", 1)
         self._held += size
         return size
 

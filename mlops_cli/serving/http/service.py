@@ -58,7 +58,7 @@ class Service:
     async def aside[T](self, work: Callable[..., T], *arguments: Any) -> T:
         """Run slow work (milliseconds or more) in a thread; an `OverloadedError` if too many requests already do so."""
         if self._waiting >= _WAITING:
-            raise OverloadedError(f"{self._waiting} requests with bars or tables are under way", 1)
+            raise OverloadedError(f"{self._waiting} requests with bars or tables are already in progress", 1)
         self._waiting += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)

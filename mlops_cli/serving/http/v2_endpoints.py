@@ -15,8 +15,8 @@ from mlops_cli.serving.contract.messages import ModelFacts, UnservableError
 from mlops_cli.serving.http.oip_tensors import FLOAT
 from mlops_cli.serving.http.service import ERRORS, Service, checked, json_answer
 
-Name = Annotated[str, Path(description="A model's name, or BRANCH/NAME where two branches hold it")]
-Version = Annotated[str, Path(description="As the index lists it: 12 hex digits")]
+Name = Annotated[str, Path(description="A model's name, or BRANCH/NAME if several branches have it")]
+Version = Annotated[str, Path(description="A version as the repository index lists it: 12 hex digits")]
 
 
 class InputTensor(BaseModel):
@@ -104,10 +104,10 @@ def _server_routes(router: APIRouter, service: Service) -> None:
     async def live() -> dict[str, bool]:
         return {"live": True}
 
-    @router.get("/v2/health/ready", summary="Whether it may be sent requests")
+    @router.get("/v2/health/ready", summary="Whether the server is ready for requests")
     async def ready() -> Response:
         if not plane.ready():
-            raise UnservableError("the server is starting or ending")
+            raise UnservableError("the server is starting or stopping")
         return json_answer({"ready": True})
 
     async def index() -> Response:
@@ -117,13 +117,13 @@ def _server_routes(router: APIRouter, service: Service) -> None:
     router.post("/v2/repository/index", summary="Every version of every model, and why some do not answer")(index)
     router.get("/v2/repository/index", include_in_schema=False)(index)
 
-    @router.post("/v2/repository/models/{name:path}/load", summary="Load now, and undo an unload")
+    @router.post("/v2/repository/models/{name:path}/load", summary="Load a model now; also reverses an earlier unload")
     async def load(name: Name, _: Annotated[Any, Body()] = None) -> Response:
         await plane.load(checked(name))
         service.worker_files.mark_unloaded(name, False)
         return json_answer({})
 
-    @router.post("/v2/repository/models/{name:path}/unload", summary="Drop, and answer no more until loaded")
+    @router.post("/v2/repository/models/{name:path}/unload", summary="Unload a model until it is loaded again")
     async def unload(name: Name, _: Annotated[Any, Body()] = None) -> Response:
         await plane.unload(checked(name))
         service.worker_files.mark_unloaded(name, True)

@@ -43,7 +43,7 @@ def run_server(options: ServeOptions, say: Callable[[str], None]) -> None:
         ServiceError: the port is taken, or workers die as soon as they start.
         MlopsError: the workers cannot start, for example because there is no model.
     """
-    hint = "stop what listens there, or take another: mlops serve --port 8081"
+    hint = "stop the program that listens there, or use another port: mlops serve --port 8081"
     listening = listen(options.host, options.port, hint, BACKLOG)
     with listening as listener, tempfile.TemporaryDirectory(prefix="mlops-serve-") as notes:
         if options.workers == 1:
@@ -124,7 +124,7 @@ class _Crew:
         if path.exists():
             why = json.loads(path.read_text())
             return error_with(why["exit_code"], why["message"], why["hint"])
-        return ServiceError(f"worker {number} ended with {code} before it was ready", "try it with: --workers 1")
+        return ServiceError(f"worker {number} ended with {code} before it was ready", "see the error with: --workers 1")
 
     def _end(self) -> None:
         running = [child.process for child in self._children if child.process is not None]

@@ -50,7 +50,7 @@ def needs_token(project: Project, host: str, no_auth: bool) -> bool:
         return False
     raise ConfigError(
         f"--host {host}: others could reach it, and MLOPS_API_TOKEN is not set",
-        "set MLOPS_API_TOKEN in .env or in the environment, or say --no-auth",
+        "set MLOPS_API_TOKEN in .env or in the environment, or use --no-auth",
     )
 
 

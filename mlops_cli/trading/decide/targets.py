@@ -107,12 +107,12 @@ def direction_of(stock: Stock, needed: float, rules: Rules) -> tuple[bool, str]:
     """Whether a position in a stock is wanted, and why; opening one needs a forecast of `needed` basis points."""
     forecast = stock.forecast
     if forecast is None:
-        return False, "held without a forecast" if stock.signal is None else "no model of it trades"
+        return False, "held without a forecast" if stock.signal is None else "none of its models may trade"
     text = f"forecast {forecast:+.2f} bps"
     if stock.lots and not (stock.lots < 0 and rules.positions == "long_only"):
         if forecast * stock.lots < 0:
             return False, f"{text} is against the position"
-        return True, f"{text} speaks for the position"
+        return True, f"{text} supports the position"
     if abs(forecast) < needed:
         return False, f"{text}, less than the {needed:.2f} that a position needs"
     if forecast < 0 and rules.positions == "long_only":

@@ -29,7 +29,7 @@ def open_ledger(path: Path, team: str, wait: float = 0) -> Iterator[Ledger]:
         ConfigError: it belongs to another team, or was written by a newer version of mlops.
         DataError: it is damaged.
     """
-    busy = ServiceError(f"team {team}: another paper-trade is at work", "nothing to do: wait until it has finished")
+    busy = ServiceError(f"team {team}: another paper-trade is running", "nothing to do: wait until it has finished")
     lock = nullcontext() if path == IN_MEMORY else held(path.with_suffix(".lock"), busy, wait)
     with lock, _opened(path, team) as ledger:
         yield ledger
@@ -44,11 +44,11 @@ def claim_account(folder: Path, account: str, team: str) -> Iterator[None]:
 
     Raises:
         ConfigError: another team trades on it.
-        ServiceError: another pass is at work on it.
+        ServiceError: another pass is running on it.
     """
     hint = f"give it keys of an account of its own: {variable(KEY, team)} and {variable(SECRET, team)} in .env"
     lock = folder / f"account-{hashlib.sha256(account.encode()).hexdigest()[:16]}.lock"
-    busy = ServiceError(f"team {team}: another pass is at work on its account", f"if it is another team's, {hint}")
+    busy = ServiceError(f"team {team}: another pass is running on its account", f"if another team uses it, {hint}")
     with held(lock, busy):
         own = folder / f"{team}.db"
         # other ledgers were checked when this one was opened first; a damaged one must not stop this team later
@@ -76,7 +76,7 @@ def _check(ledger: Ledger, path: Path, team: str) -> None:
     ledger.create(team)
     version, owner = ledger.meta("schema"), ledger.meta("team")
     if version != str(SCHEMA_VERSION):
-        raise ConfigError(f"{path}: a ledger of format {version}, this mlops knows {SCHEMA_VERSION}", "update mlops")
+        raise ConfigError(f"{path}: a ledger of format {version}; this mlops reads {SCHEMA_VERSION}", "update mlops")
     if owner != team:
         raise ConfigError(f"{path}: is the ledger of team {owner}, not of {team}", "give each team its own file")
 

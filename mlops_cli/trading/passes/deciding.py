@@ -65,7 +65,8 @@ def _reason_to_wait(context: PassContext, given: SessionForecasts) -> str:
     until = datetime.combine(window.session, PRICES_UNTIL, NEW_YORK)
     report.missing = {**given.missing, **given.late}
     if given.late and context.now < until:
-        return f"{len(given.late)} models wait for prices of {window.session}; all is decided from {new_york(until)} on"
+        waiting = f"{len(given.late)} models wait for prices of {window.session}"
+        return f"{waiting}; from {new_york(until)} on, stocks are decided without the missing forecasts"
     if report.missing and not given.forecasts:
         text = f"no model has a forecast for {window.target}: nothing is decided"
         report.needs.append(text)
@@ -86,7 +87,7 @@ def _decide(context: PassContext, state: Reconciled, given: SessionForecasts) ->
     blocked = {
         **other_closes(bars, fitting),
         **gaps(context.broker.quotes(sorted(prices)), prices, state.holdings),
-        **dict.fromkeys(being_closed(ledger), "a liquidation of it is under way"),
+        **dict.fromkeys(being_closed(ledger), "its position is being liquidated"),
         **state.blocked,
     }
     decision_context = DecisionContext(window.target, given.volatilities, ledger.sent_notional(window.target), blocked)

@@ -22,7 +22,7 @@ COLUMNS = (
     "hit\nrate %", "orders",
 )  # fmt: skip
 CAPTION = (
-    "Sharpe: annualised. deflated: probability that it is above 0 in truth, after as many trials as were trained. "
+    "Sharpe: annualised. deflated: probability that the true Sharpe is above 0, given the number of trainings. "
     "turnover: dollars traded over mean equity. cost: paid above the opening price. "
     "hit rate: share of days and stocks with a position that gained."
 )
@@ -56,7 +56,7 @@ def competition_lines(summary: Mapping[str, Any]) -> list[str]:
     teams = [row for row in summary["rows"] if row["kind"] == "team"]
     lines += filter(None, map(_idle_line, teams))
     if any(row["idle"] for row in teams) and not any(row["orders"] for row in teams):
-        lines.append("To let them trade nevertheless: --trade-without-skill.")
+        lines.append("To let these models trade anyway, use --trade-without-skill.")
     return lines + [f"Note: {note}." for note in summary["notes"]]
 
 

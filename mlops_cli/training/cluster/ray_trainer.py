@@ -83,7 +83,7 @@ class RayTrainer:
         gpus = has_gpus()
         if device == "cuda" and not gpus:
             raise ConfigError(
-                "training.device: cuda asked for, but no node of the Ray cluster offers a GPU",
+                "training.device: cuda was requested, but no node of the Ray cluster offers a GPU",
                 "set training.device to auto or cpu; `ray status` shows what the nodes offer",
             )
         return gpus
@@ -168,7 +168,7 @@ class _Flight:
             try:
                 returned: Returned = ray.get(reference)
             except ray.exceptions.RayTaskError as error:  # the task raised an exception; a retry would raise it again
-                yield FailedJob(job, f"{job.spec.name}: training broke down: {_line(error, -1)}")
+                yield FailedJob(job, f"{job.spec.name}: training failed: {_line(error, -1)}")
             except ray.exceptions.RayError as error:  # a process, a node or an object is gone
                 lost.append(job)
                 reason = _line(error, 0).split(". ")[0]

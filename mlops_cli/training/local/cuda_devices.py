@@ -32,7 +32,7 @@ def count_cuda_devices(drivers: Sequence[Path] = DRIVER_FILES, python: str = sys
 def no_cuda_device() -> ConfigError:
     """The error for `training.device: cuda` on a machine without a usable GPU."""
     return ConfigError(
-        "training.device: cuda asked for, but torch finds no CUDA device here",
+        "training.device: cuda was requested, but torch finds no CUDA device on this machine",
         "set training.device to auto or cpu; `mlops doctor` says which GPUs the driver knows",
     )
 

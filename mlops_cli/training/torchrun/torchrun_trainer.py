@@ -216,7 +216,7 @@ class TorchrunTrainer:
                         yield FailedJob(job, f"{job.spec.name}: a training process died {TRIES} times: {words}")
                     deaths = 0
                 else:
-                    progress(f"a training process died over {waiting[0].jobs[0].spec.name}: {words}")
+                    progress(f"a training process died while training {waiting[0].jobs[0].spec.name}: {words}")
                     empty_folders(waiting[0].jobs)
 
     def _setting(self) -> Setting:
@@ -239,7 +239,7 @@ def count_processes(asked: int | None, cuda: int) -> int:
     processes = asked or cuda or psutil.cpu_count(logical=False) or 1
     if cuda and processes > cuda:
         raise ConfigError(
-            f"{processes} training processes asked for, but there are {cuda} CUDA devices, one for each",
+            f"{processes} training processes were requested, but there are only {cuda} CUDA devices (one per process)",
             f"ask for {cuda} or fewer, or set training.device to cpu",
         )
     return processes
@@ -267,7 +267,7 @@ def _last_words(launch: Launch) -> str:
     """Find the reason of a failure in the output of a launch, among torchrun's own messages."""
     text = launch.output()
     reasons = _SIGNAL.findall(text) or _ERROR.findall(text) or _EXIT.findall(text)
-    return reasons[0] if reasons else " | ".join(text.strip().splitlines()[-LOG_TAIL:]) or "without a word"
+    return reasons[0] if reasons else " | ".join(text.strip().splitlines()[-LOG_TAIL:]) or "no output"
 
 
 def _check_free(port: int) -> None:
@@ -278,5 +278,5 @@ def _check_free(port: int) -> None:
         except OSError as error:
             raise ConfigError(
                 f"port {port} of this machine cannot be used by the training processes: {error.strerror}",
-                "give another one, or none: then a free one is taken",
+                "set another port, or none to use any free port",
             ) from error

@@ -77,7 +77,7 @@ def test_promoting_the_champion_again_adds_no_history(tmp_path: Path) -> None:
 @pytest.mark.parametrize("start", ["", "zzz", " "])
 def test_a_version_that_is_not_there_is_refused_with_those_that_are(tmp_path: Path, start: str) -> None:
     project, (first, second) = project_with(tmp_path, 2)
-    with pytest.raises(ModelError, match="is no version of it that is kept") as caught:
+    with pytest.raises(ModelError, match="matches no kept version") as caught:
         promote(project, BRANCH, NAME, start)
     assert f"{second} (trained until 2015-12-31), {first}" in caught.value.hint
     assert record(project) == Champion(first, False, ()), "nothing changed"
@@ -96,7 +96,7 @@ def test_a_start_that_fits_two_versions_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("act", [promote, lambda *where: rollback(*where, routed=False)])
 def test_a_model_that_was_never_trained_is_refused(tmp_path: Path, act) -> None:
     project, _ = project_with(tmp_path, 0)
-    with pytest.raises(ModelError, match="no finished version of it in branch main") as caught:
+    with pytest.raises(ModelError, match="there is no finished version in branch main") as caught:
         act(project, BRANCH, NAME)
     assert caught.value.hint == "train it: mlops run"
 

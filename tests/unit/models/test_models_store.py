@@ -46,7 +46,7 @@ def test_every_file_that_differs_is_named(tmp_path: Path):
     (folder / "ludwig" / "new").write_text("new")
     with pytest.raises(ModelError) as refusal:
         check_files(folder, manifest)
-    assert refusal.value.message == f"{folder}: not as its manifest says: changed, gone, ludwig/new"
+    assert refusal.value.message == f"{folder}: does not match its manifest: changed, gone, ludwig/new"
 
 
 def test_one_flipped_bit_of_the_graph_is_found(tmp_path: Path):
@@ -55,7 +55,7 @@ def test_one_flipped_bit_of_the_graph_is_found(tmp_path: Path):
     data = bytearray(graph.read_bytes())
     data[len(data) // 2] ^= 1
     graph.write_bytes(bytes(data))
-    with pytest.raises(ModelError, match=r"not as its manifest says: model\.onnx\n"):
+    with pytest.raises(ModelError, match=r"does not match its manifest: model\.onnx\n"):
         check_files(folder, read_manifest(folder))
 
 

@@ -191,7 +191,7 @@ def test_a_model_that_breaks_after_the_start_is_quarantined_when_it_is_asked_for
         shutil.rmtree(root / ".mlops" / "serving")
         graph = root / "models" / BRANCH / "red-b" / GRAPH
         graph.write_bytes(b"not a graph")
-        with pytest.raises(UnservableError, match="not as its manifest says"):
+        with pytest.raises(UnservableError, match="does not match its manifest"):
             await ask(plane, "red-b")
         assert not plane.ready("red-b")
         assert {entry.state for entry in plane.index() if entry.name == "red-b"} == {"QUARANTINED"}
@@ -251,7 +251,7 @@ def test_broken_folders_are_quarantined_with_a_reason_while_the_others_serve(tmp
     async def work(plane: DataPlane) -> None:
         assert (await ask(plane, "red-a")).rung == "full"
         reasons = {entry.name: entry.reason for entry in plane.index() if entry.state == "QUARANTINED"}
-        assert "not as its manifest says" in reasons["red-cut"]
+        assert "does not match its manifest" in reasons["red-cut"]
         assert "damaged" in reasons["red-bad"]
         assert "is missing" in reasons["red-none"]
         assert "cannot be read" in reasons["red-odd"]

@@ -135,7 +135,7 @@ def linear_normalisation(name: str, metadata: dict[str, Any]) -> tuple[float, fl
     settings = metadata["preprocessing"]
     if settings.get("outlier_strategy") is not None:
         raise TrainingError(
-            f"feature {name}: outlier_strategy is not carried into the exported model", "leave outlier_strategy out"
+            f"feature {name}: outlier_strategy is not supported in the exported model", "leave outlier_strategy out"
         )
     match settings.get("normalization"):
         case None:
@@ -148,7 +148,7 @@ def linear_normalisation(name: str, metadata: dict[str, Any]) -> tuple[float, fl
             return float(metadata["q2"]), float(metadata["q3"]) - float(metadata["q1"])
         case other:
             raise TrainingError(
-                f"feature {name}: normalization {other} is not carried into the exported model",
+                f"feature {name}: normalization {other} is not supported in the exported model",
                 "use zscore, minmax, iq or null",
             )
 
@@ -233,7 +233,7 @@ def _export(module: Forecaster, columns: int, end: int) -> onnx.ModelProto:
             optimize=False,
         )
         if program is None:
-            raise TrainingError("torch.onnx.export gave no graph")
+            raise TrainingError("torch.onnx.export returned no graph")
         # torch writes stack traces into every node; they contain local paths and make the file five times as large
         holders: list[Any] = [program.model, program.model.graph, *program.model.graph.all_nodes()]
         for holder in holders:

@@ -184,7 +184,7 @@ class FleetTemplate:
             ludwigs = processed.training_set.dataset[feature["proc_column"]]
             ours = mine.inputs[: mine.train_rows, part.start : part.start + part.width]
             if not np.array_equal(np.asarray(ludwigs).reshape(ours.shape), ours):
-                raise CannotStackError(f"the preprocessing of {feature['name']} is not carried over")
+                raise CannotStackError(f"the preprocessing of {feature['name']} gives other values in a fleet")
 
 
 def _begin(job: TrainJob, model: Any, rows: pd.DataFrame) -> Any:

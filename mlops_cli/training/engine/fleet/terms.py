@@ -85,7 +85,7 @@ def refusal(config: Any) -> str | None:
     defaults = type(trainer)().to_dict()
     changed = [key for key, value in trainer.to_dict().items() if key not in HONOURED and value != defaults.get(key)]
     checks = (
-        (bool(changed), f"trainer.{changed[0] if changed else ''} is not carried over"),
+        (bool(changed), f"trainer.{changed[0] if changed else ''} gives other values in a fleet"),
         (not isinstance(trainer.batch_size, int), f"trainer.batch_size: {trainer.batch_size}"),
         (isinstance(trainer.eval_batch_size, str), f"trainer.eval_batch_size: {trainer.eval_batch_size}"),
         (not isinstance(trainer.learning_rate, int | float), f"trainer.learning_rate: {trainer.learning_rate}"),

@@ -179,7 +179,7 @@ def test_a_second_run_is_refused_at_once(project: Project) -> None:
     with held(project.state / "run.lock", ServiceError("never")):
         done = commands_on(project)("run")
     assert done.exit_code == 8
-    assert "another mlops run is at work here" in done.stderr
+    assert "another mlops run is in progress here" in done.stderr
 
 
 def test_a_branch_that_is_locked_refuses_its_stage_and_no_other(project: Project) -> None:

@@ -103,7 +103,7 @@ def test_a_damaged_graph_is_refused_with_its_reason(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="of 3 columns"):
         files.prepare(folder, sha, 3)
     (folder / GRAPH).write_bytes(b"half of it")
-    with pytest.raises(ModelError, match="not as its manifest says"):
+    with pytest.raises(ModelError, match="does not match its manifest"):
         files.prepare(folder, sha, len(COLUMNS))
     with pytest.raises(ModelError, match="damaged"):
         files.prepare(folder, hashlib.sha256(b"half of it").hexdigest(), len(COLUMNS))

@@ -136,7 +136,7 @@ class TestRefused:
 
     def test_a_second_run_at_the_same_time(self, project: Project, branch: Branch) -> None:
         project.state.mkdir()
-        with FileLock(project.state / "run.lock"), pytest.raises(ServiceError, match="another mlops run is at work"):
+        with FileLock(project.state / "run.lock"), pytest.raises(ServiceError, match="another mlops run"):
             repro(project, [branch], "key")
 
     def test_the_lock_is_free_after_a_refusal(self, project: Project, branch: Branch) -> None:

@@ -62,7 +62,7 @@ def weights(served: Any) -> dict[str, float]:
     [
         (("red-acme", "gone"), {}, "cannot be served without gone"),
         (("red-acme", "red-empty"), {}, "cannot be served without red-empty"),
-        (("red-acme", "red-other"), {}, "its models are of several tickers: ACME, OTHER"),
+        (("red-acme", "red-other"), {}, "its models forecast different tickers: ACME, OTHER"),
         (("red-acme", "blue-acme"), {"weights": {"red-acme": 1}}, "weights and models differ in: blue-acme"),
         (
             ("red-acme", "blue-acme"),

@@ -141,7 +141,7 @@ def _unfinish(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        (_cut, "not as its manifest says"),
+        (_cut, "does not match its manifest"),
         (_remove_graph, "model.onnx is missing"),
         (_damage_manifest, "damaged"),
         (_unfinish, "training was not finished"),

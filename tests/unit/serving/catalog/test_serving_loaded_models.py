@@ -156,7 +156,7 @@ def test_a_damaged_model_is_refused_with_the_reason_until_it_is_repaired(shelf: 
     async def work() -> None:
         results = await asyncio.gather(*[memory.load(broken) for _ in range(5)], return_exceptions=True)
         assert all(isinstance(result, UnservableError) for result in results)
-        assert "not as its manifest says" in str(results[0])
+        assert "does not match its manifest" in str(results[0])
         assert list(memory.failures) == [broken.sha]
         (broken.folder / GRAPH).write_bytes(graph)
         await memory.load(broken)

@@ -76,13 +76,13 @@ def _changed(column: str, value: float) -> pd.DataFrame:
     ("frame", "message"),
     [
         (bars(0), "no bars"),
-        (bars()[::-1], "sessions must rise, each once"),
-        (pd.concat([bars(10), bars(1)]).sort_index(), "sessions must rise, each once"),
+        (bars()[::-1], "sessions must ascend, without repeats"),
+        (pd.concat([bars(10), bars(1)]).sort_index(), "sessions must ascend, without repeats"),
         (_changed("close", 0.0), "2024-01-05 close"),
         (_changed("low", np.nan), "2024-01-05 low"),
         (_changed("high", np.inf), "2024-01-05 high"),
         (_changed("volume", -1.0), "2024-01-05 volume"),
-        (bars().shift(freq="D")[:4], "no sessions of XNYS: 2024-01-06"),
+        (bars().shift(freq="D")[:4], "not sessions of XNYS: 2024-01-06"),
     ],
 )
 def test_bars_that_are_no_price_table_are_refused(frame: pd.DataFrame, message: str) -> None:

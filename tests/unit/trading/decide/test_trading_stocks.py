@@ -120,10 +120,10 @@ class TestDirection:
             (19.99, 0, LONG, False, "forecast +19.99 bps, less than the 20.00 that a position needs"),
             (-20.0, 0, LONG, False, "forecast -20.00 bps: down, and positions are long_only"),
             (-20.0, 0, LONG_SHORT, True, "forecast -20.00 bps, at least the 20.00 that a position needs"),
-            (0.5, 2, LONG, True, "forecast +0.50 bps speaks for the position"),
-            (0.0, 2, LONG, True, "forecast +0.00 bps speaks for the position"),
+            (0.5, 2, LONG, True, "forecast +0.50 bps supports the position"),
+            (0.0, 2, LONG, True, "forecast +0.00 bps supports the position"),
             (-0.5, 2, LONG, False, "forecast -0.50 bps is against the position"),
-            (-0.5, -2, LONG_SHORT, True, "forecast -0.50 bps speaks for the position"),
+            (-0.5, -2, LONG_SHORT, True, "forecast -0.50 bps supports the position"),
             (0.5, -2, LONG_SHORT, False, "forecast +0.50 bps is against the position"),
             (50.0, -2, LONG, True, "forecast +50.00 bps, at least the 20.00 that a position needs"),
         ],
@@ -134,7 +134,7 @@ class TestDirection:
     def test_without_a_forecast(self):
         assert direction_of(stock(None, 1), 20.0, LONG) == (False, "held without a forecast")
         quiet = stock_of("AAPL", signal(None), None, D(100), situation())
-        assert direction_of(quiet, 20.0, LONG) == (False, "no model of it trades")
+        assert direction_of(quiet, 20.0, LONG) == (False, "none of its models may trade")
 
     def test_a_forecast_of_zero_opens_nothing_even_where_nothing_is_needed(self):
         assert not direction_of(stock(0.0), 0.0, LONG)[0]

@@ -85,7 +85,7 @@ class TestOneWriter:
         path = tmp_path / "red.db"
         with open_ledger(path, "red") as ledger:
             ledger.event(EVENING, "opened", None, "words")
-            with pytest.raises(ServiceError, match="another paper-trade is at work"), open_ledger(path, "red"):
+            with pytest.raises(ServiceError, match="another paper-trade is running"), open_ledger(path, "red"):
                 pass
             with read_ledger(path) as reader:
                 assert [row["text"] for row in reader.rows("events")] == ["words"]
@@ -131,7 +131,7 @@ class TestRefusals:
         path = tmp_path / "red.db"
         with open_ledger(path, "red") as ledger:
             ledger.set_meta("schema", "2")
-        with pytest.raises(ConfigError, match="format 2, this mlops knows 1"), open_ledger(path, "red"):
+        with pytest.raises(ConfigError, match="format 2; this mlops reads 1"), open_ledger(path, "red"):
             pass
 
     def test_of_a_file_that_is_no_database(self, tmp_path):
@@ -174,7 +174,7 @@ class TestClaim:
     def test_two_first_passes_on_one_account_cannot_both_go_on(self, tmp_path):
         with (
             claim_account(tmp_path, "account-1", "red"),
-            pytest.raises(ServiceError, match="another pass is at work on its account"),
+            pytest.raises(ServiceError, match="another pass is running on its account"),
             claim_account(tmp_path, "account-1", "blue"),
         ):
             pass

@@ -180,7 +180,7 @@ def test_cuda_asked_for_and_absent_is_said_before_anything_starts(tmp_path, bare
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # also where there is one
     run = Run(tmp_path, bare())
     trainer = replace(run.trainer, device="cuda")
-    with pytest.raises(ConfigError, match=r"training\.device: cuda asked for") as refusal:
+    with pytest.raises(ConfigError, match=r"training\.device: cuda was requested") as refusal:
         list(trainer.fit(jobs, run.said.append))
     assert "mlops doctor" in refusal.value.hint
     assert run.starts() == 0

@@ -84,6 +84,6 @@ def test_without_a_number_and_without_cuda_there_is_at_least_one():
 
 
 def test_more_ranks_than_devices_are_refused():
-    with pytest.raises(ConfigError, match="5 training processes asked for, but there are 4 CUDA devices") as refusal:
+    with pytest.raises(ConfigError, match="5 training processes were requested, but there are only 4") as refusal:
         count_processes(5, 4)
     assert "ask for 4 or fewer" in refusal.value.hint

@@ -172,7 +172,8 @@ def test_a_rank_that_dies_costs_its_job_a_second_try_and_the_others_nothing(tmp_
     assert [result.facts["found"] for result in results if isinstance(result, Fitted)] == [0, 0, 0]
     assert starts(said) == 4
     died = [text for text in said if text.startswith("a training process died")]
-    assert died == [f"a training process died over {name}: Signal 9 (SIGKILL) received" for name in ("once", "deadly")]
+    words = "a training process died while training {}: Signal 9 (SIGKILL) received"
+    assert died == [words.format(name) for name in ("once", "deadly")]
 
 
 def test_processes_that_do_not_start_end_the_training_with_their_words(tmp_path):
