@@ -82,7 +82,7 @@ def end_with_parent() -> None:
 def _end_with(run: int | None) -> None:
     import psutil
 
-    from mlops_cli.system.lifetime import when_gone
+    from mlops_cli.system.lifetime import call_when_ended
 
     try:
         dvc = psutil.Process(os.getppid())
@@ -99,4 +99,4 @@ def _end_with(run: int | None) -> None:
                 dvc.terminate()
         os._exit(EXIT_INTERRUPTED)
 
-    when_gone([dvc] if run is None else [dvc, run], end)
+    call_when_ended([dvc] if run is None else [dvc, run], end)

@@ -21,7 +21,7 @@ from mlops_cli.errors import ConfigError, DataError, bounded
 from mlops_cli.features import indicators as ind
 from mlops_cli.features.indicators import Bars, log_return
 
-SETTLED = 1e-6
+REMAINING_START_SHARE = 1e-6
 """How much of the arbitrary starting value of an exponential average may remain in the first row, as a fraction.
 
 TA-Lib starts its exponential averages from the first bars that it gets. 1e-6 costs about 200 rows at the start of the
@@ -97,8 +97,8 @@ def _history(spec: FeatureSpec) -> dict[str, Feature]:
 
 
 def _settling(alpha: float) -> int:
-    """Number of bars until only `SETTLED` of the starting value remains in an exponential average with this alpha."""
-    return math.ceil(math.log(SETTLED) / math.log1p(-alpha))
+    """Bars until an exponential average with this alpha contains only `REMAINING_START_SHARE` of its starting value."""
+    return math.ceil(math.log(REMAINING_START_SHARE) / math.log1p(-alpha))
 
 
 def _check_windows(spec: FeatureSpec) -> None:
@@ -128,7 +128,8 @@ def sessions_needed(spec: FeatureSpec) -> int:
     """How many sessions of prices give one row of features: the longest warm-up plus the row itself.
 
     With that many sessions the last row equals the last row of a longer history. Windows are equal up to rounding; RSI
-    and MACD, whose averages never lose their start completely, are equal up to about `SETTLED` of their size.
+    and MACD, whose averages never lose their start completely, are equal up to about `REMAINING_START_SHARE` of their
+    size.
 
     Raises:
         ConfigError: a window of 1 where it has no meaning.

@@ -71,8 +71,8 @@ class Hours:
 
     def settlement_day(self, day: date) -> date:
         """The day on which the trades of a day settle."""
-        wait = 1 if day >= _ONE_DAY_FROM else 2 if day >= _TWO_DAYS_FROM else 3
-        return self._days[min(bisect_left(self._days, day) + wait, len(self._days) - 1)]
+        settlement_sessions = 1 if day >= _ONE_DAY_FROM else 2 if day >= _TWO_DAYS_FROM else 3
+        return self._days[min(bisect_left(self._days, day) + settlement_sessions, len(self._days) - 1)]
 
 
 @lru_cache(maxsize=1)
@@ -87,7 +87,7 @@ def us_hours() -> Hours:
     )
 
 
-def local(at: datetime) -> datetime:
+def in_new_york(at: datetime) -> datetime:
     """A time in New York's time zone."""
     return at.astimezone(NEW_YORK)
 

@@ -94,7 +94,7 @@ def champion(root: Path, branch: str, name: str) -> Champion:
     return Champion(record.champion, record.pinned, record.history)
 
 
-def answering(root: Path, branch: str, name: str) -> VersionFolder:
+def answering_version(root: Path, branch: str, name: str) -> VersionFolder:
     """The version that answers without a route: a pinned champion, else the newest; a `ModelError` if none exists."""
     versions = model_versions(root, branch, name)
     if not versions:

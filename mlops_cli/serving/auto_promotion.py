@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mlops_cli.config.paths import Project
 from mlops_cli.errors import EXIT_OK, EXIT_SOME_FAILED, ServiceError
-from mlops_cli.system.locks import held
+from mlops_cli.system.locks import file_lock
 
 _BOUND = 1800.0  # seconds that one promotion may take
 _QUIET = 5.0  # seconds without a further change before it starts: `mlops featurize` writes one table after the other
@@ -46,7 +46,7 @@ class AutoPromotion:
             if self._again.is_set():
                 continue
             try:
-                with held(self._lock, ServiceError("another worker promotes")):
+                with file_lock(self._lock, ServiceError("another worker promotes")):
                     await self._promote()
             except ServiceError:
                 return

@@ -258,7 +258,9 @@ class DataPlane:
                 if not first.done():
                     await asyncio.to_thread(self._files.remove_others, self._loader.shas())
                     first.set_result(None)
-                await self._rows.get(self._live.catalog.folders)  # so that the next request for forecasts need not
+                await self._rows.get(
+                    self._live.catalog.models_by_key
+                )  # so that the next request for forecasts need not
             except OSError as error:
                 if not first.done():
                     raise

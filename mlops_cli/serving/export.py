@@ -19,7 +19,7 @@ from mlops_cli.errors import ConfigError, MlopsError, ModelError, bounded
 from mlops_cli.models.graph import INPUT, OUTPUT, RAW_OUTPUT
 from mlops_cli.models.manifest import GRAPH
 from mlops_cli.models.store import check_files
-from mlops_cli.models.versions import VersionFolder, answering, model_versions
+from mlops_cli.models.versions import VersionFolder, answering_version, model_versions
 
 SERVICE = "inference-service.yaml"
 REPOSITORY = "models"
@@ -103,7 +103,7 @@ def _versions(root: Path, branch: str, name: str) -> list[VersionFolder]:
 
     Versions with other inputs are left out, because one config describes all versions of a model.
     """
-    answers = answering(root, branch, name)
+    answers = answering_version(root, branch, name)
     check_files(answers.folder, answers.manifest)
     others = [other for other in reversed(model_versions(root, branch, name)) if other.version != answers.version]
     alike = [other for other in others if other.manifest.inputs == answers.manifest.inputs]

@@ -11,7 +11,7 @@ import psutil
 POLL_SECONDS = 0.5
 
 
-def when_gone(
+def call_when_ended(
     processes: Sequence[psutil.Process | int], act: Callable[[], None], needed: Callable[[], bool] = lambda: True
 ) -> None:
     """Call `act` in a separate thread once one of `processes` has ended, or if it no longer exists.

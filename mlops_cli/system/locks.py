@@ -10,7 +10,7 @@ from mlops_cli.errors import MlopsError
 
 
 @contextmanager
-def held(
+def file_lock(
     path: Path, busy: MlopsError, seconds: float = 0.0, waiting: Callable[[], None] | None = None
 ) -> Iterator[None]:
     """Hold the lock file `path`.

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from functools import partial
 
 from mlops_cli.errors import EXIT_INTERRUPTED, MlopsError, ServiceError
-from mlops_cli.system.lifetime import when_gone
+from mlops_cli.system.lifetime import call_when_ended
 
 ITEMS_PER_WORKER = 100
 """Items of the usual size that make up for a process that first imports pandas (0.4 s, without bytecode 1.5 s)."""
@@ -85,4 +85,4 @@ def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None  # of a worker
     assert parent.pid is not None
-    when_gone([parent.pid], lambda: os._exit(EXIT_INTERRUPTED))  # not os.getppid(): it may have gone before
+    call_when_ended([parent.pid], lambda: os._exit(EXIT_INTERRUPTED))  # not os.getppid(): it may have gone before

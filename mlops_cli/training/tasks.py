@@ -62,7 +62,7 @@ class Task:
         return [Task((job,), self.settings, self.seconds / len(self.jobs)) for job in self.jobs]
 
 
-def cut(jobs: Sequence[TrainJob], settings: FleetSettings, devices: int) -> list[Task]:
+def split_into_tasks(jobs: Sequence[TrainJob], settings: FleetSettings, devices: int) -> list[Task]:
     """Cut jobs into tasks, the longest first, so that processes finish at about the same time.
 
     The jobs of one architecture are spread over `devices` GPUs; on the CPU a task has at most `FLEET_TASK` jobs.

@@ -51,7 +51,7 @@ def _smoke(project: Project, models: str | None, keep_going: bool, as_json: bool
     from mlops_cli.serving.process.smoke import FILE
     from mlops_cli.serving.process.smoke import smoke as work
 
-    answers = work(project, models, none_is_fine=keep_going)
+    answers = work(project, models, allow_no_models=keep_going)
     failures = answers["failures"]
     if as_json:
         print_json(answers)

@@ -237,8 +237,8 @@ def resume(context: typer.Context, team: OneTeam = "all", folder: ProjectOption 
 
     halts = HaltFiles(_project_of(context, folder).ledgers, team)
     lifted = halts.resume()
-    if halts.way_on():
-        say(f"{team}: still halted, as all teams are; go on with: {halts.way_on()}")
+    if halts.resume_commands():
+        say(f"{team}: still halted, as all teams are; go on with: {halts.resume_commands()}")
         return
     print(f"{team}: the halt is lifted" if lifted else f"{team}: was not halted")
     for other in halts.others() if team == ALL_TEAMS else []:

@@ -13,7 +13,7 @@ from mlops_cli.exchange.api.history import history_view
 from mlops_cli.exchange.api.queries import select_activities, words
 from mlops_cli.exchange.api.responses import account_of, answer, endpoint, json_body, state_of
 from mlops_cli.exchange.book.records import RefusedError, not_found, refused
-from mlops_cli.market.hours import Hours, Session, local
+from mlops_cli.market.hours import Hours, Session, in_new_york
 
 routes = APIRouter()
 _CHECKS = ("both", "entry", "exit")
@@ -123,10 +123,10 @@ async def get_clock(request: Request) -> Response:
     shown = now if skew is None else now + timedelta(seconds=skew.seconds)
     return answer(
         {
-            "timestamp": local(shown).isoformat(),
+            "timestamp": in_new_york(shown).isoformat(),
             "is_open": hours.current(now) is not None,
-            "next_open": local(hours.next_open(now).opens).isoformat(),
-            "next_close": local(hours.next_close(now).closes).isoformat(),
+            "next_open": in_new_york(hours.next_open(now).opens).isoformat(),
+            "next_close": in_new_york(hours.next_close(now).closes).isoformat(),
         }
     )
 
@@ -146,8 +146,8 @@ async def get_calendar(request: Request) -> Response:
 def _calendar_day(hours: Hours, session: Session) -> dict[str, str]:
     return {
         "date": session.day.isoformat(),
-        "open": f"{local(session.opens):%H:%M}",
-        "close": f"{local(session.closes):%H:%M}",
+        "open": f"{in_new_york(session.opens):%H:%M}",
+        "close": f"{in_new_york(session.closes):%H:%M}",
         "session_open": "0400",
         "session_close": "2000",
         "settlement_date": hours.settlement_day(session.day).isoformat(),

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from mlops_cli.exchange.book.records import RefusedError
 from mlops_cli.exchange.market.market import Market
 from mlops_cli.exchange.market.price_path import PricePath
-from mlops_cli.market.hours import Session, local, midnight
+from mlops_cli.market.hours import Session, in_new_york, midnight
 
 _TIMEFRAME = re.compile(r"([0-9]{0,3})(Min|T|Hour|H|Day|D|Week|W|Month|M)")
 _MINUTES = {"Min": 1, "T": 1, "Hour": 60, "H": 60}
@@ -87,8 +87,8 @@ class Chart:
 
     def bars(self, timeframe: Timeframe, span: TimeSpan, *, newest_first: bool = False) -> Iterator[dict[str, Any]]:
         """The bars (schema `stock_bar`) that begin within a span; each is computed when it is asked for."""
-        first = timeframe.first_day(local(span.start).date())
-        days = self._days(first, timeframe.last_day(local(span.end).date()), newest_first)
+        first = timeframe.first_day(in_new_york(span.start).date())
+        days = self._days(first, timeframe.last_day(in_new_york(span.end).date()), newest_first)
         if timeframe.unit == "minute":
             yield from self._minute_bars(days, timeframe.number, span, newest_first)
         else:
@@ -135,7 +135,7 @@ class Chart:
     def _bar(self, piece: _Piece) -> dict[str, Any]:
         factor = 1.0
         if self.split:
-            today = self.market.split_factor(self.symbol, local(self.now).date())
+            today = self.market.split_factor(self.symbol, in_new_york(self.now).date())
             factor = today / self.market.split_factor(self.symbol, piece.session.day)
         low, high = piece.path.extremes(piece.end, piece.begin)
         first, last = piece.path.price(piece.begin), piece.path.price(piece.end)

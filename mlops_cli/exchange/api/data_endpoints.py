@@ -17,7 +17,7 @@ from mlops_cli.exchange.api.responses import answer, endpoint, state_of
 from mlops_cli.exchange.book.activities import timestamp
 from mlops_cli.exchange.book.records import RefusedError
 from mlops_cli.exchange.book.state import State
-from mlops_cli.market.hours import local, midnight, parse_time
+from mlops_cli.market.hours import in_new_york, midnight, parse_time
 
 routes = APIRouter()
 MOST_BARS = 10_000
@@ -110,7 +110,7 @@ def read_page(state: State, query: Mapping[str, str], symbols: list[str]) -> Pag
 
 
 def _span(query: Mapping[str, str], now: datetime, token: PageToken | None) -> TimeSpan:
-    start = parse_time(query["start"]) if query.get("start") else midnight(local(now).date())
+    start = parse_time(query["start"]) if query.get("start") else midnight(in_new_york(now).date())
     end = parse_time(query["end"], end_of_day=True) if query.get("end") else now
     return TimeSpan(start if token is None else token.start, min(now, end))
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from mlops_cli.exchange.book.records import ZERO, Account, Position, unprocessable
 from mlops_cli.exchange.book.state import State
-from mlops_cli.market.hours import local, midnight, parse_time
+from mlops_cli.market.hours import in_new_york, midnight, parse_time
 
 LONGEST_DAYS = 36_500
 PERIOD_DAYS = {"D": 1, "W": 7, "M": 30, "A": 365}
@@ -36,10 +36,10 @@ def read_days(query: Mapping[str, str], today: date) -> Days:
         raise unprocessable("only two of start, end and period can be specified")
     try:
         length = read_period(period or "1M")
-        last = local(parse_time(end)).date() if end else today
+        last = in_new_york(parse_time(end)).date() if end else today
         if not start:
             return Days(last - length, last)
-        first = local(parse_time(start)).date()
+        first = in_new_york(parse_time(start)).date()
         return Days(first, first + length if period else last)
     except ValueError:
         raise unprocessable("invalid start, end or period") from None
@@ -61,7 +61,7 @@ def history_view(state: State, account: Account, query: Mapping[str, str]) -> di
     """
     if query.get("timeframe", "1D") != "1D":
         raise unprocessable("this exchange keeps portfolio history by day: timeframe must be 1D")
-    days = read_days(query, local(state.now).date())
+    days = read_days(query, in_new_york(state.now).date())
     points = _points(state, account, days)
     values = list(points.values())
     before = max((day for day in account.equity if day < days.first), default=None)
@@ -87,7 +87,7 @@ def _base(account: Account, before: date | None, values: list[float]) -> float:
 def _points(state: State, account: Account, days: Days) -> dict[date, float]:
     """Equity in USD by day, rising; today's is the present one."""
     points = {day: value for day, value in account.equity.items() if days.include(day)}
-    today = local(state.now).date()
+    today = in_new_york(state.now).date()
     if today not in points and days.include(today) and state.hours.between(today, today):
         points[today] = state.worth(account).equity
     return {day: float(points[day]) for day in sorted(points)}
@@ -131,7 +131,7 @@ def day_basis(state: State, account: Account, position: Position, yesterday: Dec
 
 def _fills_of_today(state: State, account: Account, symbol: str) -> list[dict[str, Any]]:
     """The bodies of the fills since midnight, oldest first."""
-    start = midnight(local(state.now).date())
+    start = midnight(in_new_york(state.now).date())
     today = takewhile(lambda activity: activity.at >= start, reversed(account.activities))
     bodies = [activity.body for activity in today]
     return [body for body in reversed(bodies) if body["activity_type"] == "FILL" and body["symbol"] == symbol]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 
 from mlops_cli.exchange.book.records import Account, Activity, Order, RefusedError, refused
-from mlops_cli.market.hours import local, parse_time
+from mlops_cli.market.hours import in_new_york, parse_time
 
 MOST_DIGITS = 18
 MOST_ORDERS = 500
@@ -86,7 +86,7 @@ def select_activities(activities: Iterable[Activity], query: Query, kind: str | 
         activity
         for activity in activities
         if _has_kind(activity.body["activity_type"], query, kind)
-        and (not day or local(activity.at).date().isoformat() == day)
+        and (not day or in_new_york(activity.at).date().isoformat() == day)
         and in_time(activity.at)
     ]
     if query.get("direction", "desc") != "asc":

@@ -13,7 +13,7 @@ from mlops_cli.exchange.book.activities import plain, timestamp
 from mlops_cli.exchange.book.matching import to_price
 from mlops_cli.exchange.book.records import ZERO, Account, Order, Position
 from mlops_cli.exchange.book.state import State
-from mlops_cli.market.hours import local
+from mlops_cli.market.hours import in_new_york
 
 _LISTED_AT = "NASDAQ"  # price tables do not say where a symbol is listed
 _MILLIONTH = Decimal("0.000001")
@@ -96,7 +96,7 @@ def order_view(order: Order) -> dict[str, Any]:
 def position_view(state: State, account: Account, position: Position) -> dict[str, Any]:
     """Schema `Position`."""
     price = state.price(position.symbol)
-    last = state.market.close_before(position.symbol, local(state.now).date())
+    last = state.market.close_before(position.symbol, in_new_york(state.now).date())
     yesterday = price if last is None else to_price(last)
     value, basis = position.qty * price, position.qty * position.average_price
     today = day_basis(state, account, position, yesterday)
@@ -146,7 +146,7 @@ def account_view(state: State, account: Account) -> dict[str, Any]:
         "maintenance_margin": maintenance,
         "last_maintenance_margin": maintenance,
         "multiplier": str(worth.multiplier),
-        "balance_asof": (last.day or local(account.created_at).date()).isoformat(),
+        "balance_asof": (last.day or in_new_york(account.created_at).date()).isoformat(),
         "created_at": timestamp(account.created_at),
         "trade_suspended_by_user": bool(account.configurations["suspend_trade"]),
         "shorting_enabled": not account.configurations["no_shorting"] and worth.multiplier > 1,

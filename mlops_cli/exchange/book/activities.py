@@ -8,7 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 from mlops_cli.exchange.book.records import Account, Activity, Order, Position
-from mlops_cli.market.hours import local
+from mlops_cli.market.hours import in_new_york
 
 
 def plain(value: Decimal) -> str:
@@ -53,7 +53,7 @@ def booking(account: Account, kind: str, at: datetime, amount: Decimal, position
     """
     body: dict[str, Any] = {
         "activity_type": kind,
-        "date": f"{local(at).date().isoformat()}T00:00:00Z",
+        "date": f"{in_new_york(at).date().isoformat()}T00:00:00Z",
         "net_amount": plain(amount),
         "description": "",
         "status": "executed",

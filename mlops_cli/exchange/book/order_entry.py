@@ -19,7 +19,7 @@ from mlops_cli.exchange.book.records import (
     unprocessable,
 )
 from mlops_cli.exchange.book.state import State
-from mlops_cli.market.hours import Hours, local
+from mlops_cli.market.hours import Hours, in_new_york
 
 GOOD_TILL_CANCELED = timedelta(days=90)
 AUCTION_CLOSED_UNTIL = time(19, 0)
@@ -71,8 +71,8 @@ def _check_permissions(state: State, account: Account, order: Order, request: Or
 def _check_hour(hours: Hours, order: Order, now: datetime) -> None:
     if order.time_in_force in IMMEDIATE and hours.current(now) is None:
         raise unprocessable(f"{order.time_in_force} orders are only accepted during market hours")
-    today = hours.between(local(now).date(), local(now).date())
-    if not today or local(now).time() >= AUCTION_CLOSED_UNTIL:
+    today = hours.between(in_new_york(now).date(), in_new_york(now).date())
+    if not today or in_new_york(now).time() >= AUCTION_CLOSED_UNTIL:
         return
     if order.time_in_force == "opg" and now >= today[0].opens - BEFORE_OPEN:
         raise unprocessable("opg orders are not accepted after 9:28am and before 7:00pm")

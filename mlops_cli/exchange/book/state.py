@@ -12,7 +12,7 @@ from mlops_cli.exchange.book.faults import Faults
 from mlops_cli.exchange.book.matching import bid_and_ask, to_price
 from mlops_cli.exchange.book.records import ZERO, Account, Activity, CorporateAction, MarketRules, Order
 from mlops_cli.exchange.market.market import Market
-from mlops_cli.market.hours import Hours, local
+from mlops_cli.market.hours import Hours, in_new_york
 
 _TIME_OF_END = {"canceled": "canceled_at", "expired": "expired_at", "rejected": "failed_at", "replaced": "replaced_at"}
 
@@ -108,7 +108,7 @@ class State:
 
     def last_equity(self, account: Account) -> DayEquity:
         """Equity at the last close before today."""
-        today = local(self.now).date()
+        today = in_new_york(self.now).date()
         day = max((day for day in account.equity if day < today), default=None)
         return DayEquity(day, account.base_value if day is None else account.equity[day])
 

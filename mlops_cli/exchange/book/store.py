@@ -15,7 +15,7 @@ from mlops_cli.errors import ConfigError, ServiceError
 from mlops_cli.exchange.book.records import Account, Activity, CorporateAction, MarketRules, Order, UtcTime
 from mlops_cli.exchange.book.state import State
 from mlops_cli.exchange.market.market import Split
-from mlops_cli.system.locks import held
+from mlops_cli.system.locks import file_lock
 
 VERSION = 1
 CLOCKS_DIFFER = timedelta(hours=1)
@@ -61,7 +61,7 @@ class Store:
         busy = ServiceError(f"{path}: another exchange is running on this database", hint)
         with ExitStack() as opened:
             try:
-                opened.enter_context(held(path.with_name(f"{path.name}.lock"), busy))
+                opened.enter_context(file_lock(path.with_name(f"{path.name}.lock"), busy))
             except OSError as error:
                 hint = "give another --database"
                 raise ConfigError(f"{path}: the database cannot be created: {error}", hint) from error

@@ -26,9 +26,9 @@ from mlops_cli.models.manifest import GRAPH
 from mlops_cli.models.shared.architectures import Architecture, Architectures, Weights, same_answers, split, whole
 from mlops_cli.system.files import write_whole
 
-_ALIGNED = 64
-_LENGTH = 8
-_ABANDONED = 600.0  # seconds
+_ALIGNMENT = 64
+_LENGTH_BYTES = 8
+_ABANDONED_SECONDS = 600.0
 
 
 @dataclass(eq=False, slots=True)
@@ -68,7 +68,7 @@ class WeightFiles:
             ModelError: the graph is not what the manifest says, or does not run.
         """
         graph = self._checked(model, sha)
-        if self._whole_file(sha):
+        if self._is_undamaged(sha):
             return
         parts = split(graph, columns)
         if not self.architectures.path(parts.key).is_file() and not same_answers(graph, parts, columns):
@@ -90,8 +90,8 @@ class WeightFiles:
             # this closes the file; its pages stay mapped while a view exists
             with pa.memory_map(str(self._path(sha))) as file:
                 buffer = file.read_buffer()
-            start = _LENGTH + int.from_bytes(buffer[:_LENGTH].to_pybytes(), "little")
-            header = json.loads(buffer[_LENGTH:start].to_pybytes())
+            start = _LENGTH_BYTES + int.from_bytes(buffer[:_LENGTH_BYTES].to_pybytes(), "little")
+            header = json.loads(buffer[_LENGTH_BYTES:start].to_pybytes())
             feed: Weights = {
                 name: np.frombuffer(buffer, "<f4", math.prod(shape), offset).reshape(shape)
                 for name, shape, offset in header["tensors"]
@@ -111,18 +111,18 @@ class WeightFiles:
                 path.unlink(missing_ok=True)
         for path in self.folder.glob("*.part"):  # left by a killed process; a younger one may still be written
             with contextlib.suppress(FileNotFoundError):
-                if time.time() - path.stat().st_mtime > _ABANDONED:
+                if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
                     path.unlink()
 
     def _path(self, sha: str) -> Path:
         return self.folder / f"{sha}.weights"
 
-    def _whole_file(self, sha: str) -> bool:
+    def _is_undamaged(self, sha: str) -> bool:
         """Whether the weights exist undamaged, and their graph exists."""
         try:
             content = self._path(sha).read_bytes()
-            start = _LENGTH + int.from_bytes(content[:_LENGTH], "little")
-            header = json.loads(content[_LENGTH:start])
+            start = _LENGTH_BYTES + int.from_bytes(content[:_LENGTH_BYTES], "little")
+            header = json.loads(content[_LENGTH_BYTES:start])
             undamaged = hashlib.sha256(content[start:]).hexdigest() == header["sha256"]
             return undamaged and self.architectures.path(header["architecture"]).is_file()
         except (OSError, ValueError, KeyError, TypeError):
@@ -163,12 +163,12 @@ def _pack(key: str, weights: Weights) -> list[bytes]:
         offset += len(tensors[-1])
     digest = hashlib.sha256(b"".join(tensors)).hexdigest()
     about = {"architecture": key, "sha256": digest}
-    room = _padded(len(json.dumps({**about, "tensors": places})) + 24 * (len(places) + 1) + _LENGTH)
+    room = _padded(len(json.dumps({**about, "tensors": places})) + 24 * (len(places) + 1) + _LENGTH_BYTES)
     shifted = [(name, shape, place + room) for name, shape, place in places]
     header = json.dumps({**about, "tensors": shifted}).encode()
-    header = header.ljust(room - _LENGTH)  # spaces, which JSON ignores
-    return [len(header).to_bytes(_LENGTH, "little"), header, *tensors]
+    header = header.ljust(room - _LENGTH_BYTES)  # spaces, which JSON ignores
+    return [len(header).to_bytes(_LENGTH_BYTES, "little"), header, *tensors]
 
 
 def _padded(size: int) -> int:
-    return -(-size // _ALIGNED) * _ALIGNED
+    return -(-size // _ALIGNMENT) * _ALIGNMENT

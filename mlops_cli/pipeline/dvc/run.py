@@ -20,7 +20,7 @@ from mlops_cli.config.run_environment import RUN_KEY, RUN_PID, STOP_NOTE, WORKER
 from mlops_cli.errors import ConfigError, MlopsError, ServiceError, error_with
 from mlops_cli.pipeline.stages.stage import ItemFailure, failures_of, read_failures
 from mlops_cli.system.files import write_text
-from mlops_cli.system.locks import held
+from mlops_cli.system.locks import file_lock
 
 RWLOCK = Path(".dvc") / "tmp" / "rwlock"
 WRITTEN_WITHIN_SECONDS = 1.0  # DVC writes the file in place, so that a reader may see half of it
@@ -44,7 +44,7 @@ def repro(project: Project, branches: Sequence[Branch], key: str, chosen_branch:
     busy = ServiceError(
         f"{project.root}: another mlops run is in progress here", "wait until it has finished, then run again"
     )
-    with held(project.state / "run.lock", busy):  # not among the branches' locks: a branch may be called run
+    with file_lock(project.state / "run.lock", busy):  # not among the branches' locks: a branch may be called run
         _repro(project, branches, key, chosen_branch)
 
 

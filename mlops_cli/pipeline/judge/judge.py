@@ -16,7 +16,7 @@ from mlops_cli.config.schemas.project import ModelSpec, Scenario
 from mlops_cli.errors import MlopsError, ModelError, bounded, error_with
 from mlops_cli.evaluation.summary import summarise
 from mlops_cli.models.predict import Model
-from mlops_cli.models.versions import answering, champion
+from mlops_cli.models.versions import answering_version, champion
 from mlops_cli.pipeline.judge.evaluation_files import JudgedVersion, read_evaluation, write_evaluation, write_metrics
 from mlops_cli.pipeline.judge.replays import ReportModel, replay_all
 from mlops_cli.pipeline.stages.stage import (
@@ -163,7 +163,7 @@ def _pinned(project: Project, opened: Sequence[ReportModel], report: StageReport
         try:
             if not champion(project.model_root, newest.branch, newest.label).pinned:
                 continue
-            version = answering(project.model_root, newest.branch, newest.label)
+            version = answering_version(project.model_root, newest.branch, newest.label)
         except ModelError as error:
             report.fail(newest.label, error)
             continue

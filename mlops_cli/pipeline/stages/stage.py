@@ -15,7 +15,7 @@ from mlops_cli.config.paths import Project
 from mlops_cli.config.schemas.project import ModelSpec
 from mlops_cli.errors import ConfigError, MlopsError, ServiceError, bounded
 from mlops_cli.system.files import write_text
-from mlops_cli.system.locks import held
+from mlops_cli.system.locks import file_lock
 
 FAILURES = "failures.json"
 LOCK_WAIT_SECONDS = 30
@@ -143,5 +143,7 @@ def branch_lock(project: Project, branch: str, progress: Progress) -> Iterator[N
         "wait until it has finished, then run again",
     )
     path = project.state / "locks" / f"{branch}.lock"
-    with held(path, busy, LOCK_WAIT_SECONDS, lambda: progress.doing(f"waiting for another mlops on branch {branch}")):
+    with file_lock(
+        path, busy, LOCK_WAIT_SECONDS, lambda: progress.doing(f"waiting for another mlops on branch {branch}")
+    ):
         yield

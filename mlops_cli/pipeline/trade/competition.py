@@ -38,7 +38,7 @@ from mlops_cli.trading.ledger.ledger import Ledger
 from mlops_cli.trading.ledger.opening import IN_MEMORY, open_ledger
 from mlops_cli.trading.passes.order_window import Margins
 from mlops_cli.trading.passes.paper_pass import PassReport, PassSettings, SessionForecasts, paper_pass
-from mlops_cli.trading.results.competition import TeamBook, compete
+from mlops_cli.trading.results.competition import TeamResult, compete
 from mlops_cli.trading.results.competition_report import report_files
 from mlops_cli.trading.results.performance import fill_frame
 
@@ -171,10 +171,10 @@ def _pass(team: _Team, book: ReplayBook, trading: Trading) -> None:
     team.note(report)
 
 
-def _team_book(team: _Team, book: ReplayBook, trials: int) -> TeamBook:
+def _team_book(team: _Team, book: ReplayBook, trials: int) -> TeamResult:
     equity = {pd.Timestamp(day): float(value) for day, value in team.ledger.equity_curve()}
     curve = pd.Series(equity, dtype="float64").reindex(book.market.closes.index).ffill()
-    return TeamBook(
+    return TeamResult(
         team=team.name,
         equity=curve,
         fills=fill_frame(team.ledger.rows("fills")),

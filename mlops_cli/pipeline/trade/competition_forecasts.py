@@ -20,7 +20,7 @@ from mlops_cli.evaluation.verdicts import verdicts
 from mlops_cli.market.hours import us_hours
 from mlops_cli.market.symbols import ticker_of
 from mlops_cli.models.predict import Model
-from mlops_cli.models.versions import answering
+from mlops_cli.models.versions import answering_version
 from mlops_cli.pipeline.judge.replays import ReportModel, replay_all
 from mlops_cli.pipeline.stages.stage import Progress, StageReport
 from mlops_cli.pipeline.stages.tables import read_table
@@ -109,7 +109,7 @@ def _open_models(
                 report.refuse(spec.name, f"the local exchange trades US stocks only, not {spec.exchange}", 4)
                 continue
             try:
-                version = answering(project.model_root, branch.name, spec.name)
+                version = answering_version(project.model_root, branch.name, spec.name)
                 opened.append(ReportModel(Model(version.folder, version.manifest), branch.name, spec.name))
             except ModelError as error:
                 report.fail(spec.name, error)

@@ -20,7 +20,7 @@ from mlops_cli.exchange.market.price_tables import ParquetTables
 from mlops_cli.market.hours import us_hours
 from mlops_cli.market.symbols import ticker_of
 from mlops_cli.models.predict import Model
-from mlops_cli.models.versions import answering
+from mlops_cli.models.versions import answering_version
 from mlops_cli.pipeline.stages.featurize import featurize
 from mlops_cli.pipeline.stages.ingest import ingest
 from mlops_cli.pipeline.stages.stage import Progress
@@ -217,7 +217,7 @@ def trades(spec: ModelSpec, team: str, rules: Rules) -> bool:
 
 
 def _newest(project: Project, branch: str, spec: ModelSpec, judged: Mapping[tuple[str, str], str]) -> TradeForecast:
-    answers = answering(project.model_root, branch, spec.name)
+    answers = answering_version(project.model_root, branch, spec.name)
     model = Model(answers.folder, answers.manifest)
     table = read_table(project.features(branch), spec.name)
     if table is None or table.empty:

@@ -12,7 +12,7 @@ from mlops_cli.config.schemas.project import ModelSpec
 from mlops_cli.errors import ModelError
 from mlops_cli.evaluation.verdicts import verdicts
 from mlops_cli.models.manifest import manifest_values
-from mlops_cli.models.versions import answering, champion, model_versions
+from mlops_cli.models.versions import answering_version, champion, model_versions
 
 Verdicts = Mapping[tuple[str, str], str]
 
@@ -95,7 +95,7 @@ def model_details(project: Project, branch: Branch, spec: ModelSpec) -> dict[str
 def _verdict(project: Project, branch: str, model: str, judged: Verdicts) -> str | None:
     """The verdict on the version that answers; None if no version answers or it was not evaluated."""
     try:
-        version = answering(project.model_root, branch, model).version
+        version = answering_version(project.model_root, branch, model).version
     except ModelError:
         return None
     return judged.get((model, version))

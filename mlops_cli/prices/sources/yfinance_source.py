@@ -41,7 +41,7 @@ _RETRIED = {429, 500, 502, 503, 504}
 _LONGEST_WAIT_S = 120.0
 
 
-class PoliteSession(Session[Response]):
+class RateLimitedSession(Session[Response]):
     """A curl_cffi session with a rate limit, which retries after 429, 5xx, timeouts and broken connections.
 
     Only price requests are retried; the requests for Yahoo's cookie and crumb are optional. All threads together keep
@@ -115,7 +115,7 @@ class PoliteSession(Session[Response]):
 
 ORIGIN = "yahoo chart"
 OVERLAP = 5  # how many stored sessions are fetched again, to see whether Yahoo restated the history
-RESTATED = 1e-4
+RESTATEMENT_TOLERANCE = 1e-4
 """A larger relative change of close or adjusted close is not rounding; even a dividend of 0.01 % is larger."""
 WORKERS = 4
 GIVE_UP_AFTER = 3  # tickers in a row without any answer, after which the remaining tickers are not requested
@@ -148,7 +148,7 @@ class YfinanceSource:
     It is incremental: if bars are stored, only the sessions after them are fetched, plus the last `OVERLAP` stored
     ones. If those differ from the stored ones (a split or dividend restated the past), the whole history is fetched
     again. Sessions before the stored ones are fetched only if Yahoo says that the ticker traded then. A session that
-    has not closed yet is never fetched. Rate, retries and `base_url` are those of `PoliteSession`.
+    has not closed yet is never fetched. Rate, retries and `base_url` are those of `RateLimitedSession`.
     """
 
     name = "yfinance"
@@ -164,7 +164,7 @@ class YfinanceSource:
         base_url: str | None = None,
         clock: Callable[[], pd.Timestamp] | None = None,
     ) -> None:
-        self._session_of = partial(PoliteSession, rate_per_s, retries, backoff_s, base_url or "")
+        self._session_of = partial(RateLimitedSession, rate_per_s, retries, backoff_s, base_url or "")
         self._timeout_s = timeout_s
         self._clock = clock or partial(pd.Timestamp.now, "UTC")
         self._unanswered_in_row = 0
@@ -199,7 +199,7 @@ class YfinanceSource:
             )
         yield from unanswered
 
-    def _fetch_one(self, session: PoliteSession, plan: _Plan) -> RawBars | SourceFailure:
+    def _fetch_one(self, session: RateLimitedSession, plan: _Plan) -> RawBars | SourceFailure:
         ticker = plan.ticker
         if self._unanswered_in_row >= GIVE_UP_AFTER:
             count = self._unanswered_in_row
@@ -232,7 +232,7 @@ class YfinanceSource:
         end = finished if request.end is None else min(pd.Timestamp(request.end), finished)
         return _Plan(ticker, exchange, start, end, sessions(exchange, start, end), request.stored.get(ticker))
 
-    def _bars(self, session: PoliteSession, plan: _Plan) -> RawBars:
+    def _bars(self, session: RateLimitedSession, plan: _Plan) -> RawBars:
         ticker, stored = plan.ticker, plan.stored
         if plan.sessions.empty:
             raise DataError(
@@ -253,10 +253,12 @@ class YfinanceSource:
             return self._whole_history(session, plan, min(first, stored.index[0]), last)
         return RawBars(ticker, recent.bars[recent.bars.index > stored.index[-1]], ORIGIN, replaces_all=False)
 
-    def _whole_history(self, session: PoliteSession, plan: _Plan, first: pd.Timestamp, last: pd.Timestamp) -> RawBars:
+    def _whole_history(
+        self, session: RateLimitedSession, plan: _Plan, first: pd.Timestamp, last: pd.Timestamp
+    ) -> RawBars:
         return RawBars(plan.ticker, self._history(session, plan, first, last).bars, ORIGIN)
 
-    def _history(self, session: PoliteSession, plan: _Plan, first: pd.Timestamp, last: pd.Timestamp) -> _History:
+    def _history(self, session: RateLimitedSession, plan: _Plan, first: pd.Timestamp, last: pd.Timestamp) -> _History:
         ticker = yfinance.Ticker(plan.ticker, session=session)
         ticker._tz = exchange_timezone(plan.exchange)  # otherwise yfinance sends a request per ticker to learn it
         frame = ticker.history(
@@ -297,4 +299,4 @@ def _restated(stored: pd.DataFrame, fetched: pd.DataFrame) -> bool:
     """Whether one of the stored sessions is missing now, or has another close or adjusted close."""
     again = fetched[~fetched.index.duplicated(keep="last")].reindex(stored.index)[["close", "adj_close"]]
     change = (again / stored[["close", "adj_close"]] - 1).abs().to_numpy()
-    return not bool(np.all(change <= RESTATED))
+    return not bool(np.all(change <= RESTATEMENT_TOLERANCE))

@@ -22,8 +22,8 @@ from mlops_cli.serving.catalog.catalog import Catalog, ModelKey, ServedModel
 from mlops_cli.serving.catalog.loaded_models import LoadedModels
 from mlops_cli.serving.contract.messages import Answer, BadInputError, Rows, Rung, ServedVersion
 
-_STANDING = 3  # number of samples that a delay must last to count; a single pause (garbage collection) does not
-_NEW = 0.3  # weight of the newest delay
+_DELAY_SAMPLES = 3  # number of samples that a delay must last to count; a single pause (garbage collection) does not
+_NEWEST_WEIGHT = 0.3  # weight of the newest delay
 
 
 class LoadLevel:
@@ -44,8 +44,8 @@ class LoadLevel:
 
     def __init__(self, settings: Serving) -> None:
         self._steps = (settings.smaller_model, settings.cached_answer, settings.delayed_answer)
-        self._samples: deque[tuple[float, float]] = deque(maxlen=_STANDING)
-        self._taken = [False] * len(self._steps)
+        self._samples: deque[tuple[float, float]] = deque(maxlen=_DELAY_SAMPLES)
+        self._entered = [False] * len(self._steps)
         self.level = 0
         self.queue_ms = 0.0
         self.lag_ms = 0.0
@@ -54,13 +54,13 @@ class LoadLevel:
         """Add a sample of both delays in ms. A request waits for both in turn, so their sum counts."""
         self._samples.append((queue_ms, lag_ms))
         queue_ms, lag_ms = min(self._samples, key=sum)
-        self.queue_ms += _NEW * (queue_ms - self.queue_ms)
-        self.lag_ms += _NEW * (lag_ms - self.lag_ms)
+        self.queue_ms += _NEWEST_WEIGHT * (queue_ms - self.queue_ms)
+        self.lag_ms += _NEWEST_WEIGHT * (lag_ms - self.lag_ms)
         delay = self.queue_ms + self.lag_ms
         for number, step in enumerate(self._steps):
-            bound = step.leave_ms if self._taken[number] else step.enter_ms
-            self._taken[number] = step.enabled and delay >= bound
-        self.level = max((number + 1 for number, taken in enumerate(self._taken) if taken), default=0)
+            bound = step.leave_ms if self._entered[number] else step.enter_ms
+            self._entered[number] = step.enabled and delay >= bound
+        self.level = max((number + 1 for number, taken in enumerate(self._entered) if taken), default=0)
 
 
 Key = tuple[str, tuple[str, ...], bytes]
@@ -169,7 +169,7 @@ class Answering:
         name = target.version.small
         if not self._small or name is None or target.fixed:
             return target
-        small = catalog.folders.get(ModelKey(target.model.branch, name))
+        small = catalog.models_by_key.get(ModelKey(target.model.branch, name))
         if small is None or small.default is None or not has_columns(inputs, small.default.inputs):
             return target
         return Target(small, small.default)

@@ -1,8 +1,8 @@
 """Runs models: at once if no request waits, else from a bounded queue that batches the requests of one model.
 
-There are two lanes. The fast lane runs models in the event loop, for at most `SLICE` seconds in a row, so that
-requests that arrive meanwhile are admitted or refused. The slow lane runs models whose run takes longer than `SLOW` (as
-measured) in threads, so that no other request waits for them.
+There are two lanes. The fast lane runs models in the event loop, for at most `SLICE_SECONDS` in a row, so that
+requests that arrive meanwhile are admitted or refused. The slow lane runs models in threads if they take longer than
+`SLOW_SECONDS`, as measured, so that no other request waits for them.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from mlops_cli.models.shared.weight_files import LoadedModel
 from mlops_cli.serving.answering.waiting_queue import Batch, Outputs, Waiting, WaitingQueue
 from mlops_cli.serving.contract.messages import OverloadedError, Rows, UnservableError
 
-SLICE = 0.005
-SLOW = 0.002
+SLICE_SECONDS = 0.005
+SLOW_SECONDS = 0.002
 
 
 class Dispatcher:
@@ -33,9 +33,9 @@ class Dispatcher:
     def __init__(self, settings: Serving) -> None:
         delayed, batching = settings.delayed_answer, settings.batching
         deadline = delayed.deadline_ms / 1e3 if delayed.enabled else math.inf
-        self._bound = delayed.queue if delayed.enabled else math.inf
+        self._max_queued = delayed.queue if delayed.enabled else math.inf
         self._max_rows = batching.max_rows
-        self._gathers = batching.max_wait_ms > 0
+        self._waits_for_more = batching.max_wait_ms > 0
         self._slice = _Slice()
         self._fast = _FastLane(WaitingQueue(deadline, batching.max_rows), batching.max_wait_ms / 1e3)
         self._slow = _SlowLane(WaitingQueue(deadline, batching.max_rows), batching.max_rows)
@@ -48,7 +48,7 @@ class Dispatcher:
     def run_now(self, model: LoadedModel, rows: Rows) -> Outputs | None:
         """Run at once, or raise an `UnservableError`. None if it must wait (`run_queued`)."""
         count = len(rows)
-        if self._fast.queue.count or self._gathers or self._is_slow(model, count):
+        if self._fast.queue.count or self._waits_for_more or self._is_slow(model, count):
             return None
         start = perf_counter()
         if not self._slice.has_time(start):
@@ -64,9 +64,9 @@ class Dispatcher:
             OverloadedError: the queue is full, or the deadline passed.
             UnservableError: the graph failed.
         """
-        if self.queued >= self._bound and self._fast.is_held_up():
+        if self.queued >= self._max_queued and self._fast.is_held_up():
             self._fast.work()
-        if self.queued >= self._bound:
+        if self.queued >= self._max_queued:
             text = f"the queue is full: {self.queued} requests wait"
             raise OverloadedError(text, self._fast.queue.retry_after())
         waiting = Waiting(rows, perf_counter(), asyncio.get_running_loop().create_future())
@@ -95,7 +95,7 @@ class Dispatcher:
         self._slow.close()
 
     def _is_slow(self, model: LoadedModel, rows: int) -> bool:
-        return rows > self._max_rows or expected_seconds(model, rows) > SLOW
+        return rows > self._max_rows or expected_seconds(model, rows) > SLOW_SECONDS
 
 
 class _Slice:
@@ -110,7 +110,7 @@ class _Slice:
         if self._open:
             return now <= self._end
         self._open = True
-        self._end = now + SLICE
+        self._end = now + SLICE_SECONDS
         asyncio.get_running_loop().call_soon(self._close)
         return True
 
@@ -138,12 +138,12 @@ class _FastLane:
 
     def is_held_up(self) -> bool:
         """Whether so many requests arrive that the event loop does not get to run the queued ones."""
-        return perf_counter() - self._worked_at > SLICE
+        return perf_counter() - self._worked_at > SLICE_SECONDS
 
     def work(self) -> None:
-        """Run queued requests for `SLICE` seconds or, if longer, for as long as the event loop did other work."""
+        """Run queued requests for `SLICE_SECONDS` or, if longer, for as long as the event loop did other work."""
         began = perf_counter()
-        end = began + max(SLICE, began - self._worked_at)
+        end = began + max(SLICE_SECONDS, began - self._worked_at)
         while self.queue.count and perf_counter() < end:
             batch = self.queue.take()
             if batch is not None:
@@ -222,8 +222,8 @@ class _SlowLane:
             batch.close()
 
 
-_ROWS_AS_ONE = 64  # 64 more rows take about as long as the first row alone
-_FORGET = 0.05  # weight of a run slower than expected in the measured duration: a single one is noise
+_ROWS_PER_RUN_COST = 64  # 64 more rows take about as long as the first row alone
+_SLOWER_WEIGHT = 0.05  # weight of a run slower than expected in the measured duration: a single one is noise
 
 
 def run_model(model: LoadedModel, feed: Weights, rows: Rows) -> Outputs:
@@ -258,10 +258,10 @@ def run_in_chunks(model: LoadedModel, feed: Weights, rows: Rows, size: int) -> t
 
 def expected_seconds(model: LoadedModel, rows: int) -> float:
     """Expected duration of a run of this many rows, estimated from earlier runs; 0.0 before the first run."""
-    return model.seconds * (1 + rows / _ROWS_AS_ONE)
+    return model.seconds * (1 + rows / _ROWS_PER_RUN_COST)
 
 
 def record_duration(model: LoadedModel, rows: int, seconds: float) -> None:
     """Update the expected duration: a quicker run replaces it, a slower run raises it by a small part of the excess."""
-    single = seconds / (1 + rows / _ROWS_AS_ONE)
-    model.seconds = single if single < model.seconds else model.seconds + _FORGET * (single - model.seconds)
+    single = seconds / (1 + rows / _ROWS_PER_RUN_COST)
+    model.seconds = single if single < model.seconds else model.seconds + _SLOWER_WEIGHT * (single - model.seconds)

@@ -35,18 +35,18 @@ class Route:
         return self.versions[bisect_right(self._bounds, point)]
 
 
-def side(key: str, versions: Sequence[ServedVersion], champion: str | None) -> ServedVersion | None:
+def version_for_role(key: str, versions: Sequence[ServedVersion], champion: str | None) -> ServedVersion | None:
     """Find the version that the `key` of a route or a shadow means: `champion`, `challenger` or a version number.
 
     `versions` are newest first. If no champion is recorded, or its version is gone, the newest version is the champion.
     The challenger is the newest version. None if that version is the champion, or if no version has this number.
     """
     by_number = {version.version: version for version in versions}
-    accepted = by_number.get(champion or "", versions[0])
+    champion_version = by_number.get(champion or "", versions[0])
     if key == "champion":
-        return accepted
+        return champion_version
     if key == "challenger":
-        return versions[0] if versions[0] is not accepted else None
+        return versions[0] if versions[0] is not champion_version else None
     return by_number.get(key)
 
 
@@ -55,10 +55,10 @@ def route(
 ) -> Route | None:
     """The split by `serving.routes`; None if all weights are 0. The champion gets the share of a missing version."""
     shares: dict[str, tuple[ServedVersion, float]] = {}
-    accepted = side("champion", versions, champion)
-    assert accepted is not None  # there is at least one version
+    champion_version = version_for_role("champion", versions, champion)
+    assert champion_version is not None  # there is at least one version
     for key, weight in weights.items():
-        version = side(key, versions, champion) or accepted
+        version = version_for_role(key, versions, champion) or champion_version
         before = shares.get(version.version, (version, 0.0))[1]
         shares[version.version] = (version, before + weight)
     positive = [(version, weight) for version, weight in shares.values() if weight > 0]
@@ -127,13 +127,14 @@ class Catalog:
 
     Attributes:
         models: by the name that callers use.
-        shared: model names that occur in several branches, each with the full names that callers must use instead.
+        models_by_key: every model, by branch and name.
+        ambiguous_names: model names of several branches, each with the full names that callers must use instead.
         ensembles: by name; none has the name of a model.
     """
 
     models: dict[str, ServedModel] = field(default_factory=dict)
-    shared: dict[str, list[str]] = field(default_factory=dict)
-    folders: dict[ModelKey, ServedModel] = field(default_factory=dict)
+    ambiguous_names: dict[str, list[str]] = field(default_factory=dict)
+    models_by_key: dict[ModelKey, ServedModel] = field(default_factory=dict)
     ensembles: dict[str, ServedEnsemble] = field(default_factory=dict)
 
     def model(self, name: str) -> ServedModel:
@@ -145,8 +146,8 @@ class Catalog:
 
     def unknown(self, name: str) -> UnknownModelError:
         """The error for a name that is not served."""
-        if name in self.shared:
-            names = ", ".join(self.shared[name])
+        if name in self.ambiguous_names:
+            names = ", ".join(self.ambiguous_names[name])
             return UnknownModelError(f"{name[:100]!r} is a model of several branches", f"ask for one of: {names}")
         return UnknownModelError(f"no model {name[:100]!r} is served", "see /v2/repository/index for all names")
 

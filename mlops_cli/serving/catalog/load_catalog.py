@@ -21,7 +21,7 @@ from mlops_cli.evaluation.verdicts import verdicts
 from mlops_cli.models.manifest import GRAPH, MANIFEST, read_manifest
 from mlops_cli.models.shared.weight_files import WeightFiles
 from mlops_cli.models.versions import ARCHIVE, Champion, VersionFolder, champion, model_versions
-from mlops_cli.serving.catalog.catalog import Catalog, ModelKey, ServedModel, route, side
+from mlops_cli.serving.catalog.catalog import Catalog, ModelKey, ServedModel, route, version_for_role
 from mlops_cli.serving.catalog.ensembles import ensembles
 from mlops_cli.serving.catalog.loaded_models import LoadedModels
 from mlops_cli.serving.contract.messages import IndexEntry, ServedVersion, UnservableError
@@ -180,7 +180,7 @@ class CatalogLoader:
         if not versions:
             return ServedModel(served_as, *key, versions, quarantined)
         weights, shadow = self._settings.routes.get(key.name), self._settings.shadow.get(key.name)
-        accepted = side("champion", versions, record.version)
+        accepted = version_for_role("champion", versions, record.version)
         numbers = [version.version for version in versions]
         return ServedModel(
             served_as,
@@ -189,7 +189,7 @@ class CatalogLoader:
             quarantined,
             default=accepted if weights or record.pinned else versions[0],
             route=route(served_as, weights or {}, versions, record.version),
-            shadow=side(shadow, versions, record.version) if shadow else None,
+            shadow=version_for_role(shadow, versions, record.version) if shadow else None,
             verdicts={number: judged[key.name, number] for number in numbers if (key.name, number) in judged},
         )
 

@@ -20,7 +20,7 @@ from mlops_cli.serving.http.front import about_headers, caller
 from mlops_cli.serving.http.service import ERRORS, Service, checked, json_answer
 
 if TYPE_CHECKING:
-    from mlops_cli.serving.http.posted_bars import Batch, FeatureFacts
+    from mlops_cli.serving.http.posted_bars import FeatureFacts, PostedRows
 
 Price = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NDJSON = "application/x-ndjson"
@@ -91,7 +91,7 @@ def _upload_routes(router: APIRouter, service: Service) -> None:
     async def of_bars(
         request: Request, x_mlops_caller: Annotated[str | None, Header(description=CALLER_HELP)] = None
     ) -> Response:
-        posted = await service.aside(_read_bars, await request.body())
+        posted = await service.run_in_thread(_read_bars, await request.body())
         names = [checked(name) for name in posted.models or ()] or models_of(plane.catalog, posted.ticker or "")
         return _forecasts(service, *await _from_bars(service, posted.bars, names, _caller(request)))
 
@@ -148,7 +148,7 @@ async def _from_bars(
     service: Service, bars: list[Bar], names: list[str], caller_key: str | None
 ) -> tuple[list[Forecast], dict[str, str]]:
     """Forecasts, and by name why others are missing; if all are, the first error. Models of one spec share features."""
-    batches: dict[Any, Batch] = {}
+    batches: dict[Any, PostedRows] = {}
     forecasts: list[Forecast] = []
     failures: dict[str, MlopsError] = {}
     for name in names:
@@ -156,7 +156,7 @@ async def _from_bars(
             facts = _facts(service, name)
             batch = batches.get(facts)
             if batch is None:
-                batch = batches[facts] = await service.aside(_last_row, bars, facts)
+                batch = batches[facts] = await service.run_in_thread(_last_row, bars, facts)
             answer = await service.plane.infer(Query(name, batch.rows, caller=caller_key))
         except MlopsError as error:
             failures[name] = error
@@ -167,14 +167,14 @@ async def _from_bars(
     return forecasts, {name: error.message for name, error in failures.items()}
 
 
-def _last_row(bars: list[Bar], facts: FeatureFacts) -> Batch:
-    from mlops_cli.serving.http.posted_bars import Batch, batch_of_bars, frame_of
+def _last_row(bars: list[Bar], facts: FeatureFacts) -> PostedRows:
+    from mlops_cli.serving.http.posted_bars import PostedRows, batch_of_bars, frame_of
 
     whole = batch_of_bars(frame_of(bars), facts)
-    return Batch(whole.rows[-1:], whole.sessions[-1:], whole.target_sessions[-1:], whole.closes[-1:])
+    return PostedRows(whole.rows[-1:], whole.sessions[-1:], whole.target_sessions[-1:], whole.closes[-1:])
 
 
-def _basis(service: Service, name: str, batch: Batch) -> ForecastBasis:
+def _basis(service: Service, name: str, batch: PostedRows) -> ForecastBasis:
     about = describe(service.plane.catalog, name)
     return ForecastBasis(
         ticker=about.ticker,
@@ -189,7 +189,7 @@ async def _transform(service: Service, name: str, request: Request, kind: str) -
     from mlops_cli.serving.http.posted_bars import batch_of_upload
 
     facts = _facts(service, name)
-    batch = await service.aside(batch_of_upload, await request.body(), facts, service.max_body)
+    batch = await service.run_in_thread(batch_of_upload, await request.body(), facts, service.max_body)
     caller_key = _caller(request)
     first = await _ask(service, Query(name, batch.rows[: service.chunk_rows], caller=caller_key))
     # the whole table gets the same version, even if a new one is installed meanwhile
@@ -222,7 +222,7 @@ async def _ask(service: Service, query: Query) -> Answer:
     return answer
 
 
-def _written(batch: Batch, answer: Answer, start: int, kind: str) -> bytes:
+def _written(batch: PostedRows, answer: Answer, start: int, kind: str) -> bytes:
     """A chunk of the answer as CSV or NDJSON; the first CSV chunk has the header line."""
     part = slice(start, start + len(answer.log_return))
     columns: dict[str, list[Any]] = {}

@@ -44,7 +44,7 @@ class FeatureFacts:
 
 
 @dataclass(frozen=True)
-class Batch:
+class PostedRows:
     """Rows to forecast, and the session and close of each.
 
     Attributes:
@@ -68,7 +68,7 @@ def frame_of(bars: Iterable[Any]) -> pd.DataFrame:
     return pd.DataFrame(columns, index=index)
 
 
-def batch_of_bars(bars: pd.DataFrame, facts: FeatureFacts) -> Batch:
+def batch_of_bars(bars: pd.DataFrame, facts: FeatureFacts) -> PostedRows:
     """Features of every session that has all of them.
 
     Raises:
@@ -90,10 +90,10 @@ def batch_of_bars(bars: pd.DataFrame, facts: FeatureFacts) -> Batch:
         rows = _narrow(table[list(facts.inputs)].to_numpy(np.float64), facts.inputs)
     named = [f"{day:%F}" for day in table.index]
     targets = [f"{day:%F}" for day in table["target_session"]]
-    return Batch(rows, named, targets, table["last_close"].to_numpy(np.float64))
+    return PostedRows(rows, named, targets, table["last_close"].to_numpy(np.float64))
 
 
-def batch_of_upload(body: bytes, facts: FeatureFacts, max_body: int) -> Batch:
+def batch_of_upload(body: bytes, facts: FeatureFacts, max_body: int) -> PostedRows:
     """Rows from a file of feature values or of daily bars; a `DataError` or `BadInputError` if it holds neither."""
     if not body:
         raise BadInputError("the body is empty", "send a CSV or parquet file: curl --data-binary @FILE")
@@ -149,12 +149,12 @@ def _parquet(body: bytes, max_body: int) -> pa.Table:
         raise BadInputError(f"the upload is not a readable parquet file: {str(error)[:200]}") from None
 
 
-def _batch_of_features(table: pa.Table, facts: FeatureFacts) -> Batch:
+def _batch_of_features(table: pa.Table, facts: FeatureFacts) -> PostedRows:
     if not table.num_rows:
         raise BadInputError("the upload holds no rows")
     columns = [_numbers(table.column(name), name) for name in facts.inputs]
     dates = [str(day)[:10] for day in table.column("session").to_pylist()] if "session" in table.column_names else []
-    return Batch(_narrow(np.column_stack(columns), facts.inputs), dates, [], np.empty(0))
+    return PostedRows(_narrow(np.column_stack(columns), facts.inputs), dates, [], np.empty(0))
 
 
 def _numbers(column: pa.ChunkedArray, name: str) -> npt.NDArray[np.float64]:

@@ -18,7 +18,7 @@ from mlops_cli.serving.http.worker_files import Counters, WorkerFiles
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}(/[a-z0-9][a-z0-9._-]{0,63})?")
 _THREADS = 2
-_WAITING = 16
+_MAX_THREAD_JOBS = 16
 
 
 class ErrorBody(BaseModel):
@@ -55,9 +55,9 @@ class Service:
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="features")
         self._waiting = 0
 
-    async def aside[T](self, work: Callable[..., T], *arguments: Any) -> T:
+    async def run_in_thread[T](self, work: Callable[..., T], *arguments: Any) -> T:
         """Run slow work (milliseconds or more) in a thread; an `OverloadedError` if too many requests already do so."""
-        if self._waiting >= _WAITING:
+        if self._waiting >= _MAX_THREAD_JOBS:
             raise OverloadedError(f"{self._waiting} requests with bars or tables are already in progress", 1)
         self._waiting += 1
         try:

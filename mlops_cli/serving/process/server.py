@@ -51,7 +51,7 @@ def run_server(options: ServeOptions, say: Callable[[str], None]) -> None:
 
             alone(options, listener, Path(notes), say)
         else:
-            _Crew(options, listener, Path(notes), say).run()
+            _WorkerPool(options, listener, Path(notes), say).run()
 
 
 @dataclass
@@ -64,7 +64,7 @@ class _Child:
     restart_at: float = 0.0
 
 
-class _Crew:
+class _WorkerPool:
     """The parent of several workers."""
 
     def __init__(self, options: ServeOptions, listener: socket.socket, notes: Path, say: Callable[[str], None]) -> None:
@@ -82,7 +82,7 @@ class _Crew:
         try:
             while not self._stopping:
                 for number, child in enumerate(self._children):
-                    self._tend(number, child)
+                    self._restart_if_dead(number, child)
                 if not said and all(ready_mark(self._notes, number).exists() for number in range(len(self._children))):
                     self._say(greeting(self._options, self._listener))
                     said = True
@@ -95,7 +95,7 @@ class _Crew:
     def _stop(self, _: int, __: FrameType | None) -> None:
         self._stopping = True
 
-    def _tend(self, number: int, child: _Child) -> None:
+    def _restart_if_dead(self, number: int, child: _Child) -> None:
         now = time.monotonic()
         if child.process is None:
             if now >= child.restart_at:

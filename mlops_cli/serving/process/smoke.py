@@ -31,10 +31,10 @@ from mlops_cli.serving.process.worker import make_service
 FILE = "serving.json"
 
 
-def smoke(project: Project, models: str | None = None, none_is_fine: bool = False) -> dict[str, Any]:
+def smoke(project: Project, models: str | None = None, allow_no_models: bool = False) -> dict[str, Any]:
     """Load every model, send it one request, and write `serving.json` in the project's folder.
 
-    With `none_is_fine`, no model is not an error: the file is then written without models. An earlier DVC stage has
+    With `allow_no_models`, no model is not an error: the file is then written without models. An earlier DVC stage has
     reported why there are none.
     The file holds `models` (name, version, the answer to a row of zeros, and the latest forecast where the model has a
     feature table) and `failures` (name: why).
@@ -46,7 +46,7 @@ def smoke(project: Project, models: str | None = None, none_is_fine: bool = Fals
     plane = DataPlane(project, settings, models)
     with tempfile.TemporaryDirectory(prefix="mlops-serve-") as folder:
         service = make_service(plane, settings, WorkerFiles(Path(folder)))
-        answers = asyncio.run(_ask_all(plane, build(service, None), none_is_fine))
+        answers = asyncio.run(_ask_all(plane, build(service, None), allow_no_models))
         service.close()
     (project.root / FILE).write_text(json.dumps(answers, indent=2, sort_keys=True) + "\n")
     return answers
@@ -60,11 +60,11 @@ def _without_degradation(settings: Serving) -> Serving:
     )
 
 
-async def _ask_all(plane: DataPlane, app: App, none_is_fine: bool) -> dict[str, Any]:
+async def _ask_all(plane: DataPlane, app: App, allow_no_models: bool) -> dict[str, Any]:
     await plane.start()
     try:
         names = plane.catalog.names()
-        if not names and not none_is_fine:
+        if not names and not allow_no_models:
             raise ModelError("there is no model to serve", "train some first: mlops run")
         latest = {forecast["model"]: forecast for forecast in (await call(app, "GET", "/forecasts"))[1]["forecasts"]}
         answers: dict[str, Any] = {"models": [], "failures": {}}

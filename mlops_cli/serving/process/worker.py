@@ -35,7 +35,7 @@ from mlops_cli.serving.process.server_options import (
     greeting,
     ready_mark,
 )
-from mlops_cli.system.lifetime import when_gone
+from mlops_cli.system.lifetime import call_when_ended
 
 KEEP_ALIVE_SECONDS = 75
 # libuv accepts one connection per socket in each turn of the event loop. Under load, one turn serves every open
@@ -93,7 +93,7 @@ async def serve(plane: DataPlane, settings: Serving, token: str | None, place: W
         server = _server(build(service, token), place.ready)
         tasks = [asyncio.create_task(keep_in_step(plane, service.counters, files))]
         if place.parent is not None:
-            when_gone([place.parent], server.stop)
+            call_when_ended([place.parent], server.stop)
         doors = [place.listener.dup() for _ in range(ACCEPTS_AT_ONCE - 1)]
         await server.serve(sockets=[place.listener, *doors])
         for task in tasks:

@@ -57,7 +57,7 @@ class Position:
         price: of a share, above 0.
         lot_qty: shares per lot; 0 if the value of a lot is too small for one share.
         lots: `qty` in lots, at least 1 (or at most -1) where anything is held.
-        grows: whether it may be increased; False if the value of a lot is too small for one share. Then the whole
+        may_grow: whether it may be increased; False if the value of a lot is too small for one share. Then the whole
             position counts as one lot.
     """
 
@@ -65,7 +65,7 @@ class Position:
     price: Decimal
     lot_qty: Decimal
     lots: int
-    grows: bool = True
+    may_grow: bool = True
 
     @property
     def value(self) -> Decimal:
@@ -133,7 +133,7 @@ def mask_of(position: Position, budgets: Budgets, equity: Decimal, rules: Rules)
         mask.at_least(-max(0, position.lots), "no shorting" if long_only else "close first")
     if position.lots < 0:
         mask.at_most(-position.lots, "close first")
-    if not position.grows:
+    if not position.may_grow:
         mask.at_most(max(0, -position.lots), "whole shares")
         mask.at_least(min(0, -position.lots), "whole shares")
     _cap(mask, position, exact(rules.max_weight) * equity)
@@ -164,8 +164,8 @@ def _money(mask: Mask, position: Position, budgets: Budgets, rules: Rules) -> No
     gross = max(0, _lots(budgets.gross, lot))
     collared = lot * (COLLAR + cost_factor(rules.costs, "sell"))
     if position.lots >= 0:
-        dear = lot * (1 + cost_factor(rules.costs, "buy"))
-        mask.at_most(max(0, _lots(budgets.cash, dear)), "cash floor")
+        lot_with_cost = lot * (1 + cost_factor(rules.costs, "buy"))
+        mask.at_most(max(0, _lots(budgets.cash, lot_with_cost)), "cash floor")
         mask.at_most(gross, "gross exposure")
         mask.at_most(max(0, _lots(budgets.buying_power, collared)), "buying power")
     if position.lots <= 0:

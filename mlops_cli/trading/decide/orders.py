@@ -9,17 +9,17 @@ from mlops_cli.trading.contract.costs import BPS, exact, round_trip_bps
 from mlops_cli.trading.contract.types import Decision, OrderIntent, Rules, Side, client_order_id
 from mlops_cli.trading.decide.action_mask import Budgets, Mask, Position, mask_of
 from mlops_cli.trading.decide.signals import Signal
-from mlops_cli.trading.decide.stocks import Situation, Stock
+from mlops_cli.trading.decide.stocks import PolicyInputs, Stock
 
 CENT = Decimal("0.01")
 
 
-def decide_stock(stock: Stock, situation: Situation, budgets: Budgets) -> Decision:
+def decide_stock(stock: Stock, inputs: PolicyInputs, budgets: Budgets) -> Decision:
     """Choose the allowed action nearest to the wanted one, and subtract the order's value from the budgets."""
-    mask = _mask(stock, situation, budgets)
-    decision = _decision(stock, mask, situation)
+    mask = _mask(stock, inputs, budgets)
+    decision = _decision(stock, mask, inputs)
     lots = decision.lots
-    position, signal, rules = stock.position, stock.signal, situation.rules
+    position, signal, rules = stock.position, stock.signal, inputs.rules
     if lots == 0 or position is None or signal is None:
         return decision
     if position.shares(lots) * position.price < exact(rules.min_order_notional):
@@ -28,33 +28,33 @@ def decide_stock(stock: Stock, situation: Situation, budgets: Budgets) -> Decisi
     return replace(decision, intent=_intent(decision, signal, position, rules))
 
 
-def _mask(stock: Stock, situation: Situation, budgets: Budgets) -> Mask:
+def _mask(stock: Stock, inputs: PolicyInputs, budgets: Budgets) -> Mask:
     if stock.refusal or stock.position is None:
         return Mask(0, 0, stock.refusal, stock.refusal)
     if stock.forecast is None:
         return Mask(
             0, 0, stock.reason, stock.reason
         )  # neither a missing forecast nor models without skill are a reason to sell
-    return mask_of(stock.position, budgets, situation.account.equity, situation.rules)
+    return mask_of(stock.position, budgets, inputs.account.equity, inputs.rules)
 
 
-def _decision(stock: Stock, mask: Mask, situation: Situation) -> Decision:
+def _decision(stock: Stock, mask: Mask, inputs: PolicyInputs) -> Decision:
     position, signal = stock.position, stock.signal
     lots, bound = mask.choose(stock.wanted_lots)
     trade: Side = "buy" if lots > 0 else "sell"
     return Decision(
-        team=situation.team,
+        team=inputs.team,
         ticker=stock.ticker,
-        session=situation.context.target_session,
+        session=inputs.context.target_session,
         action=trade if lots else "hold",
         lots=lots,
         allowed=(min(mask.lowest, mask.highest), max(mask.lowest, mask.highest)),
         wanted_lots=stock.wanted_lots,
         bound=bound,
         forecast_bps=stock.forecast,
-        cost_bps=round_trip_bps(situation.rules.costs),
-        current_weight=_weight(position, 0, situation.account.equity),
-        target_weight=_weight(position, lots, situation.account.equity),
+        cost_bps=round_trip_bps(inputs.rules.costs),
+        current_weight=_weight(position, 0, inputs.account.equity),
+        target_weight=_weight(position, lots, inputs.account.equity),
         price=position.price if position else None,
         models=signal.models if signal else (),
         reasons=(stock.reason or stock.refusal, *(signal.notes if signal else ())),

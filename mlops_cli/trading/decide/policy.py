@@ -16,7 +16,7 @@ from mlops_cli.trading.contract.types import AccountState, Decision, DecisionCon
 from mlops_cli.trading.decide.action_mask import Budgets
 from mlops_cli.trading.decide.orders import decide_stock
 from mlops_cli.trading.decide.signals import combine
-from mlops_cli.trading.decide.stocks import Situation, Stock, stock_of
+from mlops_cli.trading.decide.stocks import PolicyInputs, Stock, stock_of
 from mlops_cli.trading.decide.targets import set_targets
 
 
@@ -43,15 +43,15 @@ def decide(
     """
     if any((each.team, each.target_session) != (forecasts[0].team, context.target_session) for each in forecasts):
         raise DataError(f"forecasts are not all of one team and for {context.target_session}", "run: mlops run")
-    situation = Situation(forecasts[0].team if forecasts else "", account, rules, context)
+    inputs = PolicyInputs(forecasts[0].team if forecasts else "", account, rules, context)
     signals = combine(forecasts, rules)
     stocks = [
-        stock_of(ticker, signals.get(ticker), holdings.get(ticker), prices.get(ticker), situation)
+        stock_of(ticker, signals.get(ticker), holdings.get(ticker), prices.get(ticker), inputs)
         for ticker in sorted(signals.keys() | holdings.keys())
     ]
-    set_targets(stocks, situation)
+    set_targets(stocks, inputs)
     budgets = Budgets.of(account, _values(stocks, holdings), context.sent_notional, rules)
-    decisions = [decide_stock(stock, situation, budgets) for stock in sorted(stocks, key=_turn)]
+    decisions = [decide_stock(stock, inputs, budgets) for stock in sorted(stocks, key=_turn)]
     return sorted(decisions, key=lambda decision: decision.ticker)
 
 

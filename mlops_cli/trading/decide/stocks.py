@@ -17,7 +17,7 @@ PRICE_GAP = 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class Situation:
+class PolicyInputs:
     """What all decisions of one session share."""
 
     team: str
@@ -67,7 +67,7 @@ class Stock:
 
 
 def stock_of(
-    ticker: str, signal: Signal | None, holding: Holding | None, price: Decimal | None, situation: Situation
+    ticker: str, signal: Signal | None, holding: Holding | None, price: Decimal | None, inputs: PolicyInputs
 ) -> Stock:
     """Gather what is known of a stock.
 
@@ -78,10 +78,8 @@ def stock_of(
     if seen is None or seen <= 0:
         return Stock(ticker, signal, None, "no price")
     qty = holding.qty if holding else Decimal(0)
-    position = position_of(
-        qty, seen, situation.account.equity, situation.rules, shorts=_is_short(qty, signal, situation)
-    )
-    return Stock(ticker, signal, position, _refusal(ticker, signal, seen, situation))
+    position = position_of(qty, seen, inputs.account.equity, inputs.rules, shorts=_is_short(qty, signal, inputs))
+    return Stock(ticker, signal, position, _refusal(ticker, signal, seen, inputs))
 
 
 def position_of(qty: Decimal, price: Decimal, equity: Decimal, rules: Rules, *, shorts: bool) -> Position:
@@ -96,22 +94,22 @@ def position_of(qty: Decimal, price: Decimal, equity: Decimal, rules: Rules, *, 
         return Position(qty, price, lot_qty, 0)
     sign = 1 if qty > 0 else -1
     if lot_qty == 0:  # what is held is one lot, to be kept or closed
-        return Position(qty, price, abs(qty), sign, grows=False)
+        return Position(qty, price, abs(qty), sign, may_grow=False)
     lots = max(1, int((abs(qty) / lot_qty).to_integral_value(ROUND_HALF_EVEN)))
     return Position(qty, price, lot_qty, sign * lots)
 
 
-def _is_short(qty: Decimal, signal: Signal | None, situation: Situation) -> bool:
-    if qty or signal is None or situation.rules.positions != "long_short":
+def _is_short(qty: Decimal, signal: Signal | None, inputs: PolicyInputs) -> bool:
+    if qty or signal is None or inputs.rules.positions != "long_short":
         return qty < 0
     return (signal.forecast_bps or 0.0) < 0
 
 
-def _refusal(ticker: str, signal: Signal | None, price: Decimal, situation: Situation) -> str:
-    blocked = situation.context.blocked.get(ticker)
+def _refusal(ticker: str, signal: Signal | None, price: Decimal, inputs: PolicyInputs) -> str:
+    blocked = inputs.context.blocked.get(ticker)
     if blocked:
         return blocked
-    if situation.account.equity <= 0:
+    if inputs.account.equity <= 0:
         return "no equity"
     if signal and abs(math.log(price / signal.last_close)) > PRICE_GAP:
         return f"price {price} is far from the close {signal.last_close} that was forecast from"

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from mlops_cli.trading.contract.costs import round_trip_bps
 from mlops_cli.trading.contract.types import Rules
-from mlops_cli.trading.decide.stocks import Situation, Stock
+from mlops_cli.trading.decide.stocks import PolicyInputs, Stock
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -82,13 +82,13 @@ def _parts(candidates: Candidates, sizing: str) -> Floats:
     return raw / total if total > 0 else np.full_like(raw, 1.0 / len(raw))
 
 
-def set_targets(stocks: Sequence[Stock], situation: Situation) -> None:
+def set_targets(stocks: Sequence[Stock], inputs: PolicyInputs) -> None:
     """Set `target` and `reason` of each stock.
 
     Stocks with a position that the forecast supports, or with a forecast strong enough to open one, share the budget;
     all others get the target 0 (but a stock without a forecast is not traded).
     """
-    rules = situation.rules
+    rules = inputs.rules
     needed = rules.threshold_bps + round_trip_bps(rules.costs)
     chosen = []
     for stock in stocks:
@@ -97,8 +97,8 @@ def set_targets(stocks: Sequence[Stock], situation: Situation) -> None:
             chosen.append(stock)
     if not chosen:
         return
-    candidates = _candidates(chosen, needed, situation)
-    lots = target_lots(candidates, rules.sizing, _budget(stocks, situation), rules.lot_fraction)
+    candidates = _candidates(chosen, needed, inputs)
+    lots = target_lots(candidates, rules.sizing, _budget(stocks, inputs), rules.lot_fraction)
     for stock, number in zip(chosen, lots.tolist(), strict=True):
         stock.target = number if (stock.forecast or stock.lots) > 0 else -number
 
@@ -120,12 +120,12 @@ def direction_of(stock: Stock, needed: float, rules: Rules) -> tuple[bool, str]:
     return forecast != 0, f"{text}, at least the {needed:.2f} that a position needs"
 
 
-def _budget(stocks: Sequence[Stock], situation: Situation) -> float:
+def _budget(stocks: Sequence[Stock], inputs: PolicyInputs) -> float:
     """Share of equity for all positions that a forecast supports.
 
     Positions without a forecast are kept unchanged, so their value is subtracted.
     """
-    rules, equity = situation.rules, situation.account.equity
+    rules, equity = inputs.rules, inputs.account.equity
     budget = rules.max_gross if rules.positions == "long_short" else min(rules.max_gross, 1 - rules.cash_floor)
     if equity <= 0:
         return budget
@@ -133,8 +133,8 @@ def _budget(stocks: Sequence[Stock], situation: Situation) -> float:
     return budget - float(sum(abs(position.value) for position in without_forecast) / equity)
 
 
-def _candidates(chosen: Sequence[Stock], needed: float, situation: Situation) -> Candidates:
-    rules, volatilities = situation.rules, situation.context.volatilities
+def _candidates(chosen: Sequence[Stock], needed: float, inputs: PolicyInputs) -> Candidates:
+    rules, volatilities = inputs.rules, inputs.context.volatilities
     cap = int(rules.max_weight / rules.lot_fraction + 1e-9)
     held = np.array([abs(stock.lots) for stock in chosen])
     strength = np.array([abs(stock.forecast or 0.0) for stock in chosen])

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Self
 
-from mlops_cli.trading.ledger.tables import ORDER, SCHEMA, SCHEMA_VERSION, marks, plain
+from mlops_cli.trading.ledger.tables import ORDER, SCHEMA, SCHEMA_VERSION, placeholders, plain
 
 
 class LedgerFile:
@@ -69,7 +69,7 @@ class LedgerFile:
 
     def last_event(self, *kinds: str) -> sqlite3.Row | None:
         """The newest event of these kinds; None if there is none."""
-        query = f"SELECT * FROM events WHERE kind IN ({marks(len(kinds))}) ORDER BY rowid DESC LIMIT 1"
+        query = f"SELECT * FROM events WHERE kind IN ({placeholders(len(kinds))}) ORDER BY rowid DESC LIMIT 1"
         newest: sqlite3.Row | None = self._db.execute(query, kinds).fetchone()
         return newest
 

@@ -21,8 +21,8 @@ from mlops_cli.trading.ledger.tables import (
     decision_row,
     intent_of,
     intent_row,
-    marks,
     order_row,
+    placeholders,
     text,
 )
 
@@ -30,7 +30,7 @@ UNRESOLVED = ("written", "unknown")
 ACCEPTED = "accepted by hand"
 OVERLAP = timedelta(days=1)
 RECENT = timedelta(days=14)
-FIRST_LOOK = timedelta(days=90)
+FIRST_LOOKBACK = timedelta(days=90)
 """Alpaca keeps orders open this long. A new ledger must find the orders that a lost ledger, or a person, has sent."""
 
 
@@ -73,10 +73,10 @@ class Ledger(LedgerFile):
 
     def unresolved(self) -> list[OrderIntent]:
         """Intents for which it is unknown whether the broker accepted them, in the order they were written."""
-        query = f"SELECT * FROM intents WHERE state IN ({marks(len(UNRESOLVED))}) ORDER BY rowid"
+        query = f"SELECT * FROM intents WHERE state IN ({placeholders(len(UNRESOLVED))}) ORDER BY rowid"
         return [intent_of(row) for row in self._db.execute(query, UNRESOLVED)]
 
-    def names_of(self, model: str) -> set[str]:
+    def client_order_ids_of(self, model: str) -> set[str]:
         """The client order ids of a model's intents."""
         return {row[0] for row in self._db.execute("SELECT client_order_id FROM intents WHERE model = ?", (model,))}
 
@@ -171,7 +171,9 @@ class Ledger(LedgerFile):
 
     def settle_rest(self, differing: Sequence[str]) -> None:
         """Mark the activities of all tickers but the differing ones as settled: ledger and broker agree on them."""
-        query = f"UPDATE activities SET settled = 1 WHERE settled = 0 AND ticker NOT IN ({marks(len(differing))})"
+        query = (
+            f"UPDATE activities SET settled = 1 WHERE settled = 0 AND ticker NOT IN ({placeholders(len(differing))})"
+        )
         self._db.execute(query, tuple(differing))
 
     def open_orders(self) -> list[sqlite3.Row]:
@@ -267,12 +269,12 @@ class Ledger(LedgerFile):
         """When the ledger was opened, in UTC; a time before any order if it has no account yet."""
         return datetime.fromisoformat(self.meta("opened_at") or "1971-01-01T00:00:00+00:00")
 
-    def horizon(self) -> datetime:
+    def query_from(self) -> datetime:
         """Where broker queries start: a day before the last reconciliation or, if older, the oldest open item."""
-        times = [self.meta("reconciled_at") or (self.opened_at() - FIRST_LOOK).isoformat()]
+        times = [self.meta("reconciled_at") or (self.opened_at() - FIRST_LOOKBACK).isoformat()]
         times += [row["submitted_at"] for row in self.open_orders()]
         times += [order.submitted_at for order in self.unbooked()]
-        states = marks(len(UNRESOLVED))
+        states = placeholders(len(UNRESOLVED))
         query = f"SELECT written_at FROM intents WHERE state IN ({states})"
         times += [row["written_at"] for row in self._db.execute(query, UNRESOLVED)]
         return min(datetime.fromisoformat(time) for time in times) - OVERLAP

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from mlops_cli.config.settings import KEY, SECRET, variable
 from mlops_cli.errors import ConfigError, DataError, ServiceError
-from mlops_cli.system.locks import held
+from mlops_cli.system.locks import file_lock
 from mlops_cli.trading.ledger.ledger import Ledger
 from mlops_cli.trading.ledger.tables import SCHEMA_VERSION
 
 IN_MEMORY = Path(":memory:")
-_OUTSIDE = ("READONLY", "CANTOPEN", "PERM", "FULL", "IOERR", "BUSY")  # SQLITE_... errors of an undamaged file
+_NOT_DAMAGE = ("READONLY", "CANTOPEN", "PERM", "FULL", "IOERR", "BUSY")  # SQLITE_... errors of an undamaged file
 
 
 @contextmanager
@@ -30,7 +30,7 @@ def open_ledger(path: Path, team: str, wait: float = 0) -> Iterator[Ledger]:
         DataError: it is damaged.
     """
     busy = ServiceError(f"team {team}: another paper-trade is running", "nothing to do: wait until it has finished")
-    lock = nullcontext() if path == IN_MEMORY else held(path.with_suffix(".lock"), busy, wait)
+    lock = nullcontext() if path == IN_MEMORY else file_lock(path.with_suffix(".lock"), busy, wait)
     with lock, _opened(path, team) as ledger:
         yield ledger
 
@@ -49,7 +49,7 @@ def claim_account(folder: Path, account: str, team: str) -> Iterator[None]:
     hint = f"give it keys of an account of its own: {variable(KEY, team)} and {variable(SECRET, team)} in .env"
     lock = folder / f"account-{hashlib.sha256(account.encode()).hexdigest()[:16]}.lock"
     busy = ServiceError(f"team {team}: another pass is running on its account", f"if another team uses it, {hint}")
-    with held(lock, busy):
+    with file_lock(lock, busy):
         own = folder / f"{team}.db"
         # other ledgers were checked when this one was opened first; a damaged one must not stop this team later
         is_own = own.is_file() and _account_of(own) == account
@@ -124,6 +124,6 @@ def _account_of(path: Path) -> str | None:
 
 def _damaged(path: Path, error: sqlite3.DatabaseError) -> DataError:
     hint = "look at it with sqlite3; without the file the next pass starts from what the broker holds"
-    if getattr(error, "sqlite_errorname", "").removeprefix("SQLITE_").startswith(_OUTSIDE):
+    if getattr(error, "sqlite_errorname", "").removeprefix("SQLITE_").startswith(_NOT_DAMAGE):
         hint = "nothing is lost: correct the permissions of its folder, or free some space, and run again"
     return DataError(f"{path}: the ledger cannot be used: {error}", hint)

@@ -135,6 +135,6 @@ def order_row(order: BrokerOrder, now: datetime) -> Columns:
     return {**columns(order), "final": int(order.final), "seen_at": now.isoformat(), "booked": 0}
 
 
-def marks(count: int) -> str:
+def placeholders(count: int) -> str:
     """Placeholders for `count` values of an `IN (...)` list."""
     return ", ".join("?" * count)

@@ -12,7 +12,7 @@ from mlops_cli.trading.contract.broker import Bar, Quote
 from mlops_cli.trading.contract.types import DecisionContext, Holding, TradeForecast
 from mlops_cli.trading.decide.policy import decide
 from mlops_cli.trading.decide.stocks import PRICE_GAP
-from mlops_cli.trading.passes.liquidate import being_closed
+from mlops_cli.trading.passes.liquidate import tickers_in_liquidation
 from mlops_cli.trading.passes.order_window import PRICES_UNTIL, Window, new_york
 from mlops_cli.trading.passes.pass_report import PassContext
 from mlops_cli.trading.passes.reconcile import Reconciled
@@ -69,7 +69,7 @@ def _reason_to_wait(context: PassContext, given: SessionForecasts) -> str:
         return f"{waiting}; from {new_york(until)} on, stocks are decided without the missing forecasts"
     if report.missing and not given.forecasts:
         text = f"no model has a forecast for {window.target}: nothing is decided"
-        report.needs.append(text)
+        report.needs_attention.append(text)
         if context.ledger.tell_once(context.now, "no forecast", text):
             report.alerts.append(text)
         return text
@@ -80,18 +80,18 @@ def _reason_to_wait(context: PassContext, given: SessionForecasts) -> str:
 
 def _decide(context: PassContext, state: Reconciled, given: SessionForecasts) -> None:
     report, ledger, window = context.report, context.ledger, context.window
-    fitting, report.missing = _for_this_session(given, window)
+    for_this_session, report.missing = _for_this_session(given, window)
     prices = {holding.ticker: holding.last_price for holding in state.holdings.values()}
-    prices |= {forecast.ticker: forecast.last_close for forecast in fitting}
-    bars = context.broker.bars(sorted({forecast.ticker for forecast in fitting}), window.session)
+    prices |= {forecast.ticker: forecast.last_close for forecast in for_this_session}
+    bars = context.broker.bars(sorted({forecast.ticker for forecast in for_this_session}), window.session)
     blocked = {
-        **other_closes(bars, fitting),
+        **differing_closes(bars, for_this_session),
         **gaps(context.broker.quotes(sorted(prices)), prices, state.holdings),
-        **dict.fromkeys(being_closed(ledger), "its position is being liquidated"),
+        **dict.fromkeys(tickers_in_liquidation(ledger), "its position is being liquidated"),
         **state.blocked,
     }
     decision_context = DecisionContext(window.target, given.volatilities, ledger.sent_notional(window.target), blocked)
-    report.decisions = decide(fitting, state.account, state.holdings, prices, context.rules, decision_context)
+    report.decisions = decide(for_this_session, state.account, state.holdings, prices, context.rules, decision_context)
     ledger.write_decisions(window.target, report.decisions, context.now)
     report.blocked = blocked
     report.alerts += [f"{ticker}: {reason}" for ticker, reason in blocked.items() if ticker not in state.blocked]
@@ -104,16 +104,16 @@ def _decide(context: PassContext, state: Reconciled, given: SessionForecasts) ->
 
 def _for_this_session(given: SessionForecasts, window: Window) -> tuple[list[TradeForecast], dict[str, str]]:
     """The forecasts for the window's target, and by model why there is none."""
-    fitting, missing = [], {**given.missing, **given.late}
+    for_this_session, missing = [], {**given.missing, **given.late}
     for forecast in given.forecasts:
         if (forecast.session, forecast.target_session) == (window.session, window.target):
-            fitting.append(forecast)
+            for_this_session.append(forecast)
         else:
             missing[forecast.model] = f"its forecast is for {forecast.target_session}, made on {forecast.session}"
-    return fitting, missing
+    return for_this_session, missing
 
 
-def other_closes(bars: Mapping[str, Bar], forecasts: Sequence[TradeForecast]) -> dict[str, str]:
+def differing_closes(bars: Mapping[str, Bar], forecasts: Sequence[TradeForecast]) -> dict[str, str]:
     """Tickers whose forecast is based on a close that differs from the broker's bar, each with a message about it."""
     others = {}
     for forecast in forecasts:

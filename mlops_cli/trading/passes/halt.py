@@ -31,7 +31,7 @@ class HaltFiles:
                 return f"{path.name} cannot be read ({error.strerror})"  # an unreadable halt file halts too
         return None
 
-    def way_on(self) -> str:
+    def resume_commands(self) -> str:
         """The commands that resume the team; empty where no file halts it."""
         names = [name for name in dict.fromkeys((ALL_TEAMS, self.team)) if self._path(name).exists()]
         return " && ".join(f"mlops paper-trade resume --team {name}" for name in names)

@@ -54,8 +54,8 @@ def liquidate(broker: Broker, ledger: Ledger) -> Liquidation:
 
 
 def _cancel_open_orders(broker: Broker, ledger: Ledger) -> int:
-    own = ledger.names_of(LIQUIDATION)
-    orders = broker.orders_since(ledger.horizon())
+    own = ledger.client_order_ids_of(LIQUIDATION)
+    orders = broker.orders_since(ledger.query_from())
     to_cancel = [order for order in orders if not order.final and order.client_order_id not in own]
     for order in to_cancel:
         broker.cancel(order.id)
@@ -63,7 +63,7 @@ def _cancel_open_orders(broker: Broker, ledger: Ledger) -> int:
 
 
 def _closing_intents(ledger: Ledger, holdings: Mapping[str, Holding], target: date) -> list[OrderIntent]:
-    closing = being_closed(ledger)
+    closing = tickers_in_liquidation(ledger)
     over = {row["client_order_id"] for row in ledger.rows("orders") if row["final"]}
     return [_close(ledger.team, held, target, over) for held in holdings.values() if held.ticker not in closing]
 
@@ -88,9 +88,9 @@ def _submit(broker: Broker, ledger: Ledger, intent: OrderIntent, done: Liquidati
         done.sent.append(intent.client_order_id)
 
 
-def being_closed(ledger: Ledger) -> set[str]:
+def tickers_in_liquidation(ledger: Ledger) -> set[str]:
     """Tickers in which an order of a liquidation is still open."""
-    own = ledger.names_of(LIQUIDATION)
+    own = ledger.client_order_ids_of(LIQUIDATION)
     return {row["ticker"] for row in ledger.open_orders() if row["client_order_id"] in own}
 
 

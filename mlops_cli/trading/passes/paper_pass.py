@@ -59,7 +59,7 @@ def _run(context: PassContext, forecasts: ForecastsOf) -> None:
     _report_undecided(context)
     reason = _halted(context, state)
     if reason is not None:
-        resume = context.settings.halts.way_on() if context.settings.halts else ""
+        resume = context.settings.halts.resume_commands() if context.settings.halts else ""
         hint = f". Go on with: {resume}" if resume else ""
         report.end("halted", f"halted: {reason}; nothing was sent{hint}")
     elif not window.open:
@@ -196,7 +196,7 @@ def _look_again(context: PassContext, now: datetime) -> None:
     if report.outcome == "stopped" or not (report.sent or report.unknown):
         return
     try:
-        orders = context.broker.orders_since(context.ledger.horizon())
+        orders = context.broker.orders_since(context.ledger.query_from())
     except MlopsError as error:
         context.end("stopped", f"after the orders: {error.message}")
         return

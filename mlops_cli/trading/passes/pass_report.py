@@ -35,7 +35,7 @@ class PassReport:
         sent: client order ids of the orders that the broker took.
         refused: orders that the broker refused, and why, by client order id.
         unknown: orders that the broker may or may not have accepted, and what is known about each, by client order id.
-        needs: problems that a person must handle, other than orders and blocked tickers.
+        needs_attention: problems that a person must handle, other than orders and blocked tickers.
         error: what ended the pass early; the report still holds what was done before it.
     """
 
@@ -54,14 +54,14 @@ class PassReport:
     booked: int = 0
     equity: Decimal | None = None
     notes: list[str] = field(default_factory=list)
-    needs: list[str] = field(default_factory=list)
+    needs_attention: list[str] = field(default_factory=list)
     alerts: list[str] = field(default_factory=list)
     error: MlopsError | None = None
 
     @property
     def clean(self) -> bool:
         """Whether there is nothing that a person must handle."""
-        return not (self.unknown or self.blocked or self.refused or self.needs or self.outcome == "stopped")
+        return not (self.unknown or self.blocked or self.refused or self.needs_attention or self.outcome == "stopped")
 
     def end(self, outcome: str, text: str) -> Self:
         """Set how the pass ended."""

@@ -47,7 +47,7 @@ def reconcile(broker: Broker, ledger: Ledger, now: datetime, target: date) -> Re
         ConfigError: the ledger is of another account.
     """
     _check_account(broker, ledger, now)
-    since = ledger.horizon()
+    since = ledger.query_from()
     ledger.record_orders(broker.orders_since(since), now)
     _resolve(broker, ledger, now, target)
     booked = ledger.record_activities(broker.activities_since(since))

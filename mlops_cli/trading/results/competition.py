@@ -17,7 +17,7 @@ BUY_AND_HOLD, CASH = "buy-and-hold", "cash"
 
 
 @dataclass(frozen=True)
-class TeamBook:
+class TeamResult:
     """What a team did.
 
     Attributes:
@@ -44,7 +44,7 @@ class Market:
     closes: pd.DataFrame
 
 
-def compete(books: Sequence[TeamBook], market: Market, costs: Costs, notes: Sequence[str] = ()) -> dict[str, Any]:
+def compete(books: Sequence[TeamResult], market: Market, costs: Costs, notes: Sequence[str] = ()) -> dict[str, Any]:
     """Compare the teams with each other, with buy-and-hold (which pays `costs` to buy) and with cash.
 
     The curves of `books` have the sessions of `market.closes`.
@@ -89,7 +89,7 @@ def buy_and_hold(market: Market, start: float, costs: Costs) -> pd.Series:
     return pd.Series(values, market.closes.index, dtype="float64")
 
 
-def _team_row(book: TeamBook, market: Market) -> dict[str, Any]:
+def _team_row(book: TeamResult, market: Market) -> dict[str, Any]:
     traded = trade_figures(book.fills, market.opens, market.closes.ffill(), book.equity)
     return {
         "name": book.team,

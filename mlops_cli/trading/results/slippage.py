@@ -24,7 +24,7 @@ from mlops_cli.trading.decide.stocks import PRICE_GAP
 from mlops_cli.trading.passes.liquidate import LIQUIDATION
 
 OPEN_TO_CLOSE = (0.0, 1.0)
-RESTATED = 0.05
+RESTATEMENT_TOLERANCE = 0.05
 """Largest |ln(close then / close now)| of one session; a larger one means a split in between."""
 
 
@@ -104,7 +104,7 @@ def _path(order: FilledOrder, session: Session, market: Market) -> PricePath | N
     if path is None or not path.traded:
         return None
     known = market.close_before(symbol, session.day)
-    if order.close is not None and known and abs(math.log(float(order.close) / known)) > RESTATED:
+    if order.close is not None and known and abs(math.log(float(order.close) / known)) > RESTATEMENT_TOLERANCE:
         split = float(order.close) / known
         first, second, third, last = (price * split for price in path.points)
         path = PricePath((first, second, third, last), path.volume / split)

@@ -15,7 +15,7 @@ from mlops_cli.config.schemas.project import Training
 from mlops_cli.errors import ConfigError, TrainingError
 from mlops_cli.training.cluster.ray_cluster import TASK_BYTES, connected, devices, has_gpus
 from mlops_cli.training.cluster.ray_task import Returned, library_versions, train_task
-from mlops_cli.training.tasks import TRIES, FleetSettings, Task, cut, result_from_json, task_to_json
+from mlops_cli.training.tasks import TRIES, FleetSettings, Task, result_from_json, split_into_tasks, task_to_json
 from mlops_cli.training.trainer import FailedJob, Fitted, TrainJob
 
 SENT_AHEAD = 2  # tasks sent per device, so that a device has its next task as soon as it finishes one
@@ -74,7 +74,7 @@ class RayTrainer:
         progress("starting Ray" if training.ray_address is None else f"connecting to {training.ray_address}")
         with connected(training.ray_address, training.workers):
             fleets = replace(self._fleets, device="cuda" if self._uses_cuda() else "cpu")
-            yield from _Flight(training, fleets, self._libraries, progress).run(jobs)
+            yield from _ClusterRun(training, fleets, self._libraries, progress).run(jobs)
 
     def _uses_cuda(self) -> bool:
         device = self._training.device
@@ -89,7 +89,7 @@ class RayTrainer:
         return gpus
 
 
-class _Flight:
+class _ClusterRun:
     """The tasks of one `fit` on a connected cluster."""
 
     def __init__(
@@ -116,13 +116,13 @@ class _Flight:
     def run(self, jobs: Sequence[TrainJob]) -> Iterator[Fitted | FailedJob]:
         import ray
 
-        self._waiting.extend((task, 1) for task in cut(jobs, self._fleets, devices(self._cuda)))
+        self._waiting.extend((task, 1) for task in split_into_tasks(jobs, self._fleets, devices(self._cuda)))
         self._progress(
             f"{len(self._waiting)} tasks for the Ray cluster (importing Ludwig takes each process some 20 s)"
         )
         while self._waiting or self._sent:
-            most = self._most()
-            while self._waiting and self._has_room(most):
+            max_tasks = self._max_tasks()
+            while self._waiting and self._has_room(max_tasks):
                 self._send(*self._waiting.popleft())
             ready, _ = ray.wait(list(self._sent), num_returns=1, timeout=POLL_SECONDS)
             for first in ready:
@@ -130,20 +130,20 @@ class _Flight:
                     self._answered.add(result.job.folder)
                     yield result
 
-    def _most(self) -> int:
+    def _max_tasks(self) -> int:
         """Largest number of tasks to have on the cluster; it changes as the cluster grows and shrinks."""
         training = self._training
-        most = SENT_AHEAD * devices(self._cuda)
+        max_tasks = SENT_AHEAD * devices(self._cuda)
         if training.workers is not None:
-            most = min(most, training.workers)
+            max_tasks = min(max_tasks, training.workers)
         if training.memory_gb is not None:
-            most = min(most, int(training.memory_gb * 1e9 // TASK_BYTES))
-        return max(1, most)
+            max_tasks = min(max_tasks, int(training.memory_gb * 1e9 // TASK_BYTES))
+        return max(1, max_tasks)
 
-    def _has_room(self, most: int) -> bool:
+    def _has_room(self, max_tasks: int) -> bool:
         if not self._sent:
             return True
-        return len(self._sent) < most and sum(sent.size for sent in self._sent.values()) < SENT_BYTES
+        return len(self._sent) < max_tasks and sum(sent.size for sent in self._sent.values()) < SENT_BYTES
 
     def _send(self, task: Task, tries: int) -> None:
         import ray
@@ -174,7 +174,7 @@ class _Flight:
                 reason = _line(error, 0).split(". ")[0]
             else:
                 nodes[returned.node] = nodes.get(returned.node, 0) + 1
-                yield _kept(job, returned)
+                yield _write_result(job, returned)
         for node, models in nodes.items():
             self._progress(f"{models} models trained on node {node}")
         if lost:
@@ -215,7 +215,7 @@ def _table(job: TrainJob) -> bytes | None:
         return None  # the node reports it with the same message as the other trainers
 
 
-def _kept(job: TrainJob, returned: Returned) -> Fitted | FailedJob:
+def _write_result(job: TrainJob, returned: Returned) -> Fitted | FailedJob:
     try:
         write_files(job.folder, returned.files)
     except (TrainingError, OSError) as error:  # OSError: a full disk

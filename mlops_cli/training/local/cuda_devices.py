@@ -12,7 +12,7 @@ from mlops_cli.errors import ConfigError
 
 DRIVER_FILES = (Path("/dev/nvidiactl"), Path("/dev/dxg"), Path("/proc/driver/nvidia/version"))
 QUESTION = "import torch; print(torch.cuda.device_count())"
-PATIENCE_SECONDS = 120
+TIMEOUT_SECONDS = 120
 
 
 def count_cuda_devices(drivers: Sequence[Path] = DRIVER_FILES, python: str = sys.executable) -> int:
@@ -21,7 +21,7 @@ def count_cuda_devices(drivers: Sequence[Path] = DRIVER_FILES, python: str = sys
         return 0
     try:
         answer = subprocess.run(
-            [python, "-c", QUESTION], capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
+            [python, "-c", QUESTION], capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False
         )
     except subprocess.TimeoutExpired:
         return 0  # a driver that hangs
@@ -29,7 +29,7 @@ def count_cuda_devices(drivers: Sequence[Path] = DRIVER_FILES, python: str = sys
     return int(words[-1]) if answer.returncode == 0 and words and words[-1].isdigit() else 0
 
 
-def no_cuda_device() -> ConfigError:
+def no_cuda_device_error() -> ConfigError:
     """The error for `training.device: cuda` on a machine without a usable GPU."""
     return ConfigError(
         "training.device: cuda was requested, but torch finds no CUDA device on this machine",

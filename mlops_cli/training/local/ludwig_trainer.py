@@ -10,9 +10,9 @@ from typing import Literal
 
 from mlops_cli.config.run_environment import RUN_PID, WORKERS
 from mlops_cli.config.schemas.project import Training
-from mlops_cli.training.local.cuda_devices import no_cuda_device, visible_cuda_devices
-from mlops_cli.training.local.workers import Died, Workers, WorkerSettings
-from mlops_cli.training.tasks import TRIES, FleetSettings, cut, result_from_json
+from mlops_cli.training.local.cuda_devices import no_cuda_device_error, visible_cuda_devices
+from mlops_cli.training.local.workers import WorkerDied, Workers, WorkerSettings
+from mlops_cli.training.tasks import TRIES, FleetSettings, result_from_json, split_into_tasks
 from mlops_cli.training.trainer import FailedJob, Fitted, Trainer, TrainJob
 
 
@@ -55,8 +55,8 @@ class LudwigTrainer:
         settings = replace(self.fleets, device="cuda" if gpus else "cpu")
         by_folder = {str(job.folder): job for job in jobs}
         workers = Workers(replace(self.workers, gpus=gpus), progress)
-        for result in workers.run(cut(jobs, settings, max(1, len(gpus)))):
-            if isinstance(result, Died):
+        for result in workers.run(split_into_tasks(jobs, settings, max(1, len(gpus)))):
+            if isinstance(result, WorkerDied):
                 for job in result.task.jobs:
                     yield FailedJob(job, f"{job.spec.name}: the training process died {TRIES} times: {result.reason}")
             else:
@@ -67,7 +67,7 @@ class LudwigTrainer:
             return ()
         gpus = visible_cuda_devices()
         if self.device == "cuda" and not gpus:
-            raise no_cuda_device()
+            raise no_cuda_device_error()
         return gpus
 
 

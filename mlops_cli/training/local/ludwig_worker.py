@@ -25,7 +25,7 @@ from typing import Any
 import psutil
 
 from mlops_cli.system.files import write_text
-from mlops_cli.system.lifetime import when_gone
+from mlops_cli.system.lifetime import call_when_ended
 from mlops_cli.training.process_settings import light_import, settle_arithmetic
 from mlops_cli.training.tasks import Task, result_to_json, task_from_json
 from mlops_cli.training.trainer import FailedJob, Fitted
@@ -97,7 +97,7 @@ def _end_with(owner: int, note: Path | None) -> None:
                 note.parent.rmdir()
         os._exit(0)
 
-    when_gone([owner], end, needed=lambda: note is None or note.exists())
+    call_when_ended([owner], end, needed=lambda: note is None or note.exists())
 
 
 def load_ludwig(graphs: Path) -> Fit:

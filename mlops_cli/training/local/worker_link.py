@@ -21,7 +21,7 @@ from mlops_cli.training.process_settings import PROCESS_SETTINGS
 HERE = "127.0.0.1"
 POLL_SECONDS = 0.05
 ANSWER_POLL_SECONDS = 0.2
-ENDING_SECONDS = 10
+SHUTDOWN_SECONDS = 10
 SAME_SECONDS = 1.0  # largest difference between two readings of the start time of one process
 LOG_TAIL = 5
 
@@ -137,21 +137,21 @@ class WorkerLink:
             return
         with contextlib.suppress(psutil.NoSuchProcess):
             self._identity.terminate()  # fails if another process has got its id
-            psutil.wait_procs([self._identity], timeout=ENDING_SECONDS)
+            psutil.wait_procs([self._identity], timeout=SHUTDOWN_SECONDS)
 
     def last_words(self) -> str:
         """How the process ended, and the last lines of its output."""
         code = None
         if self._process is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                code = self._process.wait(ENDING_SECONDS)
+                code = self._process.wait(SHUTDOWN_SECONDS)
         return _last_words(code, self._log)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     try:
-        process.wait(ENDING_SECONDS)
+        process.wait(SHUTDOWN_SECONDS)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

@@ -51,7 +51,7 @@ class WorkerSettings:
 
 
 @dataclass(frozen=True)
-class Died:
+class WorkerDied:
     """A task that is given up: `TRIES` processes died while they trained it."""
 
     task: Task
@@ -71,7 +71,7 @@ class Workers:
         self._open = 0  # number of unfinished tasks
         self._answered: set[str] = set()  # folders of jobs that have a result
 
-    def run(self, tasks: Sequence[Task]) -> Iterator[dict[str, Any] | Died]:
+    def run(self, tasks: Sequence[Task]) -> Iterator[dict[str, Any] | WorkerDied]:
         """Train all tasks and yield results (`tasks.result_to_json`) as they come.
 
         If a process dies, the unfinished jobs of its task are tried once more in a new process, each alone.
@@ -91,7 +91,7 @@ class Workers:
                 slot.start()
             yield from self._hear(len(slots))
 
-    def _hear(self, running: int) -> Iterator[dict[str, Any] | Died]:
+    def _hear(self, running: int) -> Iterator[dict[str, Any] | WorkerDied]:
         refusal: TrainingError | None = None
         while running:
             heard = self._heard.get()
@@ -174,7 +174,7 @@ class Workers:
         left = self._left(task)
         # what is left of a pool would train another model
         if tries == TRIES or (task.jobs[0].spec.pool and len(left.jobs) < len(task.jobs)):
-            self._heard.put(Died(left, words))
+            self._heard.put(WorkerDied(left, words))
             return
         again = left.alone() if left.jobs else []
         with self._lock:

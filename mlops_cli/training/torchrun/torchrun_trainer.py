@@ -20,7 +20,7 @@ from typing import Any, Literal
 import psutil
 
 from mlops_cli.errors import ConfigError, TrainingError
-from mlops_cli.training.local.cuda_devices import count_cuda_devices, no_cuda_device
+from mlops_cli.training.local.cuda_devices import count_cuda_devices, no_cuda_device_error
 from mlops_cli.training.process_settings import PROCESS_SETTINGS
 from mlops_cli.training.tasks import (
     TRIES,
@@ -31,14 +31,23 @@ from mlops_cli.training.tasks import (
     result_from_json,
     task_to_json,
 )
-from mlops_cli.training.torchrun.torchrun_worker import DEVICE, GRAPHS, LEASH, STRATEGY
+from mlops_cli.training.torchrun.torchrun_worker import DEVICE, GRAPHS, LIFELINE, STRATEGY
 from mlops_cli.training.trainer import FailedJob, Fitted, TrainJob
 
 WORKER = ("-m", "mlops_cli.training.torchrun.torchrun_worker")
 POLL_SECONDS = 0.05
-ENDING_SECONDS = 10
+SHUTDOWN_SECONDS = 10
 # variables of an outer launch, e.g. by a batch system, which torchrun would take as its own options
-FOREIGN = ("PET_", "TORCHELASTIC_", "MASTER_", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK")
+OUTER_LAUNCH_VARIABLES = (
+    "PET_",
+    "TORCHELASTIC_",
+    "MASTER_",
+    "RANK",
+    "WORLD_SIZE",
+    "LOCAL_RANK",
+    "LOCAL_WORLD_SIZE",
+    "GROUP_RANK",
+)
 LOG_TAIL = 3
 _SIGNAL = re.compile(r"Signal \d+ \((?!SIGTERM)SIG\w+\) received")  # torchrun ends other ranks with SIGTERM
 _ERROR = re.compile(r"^(?:\[rank\d+\]: )?((?!.*ChildFailed)[\w.]+(?:Error|Exception): .*)$", re.MULTILINE)
@@ -46,7 +55,7 @@ _EXIT = re.compile(r"exitcode *: *-?\d+")
 
 
 @dataclass(frozen=True)
-class Setting:
+class LaunchSettings:
     """Settings of a launch. `processes` is the number of ranks; for the rest see `Devices` and `TorchrunTrainer`."""
 
     strategy: Literal["ddp", "fsdp"]
@@ -65,7 +74,7 @@ class Launch:
     pipe closes and the ranks end.
     """
 
-    def __init__(self, setting: Setting, tasks: Sequence[Task], log: Path) -> None:
+    def __init__(self, setting: LaunchSettings, tasks: Sequence[Task], log: Path) -> None:
         log.parent.mkdir(parents=True, exist_ok=True)
         self._log = log
         self._folder = Path(tempfile.mkdtemp(prefix="mlops-torchrun-"))
@@ -73,9 +82,9 @@ class Launch:
         self._results.touch()
         listed = self._folder / "tasks"
         listed.write_text("".join(task_to_json(task) + "\n" for task in tasks))
-        leash = self._folder / "leash"
-        os.mkfifo(leash)
-        self._leash = os.open(leash, os.O_RDWR)  # opening only for writing would wait for a reader
+        lifeline = self._folder / "lifeline"
+        os.mkfifo(lifeline)
+        self._lifeline = os.open(lifeline, os.O_RDWR)  # opening only for writing would wait for a reader
         # a separate file per rank, because the common log mixes the lines of all ranks
         self._ranks = self._folder / "ranks"
         options = [*launch_options(setting), "--tee=3", f"--log-dir={self._ranks}"]
@@ -86,7 +95,7 @@ class Launch:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env=launch_environment(setting, leash, os.environ),
+                env=launch_environment(setting, lifeline, os.environ),
                 start_new_session=True,  # the parent handles Ctrl-C
             )
         self.started = False
@@ -95,9 +104,9 @@ class Launch:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        os.close(self._leash)  # ends the ranks, and torchrun after them
+        os.close(self._lifeline)  # ends the ranks, and torchrun after them
         try:
-            self._process.wait(ENDING_SECONDS)
+            self._process.wait(SHUTDOWN_SECONDS)
         except subprocess.TimeoutExpired:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
@@ -125,26 +134,26 @@ class Launch:
         return "\n".join(path.read_text(errors="replace") for path in files)
 
 
-def launch_options(setting: Setting) -> list[str]:
+def launch_options(setting: LaunchSettings) -> list[str]:
     """Options of torchrun: the rendezvous address of the ranks, and their number."""
     meeting = ["--rdzv-backend=c10d", f"--rdzv-endpoint=localhost:{setting.port}"] if setting.port else ["--standalone"]
     # local-addr is set because the host name of this machine may not resolve
     return [*meeting, "--local-addr=127.0.0.1", "--nnodes=1", f"--nproc-per-node={setting.processes}"]
 
 
-def launch_environment(setting: Setting, leash: Path, inherited: Mapping[str, str]) -> dict[str, str]:
+def launch_environment(setting: LaunchSettings, lifeline: Path, inherited: Mapping[str, str]) -> dict[str, str]:
     """Environment of torchrun and its ranks: `inherited`, without the variables of a launch around this one.
 
-    `leash` is the named pipe that this process holds open.
+    `lifeline` is the named pipe that this process holds open.
     """
-    own = {name: value for name, value in inherited.items() if not name.startswith(FOREIGN)}
+    own = {name: value for name, value in inherited.items() if not name.startswith(OUTER_LAUNCH_VARIABLES)}
     if setting.device == "cpu":
         own["CUDA_VISIBLE_DEVICES"] = ""
     return {
         **own,
         **PROCESS_SETTINGS,
         "GLOO_SOCKET_IFNAME": "lo",
-        LEASH: str(leash),
+        LIFELINE: str(lifeline),
         GRAPHS: str(setting.graphs),
         STRATEGY: setting.strategy,
         DEVICE: setting.device,
@@ -203,14 +212,14 @@ class TorchrunTrainer:
             progress(f"starting {setting.processes} training processes (importing Ludwig takes some 20 s)")
             with Launch(setting, waiting, self._log) as launch:
                 before = len(waiting)
-                alone = yield from _follow(launch, waiting, progress)
+                single_failure = yield from _follow(launch, waiting, progress)
                 if not waiting:
                     return
                 if not launch.started:
                     message = f"the training processes did not start: {_last_words(launch)}"
                     raise TrainingError(message, f"their whole output is in {self._log}")
                 deaths = 1 if len(waiting) < before else deaths + 1
-                words = alone or _last_words(launch)
+                words = single_failure or _last_words(launch)
                 if deaths == TRIES:
                     for job in waiting.pop(0).jobs:
                         yield FailedJob(job, f"{job.spec.name}: a training process died {TRIES} times: {words}")
@@ -219,15 +228,17 @@ class TorchrunTrainer:
                     progress(f"a training process died while training {waiting[0].jobs[0].spec.name}: {words}")
                     empty_folders(waiting[0].jobs)
 
-    def _setting(self) -> Setting:
+    def _setting(self) -> LaunchSettings:
         asked = self._devices
         cuda = 0 if asked.device == "cpu" else count_cuda_devices()
         if asked.device == "cuda" and not cuda:
-            raise no_cuda_device()
+            raise no_cuda_device_error()
         processes = count_processes(asked.processes, cuda)
         if asked.port is not None:
             _check_free(asked.port)
-        return Setting(asked.strategy, "cuda" if cuda else "cpu", processes, self._graphs, asked.port, self._worker)
+        return LaunchSettings(
+            asked.strategy, "cuda" if cuda else "cpu", processes, self._graphs, asked.port, self._worker
+        )
 
 
 def count_processes(asked: int | None, cuda: int) -> int:
@@ -249,18 +260,18 @@ def _follow(
     launch: Launch, waiting: list[Task], progress: Callable[[str], None]
 ) -> Generator[Fitted | FailedJob, None, str]:
     """Yield results, remove their tasks from `waiting`, and return why a single rank failed; "" if none did."""
-    alone = ""
+    single_failure = ""
     for message in launch.messages():
         if "begin" in message:
             for job in waiting[0].jobs:
                 progress(f"training {job.spec.name}")
         elif "alone" in message:
-            alone = message["alone"]
+            single_failure = message["alone"]
         else:
             jobs = {str(job.folder): job for job in waiting.pop(0).jobs}
             for result in message["results"]:
                 yield result_from_json(jobs[result["folder"]], result)
-    return alone
+    return single_failure
 
 
 def _last_words(launch: Launch) -> str:

@@ -24,7 +24,7 @@ from mlops_cli.training.trainer import FailedJob, Fitted, TrainJob
 if TYPE_CHECKING:
     from mlops_cli.training.engine.ranks.ranks import Ranks
 
-LEASH = "MLOPS_TORCHRUN_LEASH"  # a named pipe that the parent holds open
+LIFELINE = "MLOPS_TORCHRUN_LIFELINE"  # a named pipe that the parent holds open
 GRAPHS = "MLOPS_TORCHRUN_GRAPHS"  # folder of exported architectures
 STRATEGY = "MLOPS_TORCHRUN_STRATEGY"  # ddp or fsdp
 DEVICE = "MLOPS_TORCHRUN_DEVICE"  # cpu or cuda
@@ -39,7 +39,7 @@ def main() -> None:
 
 def serve(load: Callable[[], tuple[Ranks, FitTask]]) -> None:
     """Train the tasks of the first file and write results to the second; `load` returns the rank and how to fit."""
-    hold_leash(Path(os.environ[LEASH]))
+    watch_parent(Path(os.environ[LIFELINE]))
     tasks = [task_from_json(line).jobs for line in Path(sys.argv[1]).read_text().splitlines()]
     results = Path(sys.argv[2])
     ranks, fit = load()
@@ -48,9 +48,9 @@ def serve(load: Callable[[], tuple[Ranks, FitTask]]) -> None:
     ranks.leave()
 
 
-def hold_leash(leash: Path) -> None:
+def watch_parent(lifeline: Path) -> None:
     """End this process as soon as the process at the other end of the pipe has ended, even if it was killed."""
-    pipe = os.open(leash, os.O_RDONLY | os.O_NONBLOCK)  # blocking, it would wait forever if the parent has ended
+    pipe = os.open(lifeline, os.O_RDONLY | os.O_NONBLOCK)  # blocking, it would wait forever if the parent has ended
 
     def wait() -> None:
         with contextlib.suppress(BlockingIOError):  # nothing to read: the other end is open
@@ -88,8 +88,8 @@ def _train(ranks: Ranks, fit: FitTask, number: int, task: Sequence[TrainJob], re
         fitted = fit(task)
         failure = _common_failure(task, fitted)
         failed = ranks.post("done", failure)
-    except AloneError as alone:
-        _write(results, {"task": number, "alone": f"rank {ranks.rank}: {alone}"})
+    except AloneError as error:
+        _write(results, {"task": number, "alone": f"rank {ranks.rank}: {error}"})
         os._exit(1)  # not an exception: a normal exit leaves the process group, which would wait for the other ranks
     if writes:
         if failed and not failure:

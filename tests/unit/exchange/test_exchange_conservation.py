@@ -20,7 +20,7 @@ from mlops_cli.exchange.book.corporate_actions import read_action
 from mlops_cli.exchange.book.engine import Exchange
 from mlops_cli.exchange.book.order_requests import read_order_request
 from mlops_cli.exchange.book.records import MarketRules, RefusedError
-from mlops_cli.market.hours import local
+from mlops_cli.market.hours import in_new_york
 from tests.fakes.exchange_server import new_exchange, some_prices
 
 PRICES = some_prices()
@@ -79,7 +79,7 @@ class AnyDay(RuleBasedStateMachine):
 
     @rule(symbol=SYMBOLS, what=st.sampled_from([("split", "ratio", "3"), ("dividend", "amount", "0.37")]))
     def act(self, symbol: str, what: tuple[str, str, str]) -> None:
-        day = local(self.exchange.state.now).date().isoformat()
+        day = in_new_york(self.exchange.state.now).date().isoformat()
         self.exchange.state.actions.append(
             read_action({"type": what[0], "symbol": symbol, "date": day, what[1]: what[2]})
         )

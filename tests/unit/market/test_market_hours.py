@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlops_cli.market.hours import Hours, Session, local, midnight, parse_time, us_hours
+from mlops_cli.market.hours import Hours, Session, in_new_york, midnight, parse_time, us_hours
 
 
 def utc(text: str) -> datetime:
@@ -95,7 +95,7 @@ def test_midnight_in_new_york_follows_summer_time(season: tuple[str, int]) -> No
     day, hour = date.fromisoformat(season[0]), season[1]
     assert midnight(day) == datetime(day.year, day.month, day.day, hour, tzinfo=UTC)
     assert midnight(day).tzinfo is UTC
-    assert local(midnight(day)).date() == day
+    assert in_new_york(midnight(day)).date() == day
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from mlops_cli.models.store import install
 from mlops_cli.models.versions import (
     Champion,
     Change,
-    answering,
+    answering_version,
     champion,
     model_versions,
     promote,
@@ -44,7 +44,7 @@ def record(project: Project) -> Champion:
 
 
 def answers(project: Project) -> str:
-    return answering(project.model_root, BRANCH, NAME).version
+    return answering_version(project.model_root, BRANCH, NAME).version
 
 
 def test_promoting_the_newest_does_not_pin_it(tmp_path: Path) -> None:

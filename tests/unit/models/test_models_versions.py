@@ -16,7 +16,7 @@ from mlops_cli.models.predict import Model
 from mlops_cli.models.store import install, model_folders
 from mlops_cli.models.versions import (
     Champion,
-    answering,
+    answering_version,
     archive,
     archives,
     champion,
@@ -161,10 +161,10 @@ def test_a_record_remembers_those_before_it():
 
 def test_the_newest_answers_unless_a_champion_is_pinned(root: Path):
     with pytest.raises(ModelError, match="mlops run"):
-        answering(root, "main", NAME)
+        answering_version(root, "main", NAME)
     first, second = put(root, 1), put(root, 2)
-    assert answering(root, "main", NAME).version == second
+    assert answering_version(root, "main", NAME).version == second
     write_champion(root, "main", NAME, Champion(first, True, ()))
-    assert answering(root, "main", NAME).version == first
+    assert answering_version(root, "main", NAME).version == first
     write_champion(root, "main", NAME, Champion("gone", True, ()))
-    assert answering(root, "main", NAME).version == second
+    assert answering_version(root, "main", NAME).version == second

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from mlops_cli.system.lifetime import when_gone
+from mlops_cli.system.lifetime import call_when_ended
 
 SOON = 10.0  # seconds: watching is at most half a second late, and the machine may be busy
 
@@ -26,7 +26,7 @@ def process() -> Iterator[subprocess.Popen[bytes]]:
 
 def test_a_killed_process_is_noticed_before_it_is_reaped(process: subprocess.Popen[bytes]):
     gone = threading.Event()
-    when_gone([process.pid], gone.set)
+    call_when_ended([process.pid], gone.set)
     assert not gone.wait(0.1)
     process.kill()  # a zombie until `wait`
     assert gone.wait(SOON)
@@ -34,7 +34,7 @@ def test_a_killed_process_is_noticed_before_it_is_reaped(process: subprocess.Pop
 
 def test_any_of_several_is_enough(process: subprocess.Popen[bytes]):
     gone = threading.Event()
-    when_gone([psutil.Process(), process.pid], gone.set)
+    call_when_ended([psutil.Process(), process.pid], gone.set)
     assert not gone.wait(0.1)
     process.kill()
     assert gone.wait(SOON)
@@ -44,14 +44,14 @@ def test_one_that_was_gone_before_is_noticed(process: subprocess.Popen[bytes]):
     process.kill()
     process.wait()
     gone = threading.Event()
-    when_gone([process.pid], gone.set)
+    call_when_ended([process.pid], gone.set)
     assert gone.wait(SOON)
 
 
 def test_no_longer_needed_is_as_good_as_gone():
     needed, gone = threading.Event(), threading.Event()
     needed.set()
-    when_gone([os.getpid()], gone.set, needed.is_set)
+    call_when_ended([os.getpid()], gone.set, needed.is_set)
     assert not gone.wait(0.1)
     needed.clear()
     assert gone.wait(SOON)
@@ -65,7 +65,7 @@ def test_it_is_said_once(process: subprocess.Popen[bytes]):
         calls.append(1)
         gone.set()
 
-    when_gone([process.pid], act)
+    call_when_ended([process.pid], act)
     process.kill()
     assert gone.wait(SOON)
     assert not threading.Event().wait(0.6)
@@ -73,5 +73,6 @@ def test_it_is_said_once(process: subprocess.Popen[bytes]):
 
 
 def test_watching_keeps_no_process_alive():
-    program = "import os; from mlops_cli.system.lifetime import when_gone; when_gone([os.getppid()], lambda: None)"
+    imports = "import os; from mlops_cli.system.lifetime import call_when_ended"
+    program = f"{imports}; call_when_ended([os.getppid()], lambda: None)"
     subprocess.run([sys.executable, "-c", program], check=True, timeout=30)

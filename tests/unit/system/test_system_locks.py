@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 
 from mlops_cli.errors import ServiceError
-from mlops_cli.system.locks import held
+from mlops_cli.system.locks import file_lock
 
 BUSY = ServiceError("somebody else is at work", "wait")
 HOLDER = """
 import sys, time
 from pathlib import Path
 from mlops_cli.errors import ServiceError
-from mlops_cli.system.locks import held
-with held(Path(sys.argv[1]), ServiceError("busy", "")):
+from mlops_cli.system.locks import file_lock
+with file_lock(Path(sys.argv[1]), ServiceError("busy", "")):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -39,19 +39,19 @@ def holder(lock: Path) -> subprocess.Popen[bytes]:
 
 def test_it_is_free_again_afterwards(lock: Path):
     for _ in range(2):
-        with held(lock, BUSY):
+        with file_lock(lock, BUSY):
             assert lock.parent.is_dir()
 
 
 def test_an_error_inside_lets_it_go(lock: Path):
-    with pytest.raises(KeyError), held(lock, BUSY):
+    with pytest.raises(KeyError), file_lock(lock, BUSY):
         raise KeyError
-    with held(lock, BUSY):
+    with file_lock(lock, BUSY):
         pass
 
 
 def test_a_second_holder_is_refused_with_the_callers_words(lock: Path):
-    with held(lock, BUSY), pytest.raises(ServiceError) as told, held(lock, BUSY):
+    with file_lock(lock, BUSY), pytest.raises(ServiceError) as told, file_lock(lock, BUSY):
         pytest.fail("held twice")
     assert told.value is BUSY
 
@@ -59,15 +59,15 @@ def test_a_second_holder_is_refused_with_the_callers_words(lock: Path):
 def test_it_waits_as_long_as_it_is_told_and_says_so_once(lock: Path):
     said: list[str] = []
     began = time.monotonic()
-    waiting = held(lock, BUSY, seconds=0.2, waiting=lambda: said.append("waiting"))
-    with held(lock, BUSY), pytest.raises(ServiceError), waiting:
+    waiting = file_lock(lock, BUSY, seconds=0.2, waiting=lambda: said.append("waiting"))
+    with file_lock(lock, BUSY), pytest.raises(ServiceError), waiting:
         pytest.fail("held twice")
     assert said == ["waiting"]
     assert time.monotonic() - began >= 0.2
 
 
 def test_nobody_is_told_to_wait_for_a_free_lock(lock: Path):
-    with held(lock, BUSY, seconds=5, waiting=lambda: pytest.fail("waited")):
+    with file_lock(lock, BUSY, seconds=5, waiting=lambda: pytest.fail("waited")):
         pass
 
 
@@ -75,23 +75,23 @@ def test_it_is_taken_as_soon_as_it_is_free(lock: Path):
     taken, release = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with held(lock, BUSY):
+        with file_lock(lock, BUSY):
             taken.set()
             release.wait()
 
     thread = threading.Thread(target=hold)
     thread.start()
     taken.wait()
-    with held(lock, BUSY, seconds=30, waiting=release.set):
+    with file_lock(lock, BUSY, seconds=30, waiting=release.set):
         pass
     thread.join()
 
 
 def test_a_killed_process_holds_it_no_longer(lock: Path):
     process = holder(lock)
-    with pytest.raises(ServiceError), held(lock, BUSY):
+    with pytest.raises(ServiceError), file_lock(lock, BUSY):
         pytest.fail("held twice")
     process.kill()
     process.wait()
-    with held(lock, BUSY):
+    with file_lock(lock, BUSY):
         pass

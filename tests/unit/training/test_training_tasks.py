@@ -18,7 +18,7 @@ from mlops_cli.training.tasks import (
     LUDWIG_EPOCHS,
     FleetSettings,
     Task,
-    cut,
+    split_into_tasks,
 )
 from mlops_cli.training.trainer import TrainJob
 from tests.fakes.train_jobs import model_spec
@@ -67,7 +67,7 @@ def test_every_job_is_in_one_task_pools_are_whole_and_the_longest_comes_first(
         else job(tables[rows], f"job-{number}", ludwig=epochs(turns))
         for number, (rows, turns, pool) in enumerate(drawn)
     ]
-    tasks = cut(jobs, how, devices)
+    tasks = split_into_tasks(jobs, how, devices)
     assert sorted(name for task in names(tasks) for name in task) == sorted(job.spec.name for job in jobs)
     assert [task.seconds for task in tasks] == sorted((task.seconds for task in tasks), reverse=True)
     assert all(task.settings == how for task in tasks)
@@ -81,13 +81,13 @@ def test_every_job_is_in_one_task_pools_are_whole_and_the_longest_comes_first(
 
 def test_a_fleet_is_cut_into_pieces_of_even_length_for_the_gpus(tables):
     jobs = [job(tables[10], f"job-{number:02d}") for number in range(70)]
-    assert [len(task.jobs) for task in cut(jobs, CUDA, 3)] == [24, 24, 22]
-    assert [len(task.jobs) for task in cut(jobs, TOGETHER, 3)] == [32, 32, 6]
+    assert [len(task.jobs) for task in split_into_tasks(jobs, CUDA, 3)] == [24, 24, 22]
+    assert [len(task.jobs) for task in split_into_tasks(jobs, TOGETHER, 3)] == [32, 32, 6]
 
 
 def test_the_jobs_with_most_rows_come_first_then_the_names(tables):
     jobs = [job(tables[rows], name) for rows, name in ((10, "b"), (50, "c"), (10, "a"), (20, "d"))]
-    assert names(cut(jobs, TOGETHER, 1)) == [["c", "d", "a", "b"]]
+    assert names(split_into_tasks(jobs, TOGETHER, 1)) == [["c", "d", "a", "b"]]
 
 
 @pytest.mark.parametrize(
@@ -101,12 +101,12 @@ def test_the_jobs_with_most_rows_come_first_then_the_names(tables):
 )
 def test_jobs_that_differ_in_their_architecture_are_not_in_one_task(tables, change):
     first = job(tables[10], "a")
-    assert len(cut([first, replace(job(tables[10], "b"), **change)], TOGETHER, 1)) == 2
+    assert len(split_into_tasks([first, replace(job(tables[10], "b"), **change)], TOGETHER, 1)) == 2
 
 
 @pytest.mark.parametrize("change", [{"ticker": "B"}, {"team": "blue"}, {"file": "configs/b.yaml"}])
 def test_the_stock_and_the_team_are_no_part_of_the_architecture(tables, change):
-    assert len(cut([job(tables[10], "a"), job(tables[10], "b", **change)], TOGETHER, 1)) == 1
+    assert len(split_into_tasks([job(tables[10], "a"), job(tables[10], "b", **change)], TOGETHER, 1)) == 1
 
 
 @pytest.mark.parametrize(
@@ -121,20 +121,20 @@ def test_the_stock_and_the_team_are_no_part_of_the_architecture(tables, change):
     ],
 )
 def test_the_time_is_estimated_by_rows_and_epochs_whatever_the_config_holds(tables, ludwig, expected):
-    (task,) = cut([job(tables[20], "a", ludwig=ludwig)], TOGETHER, 1)
+    (task,) = split_into_tasks([job(tables[20], "a", ludwig=ludwig)], TOGETHER, 1)
     assert task.seconds == pytest.approx(20 * expected * ALONE_SECONDS_PER_ROW)
 
 
 def test_a_fleet_takes_less_time_per_row(tables):
     jobs = [job(tables[20], name, ludwig=epochs(5)) for name in "ab"]
-    (task,) = cut(jobs, TOGETHER, 1)
+    (task,) = split_into_tasks(jobs, TOGETHER, 1)
     assert task.seconds == pytest.approx(2 * 20 * 5 * FLEET_SECONDS_PER_ROW)
 
 
 def test_a_table_that_cannot_be_read_counts_as_empty(tables, tmp_path):
     damaged = tmp_path / "damaged.parquet"
     damaged.write_bytes(b"this is no parquet file")
-    tasks = cut([job(damaged, "a"), job(tables[0], "b"), job(tmp_path, "c")], ALONE, 1)
+    tasks = split_into_tasks([job(damaged, "a"), job(tables[0], "b"), job(tmp_path, "c")], ALONE, 1)
     assert [task.seconds for task in tasks] == [0.0, 0.0, 0.0]
 
 

@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from mlops_cli.training.engine.fleet.terms import Terms
+from mlops_cli.training.engine.fleet.terms import TrainingTerms
 
 Integers = npt.NDArray[np.int64]
 Shares = npt.NDArray[np.float64]
 
-ROUNDED_TO = 64
+ROW_MULTIPLE = 64
 LEVELS = 2**16  # a dropout rate is rounded to a multiple of 1 / LEVELS; the scale is computed from the rounded rate
 
 
@@ -54,7 +54,7 @@ def padded_rows(member: Member, batch_size: int) -> tuple[int, int]:
 
 
 def _rounded_up(rows: int) -> int:
-    return -(-rows // ROUNDED_TO) * ROUNDED_TO
+    return -(-rows // ROW_MULTIPLE) * ROW_MULTIPLE
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Batches:
         device: of the tensors.
     """
 
-    def __init__(self, members: Sequence[Member], terms: Terms, seed: int, device: torch.device) -> None:
+    def __init__(self, members: Sequence[Member], terms: TrainingTerms, seed: int, device: torch.device) -> None:
         self._counts: Integers = np.array([member.train_rows for member in members], np.int64)
         self._validating: Integers = np.array([len(member.target) - member.train_rows for member in members], np.int64)
         self._device = device

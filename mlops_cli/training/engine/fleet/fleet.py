@@ -15,8 +15,8 @@ from mlops_cli.errors import MlopsError
 from mlops_cli.training.engine.export.agreement import LOWER_RATE
 from mlops_cli.training.engine.fit import LIBRARY_FAILURES, LudwigFitter
 from mlops_cli.training.engine.fleet.batches import padded_rows
-from mlops_cli.training.engine.fleet.course import Course
 from mlops_cli.training.engine.fleet.loop import FleetOptions, train_fleet
+from mlops_cli.training.engine.fleet.loss_history import LossHistory
 from mlops_cli.training.engine.fleet.module import CannotStackError
 from mlops_cli.training.engine.fleet.template import FleetTemplate, Prepared
 from mlops_cli.training.ludwig_errors import refusal_text
@@ -118,16 +118,16 @@ class LudwigFleet:
 
     def _fit_chunk(self, template: FleetTemplate, chunk: list[Prepared], tick: Tick) -> Iterator[Fitted | FailedJob]:
         try:
-            courses = self._courses(template, chunk, tick)
+            histories = self._histories(template, chunk, tick)
         except LIBRARY_FAILURES as error:
             # e.g. an argument that torch refuses: Ludwig's own trainer reports it for each model
             reason = f"its fleet broke down ({refusal_text(error)})"
             for prepared in chunk:
                 yield self._alone(prepared.job, reason, tick)
             return
-        if courses is not None:
-            for prepared, course in zip(chunk, courses, strict=True):
-                yield _written(template, prepared, course)
+        if histories is not None:
+            for prepared, history in zip(chunk, histories, strict=True):
+                yield _written(template, prepared, history)
             return
         gc.collect()  # frees the tensors of the failed attempt
         torch.cuda.empty_cache()
@@ -138,7 +138,7 @@ class LudwigFleet:
         yield from self._fit_chunk(template, chunk[:half], tick)
         yield from self._fit_chunk(template, chunk[half:], tick)
 
-    def _courses(self, template: FleetTemplate, chunk: list[Prepared], tick: Tick) -> list[Course] | None:
+    def _histories(self, template: FleetTemplate, chunk: list[Prepared], tick: Tick) -> list[LossHistory] | None:
         """Train a chunk; None if the memory of the GPU is too small for it."""
         evaluations = 0
 
@@ -183,14 +183,14 @@ def _prepared(template: FleetTemplate, waiting: _Waiting) -> Prepared | str:
     return ready
 
 
-def _written(template: FleetTemplate, prepared: Prepared, course: Course) -> Fitted | FailedJob:
+def _written(template: FleetTemplate, prepared: Prepared, history: LossHistory) -> Fitted | FailedJob:
     job = prepared.job
-    if course.best is None or course.stopped == "not finite":
-        when = f" after evaluation {len(course.losses)}" if course.losses else ""
-        what = "its weights are" if course.stopped == "not finite" else "the validation loss is"
+    if history.best is None or history.stopped == "not finite":
+        when = f" after evaluation {len(history.losses)}" if history.losses else ""
+        what = "its weights are" if history.stopped == "not finite" else "the validation loss is"
         return FailedJob(job, f"{job.spec.name}: {what} not a number{when}. {LOWER_RATE}, or look at its data")
     try:
-        return template.write(prepared, course)
+        return template.write(prepared, history)
     except MlopsError as error:
         return FailedJob(job, str(error), error.exit_code)
     except OSError as error:

@@ -15,9 +15,9 @@ from ludwig.modules.optimization_modules import get_optimizer_class_and_kwargs
 from ludwig.utils.trainer_utils import get_final_steps_per_checkpoint, get_total_steps
 
 from mlops_cli.training.engine.fleet.batches import Batches, DropoutStreams, Member, Rows, steps_per_epoch
-from mlops_cli.training.engine.fleet.course import Course, behind_median
+from mlops_cli.training.engine.fleet.loss_history import LossHistory, behind_median
 from mlops_cli.training.engine.fleet.module import Stack
-from mlops_cli.training.engine.fleet.terms import Terms
+from mlops_cli.training.engine.fleet.terms import TrainingTerms
 
 FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD, torch.optim.Adagrad)
 CLIP_EPSILON = 1e-6  # torch.nn.utils.clip_grad_norm_
@@ -34,9 +34,9 @@ class FleetOptions:
 
 
 def train_fleet(
-    stack: Stack, terms: Terms, members: Sequence[Member], options: FleetOptions, tick: Callable[[], None]
-) -> list[Course]:
-    """Train models together, each as Ludwig would train it alone; one course per member, in their order.
+    stack: Stack, terms: TrainingTerms, members: Sequence[Member], options: FleetOptions, tick: Callable[[], None]
+) -> list[LossHistory]:
+    """Train models together, each as Ludwig would train it alone; one loss history per member, in their order.
 
     Args:
         stack: their architecture, and the weights with which they begin.
@@ -62,15 +62,15 @@ def train_fleet(
             tick()
             if fleet.finished:
                 break
-    return fleet.courses[: len(members)]
+    return fleet.histories[: len(members)]
 
 
 class _Fleet:
     """The state of a training: stacked weights, their optimiser, and which models are still in it."""
 
-    def __init__(self, stack: Stack, terms: Terms, members: Sequence[Member], options: FleetOptions) -> None:
+    def __init__(self, stack: Stack, terms: TrainingTerms, members: Sequence[Member], options: FleetOptions) -> None:
         self.batches = Batches(members, terms, options.seed, options.device)
-        self.courses = [Course() for _ in members]
+        self.histories = [LossHistory() for _ in members]
         self.alive = list(range(len(members)))
         self._stack, self._terms, self._options = stack, terms, options
         self._dropout = DropoutStreams([member.stream for member in members], options.seed, stack.dropouts)
@@ -94,7 +94,7 @@ class _Fleet:
     @property
     def finished(self) -> bool:
         """Whether no model is left to train."""
-        return all(self.courses[model].stopped for model in self.alive)
+        return all(self.histories[model].stopped for model in self.alive)
 
     def step(self, number: int) -> None:
         """One step of every model."""
@@ -119,28 +119,28 @@ class _Fleet:
             training = self._training_loss()
             validation, metric = self._validation()
         metric = np.where(np.isnan(metric), 0.0, metric)  # as Ludwig takes it
-        going = finite & np.array([not self.courses[model].stopped for model in self.alive])
+        going = finite & np.array([not self.histories[model].stopped for model in self.alive])
         improved = going & (metric < self._best_metric[self.alive])
         for position in np.flatnonzero(going):
-            self.courses[self.alive[position]].losses.append((float(training[position]), float(validation[position])))
+            self.histories[self.alive[position]].losses.append((float(training[position]), float(validation[position])))
         self._keep_best(np.flatnonzero(improved), metric)
         self._let_go(finite, early_stop)
 
     def _let_go(self, finite: npt.NDArray[np.bool_], early_stop: int) -> None:
         training = (self.alive[position] for position in np.flatnonzero(finite))
-        behind = behind_median(self.courses, training, self._options.median_stopping)
+        behind = behind_median(self.histories, training, self._options.median_stopping)
         staying = []
         for position, model in enumerate(self.alive):
-            course = self.courses[model]
-            if course.stopped:
+            history = self.histories[model]
+            if history.stopped:
                 continue
-            since = len(course.losses) - course.best_evaluation
+            since = len(history.losses) - history.best_evaluation
             if not finite[position]:
-                course.stopped = "not finite"
+                history.stopped = "not finite"
             elif 0 < early_stop <= since:
-                course.stopped = "early"
+                history.stopped = "early"
             elif model in behind:
-                course.stopped = "median"
+                history.stopped = "median"
             else:
                 staying.append(position)
         if len(staying) == 1:  # never a stack of one, see train_fleet
@@ -169,9 +169,9 @@ class _Fleet:
         best = {name: tensor.detach().index_select(0, index).cpu().numpy() for name, tensor in self._weights.items()}
         for row, position in enumerate(improved):
             model = self.alive[position]
-            course = self.courses[model]
-            course.best = {name: values[row] for name, values in best.items()}
-            course.best_evaluation = len(course.losses)
+            history = self.histories[model]
+            history.best = {name: values[row] for name, values in best.items()}
+            history.best_evaluation = len(history.losses)
             self._best_metric[model] = metric[position]
 
     def _loss(self, predicted: torch.Tensor, rows: Rows, kind: str | None = None) -> torch.Tensor:

@@ -40,7 +40,7 @@ from mlops_cli.training.engine.fit import (
     refusing,
 )
 from mlops_cli.training.engine.fleet.batches import Member
-from mlops_cli.training.engine.fleet.course import Course
+from mlops_cli.training.engine.fleet.loss_history import LossHistory
 from mlops_cli.training.engine.fleet.module import CannotStackError, Stack
 from mlops_cli.training.engine.fleet.terms import read_terms, refusal
 from mlops_cli.training.ludwig_config import SPLIT, TARGET, layout
@@ -115,13 +115,13 @@ class FleetTemplate:
         member = Member(job.spec.ticker, inputs, target, train)
         return Prepared(job, rows.tail(COMPARED_ROWS), member, metadata)
 
-    def write(self, prepared: Prepared, course: Course) -> Fitted:
+    def write(self, prepared: Prepared, history: LossHistory) -> Fitted:
         """Write a trained model into the folder of its job: Ludwig's files, and the graph if it agrees with them.
 
         Raises:
             TrainingError: the training diverged, or the graph does not agree with Ludwig.
         """
-        job, weights = prepared.job, course.best
+        job, weights = prepared.job, history.best
         assert weights is not None  # the caller has reported models without usable weights
         tensors = {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in weights.items()}
         self._ecd.load_state_dict(tensors)
@@ -131,9 +131,9 @@ class FleetTemplate:
         (folder / SETTINGS).write_text(self._settings)
         (folder / METADATA).write_text(json.dumps(prepared.metadata, cls=NumpyEncoder, sort_keys=True, indent=4))
         parameters = sum(tensor.numel() for tensor in self.stack.weights.values())
-        stopped = {"stopped": course.stopped} if course.stopped else {}
-        facts = {"strategy": "fleet", "parameters": parameters, "best_epoch": course.best_evaluation, **stopped}
-        return Fitted(job, _epochs(course), {**facts, "onnx_difference": self._export(prepared)})
+        stopped = {"stopped": history.stopped} if history.stopped else {}
+        facts = {"strategy": "fleet", "parameters": parameters, "best_epoch": history.best_evaluation, **stopped}
+        return Fitted(job, _epochs(history), {**facts, "onnx_difference": self._export(prepared)})
 
     def _export(self, prepared: Prepared) -> float:
         job = prepared.job
@@ -205,8 +205,8 @@ def _begin(job: TrainJob, model: Any, rows: pd.DataFrame) -> Any:
     return processed
 
 
-def _epochs(course: Course) -> list[dict[str, float]]:
+def _epochs(history: LossHistory) -> list[dict[str, float]]:
     return [
         {"validation_loss": validation} | ({} if np.isnan(training) else {"train_loss": training})
-        for training, validation in course.losses
+        for training, validation in history.losses
     ]

@@ -40,7 +40,7 @@ HONOURED = {
 
 
 @dataclass(frozen=True)
-class Terms:
+class TrainingTerms:
     """How a fleet trains, in Ludwig's words.
 
     Attributes:
@@ -62,13 +62,13 @@ class Terms:
     clip_value: float | None
 
 
-def read_terms(config: Any) -> Terms:
+def read_terms(config: Any) -> TrainingTerms:
     """The terms of Ludwig's completed config (`LudwigModel.config_obj`), for which `refusal` returns None."""
     output = config.output_features[0]
     clipper = create_clipper(config.trainer.gradient_clipping)
     # of several settings Ludwig applies only the first, which uses up its iterator of gradients
     norm = clipper.clipglobalnorm or clipper.clipnorm or None
-    return Terms(
+    return TrainingTerms(
         trainer=config.trainer,
         loss=output.loss.type,
         delta=getattr(output.loss, "delta", 1.0),

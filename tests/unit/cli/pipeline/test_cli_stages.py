@@ -17,7 +17,7 @@ from mlops_cli.cli.progress import ConsoleProgress
 from mlops_cli.config.paths import Project
 from mlops_cli.errors import ConfigError, DataError, ServiceError
 from mlops_cli.pipeline.stages.stage import StageReport, branch_lock
-from mlops_cli.system.locks import held
+from mlops_cli.system.locks import file_lock
 from tests.fakes.team_project import commands_on, team_project
 
 PARAMS = (
@@ -176,7 +176,7 @@ def test_missing_prices_are_each_models_own_failure(project: Project) -> None:
 def test_a_second_run_is_refused_at_once(project: Project) -> None:
     for path in (project.pipeline, project.root / ".dvc"):
         path.touch()
-    with held(project.state / "run.lock", ServiceError("never")):
+    with file_lock(project.state / "run.lock", ServiceError("never")):
         done = commands_on(project)("run")
     assert done.exit_code == 8
     assert "another mlops run is in progress here" in done.stderr

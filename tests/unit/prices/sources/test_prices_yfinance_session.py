@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from curl_cffi.requests.exceptions import HTTPError, RequestException
 
-from mlops_cli.prices.sources.yfinance_source import CHART_PATH, PoliteSession
+from mlops_cli.prices.sources.yfinance_source import CHART_PATH, RateLimitedSession
 
 CHART = f"https://query2.finance.yahoo.com{CHART_PATH}AAA"
 
@@ -58,10 +58,10 @@ def server() -> Iterator[tuple[Answers, str]]:
     thread.join()
 
 
-def session(base_url: str, lines: list[str] | None = None, **changes: float) -> PoliteSession:
+def session(base_url: str, lines: list[str] | None = None, **changes: float) -> RateLimitedSession:
     settings = {"rate_per_s": 10_000.0, "retries": 2, "backoff_s": 0.0, **changes}
     notify = (lambda line: None) if lines is None else lines.append
-    return PoliteSession(settings["rate_per_s"], int(settings["retries"]), settings["backoff_s"], base_url, notify)
+    return RateLimitedSession(settings["rate_per_s"], int(settings["retries"]), settings["backoff_s"], base_url, notify)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from mlops_cli.models.shared.weight_files import LoadedModel, WeightFiles
 from mlops_cli.serving.answering import dispatcher as dispatching
 from mlops_cli.serving.answering.degradation import AnswerCache, LoadLevel, StoredAnswer
 from mlops_cli.serving.answering.dispatcher import Dispatcher
-from mlops_cli.serving.catalog.catalog import route, side
+from mlops_cli.serving.catalog.catalog import route, version_for_role
 from mlops_cli.serving.contract.messages import OverloadedError, ServedVersion, UnservableError
 from tests.fakes.served_projects import COLUMNS, mlp_graph
 
@@ -54,11 +54,11 @@ def test_a_caller_sticks_to_its_side_across_server_starts_and_rising_shares() ->
 
 
 def test_what_a_route_names_and_what_becomes_of_a_side_that_is_not_there() -> None:
-    assert side("champion", [NEW, OLD], "old") is OLD
-    assert side("champion", [NEW, OLD], "gone") is NEW
-    assert side("challenger", [NEW, OLD], "old") is NEW
-    assert side("challenger", [NEW, OLD], "new") is None
-    assert side("older", [NEW, OLDER], "new") is OLDER
+    assert version_for_role("champion", [NEW, OLD], "old") is OLD
+    assert version_for_role("champion", [NEW, OLD], "gone") is NEW
+    assert version_for_role("challenger", [NEW, OLD], "old") is NEW
+    assert version_for_role("challenger", [NEW, OLD], "new") is None
+    assert version_for_role("older", [NEW, OLDER], "new") is OLDER
     alone = route("m", {"champion": 0.5, "challenger": 0.3, "gone": 0.2}, [NEW], None)
     assert alone is not None
     assert alone.versions == (NEW,)

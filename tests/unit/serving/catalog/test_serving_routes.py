@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlops_cli.serving.catalog.catalog import Route, route, side
+from mlops_cli.serving.catalog.catalog import Route, route, version_for_role
 from tests.fakes.served_catalogs import version
 
 VERSIONS = [version("new"), version("old"), version("older")]
@@ -68,5 +68,5 @@ def test_no_positive_weight_is_no_split(weights: dict[str, float]) -> None:
     ],
 )
 def test_the_version_of_a_side(key: str, champion: str | None, number: str | None) -> None:
-    served = side(key, VERSIONS, champion)
+    served = version_for_role(key, VERSIONS, champion)
     assert (served.version if served else None) == number

@@ -49,16 +49,16 @@ def test_work_in_threads_is_bounded_and_its_errors_come_through(service: Service
     go = threading.Event()
 
     async def work() -> None:
-        waiting = [asyncio.create_task(service.aside(go.wait, 10)) for _ in range(16)]
+        waiting = [asyncio.create_task(service.run_in_thread(go.wait, 10)) for _ in range(16)]
         await asyncio.sleep(0)
         with pytest.raises(OverloadedError, match="16 requests") as caught:
-            await service.aside(go.wait)
+            await service.run_in_thread(go.wait)
         assert caught.value.retry_after == 1
         go.set()
         assert await asyncio.gather(*waiting) == [True] * 16
         with pytest.raises(ZeroDivisionError):
-            await service.aside(divmod, 1, 0)
-        assert await service.aside(divmod, 7, 2) == (3, 1), "a failure gives its place back"
+            await service.run_in_thread(divmod, 1, 0)
+        assert await service.run_in_thread(divmod, 7, 2) == (3, 1), "a failure gives its place back"
 
     asyncio.run(work())
 

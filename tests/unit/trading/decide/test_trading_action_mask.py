@@ -73,7 +73,7 @@ class TestConstraints:
 
     def test_shares_that_a_lot_does_not_buy(self):
         assert mask_of(position(lot_qty="0"), budgets(), D(100), WIDE).choose(1) == (0, "whole shares")
-        held = Position(D(1), D(100), D(1), 1, grows=False)
+        held = Position(D(1), D(100), D(1), 1, may_grow=False)
         mask = mask_of(held, budgets(), D(100_000), WIDE)
         assert (mask.lowest, mask.highest, mask.why_highest) == (-1, 0, "whole shares")
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mlops_cli.config.schemas.trading import Rules
 from mlops_cli.trading.contract.types import DecisionContext
 from mlops_cli.trading.decide.signals import Signal
-from mlops_cli.trading.decide.stocks import PRICE_GAP, Situation, Stock, position_of, stock_of
+from mlops_cli.trading.decide.stocks import PRICE_GAP, PolicyInputs, Stock, position_of, stock_of
 from mlops_cli.trading.decide.targets import direction_of, set_targets
 from tests.fakes.ledgers import NEXT_SESSION, a_holding, an_account
 
@@ -25,8 +25,8 @@ def signal(bps: float | None = 50.0, close: str = "100") -> Signal:
     return Signal(bps, "red-aapl", "v1", D(close), (), ())
 
 
-def situation(rules: Rules = LONG, equity: str = "100000", **context) -> Situation:
-    return Situation("red", an_account(equity), rules, DecisionContext(NEXT_SESSION, **context))
+def situation(rules: Rules = LONG, equity: str = "100000", **context) -> PolicyInputs:
+    return PolicyInputs("red", an_account(equity), rules, DecisionContext(NEXT_SESSION, **context))
 
 
 def stock(bps: float | None = 50.0, lots: int = 0, ticker: str = "AAPL", rules: Rules = LONG) -> Stock:
@@ -76,7 +76,7 @@ class TestRefusal:
 class TestPosition:
     def lots(self, qty: str, price: str = "100", equity: str = "100000", rules: Rules = LONG, shorts: bool = False):
         made = position_of(D(qty), D(price), D(equity), rules, shorts=shorts)
-        return made.lots, made.lot_qty, made.grows
+        return made.lots, made.lot_qty, made.may_grow
 
     def test_a_lot_is_a_share_of_equity(self):
         assert self.lots("0") == (0, D(100), True)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from mlops_cli.errors import ConfigError
 from mlops_cli.trading.contract.broker import Activities
-from mlops_cli.trading.ledger.ledger import FIRST_LOOK, OVERLAP, Ledger
+from mlops_cli.trading.ledger.ledger import FIRST_LOOKBACK, OVERLAP, Ledger
 from mlops_cli.trading.ledger.opening import IN_MEMORY, open_ledger
 from mlops_cli.trading.ledger.tables import decimal, text
 from tests.fakes.ledgers import (
@@ -163,8 +163,8 @@ class TestIntents:
 
     def test_names_are_those_of_the_model(self, ledger):
         ledger.write_intents([an_intent("AAPL"), an_intent("MSFT", model="liquidation")], EVENING)
-        assert ledger.names_of("liquidation") == {an_intent("MSFT").client_order_id}
-        assert ledger.names_of("nobody") == set()
+        assert ledger.client_order_ids_of("liquidation") == {an_intent("MSFT").client_order_id}
+        assert ledger.client_order_ids_of("nobody") == set()
 
     def test_what_was_sent_for_a_session_counts_at_the_price_that_was_seen(self, ledger):
         by_money = replace(an_intent("TSLA"), qty=None, notional=D(250))
@@ -434,24 +434,24 @@ class TestEvents:
 
 class TestHorizon:
     def test_a_new_ledger_looks_back_as_long_as_an_order_may_be_open(self, ledger):
-        assert ledger.horizon() == EVENING - FIRST_LOOK - OVERLAP
+        assert ledger.query_from() == EVENING - FIRST_LOOKBACK - OVERLAP
 
     def test_else_it_looks_back_a_day_before_the_last_reconciliation(self, ledger):
         ledger.set_meta("reconciled_at", NEXT_EVENING.isoformat())
-        assert ledger.horizon() == NEXT_EVENING - OVERLAP
+        assert ledger.query_from() == NEXT_EVENING - OVERLAP
 
     @pytest.mark.parametrize("status", ["accepted", "filled"])
     def test_an_order_that_is_open_or_not_booked_holds_it_back(self, ledger, status):
         ledger.set_meta("reconciled_at", (NEXT_EVENING + timedelta(days=9)).isoformat())
         ledger.record_orders([an_order(an_intent(), status, "10" if status == "filled" else "0")], EVENING)
-        assert ledger.horizon() == EVENING - OVERLAP
+        assert ledger.query_from() == EVENING - OVERLAP
 
     def test_so_does_an_intent_of_unknown_fate(self, ledger):
         ledger.set_meta("reconciled_at", (NEXT_EVENING + timedelta(days=9)).isoformat())
         ledger.write_intents([an_intent()], NEXT_EVENING)
-        assert ledger.horizon() == NEXT_EVENING - OVERLAP
+        assert ledger.query_from() == NEXT_EVENING - OVERLAP
         ledger.set_state(an_intent().client_order_id, "void", NEXT_EVENING)
-        assert ledger.horizon() == NEXT_EVENING + timedelta(days=9) - OVERLAP
+        assert ledger.query_from() == NEXT_EVENING + timedelta(days=9) - OVERLAP
 
 
 class TestCopy:

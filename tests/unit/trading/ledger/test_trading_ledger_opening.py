@@ -36,7 +36,7 @@ class TestOldLedger:
             assert ledger.expected_positions() == {"AAPL": D(80), "TSLA": D(15)}
             assert ledger.expected_cash() == D("85282.10")
             assert ledger.equity_curve() == [(date(2024, 1, 3), D("100123.4"))]
-            assert ledger.horizon() == datetime(2024, 1, 1, 21, 30, tzinfo=UTC)
+            assert ledger.query_from() == datetime(2024, 1, 1, 21, 30, tzinfo=UTC)
             assert ledger.last_decided() == date(2024, 1, 4)
             (intent,) = ledger.unresolved()
             assert (intent.ticker, intent.side, intent.qty, intent.price_seen) == ("AAPL", "sell", D(80), D("185.64"))

@@ -14,7 +14,7 @@ def red(tmp_path) -> HaltFiles:
 
 def test_without_files_nobody_is_halted(red):
     assert red.reason() is None
-    assert red.way_on() == ""
+    assert red.resume_commands() == ""
     assert red.others() == []
 
 
@@ -58,10 +58,10 @@ def test_all_teams_are_halted_by_one_file(tmp_path):
 def test_which_commands_resume_a_team(tmp_path):
     red, everybody = HaltFiles(tmp_path, "red"), HaltFiles(tmp_path, ALL_TEAMS)
     red.halt("why")
-    assert red.way_on() == "mlops paper-trade resume --team red"
+    assert red.resume_commands() == "mlops paper-trade resume --team red"
     everybody.halt("storm")
-    assert red.way_on() == "mlops paper-trade resume --team all && mlops paper-trade resume --team red"
-    assert everybody.way_on() == "mlops paper-trade resume --team all"
+    assert red.resume_commands() == "mlops paper-trade resume --team all && mlops paper-trade resume --team red"
+    assert everybody.resume_commands() == "mlops paper-trade resume --team all"
     assert everybody.others() == ["red"]
     assert red.others() == ["all"]
 

@@ -10,7 +10,7 @@ import pytest
 from mlops_cli.trading.contract.broker import BrokerUnreachable, OrderRefused, OutcomeUnknown
 from mlops_cli.trading.ledger.ledger import Ledger
 from mlops_cli.trading.ledger.opening import IN_MEMORY, open_ledger
-from mlops_cli.trading.passes.liquidate import LIQUIDATION, being_closed, liquidate
+from mlops_cli.trading.passes.liquidate import LIQUIDATION, liquidate, tickers_in_liquidation
 from tests.fakes.ledgers import EVENING, a_holding, an_intent, an_order
 from tests.fakes.scripted_broker import ScriptedBroker
 
@@ -38,7 +38,7 @@ def test_long_positions_are_sold_and_short_ones_bought_back(broker, ledger):
     assert orders == {"AAPL": ("sell", D(10), "market", LIQUIDATION), "TSLA": ("buy", D(3), "market", LIQUIDATION)}
     assert (len(done.sent), done.failed, done.cancelled) == (2, {}, 0)
     assert states(ledger) == {"AAPL": "sent", "TSLA": "sent"}
-    assert being_closed(ledger) == {"AAPL", "TSLA"}
+    assert tickers_in_liquidation(ledger) == {"AAPL", "TSLA"}
     assert ledger.last_event("liquidation")["text"] == "2 positions"
 
 

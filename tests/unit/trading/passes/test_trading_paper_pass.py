@@ -112,8 +112,12 @@ class TestWaiting:
     def test_without_any_forecast_it_needs_a_person_and_alerts_once(self, team):
         team.tickers, team.missing = [], {"red-aapl": "no features"}
         first, again = team.run(), team.run()
-        assert first.needs == again.needs == ["no model has a forecast for 2024-01-03: nothing is decided"]
-        assert (first.alerts, again.alerts) == (first.needs, [])
+        assert (
+            first.needs_attention
+            == again.needs_attention
+            == ["no model has a forecast for 2024-01-03: nothing is decided"]
+        )
+        assert (first.alerts, again.alerts) == (first.needs_attention, [])
         assert not again.clean
         assert team.asked == 2
 

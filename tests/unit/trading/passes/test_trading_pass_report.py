@@ -18,7 +18,7 @@ def test_a_new_report_is_clean():
         {"unknown": {"name": "timeout"}},
         {"refused": {"name": "no"}},
         {"blocked": {"AAPL": "why"}},
-        {"needs": ["no model has a forecast"]},
+        {"needs_attention": ["no model has a forecast"]},
         {"outcome": "stopped"},
     ],
 )

@@ -9,7 +9,7 @@ import pytest
 
 from mlops_cli.trading.contract.broker import Bar, Quote
 from mlops_cli.trading.contract.types import TradeForecast
-from mlops_cli.trading.passes.deciding import gaps, other_closes
+from mlops_cli.trading.passes.deciding import differing_closes, gaps
 from tests.fakes.ledgers import EVENING, NEXT_SESSION, SESSION, a_holding
 
 D = Decimal
@@ -40,15 +40,15 @@ def quote(bid: str, ask: str) -> Quote:
     ],
 )
 def test_closes_may_differ_by_five_percent(theirs, ours, differ):
-    others = other_closes({"AAPL": bar(theirs)}, [forecast(ours)])
+    others = differing_closes({"AAPL": bar(theirs)}, [forecast(ours)])
     assert ("AAPL" in others) == differ
     if differ:
         assert f"is {D(theirs):.2f} at the broker and {D(ours):.2f} here" in others["AAPL"]
 
 
 def test_a_ticker_without_a_bar_is_not_doubted():
-    assert other_closes({}, [forecast("100")]) == {}
-    assert other_closes({"MSFT": bar("1")}, [forecast("100")]) == {}
+    assert differing_closes({}, [forecast("100")]) == {}
+    assert differing_closes({"MSFT": bar("1")}, [forecast("100")]) == {}
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from decimal import Decimal
 import pytest
 
 from mlops_cli.errors import ConfigError
-from mlops_cli.trading.ledger.ledger import FIRST_LOOK, OVERLAP, Ledger
+from mlops_cli.trading.ledger.ledger import FIRST_LOOKBACK, OVERLAP, Ledger
 from mlops_cli.trading.ledger.opening import IN_MEMORY, open_ledger
 from mlops_cli.trading.passes.reconcile import Reconciled, reconcile
 from tests.fakes.ledgers import (
@@ -65,7 +65,7 @@ class TestFirstLook:
         assert ledger.expected_positions() == {"TSLA": D(5)}
 
     def test_it_asks_for_orders_that_may_still_be_open(self, ledger, broker):
-        assert broker.asked_since == [EVENING - FIRST_LOOK - OVERLAP]
+        assert broker.asked_since == [EVENING - FIRST_LOOKBACK - OVERLAP]
 
     def test_another_account_s_keys_are_refused(self, ledger, broker):
         broker.name = "account-2"
@@ -84,7 +84,7 @@ class TestBooking:
     def test_it_notes_when_it_looked(self, ledger, broker):
         look(broker, ledger)
         assert ledger.meta("reconciled_at") == NEXT_EVENING.isoformat()
-        assert ledger.horizon() == NEXT_EVENING - OVERLAP
+        assert ledger.query_from() == NEXT_EVENING - OVERLAP
 
     def test_a_fill_that_was_told_late_is_found_by_asking_for_everything(self, ledger, broker):
         look(broker, ledger)

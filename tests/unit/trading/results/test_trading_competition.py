@@ -19,7 +19,7 @@ from mlops_cli.config.schemas.trading import Costs, Rules
 from mlops_cli.trading.contract.costs import expected_price, one_way_bps, round_trip_bps
 from mlops_cli.trading.contract.types import AccountState
 from mlops_cli.trading.passes.halt import risk_breach
-from mlops_cli.trading.results.competition import BUY_AND_HOLD, CASH, Market, TeamBook, buy_and_hold, compete
+from mlops_cli.trading.results.competition import BUY_AND_HOLD, CASH, Market, TeamResult, buy_and_hold, compete
 from mlops_cli.trading.results.competition_report import competition_lines, competition_table, report_files
 from mlops_cli.trading.results.performance import (
     curve_figures,
@@ -47,7 +47,7 @@ FILLS = fill_frame(
 )
 
 
-def book(team: str = "red", equity: tuple[float, ...] = (1000, 1080, 1096, 1072), **changes) -> TeamBook:
+def book(team: str = "red", equity: tuple[float, ...] = (1000, 1080, 1096, 1072), **changes) -> TeamResult:
     values = {
         "team": team,
         "equity": pd.Series(equity, SESSIONS, dtype="float64"),
@@ -57,7 +57,7 @@ def book(team: str = "red", equity: tuple[float, ...] = (1000, 1080, 1096, 1072)
         "orders": 3,
         "trials": 12,
     }
-    return TeamBook(**{**values, **changes})
+    return TeamResult(**{**values, **changes})
 
 
 def test_fills_fall_on_the_day_in_new_york():

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from mlops_cli.config.schemas.trading import Costs
-from mlops_cli.trading.results.competition import CASH, Market, TeamBook, compete, normalised
+from mlops_cli.trading.results.competition import CASH, Market, TeamResult, compete, normalised
 from mlops_cli.trading.results.competition_report import (
     competition_lines,
     competition_table,
@@ -27,13 +27,13 @@ MARKET = Market(
 NO_SKILL = {"no skill, not traded": 3}
 
 
-def book(team: str = "red", orders: int = 0, idle: dict[str, int] | None = None, models: int = 1) -> TeamBook:
+def book(team: str = "red", orders: int = 0, idle: dict[str, int] | None = None, models: int = 1) -> TeamResult:
     equity = pd.Series([1000.0, 1010.0 if orders else 1000.0, 1005.0 if orders else 1000.0], SESSIONS)
     names = tuple(f"{team}-{number}" for number in range(models))
-    return TeamBook(team, equity, fill_frame([]), names, idle or {}, orders, 4)
+    return TeamResult(team, equity, fill_frame([]), names, idle or {}, orders, 4)
 
 
-def lines(*books: TeamBook, notes: tuple[str, ...] = ()) -> list[str]:
+def lines(*books: TeamResult, notes: tuple[str, ...] = ()) -> list[str]:
     return competition_lines(compete(books, MARKET, Costs(), notes))
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mlops_cli.training.local.cuda_devices import count_cuda_devices, no_cuda_device, visible_cuda_devices
+from mlops_cli.training.local.cuda_devices import count_cuda_devices, no_cuda_device_error, visible_cuda_devices
 
 
 @pytest.fixture
@@ -70,4 +70,4 @@ def test_devices_have_the_names_of_the_environment(monkeypatch, visible, count, 
 
 
 def test_the_refusal_says_what_to_set():
-    assert "training.device" in no_cuda_device().hint
+    assert "training.device" in no_cuda_device_error().hint

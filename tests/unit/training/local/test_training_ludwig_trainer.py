@@ -26,7 +26,7 @@ from mlops_cli.training.trainer import FailedJob, Fitted, TrainJob
 from tests.fakes.train_jobs import model_spec, same_job
 
 REPOSITORY = Path(__file__).resolve().parents[4]
-PATIENCE_SECONDS = 30
+TIMEOUT_SECONDS = 30
 
 # A worker that speaks the protocol and imports nothing: starts in a moment.
 BARE = """
@@ -350,7 +350,7 @@ def parent(tmp_path, real):
             [sys.executable, str(script)], stdout=output, stderr=output, start_new_session=True, cwd=REPOSITORY
         )
     pid_file = tmp_path / "state" / "pid"
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while not pid_file.exists():
         assert process.poll() is None, (tmp_path / "parent.log").read_text()
         assert time.monotonic() < deadline, "the worker did not take its job"
@@ -360,12 +360,12 @@ def parent(tmp_path, real):
     for left in (process, working):
         if left.is_running() if isinstance(left, psutil.Process) else left.poll() is None:
             left.kill()
-    process.wait(PATIENCE_SECONDS)
+    process.wait(TIMEOUT_SECONDS)
 
 
 def wait_for_end(orphan: psutil.Process) -> None:
     """Nobody's child ends as soon as it is a zombie: who collects it is not our affair."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     with contextlib.suppress(psutil.NoSuchProcess):
         while orphan.is_running() and orphan.status() != psutil.STATUS_ZOMBIE:
             assert time.monotonic() < deadline, f"process {orphan.pid} goes on without its parent"
@@ -377,7 +377,7 @@ def test_the_worker_ends_when_its_parent_is_killed(parent, death):
     process, working = parent
     assert working.is_running()
     os.kill(process.pid, death)
-    process.wait(PATIENCE_SECONDS)
+    process.wait(TIMEOUT_SECONDS)
     wait_for_end(working)
 
 
@@ -385,7 +385,7 @@ def test_ctrl_c_ends_both_and_the_parent_says_so(parent, tmp_path):
     process, working = parent
     # a terminal sends it to the whole group
     os.killpg(process.pid, signal.SIGINT)
-    process.wait(PATIENCE_SECONDS)
+    process.wait(TIMEOUT_SECONDS)
     wait_for_end(working)
     assert process.returncode == -signal.SIGINT
     assert "KeyboardInterrupt" in (tmp_path / "parent.log").read_text()

@@ -15,13 +15,13 @@ import psutil
 import pytest
 
 from mlops_cli.errors import TrainingError
-from mlops_cli.training.local.workers import Died, Workers, WorkerSettings
-from mlops_cli.training.tasks import FleetSettings, Task, cut
+from mlops_cli.training.local.workers import WorkerDied, Workers, WorkerSettings
+from mlops_cli.training.tasks import FleetSettings, Task, split_into_tasks
 from mlops_cli.training.trainer import TrainJob
 from tests.fakes.train_jobs import make_job, model_spec, same_job
 
 REPOSITORY = Path(__file__).resolve().parents[4]
-PATIENCE_SECONDS = 30
+TIMEOUT_SECONDS = 30
 WORKER = """
 import os, signal, sys, time
 from pathlib import Path
@@ -85,7 +85,7 @@ class Place:
         )
         return [sys.executable, str(script)]
 
-    def run(self, tasks: list[Task], command: list[str], **settings) -> list[dict | Died]:
+    def run(self, tasks: list[Task], command: list[str], **settings) -> list[dict | WorkerDied]:
         pool = WorkerSettings(self.folder / "graphs", self.folder / "logs", command=command, **settings)
         return list(Workers(pool, self.said.append).run(tasks))
 
@@ -102,7 +102,7 @@ def single(jobs: list[TrainJob], seconds: float = 1.0) -> list[Task]:
     return [Task((job,), FleetSettings(together=False), seconds) for job in jobs]
 
 
-def pids(results: list[dict | Died]) -> set[int]:
+def pids(results: list[dict | WorkerDied]) -> set[int]:
     return {result["facts"]["pid"] for result in results if isinstance(result, dict)}
 
 
@@ -157,7 +157,7 @@ def test_a_fleet_whose_process_died_is_tried_again_model_by_model(place, jobs):
     """
     results = place.run([Task(tuple(jobs), FleetSettings(), 1.0)], place.command(body))
     done = {Path(result["folder"]).name: result["facts"] for result in results if isinstance(result, dict)}
-    died = [result for result in results if isinstance(result, Died)]
+    died = [result for result in results if isinstance(result, WorkerDied)]
     assert set(done) == {f"job-{number}" for number in (0, 1, 3, 4, 5)}
     assert {name: facts["together"] for name, facts in done.items()} == {
         "job-0": 6,
@@ -270,7 +270,7 @@ def test_nobody_waits_for_an_abandoned_run(place, jobs, tmp_path):
     pid = next(going)["facts"]["pid"]
     began = time.monotonic()
     going.close()
-    assert time.monotonic() - began < PATIENCE_SECONDS
+    assert time.monotonic() - began < TIMEOUT_SECONDS
     assert not psutil.pid_exists(pid)
 
 
@@ -283,7 +283,7 @@ class TestCutting:
             make_job(tmp_path, model_spec(f"short-{number}", ludwig={"trainer": {"epochs": 2}}), sessions=200)
             for number in range(40)
         ]
-        tasks = cut([*short, *long], FleetSettings(), 1)
+        tasks = split_into_tasks([*short, *long], FleetSettings(), 1)
         assert [len(task.jobs) for task in tasks] == [32, 8, 3] or [len(task.jobs) for task in tasks] == [32, 3, 8]
         assert [task.seconds for task in tasks] == sorted((task.seconds for task in tasks), reverse=True)
         assert sorted(job.spec.name for task in tasks for job in task.jobs) == sorted(
@@ -291,22 +291,22 @@ class TestCutting:
         )
 
     def test_one_after_another_means_a_task_each(self, jobs):
-        assert [len(task.jobs) for task in cut(jobs, FleetSettings(together=False), 1)] == [1] * len(jobs)
+        assert [len(task.jobs) for task in split_into_tasks(jobs, FleetSettings(together=False), 1)] == [1] * len(jobs)
 
     def test_gpus_share_evenly(self, jobs):
-        assert [len(task.jobs) for task in cut(jobs, FleetSettings(device="cuda"), 2)] == [3, 3]
+        assert [len(task.jobs) for task in split_into_tasks(jobs, FleetSettings(device="cuda"), 2)] == [3, 3]
 
     def test_another_seed_is_another_fleet(self, jobs):
         other = [replace(jobs[0], seed=8), *jobs[1:]]
-        assert sorted(len(task.jobs) for task in cut(other, FleetSettings(), 1)) == [1, 5]
+        assert sorted(len(task.jobs) for task in split_into_tasks(other, FleetSettings(), 1)) == [1, 5]
 
     def test_a_table_that_cannot_be_read_is_no_reason_to_stop(self, jobs, tmp_path):
         lost = replace(jobs[0], features=tmp_path / "nowhere.parquet")
-        assert sum(len(task.jobs) for task in cut([lost, *jobs[1:]], FleetSettings(), 1)) == len(jobs)
+        assert sum(len(task.jobs) for task in split_into_tasks([lost, *jobs[1:]], FleetSettings(), 1)) == len(jobs)
 
 
 def ended(process: psutil.Process) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < deadline, f"{process} goes on"
         time.sleep(0.05)

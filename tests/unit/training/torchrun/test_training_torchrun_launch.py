@@ -9,14 +9,19 @@ import pytest
 
 from mlops_cli.errors import ConfigError
 from mlops_cli.training.process_settings import PROCESS_SETTINGS
-from mlops_cli.training.torchrun.torchrun_trainer import Setting, count_processes, launch_environment, launch_options
-from mlops_cli.training.torchrun.torchrun_worker import DEVICE, GRAPHS, LEASH, STRATEGY
+from mlops_cli.training.torchrun.torchrun_trainer import (
+    LaunchSettings,
+    count_processes,
+    launch_environment,
+    launch_options,
+)
+from mlops_cli.training.torchrun.torchrun_worker import DEVICE, GRAPHS, LIFELINE, STRATEGY
 
-SETTING = Setting("fsdp", "cpu", 3, Path("/graphs"), None, ("worker.py",))
-PIPE = Path("/tmp/leash")
+SETTING = LaunchSettings("fsdp", "cpu", 3, Path("/graphs"), None, ("worker.py",))
+PIPE = Path("/tmp/lifeline")
 
 
-def environment(setting: Setting = SETTING, **inherited: str) -> dict[str, str]:
+def environment(setting: LaunchSettings = SETTING, **inherited: str) -> dict[str, str]:
     return launch_environment(setting, PIPE, inherited)
 
 
@@ -57,7 +62,7 @@ def test_other_variables_are_inherited():
 
 def test_the_ranks_are_told_what_to_do():
     given = environment()
-    assert (given[LEASH], given[GRAPHS]) == (str(PIPE), "/graphs")
+    assert (given[LIFELINE], given[GRAPHS]) == (str(PIPE), "/graphs")
     assert (given[STRATEGY], given[DEVICE]) == ("fsdp", "cpu")
     assert given["GLOO_SOCKET_IFNAME"] == "lo"
 

@@ -250,14 +250,14 @@ def test_all_processes_end_with_their_parent(tmp_path, write_worker, death):
 
 @pytest.mark.parametrize("held", [False, True])
 def test_a_rank_whose_parent_was_gone_before_it_started_ends(tmp_path, held):
-    leash = tmp_path / "leash"
-    os.mkfifo(leash)
-    other_end = os.open(leash, os.O_RDWR) if held else None
-    text = "from mlops_cli.training.torchrun.torchrun_worker import hold_leash\n"
+    lifeline = tmp_path / "lifeline"
+    os.mkfifo(lifeline)
+    other_end = os.open(lifeline, os.O_RDWR) if held else None
+    text = "from mlops_cli.training.torchrun.torchrun_worker import watch_parent\n"
     text += "from pathlib import Path\nimport sys, time\n"
-    text += "hold_leash(Path(sys.argv[1])); time.sleep(1); sys.exit(5)"
+    text += "hold_lifeline(Path(sys.argv[1])); time.sleep(1); sys.exit(5)"
     rank = subprocess.run(
-        [sys.executable, "-c", text, str(leash)], cwd=REPOSITORY, timeout=PATIENCE_SECONDS, check=False
+        [sys.executable, "-c", text, str(lifeline)], cwd=REPOSITORY, timeout=PATIENCE_SECONDS, check=False
     )
     assert rank.returncode == (5 if held else 0)
     if other_end is not None:

@@ -12,7 +12,7 @@ FEWEST_MODELS = 3  # with fewer models a median is not meaningful
 
 
 @dataclass
-class Course:
+class LossHistory:
     """The losses and best weights of one model.
 
     Attributes:
@@ -33,22 +33,22 @@ class Course:
         return float(np.mean([validation for _, validation in self.losses])) if self.losses else float("nan")
 
 
-def behind_median(courses: Sequence[Course], models: Iterable[int], grace: int | None) -> set[int]:
+def behind_median(histories: Sequence[LossHistory], models: Iterable[int], grace: int | None) -> set[int]:
     """Find the models whose last validation loss is above the median of the others' mean losses.
 
     This is the median stopping rule of Golovin et al., "Google Vizier" (2017).
 
     Args:
-        courses: those of all models that started together. Stopped models still count in the median, which would
+        histories: those of all models that started together. Stopped models still count in the median, which would
             otherwise fall with every model that is stopped.
-        models: the models to check, as positions in `courses`, like the result. Stopped models are ignored.
+        models: the models to check, as positions in `histories`, like the result. Stopped models are ignored.
         grace: number of evaluations before the rule applies; None: it never applies.
     """
-    if grace is None or len(courses) < FEWEST_MODELS or max(len(course.losses) for course in courses) < grace:
+    if grace is None or len(histories) < FEWEST_MODELS or max(len(history.losses) for history in histories) < grace:
         return set()
-    means = np.array([course.mean_validation_loss for course in courses])
+    means = np.array([history.mean_validation_loss for history in histories])
     return {
         model
         for model in models
-        if not courses[model].stopped and courses[model].losses[-1][1] > np.nanmedian(np.delete(means, model))
+        if not histories[model].stopped and histories[model].losses[-1][1] > np.nanmedian(np.delete(means, model))
     }
