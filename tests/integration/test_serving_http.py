@@ -204,7 +204,7 @@ def test_forecasts_from_bars_are_those_from_features(made: SmallProject, client:
         (lambda body: body.pop("bars"), "bars"),
         (lambda body: body.pop("ticker"), "neither ticker nor models"),
         (lambda body: body.update(bars=body["bars"][:1]), "needs? at least"),
-        (lambda body: body.update(bars=body["bars"][::-1]), "must rise"),
+        (lambda body: body.update(bars=body["bars"][::-1]), "must ascend"),
         (lambda body: body["bars"][0].update(close=-1), "greater than 0"),
         (lambda body: body["bars"][0].update(open=float("nan")), "finite|JSON"),
         (lambda body: body["bars"][0].update(session="2014-01-01"), "not sessions of XNYS: 2014-01-01"),

@@ -169,7 +169,7 @@ def test_late_prices_are_waited_for_as_long_on_half_days(tmp_path):
     with exchange_server(PRICES, start="2024-07-03T17:25:00+00:00") as server:
         team = PaperTeam(server.url, tmp_path, PRICES)
         team.forecasts = lambda *_: SessionForecasts([], late={"red-aapl": "its prices end on 2024-07-02"})
-        assert "decided from Wed 2024-07-03 19:20 EDT on" in team.run().text
+        assert "from Wed 2024-07-03 19:20 EDT on" in team.run().text
         server.advance(seconds=3 * 3600)
         assert "wait for prices" in team.run().text, "16:25, after three hours of an early close"
         server.advance(seconds=3 * 3600)

@@ -253,10 +253,8 @@ class YfinanceSource:
             return self._whole_history(session, plan, min(first, stored.index[0]), last)
         return RawBars(ticker, recent.bars[recent.bars.index > stored.index[-1]], ORIGIN, replaces_all=False)
 
-    def _whole_history(
-        self, session: RateLimitedSession, plan: _Plan, first: pd.Timestamp, last: pd.Timestamp
-    ) -> RawBars:
-        return RawBars(plan.ticker, self._history(session, plan, first, last).bars, ORIGIN)
+    def _whole_history(self, session: RateLimitedSession, plan: _Plan, *span: pd.Timestamp) -> RawBars:
+        return RawBars(plan.ticker, self._history(session, plan, *span).bars, ORIGIN)
 
     def _history(self, session: RateLimitedSession, plan: _Plan, first: pd.Timestamp, last: pd.Timestamp) -> _History:
         ticker = yfinance.Ticker(plan.ticker, session=session)

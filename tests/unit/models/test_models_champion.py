@@ -89,7 +89,7 @@ def test_a_start_that_fits_two_versions_is_refused(tmp_path: Path) -> None:
     common = next(digit for digit in digits if digits.count(digit) > 1)
     kept = [folder.version for folder in model_versions(project.model_root, BRANCH, NAME)]
     if sum(version.startswith(common) for version in kept) > 1:
-        with pytest.raises(ModelError, match="fits more than one"):
+        with pytest.raises(ModelError, match="matches more than one"):
             promote(project, BRANCH, NAME, common)
 
 

@@ -575,15 +575,15 @@ def test_ensembles_average_their_members_and_broken_ones_say_why(tmp_path: Path)
         assert models_of(plane.catalog, "A") == ["a-fixed", "a-recent", "blue-a", "red-a"]
         assert describe(plane.catalog, "a-fixed").team == "ensemble"
         reasons = {entry.name: entry.reason for entry in plane.index() if entry.state == "QUARANTINED"}
-        assert "several tickers" in reasons["mixed"]
+        assert "different tickers" in reasons["mixed"]
         assert "without red-x" in reasons["gone"]
         assert "blue-a" in reasons["uneven"]
-        with pytest.raises(UnservableError, match="several tickers"):
+        with pytest.raises(UnservableError, match="different tickers"):
             await ask(plane, "mixed")
         forecasts, missing = await plane.latest(["red-a", "blue-a", "a-fixed", "mixed"])
         by_name = {one.model: one.log_return for one in forecasts}
         assert by_name["a-fixed"] == pytest.approx(0.75 * by_name["red-a"] + 0.25 * by_name["blue-a"])
-        assert "several tickers" in missing["mixed"]
+        assert "different tickers" in missing["mixed"]
 
     run(root, work, ensembles=sets)
 

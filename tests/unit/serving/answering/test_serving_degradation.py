@@ -163,7 +163,7 @@ def test_an_unusable_forecast_is_refused_and_not_stored(run: Callable[..., None]
         bench.load.level = 3
         for rows in (ROWS, np.ones((3, 2), dtype=np.float32)):
             for _ in range(2):
-                with pytest.raises(BadInputError, match="m: no usable forecast"):
+                with pytest.raises(BadInputError, match="m: these values give no usable forecast"):
                     await bench.ask(catalog([full]), full, rows=rows)
 
     run(work)

@@ -185,7 +185,7 @@ def test_more_rows_than_one_run_takes_are_answered_in_parts(model: LoadedModel) 
 def test_a_full_queue_and_a_passed_deadline_are_refused_with_a_time_to_come_back(
     model: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dispatching, "SLICE", 60.0)  # however slow this machine is just now
+    monkeypatch.setattr(dispatching, "SLICE_SECONDS", 60.0)  # however slow this machine is just now
 
     async def work() -> None:
         queue = dispatcher(queue=4, deadline_ms=50)

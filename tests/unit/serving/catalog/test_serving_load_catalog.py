@@ -117,7 +117,7 @@ def test_models_of_one_name_get_their_branch_in_front(root: Path) -> None:
     shutil.copytree(root / "models" / BRANCH / "red-a", root / "models" / "other" / "red-a")
     catalog = scan(root)
     assert catalog.names() == ["blue-b", "main/red-a", "other/red-a"]
-    assert catalog.shared == {"red-a": ["main/red-a", "other/red-a"]}
+    assert catalog.ambiguous_names == {"red-a": ["main/red-a", "other/red-a"]}
     assert catalog.models_by_key[ModelKey("other", "red-a")].name == "other/red-a"
 
 

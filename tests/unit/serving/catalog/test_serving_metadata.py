@@ -107,7 +107,7 @@ def test_the_index_has_every_version_with_its_state(tmp_path: Path) -> None:
 
 def test_a_name_of_several_branches_is_refused_with_the_names_to_use() -> None:
     shared = catalog([model("a/m", "1", branch="a", slug="m"), model("b/m", "2", branch="b", slug="m")])
-    shared.shared["m"] = ["a/m", "b/m"]
+    shared.ambiguous_names["m"] = ["a/m", "b/m"]
     with pytest.raises(UnknownModelError, match="several branches") as caught:
         shared.model("m")
     assert caught.value.hint == "ask for one of: a/m, b/m"

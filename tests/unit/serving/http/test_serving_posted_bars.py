@@ -124,7 +124,7 @@ def test_sessions_of_feature_values_are_kept() -> None:
     ("body", "message"),
     [
         (b"", "the body is empty"),
-        (b"PAR1 and no more", "no readable parquet file"),
+        (b"PAR1 and no more", "not a readable parquet file"),
         (b"return_1,return_5\n", "the upload holds no rows"),
         (b"return_1,return_5\n1,text\n", "column return_5: string, expected numbers"),
         (b"return_1,return_5\n1,1e300\n", "row 1 return_5"),
@@ -149,5 +149,5 @@ def test_a_parquet_file_that_unpacks_to_too_much_is_refused_unread() -> None:
 
 def test_a_csv_file_of_too_many_cells_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(posted_bars, "MOST_CELLS", 100)
-    with pytest.raises(BadInputError, match="bars may have 100"):
+    with pytest.raises(BadInputError, match="bars may have at most 100"):
         batch_of_upload(as_csv(bars()), FACTS, 10**6)

@@ -96,9 +96,7 @@ class TestWaiting:
         team.late = {"red-nvda": "its prices end on 2024-01-01"}
         report = team.run()
         assert (report.outcome, report.sent) == ("done", [])
-        assert report.text.startswith(
-            "1 models wait for prices of 2024-01-02; all is decided from Tue 2024-01-02 19:20"
-        )
+        assert report.text.startswith("1 models wait for prices of 2024-01-02; from Tue 2024-01-02 19:20")
         assert report.missing == team.late
         assert not team.ledger.decided(report.target)
 

@@ -255,7 +255,7 @@ def test_a_rank_whose_parent_was_gone_before_it_started_ends(tmp_path, held):
     other_end = os.open(lifeline, os.O_RDWR) if held else None
     text = "from mlops_cli.training.torchrun.torchrun_worker import watch_parent\n"
     text += "from pathlib import Path\nimport sys, time\n"
-    text += "hold_lifeline(Path(sys.argv[1])); time.sleep(1); sys.exit(5)"
+    text += "watch_parent(Path(sys.argv[1])); time.sleep(1); sys.exit(5)"
     rank = subprocess.run(
         [sys.executable, "-c", text, str(lifeline)], cwd=REPOSITORY, timeout=PATIENCE_SECONDS, check=False
     )
