@@ -38,7 +38,7 @@ format: $(READY)  ## format the code and fix what ruff can fix
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench-train: $(READY)  ## measure training alone: processes, fleets, the floor (some 6 minutes)
+bench-train: $(READY)  ## measure training alone: processes, fleets, the floor (some 8 minutes)
 	@$(BIN)/python tests/bench/bench_pipeline.py --only fleets
 
 bench-serve: $(READY)  ## measure serving alone, beside MLServer and ludwig serve (some 12 minutes)
