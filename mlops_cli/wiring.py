@@ -15,6 +15,7 @@ from mlops_cli.config.load import Branch, load_params
 from mlops_cli.config.paths import Project
 from mlops_cli.config.run_environment import RUN_KEY
 from mlops_cli.config.schemas.project import TrainerKind, Training
+from mlops_cli.config.schemas.source import Source
 from mlops_cli.config.settings import Settings, account_keys, load_settings
 from mlops_cli.errors import ConfigError, DataError
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from mlops_cli.config.settings import AccountKeys
     from mlops_cli.exchange.book.engine import Exchange
     from mlops_cli.exchange.market.price_tables import PriceTables
+    from mlops_cli.prices.sources.files.file_format import FileFormat
     from mlops_cli.prices.sources.source import PriceSource
     from mlops_cli.tracking.tracker import RunContext, Tracker, Tracking
     from mlops_cli.trading.alpaca.alpaca_client import AlpacaAccess
@@ -42,11 +44,18 @@ def price_source(project: Project, branch: Branch, settings: Settings) -> PriceS
         case "csv":
             from mlops_cli.prices.sources.csv_source import CsvSource
 
-            return CsvSource(project.root / branch.source.folder)
+            return CsvSource(project.root / branch.source.folder, _file_format(branch.source), branch.source.file)
         case "yfinance":
             from mlops_cli.prices.sources.yfinance_source import YfinanceSource
 
             return YfinanceSource(base_url=settings.yahoo_base_url or "")
+
+
+def _file_format(source: Source) -> FileFormat:
+    """What the settings say about price files."""
+    from mlops_cli.prices.sources.files.file_format import FileFormat
+
+    return FileFormat(source.columns, source.decimal, source.dates, source.timezone)
 
 
 @dataclass(frozen=True)

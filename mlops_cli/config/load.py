@@ -13,7 +13,8 @@ from mlops_cli.config.collection import ModelCollection
 from mlops_cli.config.mistakes import Mistakes, suggestion, value_in_words
 from mlops_cli.config.paths import Project
 from mlops_cli.config.schemas.descriptions import type_in_words
-from mlops_cli.config.schemas.project import BranchSpec, ModelSpec, Params, Period, Retrain, Scenario, Source, Training
+from mlops_cli.config.schemas.project import BranchSpec, ModelSpec, Params, Period, Retrain, Scenario, Training
+from mlops_cli.config.schemas.source import Source
 from mlops_cli.config.schemas.trading import Rules
 from mlops_cli.errors import ConfigError
 

@@ -12,12 +12,13 @@ import numpy as np
 import pandas as pd
 
 from mlops_cli.errors import DataError, bounded
-from mlops_cli.market.sessions import sessions
-from mlops_cli.prices.cleaning.repair import MOST_EXAMPLES
+from mlops_cli.market.sessions import last_finished_session, sessions
+from mlops_cli.prices.cleaning.repair import MOST_EXAMPLES, Cleaned, noted
 from mlops_cli.prices.cleaning.rules import PRICE_COLUMNS, Repair, clean
 from mlops_cli.prices.sources.source import RawBars
 
 COLUMNS = PRICE_COLUMNS
+MOST_UNFINISHED = 10  # rows dated after the last session that has closed; with more, the dates are not to be trusted
 
 
 @dataclass(frozen=True)
@@ -132,8 +133,9 @@ def assemble(
 ) -> PriceTable:
     """Append the bars of a source to the stored ones, clean them, cut out the period and check the result.
 
-    Rows before `start` are removed before cleaning, so that faults in them do no harm. Rows after `end` are removed
-    after cleaning, because the prices before a split may have to be divided by it.
+    Rows of sessions that had not closed by `fetched_at` are removed first. Rows before `start` are removed before
+    cleaning, so that faults in them do no harm. Rows after `end` are removed after cleaning, because the prices before
+    a split may have to be divided by it.
 
     Args:
         raw: from a `PriceSource`. Unless it replaces everything, its rows are appended to `stored` and replace stored
@@ -142,7 +144,7 @@ def assemble(
         exchange: calendar code.
         start: first day of the period; None for all.
         end: last day of the period (included); None for all.
-        fetched_at: ISO time for the provenance.
+        fetched_at: ISO time of the fetch; empty if it is unknown, and rows of any day are then accepted.
 
     Raises:
         DataError: the data is refused, or contains no session of the period.
@@ -151,12 +153,14 @@ def assemble(
     ticker, frame = raw.ticker, _appended(raw, stored)
     if frame.empty:
         raise DataError(f"{ticker}: {raw.origin} contains no rows", "check the ticker and the source")
+    frame, unfinished = _finished(frame, ticker, exchange, fetched_at)
     days = pd.DatetimeIndex(frame.index).tz_localize(None).normalize()
     from_start = frame[days >= pd.Timestamp(start)] if start else frame
     cleaned = clean(from_start, ticker, sessions(exchange, days.min(), days.max()))
+    repairs = unfinished + cleaned.repairs
     table = (cleaned.bars.loc[: pd.Timestamp(end)] if end else cleaned.bars).rename_axis("session")
     if table.empty:
-        raise _nothing_left(raw, days, start, end, cleaned.repairs)
+        raise _nothing_left(raw, days, start, end, repairs)
     check_table(table, ticker)
     provenance = Provenance(
         ticker=ticker,
@@ -166,10 +170,31 @@ def assemble(
         first=str(table.index[0].date()),
         last=str(table.index[-1].date()),
         sessions=len(table),
-        repairs=cleaned.repairs,
+        repairs=repairs,
         sha256=content_hash(table),
     )
     return PriceTable(table, provenance)
+
+
+def _finished(frame: pd.DataFrame, ticker: str, exchange: str, fetched_at: str) -> Cleaned:
+    """The rows of sessions that had closed by then: an unfinished bar is no bar, and nobody knows tomorrow's.
+
+    Raises:
+        DataError: more rows are dated later than a calendar or clock explains, or all are: the dates are wrong.
+    """
+    if not fetched_at:
+        return Cleaned(frame)
+    newest = last_finished_session(exchange, pd.Timestamp(fetched_at))
+    days = pd.DatetimeIndex(frame.index).tz_localize(None).normalize()
+    later = days > newest
+    count = int(later.sum())
+    if count > MOST_UNFINISHED or (count and count == len(frame)):
+        raise DataError(
+            f"{ticker}: {count} rows are dated after {newest.date()}, the last session that has closed: "
+            f"{bounded([str(day.date()) for day in days[later][:99]])}",
+            "correct the dates, or say how the file writes them (source.dates), or remove the rows",
+        )
+    return Cleaned(frame[~later], noted("unfinished_sessions", days[later]))
 
 
 def _appended(raw: RawBars, stored: pd.DataFrame | None) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mlops_cli.config.schemas.project import Source
+from mlops_cli.config.schemas.source import Source
 from mlops_cli.market.sessions import sessions
 from mlops_cli.prices.cleaning.repair import ACTION_COLUMNS, PRICE_COLUMNS
 from mlops_cli.prices.sources.csv_source import CsvSource

@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 
 from mlops_cli.config.load import Branch
-from mlops_cli.config.schemas.project import ModelSpec, Period, Source, Training
+from mlops_cli.config.schemas.project import ModelSpec, Period, Training
+from mlops_cli.config.schemas.source import Source
 from mlops_cli.features.build import input_columns
 from mlops_cli.pipeline.stages.tables import write_table
 from tests.fakes.train_jobs import feature_table

@@ -12,7 +12,8 @@ from pydantic import SecretStr
 from mlops_cli import wiring
 from mlops_cli.config.paths import Project
 from mlops_cli.config.run_environment import RUN_KEY
-from mlops_cli.config.schemas.project import Source, Training
+from mlops_cli.config.schemas.project import Training
+from mlops_cli.config.schemas.source import Source
 from mlops_cli.config.schemas.trading import Trading
 from mlops_cli.config.settings import AccountKeys, Settings
 from mlops_cli.errors import ConfigError, DataError

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import re
 from datetime import date, timedelta
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from mlops_cli.config.schemas.field_types import BranchName, Expect, Slug, StrictModel, Ticker
 from mlops_cli.config.schemas.serving import Serving
+from mlops_cli.config.schemas.source import Source
 from mlops_cli.config.schemas.trading import Trading
 
 Periods = tuple[Annotated[int, Field(ge=1, le=1000)], ...]
@@ -172,13 +172,6 @@ class ModelSpec(StrictModel):
     small: Slug | None = Field(None, description="name of its small variant")
     small_of: Slug | None = Field(None, description="name of the model whose small variant this is")
     file: str = Field("", description="the file that defines it, for messages; not part of the fingerprint")
-
-
-class Source(StrictModel):
-    """Where prices come from."""
-
-    kind: Literal["sample", "csv", "yfinance"] = Field("sample", description="the source of prices")
-    folder: Path = Field(Path("data/incoming"), description="folder with the csv and parquet files, for source csv")
 
 
 class Period(StrictModel):

@@ -1,4 +1,4 @@
-"""Prices from a folder of `<TICKER>.csv` or `<TICKER>.parquet` files."""
+"""Prices from files: one of each ticker, `<TICKER>.csv` or `<TICKER>.parquet`, or one of all tickers."""
 
 from __future__ import annotations
 
@@ -9,20 +9,30 @@ from pathlib import Path
 
 from mlops_cli.errors import ConfigError, DataError, bounded
 from mlops_cli.market.sessions import exchange_timezone
-from mlops_cli.prices.sources.csv_layouts import read_bars
+from mlops_cli.prices.sources.files.content import Content
+from mlops_cli.prices.sources.files.file_format import FileFormat
+from mlops_cli.prices.sources.files.reader import read_bars
 from mlops_cli.prices.sources.source import FetchRequest, RawBars, SourceFailure
 
 _SUFFIXES = {".csv", ".parquet"}
 
 
 class CsvSource:
-    """Reads a folder with one price file per ticker, ignoring case. Each result is the whole history."""
+    """Reads a folder with one price file per ticker, ignoring case. Each result is the whole history.
+
+    Args:
+        folder: of the files.
+        form: what the user says about how the files are written.
+        file: name of one file in the folder that holds the rows of all tickers; None if each ticker has its own.
+    """
 
     name = "csv"
     local = True
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, form: FileFormat | None = None, file: str | None = None) -> None:
         self._folder = folder
+        self._form = form or FileFormat()
+        self._file = file
 
     def fetch(self, request: FetchRequest, progress: Callable[[str], None]) -> Iterator[RawBars | SourceFailure]:
         """Read one file per ticker, in order, without applying the period; a `ConfigError` if the folder is missing."""
@@ -31,8 +41,8 @@ class CsvSource:
             progress(f"{self._folder}: {ticker} ({number} of {len(request.tickers)})")
             try:
                 path = self._file_of(ticker, files)
-                exchange = request.exchanges.get(ticker, "XNYS")
-                frame = read_bars(path, ticker, partial(exchange_timezone, exchange))
+                zone = partial(exchange_timezone, request.exchanges.get(ticker, "XNYS"))
+                frame = read_bars(Content.of_file(path), ticker, zone, self._form)
             except DataError as error:
                 yield SourceFailure(ticker, str(error), error.exit_code)
             else:
@@ -51,6 +61,8 @@ class CsvSource:
         return files
 
     def _file_of(self, ticker: str, files: dict[str, list[Path]]) -> Path:
+        if self._file:
+            return self._folder / self._file
         paths = files.get(ticker.upper(), [])
         if len(paths) > 1:
             names = " and ".join(path.name for path in paths)

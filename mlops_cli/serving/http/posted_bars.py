@@ -6,10 +6,8 @@ Import this module late: it imports pandas and the exchange calendars, which mos
 from __future__ import annotations
 
 import io
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +21,8 @@ from mlops_cli.config.schemas.project import FeatureSpec, Target
 from mlops_cli.errors import DataError, bounded
 from mlops_cli.features.build import build_features
 from mlops_cli.market.sessions import exchange_timezone, sessions
-from mlops_cli.prices.sources.csv_layouts import read_bars
+from mlops_cli.prices.sources.files.content import Content
+from mlops_cli.prices.sources.files.reader import read_bars
 from mlops_cli.serving.contract.messages import BadInputError, Rows
 
 COLUMNS = ("open", "high", "low", "close", "volume")
@@ -104,14 +103,11 @@ def batch_of_upload(body: bytes, facts: FeatureFacts, max_body: int) -> PostedRo
     cells = 0 if parquet else sum(body.count(mark) for mark in (b",", b";", b"\t", b"\n"))
     if cells > MOST_CELLS:
         raise BadInputError(f"the upload has {cells} cells, but bars may have at most {MOST_CELLS}", "send it in parts")
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / ("upload.parquet" if parquet else "upload.csv")
-        path.write_bytes(body)
-        try:
-            bars = read_bars(path, facts.ticker, lambda: exchange_timezone(facts.exchange))
-        except DataError as error:
-            hint = f"send bars (date, {', '.join(COLUMNS)}) or rows with {bounded(list(facts.inputs), 50)}"
-            raise DataError(error.message.replace(str(path), "the upload"), hint) from None
+    try:
+        bars = read_bars(Content.of_bytes(body), facts.ticker, lambda: exchange_timezone(facts.exchange))
+    except DataError as error:
+        hint = f"send bars (date, {', '.join(COLUMNS)}) or rows with {bounded(list(facts.inputs), 50)}"
+        raise DataError(error.message, hint) from None
     return batch_of_bars(bars.rename_axis("session").sort_index()[list(COLUMNS)], facts)
 
 

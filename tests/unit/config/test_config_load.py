@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mlops_cli.config.collection import merged
 from mlops_cli.config.load import check_project, load_branch, load_branches, load_params, load_scenario
-from mlops_cli.config.schemas.project import Source
+from mlops_cli.config.schemas.source import Source
 from mlops_cli.errors import ConfigError
 from tests.fakes.config_projects import make_project
 

@@ -11,7 +11,8 @@ from filelock import FileLock
 
 from mlops_cli.config.load import Branch
 from mlops_cli.config.paths import Project
-from mlops_cli.config.schemas.project import Period, Source
+from mlops_cli.config.schemas.project import Period
+from mlops_cli.config.schemas.source import Source
 from mlops_cli.errors import ConfigError, ServiceError
 from mlops_cli.pipeline.dvc.run import STAGES, all_failures, forced_stages, new_run_key, repro
 from mlops_cli.pipeline.stages.stage import ItemFailure, write_failures

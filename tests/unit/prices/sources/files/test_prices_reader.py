@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from mlops_cli.errors import DataError
 from mlops_cli.market.sessions import sessions
 from mlops_cli.prices.cleaning.repair import ACTION_COLUMNS, PRICE_COLUMNS
-from mlops_cli.prices.sources.csv_layouts import read_bars
+from mlops_cli.prices.sources.files.content import Content
+from mlops_cli.prices.sources.files.reader import read_bars
 from tests.fakes.fake_yahoo import generated_bars
 
 SESSIONS = sessions("XNYS", pd.Timestamp("2024-02-20"), pd.Timestamp("2024-03-28"))
@@ -31,7 +32,7 @@ def never() -> str:
 
 def read(folder: Path, text: str, ticker: str = "AAA", name: str = "AAA.csv") -> pd.DataFrame:
     (folder / name).write_text(text, encoding="utf-8")
-    return read_bars(folder / name, ticker, never)
+    return read_bars(Content.of_file(folder / name), ticker, never)
 
 
 def refused(folder: Path, text: str, ticker: str = "AAA") -> str:
@@ -157,18 +158,24 @@ def test_the_tickers_of_a_file_are_listed_if_the_wanted_one_is_missing(tmp_path)
         ("null", np.nan),
         ("N/A", np.nan),
         ("--", np.nan),
+        ("10 000", 10_000.0),
+        ("1'234'567", 1_234_567.0),
+        ('"12,34,567"', 1_234_567.0),
+        ("1.5M", 1_500_000.0),
+        ("1.52k", 1_520.0),
+        ("0.3B", 300_000_000.0),
     ],
 )
 def test_numbers_as_people_write_them(tmp_path, cell, value):
-    frame = read(tmp_path, f"{HEADER}\n2024-03-11,10,11,9,10.5,10.25,{cell}\n2024-03-12,{ROW}\n")
+    frame = read(tmp_path, f"{HEADER}\n2024-03-11,10,11,9,10.5,10.25,{cell}\n2024-03-12,10,11,9,10.5,10.25,900\n")
     np.testing.assert_equal(frame["volume"].iloc[0], value)
 
 
-@pytest.mark.parametrize("cell", ["many", "1.5M", '"1,00"', '"12,34"', "1.2.3", "$", "10 000", "%5"])
+@pytest.mark.parametrize("cell", ["many", "1.5X", '"1,00"', '"12,34"', "1.2.3", "$", "10 00", "%5"])
 def test_what_is_no_number_is_refused_with_day_column_and_cell(tmp_path, cell):
     message = refused(tmp_path, f"{HEADER}\n2024-03-11,{ROW}\n2024-03-12,10,11,9,10.5,10.25,{cell}\n")
     assert message.startswith("2024-03-12: volume ")
-    assert message.endswith(" is not a number")
+    assert " is not a number" in message
 
 
 @settings(max_examples=40)
@@ -185,7 +192,7 @@ def test_every_price_survives_the_file(tmp_path_factory, prices):
     [
         ("", "the file is empty"),
         ("Date,Open,High,Low,Close,Adj Close,Volume\n", "no rows under the header Date, Open, High, Low, Close"),
-        ("just,some,words\n", "no rows under the header Date, some, words"),
+        ("just,some,words\n", "no column for open, high, low, close, volume (columns: Date, some, words)"),
         (f"2024-03-11,{ROW}\n", "row 1: no header line"),
         (f"{HEADER},Close\n2024-03-11,{ROW},1\n", "two columns contain close ('Close' is the second)"),
         ("Date,Volume\n2024-03-11,1\n", "no column for open, high, low, close (columns: Date, Volume)"),

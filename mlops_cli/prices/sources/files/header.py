@@ -1,0 +1,134 @@
+"""Finds the header of a text file: its separator, the titles of its columns, and where its rows begin."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from mlops_cli.errors import DataError
+from mlops_cli.prices.sources.files.columns import SYMBOL_TITLES, canonical, count_kinds, is_date_title, is_number_title
+from mlops_cli.prices.sources.files.file_format import FileFormat
+from mlops_cli.prices.sources.files.text_lines import split_line
+
+HEAD_LINES = 60  # the header is looked for in this number of lines
+_SEPARATORS = ",;\t|"
+_NAMED_SEPARATOR = re.compile(r'^"?sep=(.)"?$', re.IGNORECASE)
+_WEB_PAGE = re.compile(r"<(!doctype|html|head|body|\?xml|script|meta|div|table)\b", re.IGNORECASE)
+_BEGINS_LIKE_A_DATE = re.compile(
+    r"\s*(?:[-+]?\d|(?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*\.?,? )?"
+    r"(?:jan|feb|m[aä]r|apr|ma[iy]|jun|jul|aug|sep|o[ck]t|nov|de[cz])[a-zä]*\.?[ -]?\d"
+    r"|(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*\.?,? \d)",
+    re.IGNORECASE,
+)
+_NUMBER = re.compile(r"[-+$€£¥]?\s*[\d.,]*\d[\d.,]*[KMB%]?")
+
+
+@dataclass(frozen=True)
+class Header:
+    """The header of a text file.
+
+    Attributes:
+        titles: of the columns; the column of the dates is called `Date` if it has no title.
+        tickers: the ticker of each column, in the layouts of yfinance with several tickers; else None.
+        instrument: the ticker that a line above the header names; None if none does.
+        first_row: number of the line from which on the rows are.
+    """
+
+    separator: str
+    titles: tuple[str, ...]
+    tickers: tuple[str, ...] | None
+    instrument: str | None
+    first_row: int
+
+
+def begins_like_a_date(cell: str) -> bool:
+    """Whether a cell may be a date: it begins with a digit or with a month's or day's name before a number."""
+    return _BEGINS_LIKE_A_DATE.match(cell) is not None
+
+
+def find_header(lines: Sequence[tuple[int, str]], form: FileFormat, file: str) -> Header:
+    """Find the header in the first lines of a file, which must not all be blank.
+
+    Raises:
+        DataError: it is a web page, or a table without a header.
+    """
+    named = _NAMED_SEPARATOR.match(lines[0][1].strip()) if lines else None
+    lines = lines[1:] if named else lines
+    lines = [line for line in lines if line[1].strip()]
+    if not lines:
+        raise DataError(f"{file}: the file is empty", "download it again")
+    _refuse_web_page(lines, file)
+    separator = named[1] if named else _separator(lines, form.columns)
+    rows = [(number, _cells(line, separator, file, number)) for number, line in lines]
+    kinds = [count_kinds(cells, form.columns) for _, cells in rows]
+    place = kinds.index(max(kinds))
+    if kinds[place] == 0 and re.search(r"\d", rows[0][1][0]):
+        raise DataError(f"{file}: row 1: no header line", "begin with Date,Open,High,Low,Close,Adj Close,Volume")
+    titles = rows[place][1]
+    dates = next((column for column, title in enumerate(titles) if is_date_title(title, form.columns)), None)
+    below = _rows_of_header(rows[place + 1 :], dates or 0)
+    around = [*rows[max(place - 1, 0) : place], *below]
+    tickers = _ticker_row([cells for _, cells in around], len(titles))
+    if dates is None:
+        titles = ["Date", *titles[1:]]
+    rest = rows[place + 1 + len(below) :]
+    first_row = rest[0][0] if rest else lines[-1][0] + 1
+    above = [cells for _, cells in rows[:place]]
+    return Header(separator, tuple(titles), tickers, None if tickers else _instrument(above), first_row)
+
+
+def _refuse_web_page(lines: Sequence[tuple[int, str]], file: str) -> None:
+    start = " ".join(line for _, line in lines[:5])[:2000].strip()
+    if start.startswith("<") and _WEB_PAGE.search(start):
+        raise DataError(
+            f"{file}: row 1: this is a web page, not prices (it begins {start[:40]!r})",
+            "the site answered with a page (login, consent, error) instead of data: download it again",
+        )
+
+
+def _separator(lines: Sequence[tuple[int, str]], columns: Mapping[str, str]) -> str:
+    """The separator under which a line names most kinds of numbers; else the most frequent one of the first line."""
+
+    def score(separator: str) -> tuple[int, int]:
+        most = max(count_kinds(line.replace('"', "").split(separator), columns) for _, line in lines)
+        return most, lines[0][1].count(separator)
+
+    return max(_SEPARATORS, key=score)
+
+
+def _cells(line: str, separator: str, file: str, number: int) -> list[str]:
+    return [cell.strip() for cell in split_line(line, separator, file, number)]
+
+
+def _rows_of_header(rows: Sequence[tuple[int, list[str]]], dates: int) -> list[tuple[int, list[str]]]:
+    """The rows below the titles that still belong to the header: without a date and without numbers."""
+    count = 0
+    for _, cells in rows:
+        day = cells[dates] if dates < len(cells) else ""
+        numbers = [cell for place, cell in enumerate(cells) if place != dates and _NUMBER.fullmatch(cell)]
+        if begins_like_a_date(day) or (numbers and not (is_date_title(day, {}) or _is_symbol_word(day))):
+            break
+        count += 1
+    return list(rows[:count])
+
+
+def _is_symbol_word(cell: str) -> bool:
+    return canonical(cell) in {"security", *SYMBOL_TITLES}
+
+
+def _ticker_row(rows: Sequence[list[str]], width: int) -> tuple[str, ...] | None:
+    """The first of the header's rows that has a text in each cell but the first; None if there is none."""
+    for cells in rows:
+        if len(cells) == width > 1 and all(cells[1:]) and not any(is_number_title(cell, {}) for cell in cells[1:]):
+            return ("", *cells[1:])
+    return None
+
+
+def _instrument(above: Sequence[list[str]]) -> str | None:
+    """The ticker in a line such as `Symbol: AAPL` or `Ticker,AAPL` above the header."""
+    for cells in above:
+        words = [word.strip() for cell in cells for word in cell.split(":", 1) if word.strip()]
+        if len(words) == 2 and _is_symbol_word(words[0]):
+            return words[1]
+    return None

@@ -1,0 +1,244 @@
+"""Decides how a file writes numbers, and reads them.
+
+`11,924` is eleven point nine in Berlin and eleven thousand in New York. All cells of a file must fit one notation: a
+decimal point (with commas, spaces or apostrophes between thousands) or a decimal comma (with points, spaces or
+apostrophes). If both fit and give different numbers, nothing is guessed: the file is refused, unless its separator `;`
+and its dates 31.12.2024 also say that the comma is the decimal mark, or the user says so.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from mlops_cli.errors import DataError
+from mlops_cli.prices.sources.files.table import Table
+
+_NULL_WORDS = (
+    "null nan none na n/a #n/a n.a. n.a nd n/d nil nul nat <na> \\n - -- --- \u2013 \u2014 . .. ... ? * x missing "
+    "unknown #null! #value! #ref! #div/0! #num! #name? undefined void"
+)
+NULLS = frozenset(_NULL_WORDS.split(" ")) | {"", "not available", "no data", "n / a"}
+_BLOOMBERG_NULL = re.compile(r"#N/A.*", re.IGNORECASE)
+_SCALES = {"k": 3, "tsd": 3, "m": 6, "mn": 6, "mm": 6, "mio": 6, "b": 9, "bn": 9, "mrd": 9, "t": 12,
+           "l": 5, "cr": 7}  # fmt: skip
+_CURRENCY = r"(?:US\$|HK\$|[CA]\$|[$€£¥₹₩₽]|USD|EUR|GBP|GBX|GBp|CHF|JPY|INR|HKD|CAD|AUD|Rs\.?)"
+_CELL = re.compile(
+    rf"(?P<sign>[-+\u2212]?)\s*(?P<before>{_CURRENCY})?\s*(?P<sign2>[-+\u2212]?)\s*"
+    r"(?P<core>(?:\d|[.,](?=\d))[\d.,'\u2019 \u00a0\u202f\u2009]*?(?:[eE][-+]?\d+)?)"
+    rf"\s*(?P<after>{_CURRENCY})?\s*(?P<scale>[A-Za-z]{{1,3}}\.?)?"
+)
+_SPACED = re.compile(r"\d{1,3}(?:(?P<mark>['\u2019 \u00a0\u202f\u2009])\d{3})(?:(?P=mark)\d{3})*(?:[.,]\d*)?")
+_RATIO = re.compile(r"(\d+(?:\.\d+)?)\s*(?::|/|-?for-?)\s*(\d+(?:\.\d+)?)", re.IGNORECASE)
+_PLAIN = re.compile(r"(?:(?:-?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?)?\n)*+")
+_EITHER = re.compile(r"^-?[1-9]\d{0,2}[.,]\d{3}$", re.MULTILINE)
+_FEW_DIGITS = re.compile(r"-?(?:0|[1-9]\d{0,2})|inf|-inf")
+_MANY_DIGITS = re.compile(r"^-?\d{4,}(?:[.,]\d*)?$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Notation:
+    """One way to write numbers."""
+
+    decimal: str
+    thousands: str
+
+    def pattern(self) -> str:
+        """What a number looks like. A first group of zero is no thousand, and the last group has three digits."""
+        mark, point = re.escape(self.thousands), re.escape(self.decimal)
+        indian = rf"|[1-9]\d?(?:{mark}\d\d)+{mark}\d{{3}}" if self.thousands == "," else ""
+        whole = rf"(?:[1-9]\d{{0,2}}(?:{mark}\d{{3}})+{indian}|\d+)"
+        return rf"-?(?:{whole}(?:{point}\d*)?|{point}\d+|\d+(?:{point}\d*)?[eE][-+]?\d+|inf)"
+
+    def number(self, core: str) -> float:
+        """The value of a text that fits the pattern."""
+        return float(core.replace(self.thousands, "").replace(self.decimal, "."))
+
+
+POINT, COMMA = Notation(".", ","), Notation(",", ".")
+_FITS = {notation: re.compile(rf"(?:{notation.pattern()})?") for notation in (POINT, COMMA)}
+_ALL_FIT = {notation: re.compile(rf"(?:(?:{notation.pattern()})?\n)*+") for notation in (POINT, COMMA)}
+
+
+@dataclass(frozen=True)
+class _Column:
+    """Numbers as texts without sign for plus, currency and suffix; "" where a number is missing."""
+
+    kind: str
+    texts: list[str]
+    cores: list[str]
+    scales: Mapping[int, int]
+    joined: str
+
+    def fits(self, notation: Notation) -> bool:
+        return _ALL_FIT[notation].fullmatch(self.joined) is not None
+
+    def misfits(self, notation: Notation) -> list[int]:
+        return [row for row, core in enumerate(self.cores) if not _FITS[notation].fullmatch(core)]
+
+    def values(self, notation: Notation) -> np.ndarray:
+        if notation is POINT and not self.scales and "," not in self.joined:
+            return np.array([float(core) if core else np.nan for core in self.cores], dtype="float64")
+        values = np.array([notation.number(core) if core else np.nan for core in self.cores], dtype="float64")
+        for row, power in self.scales.items():
+            core = self.cores[row].replace(notation.thousands, "").replace(notation.decimal, ".")
+            values[row] = float(f"{core}e{power}")
+        return values
+
+
+def read_numbers(table: Table, days: pd.DatetimeIndex, decimal: str | None, file: str) -> dict[str, np.ndarray]:
+    """The numbers of a table by kind, in float64; missing ones are NaN.
+
+    Args:
+        table: as the file has it.
+        days: of the rows, for messages.
+        decimal: the decimal mark, if the user gave it.
+        file: for messages.
+
+    Raises:
+        DataError: a cell is not a number, or the file does not say which mark is the decimal mark.
+    """
+    texts = {kind: cells for kind, cells in table.numbers.items() if isinstance(cells, list)}
+    columns = [_parsed(kind, cells, days, file) for kind, cells in texts.items()]
+    notation = _notation(columns, table, days, decimal, file)
+    for column in columns:
+        if decimal is None:
+            _refuse_unclear(column, notation, days, file)
+    read = {column.kind: column.values(notation) for column in columns}
+    return {
+        kind: read[kind] if kind in read else pd.Series(cells).to_numpy(dtype="float64", na_value=np.nan)
+        for kind, cells in table.numbers.items()
+    }
+
+
+def _parsed(kind: str, texts: list[str], days: pd.DatetimeIndex, file: str) -> _Column:
+    joined = "\n".join([*texts, ""])
+    if _PLAIN.fullmatch(joined):
+        return _Column(kind, texts, texts, {}, joined)
+    cores, scales, currencies = [], {}, set()
+    for row, text in enumerate(texts):
+        core, power, currency = _core(kind, text)
+        if core is None:
+            raise _no_number(file, days, row, kind, text)
+        cores.append(core)
+        currencies.add(currency)
+        if power:
+            scales[row] = power
+    currencies.discard("")
+    if len(currencies) > 1:
+        raise DataError(f"{file}: {kind} is in {' and in '.join(sorted(currencies))}", "give prices in one currency")
+    return _Column(kind, texts, cores, scales, "\n".join([*cores, ""]))
+
+
+def _no_number(file: str, days: pd.DatetimeIndex, row: int, kind: str, text: str, why: str = "") -> DataError:
+    return DataError(f"{file}:{days[row].date()}: {kind} {text!r} is not a number{why}", "write 1234.5 or 1,234.5")
+
+
+def _core(kind: str, text: str) -> tuple[str | None, int, str]:
+    """Digits and marks of a cell, the power of ten of its suffix, and its currency; None if it is not a number."""
+    word = text.lower()
+    if word in NULLS or _BLOOMBERG_NULL.fullmatch(text):
+        return "", 0, ""
+    if word in ("inf", "-inf", "infinity", "-infinity"):
+        return word.replace("inity", ""), 0, ""
+    if kind == "stock_splits" and (ratio := _RATIO.fullmatch(text)) and float(ratio[2]):
+        return repr(float(ratio[1]) / float(ratio[2])), 0, ""
+    cell = _CELL.fullmatch(text)
+    power = _SCALES.get((cell["scale"] or "").rstrip(".").lower(), 0) if cell else 0
+    if cell is None or (cell["scale"] and not (power and kind == "volume")):
+        return None, 0, ""
+    core = cell["core"]
+    if _SPACED.fullmatch(core):
+        core = re.sub(r"['\u2019 \u00a0\u202f\u2009]", "", core)
+    if not re.fullmatch(r"[\d.,]+(?:[eE][-+]?\d+)?", core):
+        return None, 0, ""
+    minus = "-" if {cell["sign"], cell["sign2"]} & {"-", "\u2212"} else ""
+    return minus + core, power, cell["before"] or cell["after"] or ""
+
+
+def _notation(columns: list[_Column], table: Table, days: pd.DatetimeIndex, decimal: str | None, file: str) -> Notation:
+    """The only notation that all cells fit, or that the file proves otherwise, or that the user gave."""
+    fitting = [notation for notation in (POINT, COMMA) if all(column.fits(notation) for column in columns)]
+    if decimal is not None:
+        notation = POINT if decimal == "." else COMMA
+        if notation not in fitting:
+            raise _misfit(columns, notation, days, file, f" with source.decimal {decimal!r}")
+        return notation
+    if not fitting:
+        best = min((POINT, COMMA), key=lambda notation: sum(len(column.misfits(notation)) for column in columns))
+        mark = "point" if best is POINT else "comma"
+        raise _misfit(columns, best, days, file, f" with a decimal {mark}, as the other cells have")
+    unclear = [
+        (column, row)
+        for column in columns
+        if len(fitting) > 1 and _EITHER.search(column.joined)
+        for row, core in enumerate(column.cores)
+        if _EITHER.match(core)
+    ]
+    return fitting[0] if not unclear else _proved_elsewhere(unclear, table, days, file)
+
+
+def _proved_elsewhere(unclear: list[tuple[_Column, int]], table: Table, days: pd.DatetimeIndex, file: str) -> Notation:
+    """The notation that other columns, or separator and dates, prove."""
+    votes = {vote for cells in table.other_numbers if (vote := _vote(cells)) is not None}
+    if len(votes) == 1:
+        return votes.pop()
+    dotted = table.dates.astype(str).str.match(r"\d{1,2}\.\d{1,2}\.\d{2,4}")
+    if not votes and table.separator == ";" and dotted.all() and not any("." in c.cores[row] for c, row in unclear):
+        return COMMA
+    column, row = unclear[0]
+    raise unclear_mark(file, days, row, column.kind, column.texts[row])
+
+
+def unclear_mark(file: str, days: pd.DatetimeIndex, row: int, kind: str, text: str) -> DataError:
+    """The error about a cell whose mark may be a decimal mark or a thousands mark."""
+    mark = "." if "." in text else ","
+    other = "," if mark == "." else "."
+    return DataError(
+        f"{file}:{days[row].date()}: {kind} {text!r}: is {mark!r} the decimal mark or a thousands mark? "
+        "nothing in the file decides it",
+        f'say which mark is the decimal mark: source.decimal: "{mark}" (or "{other}")',
+    )
+
+
+def _vote(cells: list[str]) -> Notation | None:
+    """The only notation that fits numbers of a column that is not kept, such as `0.10%`."""
+    parsed = [_core("", cell.removesuffix("%").strip()) for cell in cells]
+    cores = [core for core, _, _ in parsed if core]
+    if len(cores) < len([cell for cell in cells if cell.lower() not in NULLS]):
+        return None
+    fitting = [notation for notation in (POINT, COMMA) if all(_FITS[notation].fullmatch(core) for core in cores)]
+    return fitting[0] if len(fitting) == 1 else None
+
+
+def _misfit(columns: list[_Column], notation: Notation, days: pd.DatetimeIndex, file: str, why: str) -> DataError:
+    column = next(column for column in columns if not column.fits(notation))
+    row = column.misfits(notation)[0]
+    return _no_number(file, days, row, column.kind, column.texts[row], why)
+
+
+def _refuse_unclear(column: _Column, notation: Notation, days: pd.DatetimeIndex, file: str) -> None:
+    """Refuse what one column leaves open: volumes such as `938.197`, or thousands marks in some cells only.
+
+    Volumes are whole numbers. If all have three digits behind the decimal mark of the prices, the mark is likely
+    another program's thousands mark.
+    """
+    if column.kind != "volume" and notation.thousands not in column.joined:
+        return
+    rows = [row for row, core in enumerate(column.cores) if _EITHER.match(core) and row not in column.scales]
+    as_decimal = [row for row in rows if notation.decimal in column.cores[row]]
+    as_thousand = [row for row in rows if notation.thousands in column.cores[row]]
+    if column.kind == "volume" and as_decimal:
+        rest = (core for row, core in enumerate(column.cores) if core and not _EITHER.match(core))
+        if all(_FEW_DIGITS.fullmatch(core) for core in rest):
+            raise unclear_mark(file, days, as_decimal[0], column.kind, column.texts[as_decimal[0]])
+    proved = any(
+        core.count(notation.thousands) > 1 or (notation.thousands in core and notation.decimal in core)
+        for core in column.cores
+    )
+    if as_thousand and not proved and _MANY_DIGITS.search(column.joined):
+        raise unclear_mark(file, days, as_thousand[0], column.kind, column.texts[as_thousand[0]])

@@ -1,0 +1,106 @@
+"""The rows of one ticker as a file has them, before anything is converted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from mlops_cli.errors import DataError, bounded
+from mlops_cli.prices.sources.files.content import MOST_ROWS
+from mlops_cli.prices.sources.files.tickers import looks_like_ticker, same_ticker
+
+
+@dataclass(frozen=True)
+class Event:
+    """A dividend or split that stands in a row of its own, as in Yahoo's web table.
+
+    Attributes:
+        row: position in the dates of the table.
+        kind: `dividends` or `stock_splits`.
+        text: the amount, or the ratio such as `10:1`.
+    """
+
+    row: int
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """One ticker's rows in the order of the file.
+
+    Attributes:
+        dates: texts without space around them, or the timestamps of a parquet file.
+        times: times of day in a column of their own; None if there is none.
+        numbers: by kind (`close`), texts without space around them, or numbers of a parquet file.
+        other_numbers: texts that are not kept, but show how the file writes numbers.
+        events: rows that are no bars.
+        separator: of the cells; empty for parquet.
+    """
+
+    dates: pd.Series
+    times: list[str] | None
+    numbers: Mapping[str, list[str] | pd.Series]
+    other_numbers: tuple[list[str], ...] = ()
+    events: tuple[Event, ...] = ()
+    separator: str = ""
+
+
+@dataclass
+class TickerRows:
+    """Decides which rows of a file belong to a ticker, where a column names the instrument of each row.
+
+    Attributes:
+        file: for messages.
+        may_be_name: whether the column may hold the name of the company; a file may then have rows of one only.
+    """
+
+    file: str
+    ticker: str
+    may_be_name: bool
+    _kept: dict[str, bool] = field(default_factory=dict)
+    _blank: int = 0
+
+    def keeps(self, symbol: str) -> bool:
+        """Whether a row with this symbol (without space around it) is the ticker's. A row without a symbol is kept."""
+        kept = self._kept.get(symbol)
+        if kept is None:
+            kept = not symbol or same_ticker(symbol, self.ticker) or self._is_company(symbol)
+            if len(self._kept) < MOST_ROWS:
+                self._kept[symbol] = kept
+        self._blank += not symbol
+        return kept
+
+    def _is_company(self, symbol: str) -> bool:
+        return self.may_be_name and not looks_like_ticker(symbol)
+
+    def check(self) -> None:
+        """Refuse a file that has only rows of others, or rows of which it is unknown whose they are."""
+        named = sorted(symbol for symbol in self._kept if symbol)
+        others = [symbol for symbol in named if not same_ticker(symbol, self.ticker)]
+        only_a_company = len(named) == 1 and self._is_company(named[0])
+        if others and not only_a_company and (len(others) == len(named) or any(map(self._is_company, others))):
+            raise other_ticker(self.file, others, self.ticker)
+        others = [] if only_a_company else others
+        if others and self._blank:
+            raise DataError(
+                f"{self.file}: {self._blank} rows do not name their ticker, and the file has rows of {bounded(others)}",
+                "fill the column that names the ticker",
+            )
+
+
+def other_ticker(file: str, others: Iterable[str], ticker: str) -> DataError:
+    """The error about a file of other tickers."""
+    return DataError(
+        f"{file}: contains prices of {bounded(list(others))}, not of {ticker}",
+        "rename or replace the file; if its column means something else, set source.columns: {TITLE: ignore}",
+    )
+
+
+def too_many_rows(file: str) -> DataError:
+    """The error about a file with more rows than one ticker can have."""
+    return DataError(
+        f"{file}: more than {MOST_ROWS:,} rows for one ticker", "give daily bars (in yfinance: interval='1d')"
+    )

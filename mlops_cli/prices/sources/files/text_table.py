@@ -1,0 +1,176 @@
+"""Reads the rows of one ticker from a text file, one line at a time, without converting them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, islice
+from operator import itemgetter
+
+import pandas as pd
+
+from mlops_cli.errors import DataError
+from mlops_cli.prices.sources.files.columns import Columns, find_columns, is_date_title, is_number_title
+from mlops_cli.prices.sources.files.content import MOST_ROWS, Content
+from mlops_cli.prices.sources.files.file_format import FileFormat
+from mlops_cli.prices.sources.files.header import HEAD_LINES, Header, begins_like_a_date, find_header
+from mlops_cli.prices.sources.files.table import Event, Table, TickerRows, other_ticker, too_many_rows
+from mlops_cli.prices.sources.files.text_lines import encodings, not_text, numbered_lines, split_line
+from mlops_cli.prices.sources.files.tickers import looks_like_ticker, plain, same_ticker
+
+_EVENT = re.compile(
+    r"(?:(?:dividend|div\.?)\s*(?P<a>\d*\.?\d+)|(?P<b>\d*\.?\d+)\s*dividend|"
+    r"(?:stock )?splits?\s*(?P<c>\d+\s*[:/]\s*\d+)|(?P<d>\d+\s*[:/]\s*\d+)\s*(?:stock )?splits?)",
+    re.IGNORECASE,
+)
+
+
+def read_text(content: Content, ticker: str, form: FileFormat) -> Table:
+    """Read the rows of a ticker from CSV or similar text; a `DataError` if it is no table of prices."""
+    reason = ""
+    for encoding in encodings(content):
+        try:
+            return _read(content, encoding, ticker, form)
+        except UnicodeError as error:
+            reason = reason or str(error)
+    raise not_text(content, reason)
+
+
+def text_titles(content: Content, form: FileFormat) -> tuple[str, ...]:
+    """The titles of the columns of CSV or similar text, without reading its rows."""
+    reason = ""
+    for encoding in encodings(content):
+        try:
+            return find_header(list(islice(numbered_lines(content, encoding), HEAD_LINES)), form, content.name).titles
+        except UnicodeError as error:
+            reason = reason or str(error)
+    raise not_text(content, reason)
+
+
+def _read(content: Content, encoding: str, ticker: str, form: FileFormat) -> Table:
+    lines = numbered_lines(content, encoding)
+    head = list(islice(lines, HEAD_LINES))
+    header = find_header(head, form, content.name)
+    _check_instrument(header, ticker, content.name)
+    columns = _columns(header, ticker, form, content.name)
+    begun = [line for line in head if line[0] >= header.first_row]
+    rows = _Rows(content.name, header, columns, ticker)
+    rows.read(chain(begun, lines))
+    return rows.table()
+
+
+def _check_instrument(header: Header, ticker: str, file: str) -> None:
+    named = header.instrument
+    if named and not same_ticker(named, ticker) and looks_like_ticker(re.split(r"[\s:]", named)[-1]):
+        raise other_ticker(file, [named], ticker)
+
+
+def _columns(header: Header, ticker: str, form: FileFormat, file: str) -> Columns:
+    """The columns of the ticker; of several tickers side by side, the titles of the others are left out."""
+    if header.tickers is None:
+        return find_columns(header.titles, form, file)
+    return find_columns(titles_of(ticker, header.titles, header.tickers, form, file), form, file)
+
+
+def titles_of(
+    ticker: str, titles: Sequence[str], tickers: Sequence[str], form: FileFormat, file: str
+) -> tuple[str, ...]:
+    """The titles of the columns of dates and of `ticker`, with "" for the columns of other tickers."""
+    if plain(ticker) not in map(plain, tickers):
+        numbers = {other for title, other in zip(titles, tickers, strict=True) if is_number_title(title, form.columns)}
+        raise other_ticker(file, sorted(numbers), ticker)
+    return tuple(
+        title if is_date_title(title, form.columns) or plain(other) == plain(ticker) else ""
+        for title, other in zip(titles, tickers, strict=True)
+    )
+
+
+@dataclass
+class _Rows:
+    """Collects the cells of one ticker's rows."""
+
+    file: str
+    header: Header
+    columns: Columns
+    ticker: str
+    picked: list[tuple[str, ...]] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        self._pick = itemgetter(*self.columns.positions())
+        self._tickers = TickerRows(self.file, self.ticker, self.columns.symbol_may_be_name)
+
+    def read(self, lines: Iterator[tuple[int, str]]) -> None:
+        """Read all lines; raises a `DataError` for lines that are neither rows nor notes at the end of the file."""
+        separator, width = self.header.separator, len(self.header.titles)
+        blank = separator + " \t"
+        for number, line in lines:
+            if not line.strip(blank):
+                continue
+            cells = split_line(line, separator, self.file, number)
+            if not self._is_row(cells, number, line):
+                continue
+            if len(cells) > width and any(cell.strip() for cell in cells[width:]):
+                raise DataError(
+                    f"{self.file}: not a table: line {number} has {len(cells)} cells, and the header {width}",
+                    "every row needs as many cells; a number with the separator inside needs quotation marks",
+                )
+            self._take(cells + [""] * (width - len(cells)))
+        self._tickers.check()
+
+    def _is_row(self, cells: list[str], number: int, line: str) -> bool:
+        """Whether cells are a row: not the header again, and not a note such as `Source: ...`."""
+        day = cells[self.columns.date] if self.columns.date < len(cells) else ""
+        if not begins_like_a_date(day):
+            if day.strip().lower() == self.header.titles[self.columns.date].strip().lower():
+                return False
+            prices = [cells[place] for place in self.columns.numbers.values() if place < len(cells)]
+            if len(cells) > len(self.header.titles) or not any(re.match(r"\W*\d", cell) for cell in prices):
+                self.note = self.note or f"line {number}: {line[:60]!r}"
+                return False
+        if self.note:
+            raise DataError(f"{self.file}: {self.note} is not a row of prices", "remove the line")
+        return True
+
+    def _take(self, cells: list[str]) -> None:
+        if self.columns.symbol is not None and not self._tickers.keeps(cells[self.columns.symbol].strip()):
+            return
+        if len(self.picked) == MOST_ROWS:
+            raise too_many_rows(self.file)
+        event = self._event(cells)
+        if event is not None:
+            self.events.append(event)
+        self.picked.append(self._pick(cells))
+
+    def _event(self, cells: list[str]) -> Event | None:
+        """The dividend or split in a row that has nothing else; such a row must not be read as a bar."""
+        close = cells[self.columns.numbers["close"]]
+        if close[:1].isdigit() and close[-1:].isdigit():
+            return None
+        filled = [cell.strip() for cell in cells if cell.strip()]
+        if len(filled) != 2 or not (match := _EVENT.fullmatch(filled[1])):
+            return None
+        amount = match["a"] or match["b"]
+        return Event(len(self.picked), "dividends" if amount else "stock_splits", amount or match["c"] or match["d"])
+
+    def table(self) -> Table:
+        """The collected rows; a `DataError` if there are none."""
+        if not self.picked:
+            titles = ", ".join(self.header.titles)[:200]
+            raise DataError(f"{self.file}: no rows under the header {titles}", "download it again")
+        texts = [[cell.strip() for cell in column] for column in zip(*self.picked, strict=True)]
+        by_place = dict(zip(self.columns.positions(), texts, strict=True))
+        for event in self.events:  # its text stands where a price would
+            for place in self.columns.numbers.values():
+                by_place[place][event.row] = ""
+        time = self.columns.time
+        return Table(
+            dates=pd.Series(by_place[self.columns.date], dtype=object),
+            times=None if time is None else by_place[time],
+            numbers={kind: by_place[place] for kind, place in self.columns.numbers.items()},
+            other_numbers=tuple(by_place[place] for place in self.columns.other_numbers),
+            events=tuple(self.events),
+            separator=self.header.separator,
+        )
