@@ -10,7 +10,7 @@ import numpy.typing as npt
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as state
 
-from mlops_cli.models.graph import LARGEST_LOG_RETURN, OUTPUTS
+from mlops_cli.models.graph import INPUT, LARGEST_LOG_RETURN, OUTPUTS
 
 Values = npt.NDArray[np.float32]
 
@@ -48,10 +48,17 @@ def run_graph(session: onnxruntime.InferenceSession, feed: Mapping[str, Values])
     models share, the weights.
 
     Raises:
-        any of `RUN_FAILURES`: the feed does not fit the graph.
+        any of `RUN_FAILURES`: the feed does not fit the graph, or an output is not one float32 number per row.
     """
     log_return, raw = session.run(OUTPUTS, feed)
+    rows = (len(feed[INPUT]),)
+    if not (_is_vector(log_return, rows) and _is_vector(raw, rows)):
+        raise ValueError(f"its outputs are not one float32 number for each of {rows[0]} rows")
     return log_return, raw
+
+
+def _is_vector(value: object, shape: tuple[int]) -> bool:
+    return isinstance(value, np.ndarray) and value.shape == shape and value.dtype == np.float32
 
 
 def usable_rows(log_return: Values, raw: Values) -> npt.NDArray[np.bool_]:

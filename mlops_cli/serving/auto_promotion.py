@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 from mlops_cli.config.paths import Project
@@ -45,11 +46,12 @@ class AutoPromotion:
             await asyncio.sleep(_QUIET)
             if self._again.is_set():
                 continue
-            try:
-                with file_lock(self._lock, ServiceError("another worker promotes")):
-                    await self._promote()
-            except ServiceError:
-                return
+            with ExitStack() as stack:
+                try:
+                    stack.enter_context(file_lock(self._lock, ServiceError("another worker promotes")))
+                except ServiceError:
+                    return
+                await self._promote()
 
     async def _promote(self) -> None:
         command = ["-m", "mlops_cli", "models", "promote", "--by-skill", "--project", str(self._project.root)]

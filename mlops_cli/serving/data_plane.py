@@ -13,6 +13,7 @@ from mlops_cli.config.paths import Project
 from mlops_cli.config.schemas.serving import Serving
 from mlops_cli.errors import ModelError
 from mlops_cli.models.manifest import Manifest, read_manifest
+from mlops_cli.models.shared.graph_trial import TrialProcess
 from mlops_cli.models.shared.weight_files import open_weight_files
 from mlops_cli.models.versions import model_versions
 from mlops_cli.serving.answering.degradation import Answering, LoadLevel, Target, has_columns
@@ -25,7 +26,8 @@ from mlops_cli.serving.catalog import metadata
 from mlops_cli.serving.catalog.catalog import Catalog, ServedModel
 from mlops_cli.serving.catalog.ensembles import averaged, ensemble_inputs
 from mlops_cli.serving.catalog.folder_watch import changes, new_tables, touched
-from mlops_cli.serving.catalog.load_catalog import CatalogLoader, LiveCatalog, select
+from mlops_cli.serving.catalog.live_catalog import LiveCatalog
+from mlops_cli.serving.catalog.load_catalog import CatalogLoader, select
 from mlops_cli.serving.catalog.loaded_models import LoadedModels
 from mlops_cli.serving.contract.messages import (
     Answer,
@@ -39,6 +41,7 @@ from mlops_cli.serving.contract.messages import (
 )
 
 _TICK = 0.02  # seconds between two samples of the load
+_START_SECONDS = 10.0
 _MEGABYTE = 1_000_000
 
 log = logging.getLogger(__name__)
@@ -51,7 +54,8 @@ class DataPlane:
         """Serve the models that `load_catalog.select` finds for `models`, with the project's features and verdicts."""
         self._settings = settings
         self._selection = select(project, models)
-        self._files, self._temporary = open_weight_files(project.state / "serving")
+        self._trial = TrialProcess()
+        self._files, self._temporary = open_weight_files(project.state / "serving", self._trial.same_answers)
         self._loader = CatalogLoader(project, settings, self._selection, self._files)
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="models")
         self._table_readers = ThreadPoolExecutor(2, thread_name_prefix="tables")  # so that models never wait for tables
@@ -77,7 +81,10 @@ class DataPlane:
         return self._live.catalog
 
     async def start(self) -> None:
-        """Watch the folders, read them, and load the models of `serving.prewarm`. Returns when all that is done."""
+        """Watch the folders, read them, and load the models of `serving.prewarm`. Returns when all that is done.
+
+        New graphs are tried for at most `_START_SECONDS`; those that take longer are served once they were tried.
+        """
         loop = asyncio.get_running_loop()
         first = loop.create_future()
         self._watching = loop.create_task(self._watch(first))
@@ -89,6 +96,8 @@ class DataPlane:
     async def stop(self) -> None:
         """Stop watching, and finish queued requests."""
         self._stopping.set()
+        self._trial.close()
+        await self._live.stop()
         if self._watching is not None:
             await self._watching
             self._watching = None
@@ -100,7 +109,7 @@ class DataPlane:
         for executor in (self._readers, self._table_readers):
             executor.shutdown(wait=False, cancel_futures=True)
         if self._temporary is not None:
-            self._temporary.cleanup()
+            self._temporary.close()
 
     async def infer(self, query: Query) -> Answer:
         """Answer one request, as the load allows.
@@ -140,10 +149,16 @@ class DataPlane:
         """Every version of every model and ensemble; quarantined ones with their reason."""
         return metadata.index(self._live.catalog, self._loaded, self._unloaded)
 
+    def why_not_ready(self) -> str:
+        """Why the server answers no request for a forecast; an empty string if some model answers."""
+        if self._watching is None or self._stopping.is_set():
+            return "the server is starting or stopping"
+        return metadata.why_none_answers(self._live.catalog, self._unloaded, self._loaded.failures)
+
     def ready(self, model: str | None = None, version: str | None = None) -> bool:
         """Whether the server (no model given) or this model answers; not if it is unknown, quarantined or unloaded."""
         if model is None:
-            return self._watching is not None and not self._stopping.is_set()
+            return not self.why_not_ready()
         ensemble = self._live.catalog.ensembles.get(model)
         if ensemble is not None:
             return not ensemble.reason and not any(member.name in self._unloaded for member, _ in ensemble.members)
@@ -165,7 +180,9 @@ class DataPlane:
             for member, _ in self._live.catalog.ensembles[model].members:
                 await self.load(member.name)
             return
+        self._files.forget_failures()
         await self._live.rescan({self._live.catalog.model(model).key})
+        await self._live.tried()
         version = metadata.version_of(self._live.catalog.model(model))
         self._unloaded.discard(model)
         await self._loaded.load(version)
@@ -256,6 +273,7 @@ class DataPlane:
             try:
                 await self._live.rescan(None if paths is None else touched(paths, self._selection.root))
                 if not first.done():
+                    await self._live.tried(_START_SECONDS)
                     await asyncio.to_thread(self._files.remove_others, self._loader.shas())
                     first.set_result(None)
                 await self._rows.get(

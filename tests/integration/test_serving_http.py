@@ -19,7 +19,7 @@ from mlops_cli.errors import DataError
 from mlops_cli.models.manifest import read_manifest
 from mlops_cli.models.predict import Model
 from mlops_cli.serving.contract.messages import BadInputError
-from mlops_cli.serving.http.posted_bars import FeatureFacts, batch_of_upload
+from mlops_cli.serving.uploads.batches import FeatureFacts, batch_of_upload
 from tests.fakes.live_servers import Live, live, trained_project
 from tests.fakes.projects import SmallProject
 

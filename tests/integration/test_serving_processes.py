@@ -116,21 +116,27 @@ def test_callers_beyond_this_machine_need_a_token(root: Path) -> None:
     refused = Cli(root).mlops("serve", "--host", "0.0.0.0", "--port", "0")
     assert refused.returncode == 3
     assert "MLOPS_API_TOKEN" in refused.stderr
-    with live(root, "--host", "0.0.0.0", MLOPS_API_TOKEN="sesame") as server:
+    with live(root, "--host", "0.0.0.0", MLOPS_API_TOKEN="open-sesame") as server:
         address = f"http://127.0.0.1:{server.host.rsplit(':', 1)[1]}"
         with httpx.Client(base_url=address) as client:
             for path in ("/forecasts", "/metrics", "/health", "/v2", "/v2/models/dull-aaa", "/nothing"):
                 assert client.get(path).status_code == 401
-            for wrong in ("Bearer no", "Basic sesame", "sesame", "Bearer sesam\xe9".encode("latin-1"), ""):
+            for wrong in (
+                "Bearer no",
+                "Basic open-sesame",
+                "open-sesame",
+                "Bearer open-sesam\xe9".encode("latin-1"),
+                "",
+            ):
                 answer = client.post(INFER, json=ROW, headers={"authorization": wrong})
                 assert answer.status_code == 401
                 assert answer.headers["www-authenticate"] == "Bearer"
             for path in ("/v2/health/live", "/v2/health/ready", "/docs", "/openapi.json"):
                 assert client.get(path).status_code == 200
-            known = {"authorization": "Bearer sesame"}
+            known = {"authorization": "Bearer open-sesame"}
             assert client.post(INFER, json=ROW, headers=known).status_code == 200
             assert client.get("/forecasts", headers=known).status_code == 200
-    with live(root, "--host", "0.0.0.0", "--no-auth", MLOPS_API_TOKEN="sesame") as server:
+    with live(root, "--host", "0.0.0.0", "--no-auth", MLOPS_API_TOKEN="open-sesame") as server:
         assert httpx.get(f"http://127.0.0.1:{server.host.rsplit(':', 1)[1]}/forecasts").status_code == 200
 
 

@@ -13,18 +13,27 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import pyarrow as pa
 
 from mlops_cli.errors import ModelError
 from mlops_cli.models.manifest import GRAPH
-from mlops_cli.models.shared.architectures import Architecture, Architectures, Weights, same_answers, split, whole
+from mlops_cli.models.shared.architectures import (
+    Architecture,
+    Architectures,
+    Split,
+    Weights,
+    same_answers,
+    split,
+    whole,
+)
 from mlops_cli.system.files import write_whole
+from mlops_cli.system.scratch_folders import scratch_folder
 
 _ALIGNMENT = 64
 _LENGTH_BYTES = 8
@@ -52,30 +61,66 @@ class LoadedModel:
     seconds: float = 0.0
 
 
+class UntriedError(ModelError):
+    """The graph has an architecture that was not tried yet."""
+
+
+Trial = Callable[[bytes, Split, int], bool]
+
+
 class WeightFiles:
     """The folder of weight files and stripped graphs, and the sessions that run these graphs."""
 
-    def __init__(self, folder: Path) -> None:
-        """Use `folder`; it is created if it is missing."""
+    def __init__(self, folder: Path, trial: Trial | None = None) -> None:
+        """Use `folder`; it is created if it is missing.
+
+        `trial` does what `same_answers` does, but may take seconds; None: `same_answers` itself.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.architectures = Architectures(folder)
+        self._trial = trial or same_answers
+        self._is_slow = trial is not None
+        self._needed: set[str] = set()
+        self._unused: dict[str, float] = {}  # by the graph's hash, since when no model needs it
+        self._tried: dict[str, bool] = {}  # by the graph's hash, what the trial found
+        self._failed: dict[str, str] = {}  # by the graph's hash, why the trial failed: it is not repeated
 
-    def prepare(self, model: Path, sha: str, columns: int) -> None:
+    def prepare(self, model: Path, sha: str, columns: int, may_try: bool = True) -> None:
         """Check a model folder's graph against the manifest's sha256 and inputs; write its files unless they are there.
 
         Raises:
             ModelError: the graph is not what the manifest says, or does not run.
+            UntriedError: its architecture has to be tried first, a trial may take seconds, and `may_try` is false.
         """
         graph = self._checked(model, sha)
         if self._is_undamaged(sha):
             return
         parts = split(graph, columns)
-        if not self.architectures.path(parts.key).is_file() and not same_answers(graph, parts, columns):
-            parts = whole(graph)
+        if not self.architectures.path(parts.key).is_file():
+            if self._is_slow and not (may_try or sha in self._tried or sha in self._failed):
+                raise UntriedError("its graph is being tried for the first time", "ask again in a moment")
+            if not self._may_share(sha, graph, parts, columns):
+                parts = whole(graph)
         if not self.architectures.path(parts.key).is_file():
             _write(self.architectures.path(parts.key), parts.graph)
         _write(self._path(sha), b"".join(_pack(parts.key, parts.weights)))
+
+    def _may_share(self, sha: str, graph: bytes, parts: Split, columns: int) -> bool:
+        """Whether a graph may run in the session of its architecture, found by a trial, once per graph."""
+        if sha in self._failed:
+            raise ModelError(self._failed[sha], "train the model again: mlops train")
+        if sha not in self._tried:
+            try:
+                self._tried[sha] = self._trial(graph, parts, columns)
+            except ModelError as error:
+                self._failed[sha] = error.message
+                raise
+        return self._tried[sha]
+
+    def forget_failures(self) -> None:
+        """Let graphs that failed their trial be tried again."""
+        self._failed.clear()
 
     def load(self, sha: str, live_only: bool = False) -> LoadedModel | None:
         """Map a model's weights by the sha256 of its graph.
@@ -102,6 +147,18 @@ class WeightFiles:
             raise ModelError(f"{self._path(sha)}: damaged: {error}", "it was removed: try again") from error
         architecture = self.architectures.live(key) if live_only else self.architectures.get(key)
         return None if architecture is None else LoadedModel(sha, architecture, feed, buffer.size)
+
+    def remove_unused(self, shas: Collection[str], seconds: float) -> None:
+        """Remove weights that were needed when this was called before, and have not been for this many seconds.
+
+        Other processes may need them a little longer. `shas` are those that are needed now.
+        """
+        now = time.monotonic()
+        since = {sha: self._unused.get(sha, now) for sha in (self._needed | self._unused.keys()) - set(shas)}
+        self._needed = set(shas)
+        self._unused = {sha: begun for sha, begun in since.items() if now - begun < seconds}
+        for sha in since.keys() - self._unused.keys():
+            self._path(sha).unlink(missing_ok=True)
 
     def remove_others(self, shas: Iterable[str]) -> None:
         """Remove the weights of all models but these. Processes that have a removed file mapped can still use it."""
@@ -142,16 +199,16 @@ def _write(path: Path, content: bytes) -> None:
     write_whole(path, lambda part: part.write_bytes(content))
 
 
-def open_weight_files(folder: Path) -> tuple[WeightFiles, TemporaryDirectory[str] | None]:
-    """Weight files in `folder`; if it is not writable, in a temporary folder, which is returned too."""
+def open_weight_files(folder: Path, trial: Trial | None = None) -> tuple[WeightFiles, ExitStack | None]:
+    """Weight files in `folder`; if it is not writable, in a temporary folder, and what removes that folder."""
     try:
-        files = WeightFiles(folder)
+        files = WeightFiles(folder, trial)
         if os.access(folder, os.W_OK):
             return files, None
     except OSError:
         pass
-    temporary = TemporaryDirectory(prefix="mlops-serving-")
-    return WeightFiles(Path(temporary.name)), temporary
+    temporary = ExitStack()
+    return WeightFiles(temporary.enter_context(scratch_folder("mlops-serving-")), trial), temporary
 
 
 def _pack(key: str, weights: Weights) -> list[bytes]:

@@ -1,32 +1,28 @@
-"""Reads model folders into a catalog, and replaces it without a pause when they change.
-
-A broken model is quarantined with the reason; all others are served.
-"""
+"""Reads model folders into a catalog. A broken model is quarantined with the reason; all others are served."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import time
 from collections.abc import Iterable, Mapping
-from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from mlops_cli.config.paths import Project
+from mlops_cli.config.schemas.project import slug
 from mlops_cli.config.schemas.serving import Serving
 from mlops_cli.errors import ModelError
 from mlops_cli.evaluation.verdicts import verdicts
-from mlops_cli.models.manifest import GRAPH, MANIFEST, read_manifest
-from mlops_cli.models.shared.weight_files import WeightFiles
+from mlops_cli.models.manifest import GRAPH, MANIFEST, Manifest, read_manifest
+from mlops_cli.models.shared.weight_files import UntriedError, WeightFiles
 from mlops_cli.models.versions import ARCHIVE, Champion, VersionFolder, champion, model_versions
 from mlops_cli.serving.catalog.catalog import Catalog, ModelKey, ServedModel, route, version_for_role
 from mlops_cli.serving.catalog.ensembles import ensembles
-from mlops_cli.serving.catalog.loaded_models import LoadedModels
-from mlops_cli.serving.contract.messages import IndexEntry, ServedVersion, UnservableError
+from mlops_cli.serving.contract.messages import IndexEntry, ServedVersion
 
 _SETTLING = 0.1  # seconds
+_BLOCKED_HINT = "make room on the disk; the server tries again every few seconds"
 
 
 @dataclass(frozen=True)
@@ -73,15 +69,29 @@ def select(project: Project, models: str | None) -> Selection:
 
 @dataclass(frozen=True)
 class ModelOnDisk:
-    """The versions of a model on disk: whole ones, newest first, with their weight files; and those that are not."""
+    """The versions of a model on disk.
+
+    Attributes:
+        versions: whole ones, newest first, with their weight files.
+        quarantined: the others, each with its reason.
+        untried: one of them has a graph that must be tried before it can be served.
+        blocked: one of them could not be read or prepared for a reason that may pass, such as a full disk.
+    """
 
     versions: tuple[ServedVersion, ...]
     quarantined: tuple[IndexEntry, ...]
     champion: Champion
+    untried: bool = False
+    blocked: bool = False
 
 
 class CatalogLoader:
-    """Reads model folders. Its methods read files for milliseconds per model: call them outside the event loop."""
+    """Reads model folders. Its methods read files for milliseconds per model: call them outside the event loop.
+
+    Attributes:
+        untried: models with a graph that `try_graphs` must try before it can be served.
+        blocked: models that could not be read or prepared for a reason that may pass, such as a full disk.
+    """
 
     def __init__(self, project: Project, settings: Serving, selection: Selection, files: WeightFiles) -> None:
         """Read the models of `selection`, and write their weights to `files`."""
@@ -90,12 +100,20 @@ class CatalogLoader:
         self._selection = selection
         self._files = files
         self._models: dict[ModelKey, ModelOnDisk] = {}
+        self.untried: set[ModelKey] = set()
+        self.blocked: set[ModelKey] = set()
 
     def scan(self, touched: Iterable[ModelKey] | None = None) -> Catalog:
-        """Read the folders of the `touched` models (None: of all) again and build the catalog."""
+        """Read the folders of the `touched` models (None: of all) again and build the catalog.
+
+        A version whose graph must be tried first is left out until `try_graphs` has done so. Meanwhile the versions
+        from before answer.
+        """
         if touched is None:
             keys = self._selection.models()
             self._models = {key: self._models[key] for key in self._models.keys() & set(keys)}
+            self.untried.clear()
+            self.blocked.clear()
         else:
             keys = [key for key in touched if self._selection.holds(key)]
         for key in keys:
@@ -103,11 +121,30 @@ class CatalogLoader:
             if not model.versions and key in self._models:
                 time.sleep(_SETTLING)  # perhaps read between the two renames of an installation
                 model = self._read(key)
-            if model.versions or model.quarantined:
-                self._models[key] = model
-            else:
-                self._models.pop(key, None)
+            self._keep(key, model)
         return self._catalog()
+
+    def _keep(self, key: ModelKey, model: ModelOnDisk) -> None:
+        for marked, is_so in ((self.untried, model.untried), (self.blocked, model.blocked)):
+            (marked.add if is_so else marked.discard)(key)
+        if key in self._models and (model.untried or (model.blocked and not model.versions)):
+            # the versions from before go on answering
+            model = replace(self._models[key], quarantined=model.quarantined if model.blocked else ())
+        if model.versions or model.quarantined:
+            self._models[key] = model
+        else:
+            self._models.pop(key, None)
+
+    def try_graphs(self, models: Iterable[ModelKey]) -> None:
+        """Try the new graphs of these models, which may take seconds. The next scan then knows what came of it."""
+        for key in models:
+            for finished in model_versions(self._selection.root, *key):
+                with contextlib.suppress(ModelError, OSError):
+                    self._prepare(finished, may_try=True)
+
+    def remove_unused(self, seconds: float) -> None:
+        """Remove the weights of versions that were served, and have not been for this many seconds."""
+        self._files.remove_unused(self.shas(), seconds)
 
     def shas(self) -> set[str]:
         """Hashes of the graphs of all versions that can be served."""
@@ -116,14 +153,19 @@ class CatalogLoader:
     def _read(self, key: ModelKey) -> ModelOnDisk:
         root = self._selection.root
         versions, quarantined = [], []
+        untried = blocked = False
         folders = model_versions(root, *key)
         for finished in folders:
             try:
+                _check_place(finished, key, archived=finished.folder != root.joinpath(*key))
                 versions.append(self._served(finished))
             except ModelError as error:
-                quarantined.append(IndexEntry(key.name, finished.version, "QUARANTINED", error.message))
+                untried = untried or isinstance(error, UntriedError)
+                quarantined.append(IndexEntry(key.name, finished.version, "QUARANTINED", error.message, error.hint))
             except OSError as error:  # such as a full disk under the weight files
-                quarantined.append(IndexEntry(key.name, finished.version, "QUARANTINED", str(error)))
+                blocked = True
+                text = f"its weights cannot be written to {self._files.folder}: {error.strerror}"
+                quarantined.append(IndexEntry(key.name, finished.version, "QUARANTINED", text, _BLOCKED_HINT))
         try:
             record = champion(root, *key)
         except ModelError as error:
@@ -133,15 +175,14 @@ class CatalogLoader:
         reason = "" if any(finished.folder == newest for finished in folders) else _unfinished(newest, bool(versions))
         if reason:
             quarantined.append(IndexEntry(key.name, "", "QUARANTINED", reason))
-        return ModelOnDisk(tuple(versions), tuple(quarantined), record)
+        return ModelOnDisk(tuple(versions), tuple(quarantined), record, untried, blocked)
 
     def _served(self, finished: VersionFolder) -> ServedVersion:
         manifest = finished.manifest
-        sha = manifest.files.get(GRAPH, "")
-        self._files.prepare(finished.folder, sha, len(manifest.inputs))
+        self._prepare(finished, may_try=False)
         return ServedVersion(
             version=finished.version,
-            sha=sha,
+            sha=manifest.files.get(GRAPH, ""),
             folder=finished.folder,
             inputs=manifest.inputs,
             ticker=manifest.ticker,
@@ -150,6 +191,10 @@ class CatalogLoader:
             shrinkage=manifest.shrinkage or 0.0,
             small=manifest.small,
         )
+
+    def _prepare(self, finished: VersionFolder, may_try: bool) -> None:
+        manifest = finished.manifest
+        self._files.prepare(finished.folder, manifest.files.get(GRAPH, ""), len(manifest.inputs), may_try)
 
     def _catalog(self) -> Catalog:
         branches_of = self._branches_by_name()
@@ -194,6 +239,27 @@ class CatalogLoader:
         )
 
 
+def _check_place(finished: VersionFolder, key: ModelKey, archived: bool) -> None:
+    """Refuse a folder that holds another model than its place says, so that no caller gets another stock's forecast.
+
+    Raises:
+        ModelError: says what the folder holds.
+    """
+    manifest, folder = finished.manifest, finished.folder
+    hint = f"put the right folder there, or remove it and run: mlops train {key.name}"
+    if manifest.name != key.name:
+        raise ModelError(f"{folder}: it holds the model {manifest.name} (its manifest says so)", hint)
+    if not _is_named_after(manifest):
+        raise ModelError(f"{folder}: its manifest says ticker {manifest.ticker}, which is not that of {key.name}", hint)
+    if archived and folder.name != finished.version:
+        raise ModelError(f"{folder}: it holds the version {finished.version} (its manifest says so)", hint)
+
+
+def _is_named_after(manifest: Manifest) -> bool:
+    """Whether a model's name holds its ticker; names are made of team, ticker and suffix."""
+    return f"-{slug(manifest.ticker)}-" in f"-{manifest.name}-"
+
+
 def _unfinished(folder: Path, others: bool) -> str:
     """Why a model's own folder cannot be served; empty where it can, or where an earlier version answers for it."""
     if not folder.is_dir():
@@ -205,52 +271,3 @@ def _unfinished(folder: Path, others: bool) -> str:
     if manifest.shrinkage is None:  # it is being trained; that is no fault while an earlier version answers
         return "" if others else f"{folder}: training was not finished (no shrinkage yet)"
     return "" if (folder / GRAPH).is_file() else f"{folder}: {GRAPH} is missing"
-
-
-class LiveCatalog:
-    """Keeps the catalog and the models in memory in step with the folders.
-
-    `catalog` is replaced whole: a request that holds the old one finishes on it.
-    """
-
-    def __init__(self, settings: Serving, loader: CatalogLoader, loaded: LoadedModels, executor: Executor) -> None:
-        """Read folders with `loader` in `executor`, and keep models in `loaded`."""
-        self._settings = settings
-        self._loader = loader
-        self._loaded = loaded
-        self._executor = executor
-        self._scanning = asyncio.Lock()
-        self.catalog = Catalog()
-
-    async def rescan(self, models: Iterable[ModelKey] | None) -> None:
-        """Read folders (None: of all models) again, load new versions of models in memory, then swap the catalog.
-
-        A model that was in memory is in memory afterwards: no request has to wait until its new version is loaded.
-        """
-        async with self._scanning:
-            loop = asyncio.get_running_loop()
-            catalog = await loop.run_in_executor(self._executor, self._loader.scan, models)
-            pinned = _matching(catalog, self._settings.pinned)
-            self._loaded.pinned = {model.default.sha for model in pinned if model.default is not None}
-            prewarmed = [] if self.catalog.models else _matching(catalog, self._settings.prewarm)
-            for model in [*pinned, *prewarmed, *self._renewed(catalog)]:
-                if model.default is not None:
-                    with contextlib.suppress(UnservableError):  # the repository index tells the reason
-                        await self._loaded.load(model.default)
-            self.catalog = catalog
-            self._loaded.drop_others(self._loader.shas())
-
-    def _renewed(self, catalog: Catalog) -> list[ServedModel]:
-        """Models that are in memory and whose default version is another one now."""
-        renewed = []
-        for name, model in catalog.models.items():
-            before = self.catalog.models.get(name)
-            if before is None or before.default is None or model.default is None:
-                continue
-            if before.default.sha in self._loaded and model.default.sha not in self._loaded:
-                renewed.append(model)
-        return renewed
-
-
-def _matching(catalog: Catalog, patterns: tuple[str, ...]) -> list[ServedModel]:
-    return [model for name, model in catalog.models.items() if any(fnmatchcase(name, pattern) for pattern in patterns)]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import date
 from typing import Literal
 
+from mlops_cli.errors import bounded
 from mlops_cli.serving.catalog.catalog import Catalog, ServedEnsemble, ServedModel
 from mlops_cli.serving.catalog.ensembles import ensemble_inputs, ensemble_team, ensemble_version
 from mlops_cli.serving.catalog.loaded_models import LoadedModels
@@ -30,7 +31,9 @@ def version_of(model: ServedModel, number: str | None = None) -> ServedVersion:
         return version
     for entry in model.quarantined:
         if number is None or entry.version == number:
-            raise UnservableError(f"{model.name} is quarantined: {entry.reason}", "train it again: mlops train")
+            raise UnservableError(
+                f"{model.name} is quarantined: {entry.reason}", entry.hint or "train it again: mlops train"
+            )
     available = ", ".join(other.version for other in model.versions)
     raise UnknownModelError(f"{model.name} has no version {(number or '')[:40]!r}", f"there are: {available or 'none'}")
 
@@ -77,6 +80,21 @@ def index(catalog: Catalog, loaded: LoadedModels, unloaded: Collection[str]) -> 
         entries += [_entry(name, version, loaded, name in unloaded) for version in model.versions]
         entries += model.quarantined
     return entries
+
+
+def why_none_answers(catalog: Catalog, unloaded: Collection[str], failures: Mapping[str, str]) -> str:
+    """Why no model answers, where `failures` are the graphs that could not be loaded; an empty string if one does."""
+    reasons: dict[str, None] = {}
+    for name, model in catalog.models.items():
+        if model.default is None:
+            reasons.update((entry.reason, None) for entry in model.quarantined)
+        elif name in unloaded:
+            reasons[f"{name} is unloaded"] = None
+        elif model.default.sha in failures:
+            reasons[failures[model.default.sha]] = None
+        else:
+            return ""
+    return f"no model answers: {bounded(list(reasons), 3) or 'there is none'}"
 
 
 def checked_ensemble(ensemble: ServedEnsemble, number: str | None) -> str:

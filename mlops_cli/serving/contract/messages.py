@@ -141,13 +141,15 @@ class Forecast:
 class IndexEntry:
     """One version of one model in the repository index.
 
-    It is READY, UNAVAILABLE (not in memory, but loaded on demand), or QUARANTINED with a `reason`.
+    It is READY, UNAVAILABLE (not in memory, but loaded on demand), or QUARANTINED with a `reason` and a `hint` what to
+    do about it.
     """
 
     name: str
     version: str
     state: Literal["READY", "UNAVAILABLE", "QUARANTINED"]
     reason: str = ""
+    hint: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,12 +14,12 @@ from starlette.exceptions import HTTPException
 from mlops_cli import __version__
 from mlops_cli.errors import MlopsError
 from mlops_cli.serving.contract.messages import RUNGS
+from mlops_cli.serving.http.counters import exposition
 from mlops_cli.serving.http.forecast_endpoints import BarsBody, forecast_router
 from mlops_cli.serving.http.front import App, Front
-from mlops_cli.serving.http.request_bodies import RefusedError, refusal
+from mlops_cli.serving.http.refusals import RefusedError, refusal
 from mlops_cli.serving.http.service import ERRORS, Service
 from mlops_cli.serving.http.v2_endpoints import INFER_PATHS, InferAnswer, InferBody, v2_router
-from mlops_cli.serving.http.worker_files import exposition
 
 TITLE = "mlops serve"
 
@@ -46,7 +46,7 @@ def _about_router(service: Service) -> APIRouter:
         measures = service.plane.measures()
         level = int(measures["level"])
         return {
-            "status": "overloaded" if level else "ok",
+            "status": "unavailable" if service.plane.why_not_ready() else "overloaded" if level else "ok",
             "level": level,
             "rung": RUNGS[level],
             "models": len(service.plane.catalog.names()),

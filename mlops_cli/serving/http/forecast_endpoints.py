@@ -11,18 +11,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 import orjson
 from fastapi import APIRouter, Header, Path, Request, Response
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 
 from mlops_cli.errors import MlopsError
 from mlops_cli.serving.catalog.metadata import describe, models_of
 from mlops_cli.serving.contract.messages import Answer, BadInputError, Forecast, ForecastBasis, OverloadedError, Query
 from mlops_cli.serving.http.front import about_headers, caller
+from mlops_cli.serving.http.request_bodies import JsonLimits, check_json
 from mlops_cli.serving.http.service import ERRORS, Service, checked, json_answer
 
 if TYPE_CHECKING:
-    from mlops_cli.serving.http.posted_bars import FeatureFacts, PostedRows
+    from mlops_cli.serving.uploads.batches import FeatureFacts, PostedRows
 
-Price = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+# strict: neither true nor text is a number
+Price = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
+MOST_BARS = 20_000  # 80 years of sessions
+BARS_LIMITS = JsonLimits(values=10 * MOST_BARS, names=16 * MOST_BARS)
 NDJSON = "application/x-ndjson"
 UPLOADS = ("text/csv", "application/vnd.apache.parquet")
 RETRIES = 10
@@ -37,7 +41,7 @@ class Bar(BaseModel):
     high: Price
     low: Price
     close: Price
-    volume: float = Field(ge=0, allow_inf_nan=False)
+    volume: float = Field(ge=0, allow_inf_nan=False, strict=True)
 
 
 class BarsBody(BaseModel):
@@ -47,7 +51,7 @@ class BarsBody(BaseModel):
 
     ticker: str | None = Field(None, description="all models of this ticker")
     models: list[str] | None = Field(None, description="or these models", max_length=1000)
-    bars: list[Bar] = Field(min_length=1)
+    bars: Annotated[list[Bar], FailFast()] = Field(min_length=1, max_length=MOST_BARS)
 
 
 class Forecasts(BaseModel):
@@ -121,6 +125,7 @@ def _forecasts(service: Service, forecasts: Sequence[Forecast], missing: dict[st
 
 
 def _read_bars(body: bytes) -> BarsBody:
+    check_json(body, BARS_LIMITS, f"send at most {MOST_BARS} bars")
     try:
         posted = BarsBody.model_validate_json(body)
     except ValidationError as error:
@@ -138,7 +143,7 @@ def _read_bars(body: bytes) -> BarsBody:
 
 
 def _facts(service: Service, name: str) -> FeatureFacts:
-    from mlops_cli.serving.http.posted_bars import FeatureFacts
+    from mlops_cli.serving.uploads.batches import FeatureFacts
 
     manifest, about = service.plane.features_of(name), describe(service.plane.catalog, name)
     return FeatureFacts(manifest.features, manifest.target, manifest.exchange, about.ticker, about.inputs)
@@ -151,7 +156,8 @@ async def _from_bars(
     batches: dict[Any, PostedRows] = {}
     forecasts: list[Forecast] = []
     failures: dict[str, MlopsError] = {}
-    for name in names:
+    for name in dict.fromkeys(names):
+        await asyncio.sleep(0)  # others are answered between two models
         try:
             facts = _facts(service, name)
             batch = batches.get(facts)
@@ -168,7 +174,7 @@ async def _from_bars(
 
 
 def _last_row(bars: list[Bar], facts: FeatureFacts) -> PostedRows:
-    from mlops_cli.serving.http.posted_bars import PostedRows, batch_of_bars, frame_of
+    from mlops_cli.serving.uploads.batches import PostedRows, batch_of_bars, frame_of
 
     whole = batch_of_bars(frame_of(bars), facts)
     return PostedRows(whole.rows[-1:], whole.sessions[-1:], whole.target_sessions[-1:], whole.closes[-1:])
@@ -186,7 +192,7 @@ def _basis(service: Service, name: str, batch: PostedRows) -> ForecastBasis:
 
 
 async def _transform(service: Service, name: str, request: Request, kind: str) -> Response:
-    from mlops_cli.serving.http.posted_bars import batch_of_upload
+    from mlops_cli.serving.uploads.batches import batch_of_upload
 
     facts = _facts(service, name)
     batch = await service.run_in_thread(batch_of_upload, await request.body(), facts, service.max_body)

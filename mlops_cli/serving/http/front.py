@@ -6,6 +6,7 @@ more time than the model. FastAPI answers every other request.
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 from collections.abc import Awaitable, Callable, MutableMapping
 from functools import lru_cache
@@ -16,18 +17,10 @@ from mlops_cli.errors import MlopsError
 from mlops_cli.serving.catalog.metadata import describe
 from mlops_cli.serving.contract.messages import Query
 from mlops_cli.serving.data_plane import DataPlane
-from mlops_cli.serving.http.oip import decode, encode
-from mlops_cli.serving.http.request_bodies import (
-    JSON_TYPE,
-    Bodies,
-    Headers,
-    Message,
-    Receive,
-    RefusedError,
-    RequestHeaders,
-    refusal,
-)
-from mlops_cli.serving.http.worker_files import Counters
+from mlops_cli.serving.http.counters import Counters
+from mlops_cli.serving.http.oip import InferRequest, Limits, decode, encode
+from mlops_cli.serving.http.refusals import JSON_TYPE, Headers, RefusedError, refusal
+from mlops_cli.serving.http.request_bodies import SMALL, Bodies, Message, Receive, RequestHeaders
 
 Scope = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
@@ -38,6 +31,21 @@ MODELS = "/v2/models/"
 INFER = "/infer"
 VERSIONS = "/versions/"
 OPEN_PATHS = frozenset({"/v2/health/live", "/v2/health/ready", "/docs", "/openapi.json"})
+LARGE_PATHS = ("/forecasts", "/transform/")  # beside infer, the paths that take data
+_AT_ONCE = 262_144  # bytes of a body that are converted in the event loop: that takes some 10 ms
+_ROWS_AT_ONCE = 20_000  # rows of an answer that are written in the event loop
+_ONCE = frozenset(  # headers that mean something to this server; a second one of them could mean something else
+    (
+        b"authorization",
+        b"content-encoding",
+        b"content-length",
+        b"content-type",
+        b"host",
+        b"inference-header-content-length",
+        b"origin",
+        b"x-mlops-caller",
+    )
+)
 BINARY_TYPE = (b"content-type", b"application/octet-stream")
 JUST_NOW = (b"x-mlops-age", b"0.000")
 
@@ -54,6 +62,8 @@ class Front:
         self._counters = counters
         self._token = token.encode() if token else None
         self._bodies = Bodies(max_body)
+        self._limits = Limits.of(max_body)
+        self._converting = asyncio.Lock()  # one large body at a time, or their memory would add up
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -71,6 +81,7 @@ class Front:
             if body is None:
                 return  # the caller has hung up
             if not is_infer:
+                _check_size(scope["path"], body)
                 await self._app(scope, _replaying(body, receive), self._counting(send))
                 return
             status, about, content = await self._infer(scope, headers, body)
@@ -86,6 +97,8 @@ class Front:
 
     def _admit(self, scope: Scope, headers: RequestHeaders) -> None:
         """Refuse callers without the token (401); where no token is set, refuse pages of other sites (403)."""
+        if len(headers) < len(scope["headers"]):
+            _check_repeats(scope)
         if self._token is not None:
             _check_token(scope["path"], headers, self._token)
         elif b"origin" in headers and scope["method"] == "POST":
@@ -94,10 +107,13 @@ class Front:
     async def _infer(self, scope: Scope, headers: RequestHeaders, body: bytes) -> Reply:
         model, version = _model_and_version(scope["path"])
         header_length = headers.get(b"inference-header-content-length")
-        request = decode(body, header_length, lambda: describe(self._plane.catalog, model, version).inputs)
+        request = await self._decoded(body, header_length, lambda: describe(self._plane.catalog, model, version).inputs)
         answer = await self._plane.infer(Query(model, request.rows, version, caller(scope, headers)))
         self._counters.answers[answer.rung] += 1
-        content, json_length = encode(model, answer, request)
+        if len(answer.log_return) <= _ROWS_AT_ONCE:
+            content, json_length = encode(model, answer, request)
+        else:
+            content, json_length = await asyncio.to_thread(encode, model, answer, request)
         age = JUST_NOW if answer.age == 0 else (b"x-mlops-age", b"%.3f" % answer.age)
         about = [
             *about_headers(answer.answered_by, answer.version, answer.rung, answer.verdict),
@@ -108,6 +124,15 @@ class Front:
         if json_length is not None:
             about.append((b"inference-header-content-length", b"%d" % json_length))
         return 200, about, content
+
+    async def _decoded(
+        self, body: bytes, header_length: bytes | None, columns: Callable[[], tuple[str, ...]]
+    ) -> InferRequest:
+        """The request of a body. A large one is read in a thread, so that others need not wait for it."""
+        if len(body) <= _AT_ONCE:
+            return decode(body, header_length, columns, self._limits)
+        async with self._converting:
+            return await asyncio.to_thread(decode, body, header_length, columns, self._limits)
 
     def _counting(self, send: Send) -> Send:
         async def count(message: Message) -> None:
@@ -141,6 +166,22 @@ def caller(scope: Scope, headers: RequestHeaders) -> str | None:
 def _is_infer(scope: Scope) -> bool:
     path: str = scope["path"]
     return path.endswith(INFER) and path.startswith(MODELS) and scope["method"] == "POST"
+
+
+def _check_size(path: str, body: bytes) -> None:
+    """Refuse a large body where a request carries no data."""
+    if len(body) > SMALL and not path.startswith(LARGE_PATHS):
+        raise RefusedError(413, f"the body has {len(body)} bytes, and {path[:80]} takes at most {SMALL}")
+
+
+def _check_repeats(scope: Scope) -> None:
+    """Refuse a request that has a header of `_ONCE` twice: its sender and this server may not mean the same one."""
+    names = [name for name, _ in scope["headers"]]
+    repeated = sorted(name.decode() for name in _ONCE if names.count(name) > 1)
+    if "authorization" in repeated:
+        raise RefusedError(401, "two headers Authorization", "send the header once")
+    if repeated:
+        raise RefusedError(400, f"a header is given twice: {', '.join(repeated)}", "send it once")
 
 
 def _check_token(path: str, headers: RequestHeaders, expected: bytes) -> None:

@@ -24,11 +24,14 @@ from mlops_cli.serving.http.oip_tensors import (
     BinaryData,
     join_columns,
     read_tensor,
+    shown,
     split_body,
 )
+from mlops_cli.serving.http.request_bodies import JsonLimits, check_json
 
 _DIMENSIONS = 2
-_FLOAT64 = np.dtype(np.float64)
+_ONLY_FLOATS = {float}
+_LONGEST_ID = 1000  # characters
 _PLAIN_TENSOR = (INPUT, FLOAT, 4)  # name, datatype, and how many keys: these two, shape, and data
 _PLAIN = b'%s%r},"outputs":[{"name":"' + OUTPUT.encode() + b'","datatype":"FP32","shape":[%d],"data":%s},{"name":"'
 _PLAIN += RAW_OUTPUT.encode() + b'","datatype":"FP32","shape":[%d],"data":%s}]}'
@@ -39,7 +42,7 @@ class InferRequest:
     """A request, read.
 
     Attributes:
-        rows: float32 (n, columns), finite, n >= 1.
+        rows: float32 (n, columns), finite, n >= 1 and at most `Limits.rows`.
         outputs: names of the requested outputs, and whether their values are sent as binary data.
     """
 
@@ -52,7 +55,31 @@ _JSON_OUTPUTS = tuple((name, False) for name in OUTPUTS)
 _BINARY_OUTPUTS = tuple((name, True) for name in OUTPUTS)
 
 
-def decode(body: bytes, header_length: bytes | None, columns: Callable[[], tuple[str, ...]]) -> InferRequest:
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much one request may ask for, so that memory and time stay in proportion to the largest body.
+
+    Attributes:
+        json: of its JSON part.
+        rows: forecasts in one answer.
+    """
+
+    json: JsonLimits
+    rows: int
+
+    @classmethod
+    def of(cls, largest_body: int) -> Limits:
+        """The limits where bodies have at most `largest_body` bytes."""
+        # a number takes 60 bytes of memory while it is read; with all its digits, it takes 10 to 20 bytes of text
+        return cls(JsonLimits(max(10_000, largest_body // 10), 20_000), max(10_000, largest_body // 40))
+
+
+_USUAL_LIMITS = Limits.of(10_000_000)
+
+
+def decode(
+    body: bytes, header_length: bytes | None, columns: Callable[[], tuple[str, ...]], limits: Limits = _USUAL_LIMITS
+) -> InferRequest:
     """Read a request whose JSON part has this length (None: all of it is JSON).
 
     `columns` gives the model's input columns in order; it is called only where tensors are named after columns.
@@ -61,22 +88,25 @@ def decode(body: bytes, header_length: bytes | None, columns: Callable[[], tuple
         BadInputError: says what was expected.
     """
     header, binary = (body, None) if header_length is None else split_body(body, header_length)
+    check_json(header, limits.json, "send the rows in several requests, or as binary data")
     try:
         request = orjson.loads(header)
     except orjson.JSONDecodeError as error:
         raise BadInputError(f"the body is no JSON: {error}", SHAPE_HINT) from None
     rows = _plain_rows(request)
-    if rows is not None:
-        return InferRequest(rows, None, _JSON_OUTPUTS)
-    return _decode_any(request, binary, columns)
+    decoded = _decode_any(request, binary, columns) if rows is None else InferRequest(rows, None, _JSON_OUTPUTS)
+    if len(decoded.rows) > limits.rows:
+        text = f"{len(decoded.rows)} rows, at most {limits.rows} in one request"
+        raise BadInputError(text, "send them in several requests, or as a file to /transform")
+    return decoded
 
 
 def _decode_any(request: Any, binary: BinaryData | None, columns: Callable[[], tuple[str, ...]]) -> InferRequest:
     """Read a request of any form that the protocol allows; arguments and errors as in `decode`."""
     inputs = _tensors(request)
     request_id = request.get("id")
-    if request_id is not None and type(request_id) is not str:
-        raise BadInputError("id: expected text")
+    if request_id is not None and (type(request_id) is not str or len(request_id) > _LONGEST_ID):
+        raise BadInputError(f"id: expected text of at most {_LONGEST_ID} characters")
     outputs = _requested_outputs(request)
     if len(inputs) == 1 and inputs[0].get("name") == INPUT:
         rows = read_tensor(inputs[0], binary)
@@ -86,8 +116,6 @@ def _decode_any(request: Any, binary: BinaryData | None, columns: Callable[[], t
         rows = join_columns(inputs, binary, columns())
     if binary is not None:
         binary.check_end()
-    if not rows.size:
-        raise BadInputError(f"no rows: shape {list(rows.shape)}", SHAPE_HINT)
     return InferRequest(rows, request_id, outputs)
 
 
@@ -135,20 +163,23 @@ def _plain_rows(request: Any) -> Rows | None:
     try:
         (tensor,) = request["inputs"]
         rows, columns = tensor["shape"]
+        data = tensor["data"]
         if (tensor["name"], tensor["datatype"], len(tensor)) != _PLAIN_TENSOR:
             return None
-        values = np.array(tensor["data"])
-    except (KeyError, TypeError, ValueError, OverflowError):
+    except (KeyError, TypeError, ValueError):
         return None
-    if not (type(rows) is type(columns) is int and rows > 0 and _are_plain(values, rows * columns)):
+    if not (type(rows) is type(columns) is int and rows > 0 and _are_floats(data, rows * columns)):
         return None
-    return values.astype(np.float32).reshape(rows, columns)
+    values = np.array(data, np.float64)
+    return values.astype(np.float32).reshape(rows, columns) if values.dot(values) < SAFE_SQUARES else None
 
 
-def _are_plain(values: Any, count: int) -> bool:
-    """Whether these are `count` finite float64 numbers in one row, at least one."""
-    flat = values.dtype is _FLOAT64 and values.ndim == 1 and 0 < values.size == count
-    return flat and bool(values.dot(values) < SAFE_SQUARES)
+def _are_floats(data: Any, count: int) -> bool:
+    """Whether this is a list of `count` floats, at least one.
+
+    The types come first: numpy would make room for the longest text in every place of an array.
+    """
+    return type(data) is list and 0 < len(data) == count and set(map(type, data)) == _ONLY_FLOATS
 
 
 def _plain_answer(name: str, answer: Answer) -> bytes:
@@ -179,12 +210,14 @@ def _requested_outputs(request: dict[str, Any]) -> tuple[tuple[str, bool], ...]:
         raise BadInputError("outputs: expected a list of objects with a name", f"known: {', '.join(OUTPUTS)}")
     for output in outputs:
         _check_output(output)
+    if len(outputs) > len({output["name"] for output in outputs}):
+        raise BadInputError("outputs: one of them is asked for twice", f"known: {', '.join(OUTPUTS)}")
     return tuple((output["name"], _flag(output, "binary_data") or all_binary) for output in outputs)
 
 
 def _check_output(output: dict[str, Any]) -> None:
     if output.get("name") not in OUTPUTS:
-        raise BadInputError(f"no output {str(output.get('name'))[:80]!r}", f"known: {', '.join(OUTPUTS)}")
+        raise BadInputError(f"no output {shown(output.get('name'))}", f"known: {', '.join(OUTPUTS)}")
     if type(output.get("parameters")) is dict and "classification" in output["parameters"]:
         raise BadInputError("outputs: classification is not supported: these models forecast numbers")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,9 @@ SHAPE_HINT = (
     f'{INPUT}: {FLOAT} [rows, columns], rows >= 1; e.g. {{"inputs": [{{"name": "{INPUT}", "datatype": "{FLOAT}", '
 )
 SHAPE_HINT += '"shape": [1, 2], "data": [0.1, 0.2]}]}; GET /v2/models/NAME names the columns'
+_NUMBERS, _LISTS = {int, float}, {list}
+_MOST_DIMENSIONS = 2
+_LONGEST_SHOWN = 80  # characters
 SAFE_SQUARES = 1e30  # a sum of squares below this has no NaN, and no value that float32 cannot hold
 
 
@@ -29,10 +33,12 @@ class BinaryData:
     def take(self, name: Any, size: Any, count: int) -> Rows:
         """The next tensor's `count` values; a `BadInputError` if they have not `size` bytes, its `binary_data_size`."""
         if type(size) is not int or size != 4 * count:
-            raise BadInputError(f"input {name!r}: binary_data_size {size}, expected {4 * count} for its shape")
+            raise BadInputError(
+                f"input {shown(name)}: binary_data_size {shown(size)}, expected {4 * count} for its shape"
+            )
         part = self._data[self._at : self._at + size]
         if len(part) != size:
-            raise BadInputError(f"input {name!r}: the body ends before its {size} bytes")
+            raise BadInputError(f"input {shown(name)}: the body ends before its {size} bytes")
         self._at += size
         return np.frombuffer(part, "<f4")
 
@@ -56,10 +62,14 @@ def split_body(body: bytes, header_length: bytes) -> tuple[bytes, BinaryData]:
 
 
 def read_tensor(tensor: dict[str, Any], binary: BinaryData | None) -> Rows:
-    """A tensor's values, finite float32 in its shape; a `BadInputError` says what was expected instead."""
+    """A tensor's values, at least one, finite float32 in its shape; a `BadInputError` says what was expected instead.
+
+    Everything that is cheap to check comes first: the shape, the number of values and their types. Only then are they
+    converted, so that memory and time stay in proportion to the body.
+    """
     name = tensor.get("name")
     if tensor.get("datatype") != FLOAT:
-        raise BadInputError(f"input {_short(name)}: datatype {_short(tensor.get('datatype'))}, expected {FLOAT}")
+        raise BadInputError(f"input {shown(name)}: datatype {shown(tensor.get('datatype'))}, expected {FLOAT}")
     shape = _shape(name, tensor.get("shape"))
     values = _values(tensor, math.prod(shape), binary)
     if not values.dot(values) < SAFE_SQUARES:
@@ -70,18 +80,22 @@ def read_tensor(tensor: dict[str, Any], binary: BinaryData | None) -> Rows:
 
 def _shape(name: Any, shape: Any) -> list[int]:
     if type(shape) is not list or not shape or not all(type(size) is int and size >= 0 for size in shape):
-        raise BadInputError(f"input {_short(name)}: shape {_short(shape)}, expected whole numbers", SHAPE_HINT)
+        raise BadInputError(f"input {shown(name)}: shape {shown(shape)}, expected whole numbers", SHAPE_HINT)
+    if len(shape) > _MOST_DIMENSIONS:
+        raise BadInputError(f"input {shown(name)}: shape {shown(shape)}, expected [rows, columns]", SHAPE_HINT)
+    if 0 in shape:
+        raise BadInputError(f"input {shown(name)}: no rows: shape {shown(shape)}", SHAPE_HINT)
     return shape
 
 
 def _values(tensor: dict[str, Any], count: int, binary: BinaryData | None) -> Any:
-    """A tensor's values in one row, from the binary data or from JSON."""
+    """A tensor's `count` values in one row, from the binary data or from JSON."""
     name, parameters = tensor.get("name"), tensor.get("parameters")
     if type(parameters) is not dict or "binary_data_size" not in parameters:
         return _numbers(name, tensor.get("data"), count)
     if binary is None:
         raise BadInputError(
-            f"input {_short(name)}: binary_data_size, but the header Inference-Header-Content-Length is missing"
+            f"input {shown(name)}: binary_data_size, but the header Inference-Header-Content-Length is missing"
         )
     return binary.take(name, parameters["binary_data_size"], count)
 
@@ -89,16 +103,23 @@ def _values(tensor: dict[str, Any], count: int, binary: BinaryData | None) -> An
 def _numbers(name: Any, data: Any, count: int) -> Any:
     """Numbers from JSON, flat or nested, as one row of floats."""
     if type(data) is not list:
-        raise BadInputError(f"input {_short(name)}: no list of numbers `data`", SHAPE_HINT)
-    try:
-        values = np.array(data)
-    except (ValueError, OverflowError):  # nested lists of several lengths
-        raise BadInputError(f"input {_short(name)}: data: rows of different lengths", SHAPE_HINT) from None
-    if values.dtype.kind not in "fiu":
-        raise BadInputError(f"input {_short(name)}: data: expected numbers only, finite ones", SHAPE_HINT)
-    if values.size != count:
-        raise BadInputError(f"input {_short(name)}: {values.size} values, its shape asks for {count}", SHAPE_HINT)
-    return values if values.ndim == 1 and values.dtype == np.float64 else values.ravel().astype(np.float64)
+        raise BadInputError(f"input {shown(name)}: no list of numbers `data`", SHAPE_HINT)
+    while data and type(data[0]) is list:
+        data = _joined(name, data)
+    if not set(map(type, data)) <= _NUMBERS:  # a bool is no number here
+        raise BadInputError(f"input {shown(name)}: data: expected numbers only, finite ones", SHAPE_HINT)
+    if len(data) != count:
+        raise BadInputError(f"input {shown(name)}: {len(data)} values, its shape asks for {count}", SHAPE_HINT)
+    return np.array(data, np.float64)
+
+
+def _joined(name: Any, lists: list[Any]) -> list[Any]:
+    """The elements of lists of one length, one after another."""
+    if set(map(type, lists)) != _LISTS:
+        raise BadInputError(f"input {shown(name)}: data: expected numbers only, finite ones", SHAPE_HINT)
+    if len(set(map(len, lists))) > 1:
+        raise BadInputError(f"input {shown(name)}: data: rows of different lengths", SHAPE_HINT)
+    return list(chain.from_iterable(lists))
 
 
 def _finite(name: Any, values: Any) -> Any:
@@ -107,7 +128,7 @@ def _finite(name: Any, values: Any) -> Any:
     bad = np.flatnonzero(~np.isfinite(narrow))
     if len(bad):
         places = bounded([str(place) for place in bad[:100]])
-        raise BadInputError(f"input {_short(name)}: not a finite {FLOAT} number at place {places}")
+        raise BadInputError(f"input {shown(name)}: not a finite {FLOAT} number at place {places}")
     return narrow
 
 
@@ -131,7 +152,7 @@ def join_columns(inputs: list[dict[str, Any]], binary: BinaryData | None, column
 def _column_name(name: Any, columns: tuple[str, ...]) -> str:
     if type(name) is not str or name not in columns:
         expected = f"expected one tensor {INPUT}, or one per column: {', '.join(columns)}"
-        raise BadInputError(f"input {_short(name)}: unknown", expected)
+        raise BadInputError(f"input {shown(name)}: unknown", expected)
     return name
 
 
@@ -141,5 +162,12 @@ def _column(name: str, values: Rows) -> Rows:
     return values.ravel()
 
 
-def _short(value: Any) -> str:
-    return repr(value)[:80]
+def shown(value: Any) -> str:
+    """A value of a request, short enough for a message: a text is cut, and of what is large only the kind is told."""
+    if isinstance(value, str):
+        return repr(value[:_LONGEST_SHOWN])
+    if isinstance(value, list) and len(value) <= _LONGEST_SHOWN // 8 and set(map(type, value)) <= _NUMBERS:
+        return repr(value)
+    if isinstance(value, list | dict):
+        return f"a {'list' if isinstance(value, list) else 'object'} of {len(value)}"
+    return repr(value)

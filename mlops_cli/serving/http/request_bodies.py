@@ -1,57 +1,15 @@
-"""Reads and unpacks whole request bodies, within a bound on their memory; and how HTTP refuses a request."""
+"""Reads and unpacks whole request bodies, within bounds on their memory and on what they hold."""
 
 from __future__ import annotations
 
 import asyncio
 import zlib
 from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
-from mlops_cli.errors import ConfigError, DataError, MlopsError, ModelError
-from mlops_cli.serving.contract.messages import BadInputError, OverloadedError, UnknownModelError, UnservableError
-
-Headers = list[tuple[bytes, bytes]]
-JSON_TYPE = (b"content-type", b"application/json")
-
-
-class RefusedError(MlopsError):
-    """A request that the HTTP layer itself refuses, with a status of 4xx and a hint what the caller can do."""
-
-    exit_code = 2
-
-    def __init__(self, status: int, message: str, hint: str = "") -> None:
-        super().__init__(message, hint)
-        self.status = status
-
-
-_STATUSES: dict[type[MlopsError], int] = {
-    UnknownModelError: 404,
-    BadInputError: 400,
-    OverloadedError: 503,
-    UnservableError: 503,
-    ModelError: 503,
-    # from computing features of a caller's own bars
-    DataError: 400,
-    ConfigError: 400,
-}
-
-
-def refusal(error: MlopsError) -> tuple[int, Headers, bytes]:
-    """Status, headers and JSON body of the answer to an error; an unknown kind of error is a 500."""
-    status = error.status if isinstance(error, RefusedError) else _STATUSES.get(type(error), 500)
-    content = {"error": error.message}
-    if error.hint:  # `error` repeats it, because clients of the protocol show `error` alone
-        content = {"error": f"{error.message}; {error.hint}", "hint": error.hint}
-    body = orjson.dumps(content)
-    headers = [JSON_TYPE, (b"content-length", b"%d" % len(body))]
-    if isinstance(error, OverloadedError):
-        headers.append((b"retry-after", b"%d" % error.retry_after))
-    if status == 401:
-        headers.append((b"www-authenticate", b"Bearer"))
-    return status, headers, body
-
+from mlops_cli.serving.contract.messages import BadInputError, OverloadedError
+from mlops_cli.serving.http.refusals import RefusedError
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -110,7 +68,8 @@ class Bodies:
         if message["type"] == "http.disconnect":
             return None
         encoding = headers.get(b"content-encoding")
-        return self._unpacked(encoding, body) if encoding else body
+        # zlib lets other threads run meanwhile
+        return await asyncio.to_thread(self._unpacked, encoding, body) if encoding else body
 
     async def _rest(self, begun: bytes, receive: Receive) -> tuple[Message, bytes]:
         """The last message, and all parts of the body joined."""
@@ -149,3 +108,34 @@ class Bodies:
         return RefusedError(
             413, f"the body is larger than {limit}", "send less, or raise serving.max_body_mb in params.yaml"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class JsonLimits:
+    """How much a JSON text may hold.
+
+    Attributes:
+        values: numbers and lists together; each takes up to 100 bytes of memory.
+        names: names of an object's members, and texts; each takes up to 250 bytes.
+    """
+
+    values: int
+    names: int
+
+
+def check_json(text: bytes, limits: JsonLimits, hint: str) -> None:
+    """Refuse a JSON text that would take far more memory than its length once it is parsed; a small text passes.
+
+    The marks are counted also inside of texts, where they mean nothing: that errs on the safe side.
+
+    Raises:
+        BadInputError: says how much is allowed, with the `hint`.
+    """
+    if len(text) <= SMALL:
+        return
+    values = text.count(b",") + text.count(b"[")
+    if values > limits.values:
+        raise BadInputError(f"the JSON holds more than {limits.values} values", hint)
+    names = text.count(b":") + text.count(b"{") + text.count(b'"') // 2
+    if names > limits.names:
+        raise BadInputError(f"the JSON holds more than {limits.names} names, texts and objects", hint)

@@ -14,7 +14,8 @@ from pydantic import BaseModel
 
 from mlops_cli.serving.contract.messages import RUNGS, OverloadedError, Rung, UnknownModelError
 from mlops_cli.serving.data_plane import DataPlane
-from mlops_cli.serving.http.worker_files import Counters, WorkerFiles
+from mlops_cli.serving.http.counters import Counters
+from mlops_cli.serving.http.worker_files import WorkerFiles
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}(/[a-z0-9][a-z0-9._-]{0,63})?")
 _THREADS = 2

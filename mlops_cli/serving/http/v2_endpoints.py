@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Path, Response
@@ -106,13 +105,16 @@ def _server_routes(router: APIRouter, service: Service) -> None:
 
     @router.get("/v2/health/ready", summary="Whether the server is ready for requests")
     async def ready() -> Response:
-        if not plane.ready():
-            raise UnservableError("the server is starting or stopping")
+        reason = plane.why_not_ready()
+        if reason:
+            raise UnservableError(reason, "GET /v2/repository/index tells the state of every model")
         return json_answer({"ready": True})
 
     async def index() -> Response:
-        entries = [{key: value for key, value in asdict(entry).items() if value} for entry in plane.index()]
-        return json_answer(entries)
+        shown = ("name", "version", "state", "reason")
+        return json_answer(
+            [{key: getattr(entry, key) for key in shown if getattr(entry, key)} for entry in plane.index()]
+        )
 
     router.post("/v2/repository/index", summary="Every version of every model, and why some do not answer")(index)
     router.get("/v2/repository/index", include_in_schema=False)(index)

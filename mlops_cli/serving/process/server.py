@@ -12,7 +12,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -28,6 +27,7 @@ from mlops_cli.serving.process.server_options import (
     greeting,
     ready_mark,
 )
+from mlops_cli.system.scratch_folders import scratch_folder
 from mlops_cli.system.sockets import listen
 
 FIRST_PAUSE = 0.5
@@ -45,13 +45,13 @@ def run_server(options: ServeOptions, say: Callable[[str], None]) -> None:
     """
     hint = "stop the program that listens there, or use another port: mlops serve --port 8081"
     listening = listen(options.host, options.port, hint, BACKLOG)
-    with listening as listener, tempfile.TemporaryDirectory(prefix="mlops-serve-") as notes:
+    with listening as listener, scratch_folder("mlops-serve-") as notes:
         if options.workers == 1:
             from mlops_cli.serving.process.worker import alone
 
-            alone(options, listener, Path(notes), say)
+            alone(options, listener, notes, say)
         else:
-            _WorkerPool(options, listener, Path(notes), say).run()
+            _WorkerPool(options, listener, notes, say).run()
 
 
 @dataclass

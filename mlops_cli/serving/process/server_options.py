@@ -12,6 +12,7 @@ from mlops_cli.errors import ConfigError
 
 DRAIN_SECONDS = 10
 BACKLOG = 2048
+SHORTEST_TOKEN = 8  # characters
 
 
 @dataclass(frozen=True)
@@ -38,13 +39,19 @@ def needs_token(project: Project, host: str, no_auth: bool) -> bool:
         no_auth: callers need no token.
 
     Raises:
-        ConfigError: others can reach `host` and there is no token, or the settings are wrong.
+        ConfigError: others can reach `host` and there is no token, it is too short, or the settings are wrong.
     """
     from mlops_cli.config.settings import load_settings
 
     if no_auth:
         return False
-    if load_settings(project).api_token is not None:
+    token = load_settings(project).api_token
+    if token is not None:
+        if len(token.get_secret_value()) < SHORTEST_TOKEN:
+            raise ConfigError(
+                f"MLOPS_API_TOKEN: expected at least {SHORTEST_TOKEN} characters, because a short token can be guessed",
+                "make one: openssl rand -hex 24",
+            )
         return True
     if _is_loopback(host):
         return False

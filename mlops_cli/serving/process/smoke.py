@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import tempfile
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -27,6 +25,7 @@ from mlops_cli.serving.http.oip_tensors import FLOAT
 from mlops_cli.serving.http.request_bodies import Message
 from mlops_cli.serving.http.worker_files import WorkerFiles
 from mlops_cli.serving.process.worker import make_service
+from mlops_cli.system.scratch_folders import scratch_folder
 
 FILE = "serving.json"
 
@@ -44,8 +43,8 @@ def smoke(project: Project, models: str | None = None, allow_no_models: bool = F
     """
     settings = _without_degradation(load_params(project).serving)
     plane = DataPlane(project, settings, models)
-    with tempfile.TemporaryDirectory(prefix="mlops-serve-") as folder:
-        service = make_service(plane, settings, WorkerFiles(Path(folder)))
+    with scratch_folder("mlops-serve-") as folder:
+        service = make_service(plane, settings, WorkerFiles(folder))
         answers = asyncio.run(_ask_all(plane, build(service, None), allow_no_models))
         service.close()
     (project.root / FILE).write_text(json.dumps(answers, indent=2, sort_keys=True) + "\n")

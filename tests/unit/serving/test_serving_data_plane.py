@@ -273,7 +273,8 @@ def _put_graph_with_short_constants(root: Path, name: str) -> None:
     graph = mlp_graph(1)
     graph.graph.initializer[0].raw_data = b"\0" * 8
     onnx.save(graph, folder / GRAPH)
-    manifest_of(name, ticker="A", inputs=COLUMNS, shrinkage=0.5, files=file_hashes(folder)).write(folder)
+    ticker = name.partition("-")[2].upper()
+    manifest_of(name, ticker=ticker, inputs=COLUMNS, shrinkage=0.5, files=file_hashes(folder)).write(folder)
 
 
 def test_memory_stays_within_the_budget_over_thousands_of_models(tmp_path: Path) -> None:
@@ -512,7 +513,8 @@ def _put_graph_without_numbers(root: Path, name: str) -> None:
     staged = root / "models" / ".staging" / BRANCH / "bad"
     staged.mkdir(parents=True)
     onnx.save(graph, staged / GRAPH)
-    manifest_of(name, inputs=COLUMNS, shrinkage=0.5, files=file_hashes(staged)).write(staged)
+    ticker = name.partition("-")[2].upper()
+    manifest_of(name, ticker=ticker, inputs=COLUMNS, shrinkage=0.5, files=file_hashes(staged)).write(staged)
     install(staged, root / "models" / BRANCH / name, keep=3)
 
 

@@ -164,6 +164,7 @@ def test_a_folder_that_cannot_be_made_is_replaced_by_a_temporary_one(tmp_path: P
     (tmp_path / "file").write_text("in the way")
     files, temporary = open_weight_files(tmp_path / "file" / "serving")
     assert temporary is not None
-    assert files.folder == Path(temporary.name)
-    temporary.cleanup()
+    assert files.folder.is_dir()
+    temporary.close()
+    assert not files.folder.exists()
     assert open_weight_files(tmp_path / "serving")[1] is None

@@ -15,7 +15,8 @@ from mlops_cli.config.schemas.serving import Serving
 from mlops_cli.models.manifest import GRAPH
 from mlops_cli.models.shared.weight_files import WeightFiles
 from mlops_cli.serving.catalog.catalog import ModelKey
-from mlops_cli.serving.catalog.load_catalog import CatalogLoader, LiveCatalog, select
+from mlops_cli.serving.catalog.live_catalog import LiveCatalog
+from mlops_cli.serving.catalog.load_catalog import CatalogLoader, select
 from mlops_cli.serving.catalog.loaded_models import LoadedModels
 from tests.fakes.served_projects import BRANCH, install_model, served_project
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from mlops_cli.serving.http.worker_files import BOUNDS, Counters, exposition
+from mlops_cli.serving.http.counters import BOUNDS, Counters, exposition
 
 
 def samples(counters: Counters, measures: Sequence[dict[str, float]] = ()) -> dict[str, float]:

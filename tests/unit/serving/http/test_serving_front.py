@@ -25,9 +25,11 @@ from mlops_cli.serving.contract.messages import (
     UnknownModelError,
     UnservableError,
 )
+from mlops_cli.serving.http.counters import Counters, exposition
 from mlops_cli.serving.http.front import Front
-from mlops_cli.serving.http.request_bodies import SMALL, RefusedError, refusal
-from mlops_cli.serving.http.worker_files import Counters, WorkerFiles, exposition
+from mlops_cli.serving.http.refusals import RefusedError, refusal
+from mlops_cli.serving.http.request_bodies import SMALL
+from mlops_cli.serving.http.worker_files import WorkerFiles
 
 LARGEST = 1_000_000
 BODY = orjson.dumps(
@@ -172,8 +174,8 @@ def test_large_bodies_under_way_are_bounded_and_small_ones_pass() -> None:
     asked = Asked()
 
     async def crowd() -> list[int]:
-        large = [asked.ask("/x", [b"y" * LARGEST] * 1, content_length=str(LARGEST)) for _ in range(20)]
-        small = [asked.ask("/x", [b"y"], content_length="1") for _ in range(20)]
+        large = [asked.ask("/transform/x", [b"y" * LARGEST] * 1, content_length=str(LARGEST)) for _ in range(20)]
+        small = [asked.ask("/transform/x", [b"y"], content_length="1") for _ in range(20)]
         return [status for status, _, _ in await asyncio.gather(*large, *small)]
 
     for _ in range(2):  # the room is given back
@@ -188,7 +190,8 @@ def test_packed_bodies_take_the_room_that_they_may_grow_to() -> None:
 
     async def crowd() -> list[int]:
         wanted = [
-            asked.ask("/x", [packed], content_length=str(len(packed)), content_encoding="gzip") for _ in range(20)
+            asked.ask("/transform/x", [packed], content_length=str(len(packed)), content_encoding="gzip")
+            for _ in range(20)
         ]
         return [status for status, _, _ in await asyncio.gather(*wanted)]
 
@@ -208,7 +211,7 @@ def test_packed_bodies_take_the_room_that_they_may_grow_to() -> None:
     ],
 )
 def test_too_large_bodies_are_refused(parts: list[bytes], headers: dict[str, str]) -> None:
-    assert asyncio.run(Asked().ask("/x", parts, **headers))[0] == 413
+    assert asyncio.run(Asked().ask("/transform/x", parts, **headers))[0] == 413
 
 
 def test_only_bearers_of_the_token_pass() -> None:

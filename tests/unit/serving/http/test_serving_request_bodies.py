@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from mlops_cli.serving.contract.messages import OverloadedError
 from mlops_cli.serving.http import request_bodies
-from mlops_cli.serving.http.request_bodies import SMALL, Bodies, Message, RefusedError
+from mlops_cli.serving.http.refusals import RefusedError
+from mlops_cli.serving.http.request_bodies import SMALL, Bodies, Message
 
 LARGEST = 1_000_000
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from mlops_cli.serving.contract.messages import OverloadedError, Rung, UnknownModelError
+from mlops_cli.serving.http.counters import Counters
 from mlops_cli.serving.http.service import Service, checked, json_answer
-from mlops_cli.serving.http.worker_files import Counters, WorkerFiles
+from mlops_cli.serving.http.worker_files import WorkerFiles
 
 
 @pytest.fixture

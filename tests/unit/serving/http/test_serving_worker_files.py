@@ -12,7 +12,8 @@ import pytest
 from mlops_cli.errors import MlopsError
 from mlops_cli.serving.contract.messages import UnknownModelError
 from mlops_cli.serving.http import worker_files
-from mlops_cli.serving.http.worker_files import Counters, WorkerFiles, keep_in_step
+from mlops_cli.serving.http.counters import Counters
+from mlops_cli.serving.http.worker_files import WorkerFiles, keep_in_step
 
 
 @dataclass

@@ -46,13 +46,13 @@ def test_an_open_address_without_a_token_is_refused(project: Project, host: str)
 
 @pytest.mark.parametrize("host", [*LOOPBACK, *OPEN])
 def test_a_token_that_is_set_is_asked_for_everywhere(project: Project, host: str) -> None:
-    project.env_file.write_text("MLOPS_API_TOKEN=s3cret\n")
+    project.env_file.write_text("MLOPS_API_TOKEN=s3cret-token\n")
     assert needs_token(project, host, no_auth=False) is True
 
 
 @pytest.mark.parametrize("host", [*LOOPBACK, *OPEN])
 def test_no_auth_is_the_users_decision(project: Project, host: str) -> None:
-    project.env_file.write_text("MLOPS_API_TOKEN=s3cret\n")
+    project.env_file.write_text("MLOPS_API_TOKEN=s3cret-token\n")
     assert needs_token(project, host, no_auth=True) is False
 
 
@@ -63,5 +63,5 @@ def test_an_empty_token_is_none(project: Project) -> None:
 
 
 def test_the_environments_token_counts(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLOPS_API_TOKEN", "s3cret")
+    monkeypatch.setenv("MLOPS_API_TOKEN", "s3cret-token")
     assert needs_token(project, "0.0.0.0", no_auth=False) is True

@@ -16,8 +16,8 @@ from mlops_cli.errors import DataError
 from mlops_cli.features.build import build_features
 from mlops_cli.market.sessions import sessions
 from mlops_cli.serving.contract.messages import BadInputError
-from mlops_cli.serving.http import posted_bars
-from mlops_cli.serving.http.posted_bars import COLUMNS, FeatureFacts, batch_of_bars, batch_of_upload, frame_of
+from mlops_cli.serving.uploads import batches
+from mlops_cli.serving.uploads.batches import COLUMNS, FeatureFacts, batch_of_bars, batch_of_upload, frame_of
 
 SPEC = FeatureSpec(returns=(1, 5))
 FACTS = FeatureFacts(SPEC, "log_return", "XNYS", "ACME", ("return_1", "return_5"))
@@ -126,7 +126,7 @@ def test_sessions_of_feature_values_are_kept() -> None:
         (b"", "the body is empty"),
         (b"PAR1 and no more", "not a readable parquet file"),
         (b"return_1,return_5\n", "the upload holds no rows"),
-        (b"return_1,return_5\n1,text\n", "column return_5: string, expected numbers"),
+        (b"return_1,return_5\n1,text\n", "column return_5: .*Row #2: .*'text'"),
         (b"return_1,return_5\n1,1e300\n", "row 1 return_5"),
         (b"return_1,return_5\n1,\n0.5,2\n", "row 1 return_5"),
         (b"neither,of\nthe,two\n", "the upload"),
@@ -148,6 +148,6 @@ def test_a_parquet_file_that_unpacks_to_too_much_is_refused_unread() -> None:
 
 
 def test_a_csv_file_of_too_many_cells_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(posted_bars, "MOST_CELLS", 100)
-    with pytest.raises(BadInputError, match="bars may have at most 100"):
+    monkeypatch.setattr(batches, "MOST_CELLS", 100)
+    with pytest.raises(BadInputError, match="and 100 cells"):
         batch_of_upload(as_csv(bars()), FACTS, 10**6)

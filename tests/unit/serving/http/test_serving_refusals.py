@@ -11,7 +11,7 @@ import pytest
 
 from mlops_cli.errors import ConfigError, DataError, MlopsError, ModelError, ServiceError, TrainingError
 from mlops_cli.serving.contract.messages import BadInputError, OverloadedError, UnknownModelError, UnservableError
-from mlops_cli.serving.http.request_bodies import RefusedError, refusal
+from mlops_cli.serving.http.refusals import RefusedError, refusal
 from mlops_cli.serving.http.service import ERRORS
 
 REPOSITORY = Path(__file__).resolve().parents[4]
@@ -67,7 +67,7 @@ def statuses_of_the_code() -> set[int]:
     """Every status that is raised or mapped in the HTTP layer."""
     texts = [path.read_text() for path in HTTP.glob("*.py")]
     raised = {int(status) for text in texts for status in re.findall(r"RefusedError\(\s*(\d{3})\b", text)}
-    mapped = {int(status) for status in re.findall(r"Error: (\d{3}),", (HTTP / "request_bodies.py").read_text())}
+    mapped = {int(status) for status in re.findall(r"Error: (\d{3}),", (HTTP / "refusals.py").read_text())}
     return raised | mapped | {int(status) for status in ERRORS} | {500}
 
 

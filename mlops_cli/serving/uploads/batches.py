@@ -5,7 +5,6 @@ Import this module late: it imports pandas and the exchange calendars, which mos
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -13,9 +12,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet
 
 from mlops_cli.config.schemas.project import FeatureSpec, Target
 from mlops_cli.errors import DataError, bounded
@@ -24,11 +20,14 @@ from mlops_cli.market.sessions import exchange_timezone, sessions
 from mlops_cli.prices.sources.files.content import Content
 from mlops_cli.prices.sources.files.reader import read_bars
 from mlops_cli.serving.contract.messages import BadInputError, Rows
+from mlops_cli.serving.uploads.feature_files import FeatureRows, csv_columns, open_parquet, read_csv, read_parquet
 
 COLUMNS = ("open", "high", "low", "close", "volume")
-MOST_CELLS = 2_000_000  # limit for a CSV file of bars: it is read as text, which takes 100 bytes of memory per cell
+# limits for bars: they are read as text, which takes 100 bytes of memory per cell. 80 years have 20,000 sessions
+MOST_BARS, MOST_COLUMNS, MOST_CELLS = 20_000, 5_000, 500_000
+_FIRST_LINES = 65_536  # bytes in which the columns of a text file are counted
 DAYS_AHEAD = 30  # added after the last bar, so that the exchange's next session is included
-LARGEST_GROWTH = 10  # a parquet file that unpacks to more than this multiple of the largest body is refused
+LARGEST_GROWTH = 4  # a parquet file that unpacks to more than this multiple of the largest body is refused
 
 
 @dataclass(frozen=True)
@@ -93,22 +92,53 @@ def batch_of_bars(bars: pd.DataFrame, facts: FeatureFacts) -> PostedRows:
 
 
 def batch_of_upload(body: bytes, facts: FeatureFacts, max_body: int) -> PostedRows:
-    """Rows from a file of feature values or of daily bars; a `DataError` or `BadInputError` if it holds neither."""
+    """Rows from a file of feature values or of daily bars; a `DataError` or `BadInputError` if it holds neither.
+
+    `max_body` is the size in bytes of the largest body; what the file unpacks to is bounded in proportion to it.
+    """
     if not body:
         raise BadInputError("the body is empty", "send a CSV or parquet file: curl --data-binary @FILE")
-    parquet = body[:4] == b"PAR1"
-    table = _parquet(body, max_body) if parquet else _csv(body)
-    if table is not None and set(facts.inputs) <= set(table.column_names):
-        return _batch_of_features(table, facts)
-    cells = 0 if parquet else sum(body.count(mark) for mark in (b",", b";", b"\t", b"\n"))
-    if cells > MOST_CELLS:
-        raise BadInputError(f"the upload has {cells} cells, but bars may have at most {MOST_CELLS}", "send it in parts")
+    if body[:4] == b"PAR1":
+        file = open_parquet(body)
+        if set(facts.inputs) <= set(file.schema_arrow.names):
+            return _batch_of_features(read_parquet(file, facts.inputs, LARGEST_GROWTH * max_body))
+        _check_bars_file(file.metadata.num_rows, file.metadata.num_columns)
+        return batch_of_bars(_bars_of_file(body, facts), facts)
+    names = csv_columns(body)
+    if set(facts.inputs) <= set(names):
+        return _batch_of_features(read_csv(body, facts.inputs))
+    _check_bars_file(*_size(body))
+    return batch_of_bars(_bars_of_file(body, facts), facts)
+
+
+def _size(body: bytes) -> tuple[int, int]:
+    """Most rows that a text file can have, and most cells of its first lines."""
+    rows = max(body.count(b"\n"), body.count(b"\r")) + 1
+    columns = max(line.count(mark) for line in body[:_FIRST_LINES].split(b"\n") for mark in (b",", b";", b"\t", b"|"))
+    return rows, columns + 1
+
+
+def _check_bars_file(rows: int, columns: int) -> None:
+    """Refuse a file that is larger than any history of daily bars, before it is read."""
+    if rows > MOST_BARS or columns > MOST_COLUMNS or rows * columns > MOST_CELLS:
+        text = f"the upload has {rows} rows of up to {columns} columns"
+        raise BadInputError(
+            f"{text}, and bars may have {MOST_BARS} rows, {MOST_COLUMNS} columns and {MOST_CELLS} cells",
+            "send the bars of one ticker",
+        )
+
+
+def _bars_of_file(body: bytes, facts: FeatureFacts) -> pd.DataFrame:
     try:
         bars = read_bars(Content.of_bytes(body), facts.ticker, lambda: exchange_timezone(facts.exchange))
     except DataError as error:
         hint = f"send bars (date, {', '.join(COLUMNS)}) or rows with {bounded(list(facts.inputs), 50)}"
         raise DataError(error.message, hint) from None
-    return batch_of_bars(bars.rename_axis("session").sort_index()[list(COLUMNS)], facts)
+    return bars.rename_axis("session").sort_index()[list(COLUMNS)]
+
+
+def _batch_of_features(features: FeatureRows) -> PostedRows:
+    return PostedRows(features.rows, features.sessions, [], np.empty(0))
 
 
 def _check_bars(bars: pd.DataFrame, facts: FeatureFacts) -> None:
@@ -122,43 +152,6 @@ def _check_bars(bars: pd.DataFrame, facts: FeatureFacts) -> None:
     if bad.any():
         cells = [f"{days[row]:%F} {COLUMNS[column]}" for row, column in np.argwhere(bad)[:99]]
         raise DataError(f"{facts.ticker}: missing, not positive or not finite: {bounded(cells)}", "send complete bars")
-
-
-def _csv(body: bytes) -> pa.Table | None:
-    try:
-        return pyarrow.csv.read_csv(io.BytesIO(body))
-    except pa.ArrowInvalid:
-        return None  # perhaps another layout of bars: `read_bars` reports what is wrong, if anything
-
-
-def _parquet(body: bytes, max_body: int) -> pa.Table:
-    try:
-        file = pyarrow.parquet.ParquetFile(pa.BufferReader(body))
-        about = file.metadata
-        unpacked = sum(about.row_group(number).total_byte_size for number in range(about.num_row_groups))
-        if max(8 * about.num_rows * about.num_columns, unpacked) > LARGEST_GROWTH * max_body:
-            raise BadInputError(
-                f"the parquet file holds {about.num_rows} rows, {unpacked} bytes once unpacked", "send it in parts"
-            )
-        return file.read()
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise BadInputError(f"the upload is not a readable parquet file: {str(error)[:200]}") from None
-
-
-def _batch_of_features(table: pa.Table, facts: FeatureFacts) -> PostedRows:
-    if not table.num_rows:
-        raise BadInputError("the upload holds no rows")
-    columns = [_numbers(table.column(name), name) for name in facts.inputs]
-    dates = [str(day)[:10] for day in table.column("session").to_pylist()] if "session" in table.column_names else []
-    return PostedRows(_narrow(np.column_stack(columns), facts.inputs), dates, [], np.empty(0))
-
-
-def _numbers(column: pa.ChunkedArray, name: str) -> npt.NDArray[np.float64]:
-    kind = column.type
-    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
-        raise BadInputError(f"column {name}: {kind}, expected numbers")
-    values: npt.NDArray[np.float64] = column.cast(pa.float64(), safe=False).to_numpy()
-    return values
 
 
 def _narrow(values: npt.NDArray[np.float64], names: tuple[str, ...]) -> Rows:

@@ -1,0 +1,200 @@
+"""Reads CSV and parquet files of feature values: only the columns of the model, and piece by piece.
+
+What a file claims is checked before it is read: a parquet file of 300 bytes can hold columns of gigabytes.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute
+import pyarrow.csv
+import pyarrow.parquet
+
+from mlops_cli.errors import bounded
+from mlops_cli.serving.contract.messages import BadInputError, Rows
+
+SESSION = "session"
+_LONGEST_HEADER = 65_536  # bytes of a CSV file's first line
+_LARGEST_FOOTER = 1_000_000  # bytes of what a parquet file says about itself; 1,000 columns take 200 kB
+_BLOCK = 1 << 20
+_ROWS_AT_ONCE = 65_536
+_LONGEST_SESSION = 40  # characters
+_WIDEST = 20  # bytes that a number or a date may take in a parquet file, with all that belongs to it
+_SLACK = 65_536  # bytes per column for dictionaries and headers of pages
+
+
+@dataclass(frozen=True)
+class FeatureRows:
+    """Rows of feature values, float32 (n, columns), finite; and the session of each, empty where the file has none."""
+
+    rows: Rows
+    sessions: list[str]
+
+
+def csv_columns(body: bytes) -> list[str]:
+    """The names in the first line of a CSV file; none where it is too long to be one of feature names."""
+    line = body[:_LONGEST_HEADER].split(b"\n", 1)
+    if len(line) == 1 and len(body) > _LONGEST_HEADER:
+        return []
+    try:
+        return next(csv.reader([line[0].decode("utf-8-sig", "replace").rstrip("\r")]), [])
+    except csv.Error:
+        return []
+
+
+def read_csv(body: bytes, inputs: tuple[str, ...]) -> FeatureRows:
+    """The columns `inputs`, and `session` where there is one; a `BadInputError` names what is no number.
+
+    `csv_columns` of the file has all of them.
+    """
+    names = _wanted(csv_columns(body), inputs)
+    kinds = {name: pa.string() if name == SESSION else pa.float64() for name in names}
+    try:
+        reader = pyarrow.csv.open_csv(
+            io.BytesIO(body),
+            pyarrow.csv.ReadOptions(use_threads=False, block_size=_BLOCK),
+            convert_options=pyarrow.csv.ConvertOptions(include_columns=names, column_types=kinds),
+        )
+        return _joined(reader, inputs)
+    except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
+        if not body.partition(b"\n")[2].strip():
+            raise BadInputError("the upload holds no rows") from None
+        raise BadInputError(f"the upload is no table of numbers: {_plain(error, names)}") from None
+
+
+def open_parquet(body: bytes) -> pyarrow.parquet.ParquetFile:
+    """A parquet file, of which only the footer was read; a `BadInputError` if it is none, or has a huge footer."""
+    footer = int.from_bytes(body[-8:-4], "little") if body.endswith(b"PAR1") else 0
+    if footer > _LARGEST_FOOTER:
+        raise BadInputError(f"the parquet file describes itself in {footer} bytes", "send fewer columns or row groups")
+    try:
+        file = pyarrow.parquet.ParquetFile(pa.BufferReader(body))
+        if SESSION in file.schema_arrow.names:  # as codes: a dictionary of one long text may stand for gigabytes
+            file = pyarrow.parquet.ParquetFile(pa.BufferReader(body), read_dictionary=[SESSION])
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+        raise BadInputError(f"the upload is not a readable parquet file: {str(error)[:200]}") from None
+    return file
+
+
+def read_parquet(file: pyarrow.parquet.ParquetFile, inputs: tuple[str, ...], most_bytes: int) -> FeatureRows:
+    """The columns `inputs`, and `session` where there is one; a `BadInputError` names a column of another kind.
+
+    At most `most_bytes` are unpacked. The file has all these columns.
+    """
+    names = _wanted(file.schema_arrow.names, inputs)
+    for name in names:
+        _check_kind(name, file.schema_arrow.field(name).type)
+    _check_size(file.metadata, names, most_bytes)
+    try:
+        batches = file.iter_batches(_ROWS_AT_ONCE, columns=names, use_threads=False)
+        return _joined(_counted(batches, file.metadata.num_rows), inputs)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise BadInputError(f"the upload is not a readable parquet file: {str(error)[:200]}") from None
+
+
+def _wanted(present: list[str], inputs: tuple[str, ...]) -> list[str]:
+    names = [*inputs, *([SESSION] if SESSION in present else [])]
+    twice = [name for name in names if present.count(name) > 1]
+    if twice:
+        raise BadInputError(f"the upload has two columns {bounded(twice)}", "remove one of them")
+    return names
+
+
+def _check_kind(name: str, kind: pa.DataType) -> None:
+    types = pa.types
+    if name == SESSION:
+        plain = kind.value_type if types.is_dictionary(kind) else kind
+        if not (types.is_temporal(plain) or types.is_string(plain) or types.is_integer(plain)):
+            raise BadInputError(f"column {name}: {kind}, expected dates")
+    elif not (types.is_integer(kind) or types.is_floating(kind)):
+        raise BadInputError(f"column {name}: {kind}, expected numbers")
+
+
+def _check_size(about: pyarrow.parquet.FileMetaData, names: list[str], most_bytes: int) -> None:
+    """Refuse a file that says it holds more than `most_bytes`, or more than numbers and dates can take."""
+    held = 8 * about.num_rows * len(names)
+    for number in range(about.num_row_groups):
+        group = about.row_group(number)
+        for index in range(group.num_columns):
+            column = group.column(index)
+            if column.path_in_schema not in names:
+                continue
+            held += max(0, column.total_uncompressed_size - 8 * group.num_rows)
+            if column.total_uncompressed_size > _WIDEST * group.num_rows + _SLACK:
+                text = f"column {column.path_in_schema}: {column.total_uncompressed_size} bytes unpacked"
+                raise BadInputError(f"{text} for {group.num_rows} rows", "send plain numbers")
+    if held > most_bytes:
+        raise BadInputError(
+            f"the parquet file holds {about.num_rows} rows, {held} bytes once unpacked", "send it in parts"
+        )
+
+
+def _counted(batches: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
+    """The batches, as long as there are no more rows than the file says."""
+    for batch in batches:
+        rows -= batch.num_rows
+        if rows < 0:
+            raise BadInputError("the parquet file holds more rows than it says")
+        yield batch
+
+
+def _joined(batches: Iterator[pa.RecordBatch], inputs: tuple[str, ...]) -> FeatureRows:
+    parts: list[Rows] = []
+    sessions: list[str] = []
+    done = 0
+    for batch in batches:
+        values = np.empty((batch.num_rows, len(inputs)), np.float32)
+        for place, name in enumerate(inputs):
+            with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused
+                values[:, place] = _numbers(batch.column(name))
+        _check_finite(values, inputs, done)
+        parts.append(values)
+        done += batch.num_rows
+        if SESSION in batch.schema.names:
+            sessions += _sessions(batch.column(SESSION))
+    if not done:
+        raise BadInputError("the upload holds no rows")
+    return FeatureRows(np.concatenate(parts), sessions)
+
+
+def _numbers(column: pa.Array) -> npt.NDArray[np.float64]:
+    values: npt.NDArray[np.float64] = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    return values
+
+
+def _check_finite(values: Rows, names: tuple[str, ...], before: int) -> None:
+    bad = np.argwhere(~np.isfinite(values))
+    if len(bad):
+        cells = [f"row {before + row + 1} {names[column]}" for row, column in bad[:99]]
+        raise BadInputError(f"not finite numbers: {bounded(cells)}", "every row needs every feature")
+
+
+def _sessions(column: pa.Array) -> list[str]:
+    """Sessions as ISO dates, or as the file writes them."""
+    if pa.types.is_dictionary(column.type):
+        _check_length(column.dictionary)
+    elif pa.types.is_string(column.type):
+        _check_length(column)
+    return [str(day)[:10] for day in column.to_pylist()]
+
+
+def _check_length(texts: pa.Array) -> None:
+    if pa.types.is_string(texts.type) and len(texts):
+        longest = pyarrow.compute.max(pyarrow.compute.binary_length(texts)).as_py() or 0
+        if longest > _LONGEST_SESSION:
+            raise BadInputError(f"column {SESSION}: a text of {longest} bytes, expected dates")
+
+
+def _plain(error: Exception, names: list[str]) -> str:
+    """Arrow's message, with the name of the column instead of its number among those that are read."""
+    text = str(error)
+    for place, name in enumerate(names):
+        text = text.replace(f"CSV column #{place}:", f"column {name}:")
+    return text[:200]
