@@ -33,6 +33,15 @@ OnlyOption = Annotated[
 ]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 VerboseFlag = Annotated[bool, typer.Option("-v", "--verbose", help="Print more about what is being done.")]
+AllowedHosts = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allowed-host",
+        metavar="NAME",
+        help="A further name by which the server may be called, such as that of a reverse proxy; repeatable.",
+        show_default=False,
+    ),
+]
 KeepGoing = Annotated[
     bool, typer.Option("--keep-going", help="Exit 0 even if some models failed. DVC needs this to run later stages.")
 ]

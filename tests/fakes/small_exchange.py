@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from mlops_cli.exchange.book.corporate_actions import read_action
+from mlops_cli.exchange.api.action_requests import read_action
 from mlops_cli.exchange.book.engine import Exchange
 from mlops_cli.exchange.book.order_requests import read_order_request
 from mlops_cli.exchange.book.records import Account, MarketRules, Order

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from mlops_cli.cli.boundary import end_with_parent
-from mlops_cli.cli.options import JsonFlag, KeepGoing, ProjectOption, SetOption, open_project
+from mlops_cli.cli.options import AllowedHosts, JsonFlag, KeepGoing, ProjectOption, SetOption, open_project
 from mlops_cli.cli.output import print_json, say
 from mlops_cli.config.paths import Project
 from mlops_cli.errors import EXIT_SOME_FAILED
@@ -26,6 +26,7 @@ def serve(
     no_auth: Annotated[
         bool, typer.Option("--no-auth", help="Answer everybody who can reach the address, without MLOPS_API_TOKEN.")
     ] = False,
+    allowed_hosts: AllowedHosts = None,
     smoke: Annotated[
         bool, typer.Option("--smoke", help="Ask every model once, write serving.json and end; do not listen.")
     ] = False,
@@ -42,8 +43,8 @@ def serve(
     from mlops_cli.serving.process.server import run_server
     from mlops_cli.serving.process.server_options import ServeOptions, needs_token
 
-    authenticated = needs_token(project, host, no_auth)
-    run_server(ServeOptions(str(project.root), models, host, port, workers, authenticated), say)
+    authenticated, names = needs_token(project, host, no_auth), tuple(allowed_hosts or ())
+    run_server(ServeOptions(str(project.root), models, host, port, workers, authenticated, names), say)
 
 
 def _smoke(project: Project, models: str | None, keep_going: bool, as_json: bool) -> None:

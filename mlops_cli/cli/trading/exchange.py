@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlops_cli.cli.options import ProjectOption, command_group
+from mlops_cli.cli.options import AllowedHosts, ProjectOption, command_group
 from mlops_cli.cli.output import say
 from mlops_cli.config.paths import Project
 from mlops_cli.errors import ConfigError
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="Port to listen on; 0 for any free one.")]
 Host = Annotated[
-    str, typer.Option("--host", help="Address to listen on. Anybody who can reach it can trade and steer the exchange.")
+    str,
+    typer.Option("--host", help="Address to listen on. Programs that can reach it can trade and steer the exchange."),
 ]
 Prices = Annotated[
     Path | None,
@@ -63,6 +64,7 @@ def serve(
     prices: Prices = None,
     database: Database = None,
     replay: Replay = None,
+    allowed_hosts: AllowedHosts = None,
     folder: ProjectOption = None,
 ) -> None:
     """Serve a paper exchange for any program that speaks Alpaca's API, this project's included, until Ctrl-C.
@@ -71,7 +73,9 @@ def serve(
     """
     from mlops_cli import wiring
     from mlops_cli.exchange.api.app import listen, server
+    from mlops_cli.system.own_site import OwnSite
 
+    site = OwnSite.of(host, allowed_hosts or ())
     in_a_project = folder is not None or Path("params.yaml").is_file()
     project = Project.at(folder or Path()) if in_a_project else None
     local = wiring.local_exchange(project, prices, database, None if replay is None else _start(replay))
@@ -82,7 +86,7 @@ def serve(
         address = f"http://{shown}:{listening.getsockname()[1]}"
         say(f"exchange at {address}; Ctrl-C ends it. Any key and secret open an account. Write into .env:")
         typer.echo(f"ALPACA_BASE_URL={address}\nALPACA_DATA_URL={address}")
-        server(local.exchange).run(sockets=[listening])
+        server(local.exchange, site).run(sockets=[listening])
     finally:
         local.exchange.close()
 

@@ -89,7 +89,7 @@ def _activities(request: Request, kind: str | None = None) -> list[dict[str, Any
 async def get_assets(request: Request) -> Response:
     """List the symbols that have prices and fit the query."""
     state, query = state_of(request), request.query_params
-    assets = [views.asset_view(state, symbol) for symbol in sorted(state.market.tables.symbols)]
+    assets = [views.asset_view(state, symbol) for symbol in sorted(state.market.symbols)]
     return answer([asset for asset in assets if fits_asset_query(asset, query)])
 
 

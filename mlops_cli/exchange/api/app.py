@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 import orjson
-import uvicorn
 from fastapi import FastAPI, Request, Response
 from starlette.requests import ClientDisconnect
 
@@ -18,10 +17,16 @@ from mlops_cli.exchange.api import account_endpoints, data_endpoints, sim_endpoi
 from mlops_cli.exchange.api.responses import EXACT, answer, failure
 from mlops_cli.exchange.book.engine import Exchange
 from mlops_cli.exchange.book.faults import Fault
+from mlops_cli.exchange.book.records import RefusedError
 from mlops_cli.system import sockets
+from mlops_cli.system.http_server import Server, ServerTimes, http_server
+from mlops_cli.system.own_site import OwnSite
 
-STOP_SECONDS = 1
-"""How long a server that stops waits for clients that a fault keeps waiting."""
+TIMES = ServerTimes(keep_alive=5, drain=1)
+"""A server that stops does not wait longer for clients that a fault keeps waiting."""
+LOOPBACK = OwnSite.of("127.0.0.1")
+READABLE_TYPES = ("text/plain", "multipart/form-data")
+"""Types of bodies that a page of another site may send without asking first, and that no program sends for JSON."""
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
@@ -35,20 +40,16 @@ def listen(host: str, port: int) -> socket.socket:
     return sockets.listen(host, port, "give another --port (0 for any free one)")
 
 
-def server(exchange: Exchange) -> uvicorn.Server:
-    """A server to start with `run(sockets=[...])`. It stops on Ctrl-C, or when its `should_exit` is set."""
-    config = uvicorn.Config(
-        application(exchange),
-        log_level="warning",
-        access_log=False,
-        lifespan="off",
-        timeout_graceful_shutdown=STOP_SECONDS,
-    )
-    return uvicorn.Server(config)
+def server(exchange: Exchange, site: OwnSite = LOOPBACK) -> Server:
+    """A server to start with `run(sockets=[...])`. It stops on SIGTERM or Ctrl-C, or when its `should_exit` is set."""
+    return http_server(application(exchange, site), TIMES)
 
 
-def application(exchange: Exchange) -> Gate:
-    """The whole application: Alpaca's trading and market data APIs under `/v2`, and `/sim` to steer the exchange."""
+def application(exchange: Exchange, site: OwnSite = LOOPBACK) -> Gate:
+    """The whole application: Alpaca's trading and market data APIs under `/v2`, and `/sim` to steer the exchange.
+
+    Requests of other sites than `site` are refused.
+    """
     app = FastAPI(title="mlops exchange", docs_url=None, redoc_url=None, openapi_url=None)
     app.include_router(account_endpoints.routes)
     app.include_router(trading_endpoints.routes)
@@ -56,7 +57,7 @@ def application(exchange: Exchange) -> Gate:
     app.include_router(sim_endpoints.routes)
     app.add_exception_handler(404, _no_such_path)
     app.add_exception_handler(405, _no_such_path)
-    return Gate(app, exchange)
+    return Gate(app, exchange, site)
 
 
 async def _no_such_path(request: Request, error: Exception) -> Response:
@@ -66,18 +67,23 @@ async def _no_such_path(request: Request, error: Exception) -> Response:
 class Gate:
     """Handles every request: a fault may strike; the exchange catches up with the clock, checks the key and answers.
 
-    Changes are written before the answer is sent. All requests run in one thread, one after another, and nothing else
-    uses the exchange.
+    Requests that pages of other sites send through a browser are refused before that. Changes are written before the
+    answer is sent. All requests run in one thread, one after another, and nothing else uses the exchange.
     """
 
-    def __init__(self, app: FastAPI, exchange: Exchange) -> None:
+    def __init__(self, app: FastAPI, exchange: Exchange, site: OwnSite) -> None:
         self._app = app
         self._exchange = exchange
+        self._site = site
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Handle one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
+            return
+        refusal = self._refusal(scope)
+        if refusal is not None:
+            await _send(send, refusal.status, refusal.body)
             return
         if scope["path"].startswith("/sim"):
             await self._carry_out(scope, receive, send)
@@ -87,6 +93,17 @@ class Gate:
             await self._carry_out(scope, receive, send)
         else:
             await self._spoil(fault, scope, receive, send)
+
+    def _refusal(self, scope: Message) -> RefusedError | None:
+        """Why a request is not even looked at; None if it is."""
+        foreign = self._site.refusal(scope)
+        if foreign is not None:
+            return RefusedError(foreign.status, foreign.status * 100_000 + 10_000, f"{foreign.message}; {foreign.hint}")
+        if scope["path"].startswith("/sim") and scope["method"] == "POST":
+            kind = dict(scope["headers"]).get(b"content-type", b"").decode("latin-1").lower().lstrip()
+            if kind.startswith(READABLE_TYPES):
+                return RefusedError(415, 41510000, f"the body must be JSON, not {kind[:40]}")
+        return None
 
     async def _carry_out(self, scope: Message, receive: Receive, send: Send) -> None:
         exchange = scope["exchange"] = self._exchange

@@ -14,6 +14,7 @@ from mlops_cli.exchange.book.records import Account, RefusedError
 from mlops_cli.exchange.book.state import State
 
 Endpoint = Callable[[Request], Awaitable[Response]]
+MOST_BYTES, MOST_DIGITS = 100_000, 12
 EXACT: dict[tuple[str, str], Endpoint] = {}
 """Endpoints without parameters in their path, by method and path. A look-up here is faster than trying all routes."""
 
@@ -50,14 +51,33 @@ def failure(error: MlopsError) -> tuple[int, dict[str, Any]]:
 
 async def json_body(request: Request) -> dict[str, Any]:
     """Read the JSON object in the body of a request, empty without a body; a `RefusedError` for another body."""
-    content = await request.body()
+    content = await _content(request)
     try:
         body = orjson.loads(content) if content else {}
-    except orjson.JSONDecodeError:
+    except orjson.JSONDecodeError:  # also for one that is nested too deeply
         raise RefusedError(400, 40010000, "request body format is invalid") from None
     if not isinstance(body, dict):
         raise RefusedError(400, 40010000, "request body format is invalid")
     return body
+
+
+async def _content(request: Request) -> bytes:
+    """The body of a request; a `RefusedError` as soon as it is larger than `MOST_BYTES`."""
+    length = request.headers.get("content-length", "")
+    if length.isdigit() and (len(length) > MOST_DIGITS or int(length) > MOST_BYTES):
+        raise _too_large()
+    parts: list[bytes] = []
+    size = 0
+    async for part in request.stream():
+        parts.append(part)
+        size += len(part)
+        if size > MOST_BYTES:
+            raise _too_large()
+    return b"".join(parts)
+
+
+def _too_large() -> RefusedError:
+    return RefusedError(413, 41310000, f"the body is larger than {MOST_BYTES:,} bytes")
 
 
 def endpoint(routes: APIRouter, path: str, method: str) -> Callable[[Endpoint], Endpoint]:

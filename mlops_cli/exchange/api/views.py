@@ -31,9 +31,6 @@ _NOT_OFFERED = {
     "pattern_day_trader": False,
     "options_approved_level": 0,
     "options_trading_level": 0,
-    "account_blocked": False,
-    "trading_blocked": False,
-    "transfers_blocked": False,
 }
 """Members of `Account` that are the same for every account."""
 
@@ -47,7 +44,7 @@ def asset_id(symbol: str) -> str:
 def find_symbol(state: State, name: str) -> str:
     """The symbol that a client means by a symbol or by an asset id."""
     if len(name) == 36:
-        by_id = {asset_id(symbol): symbol for symbol in state.market.tables.symbols}
+        by_id = {asset_id(symbol): symbol for symbol in state.market.symbols}
         return by_id.get(name.lower(), name)
     return name.upper()
 
@@ -148,6 +145,9 @@ def account_view(state: State, account: Account) -> dict[str, Any]:
         "multiplier": str(worth.multiplier),
         "balance_asof": (last.day or in_new_york(account.created_at).date()).isoformat(),
         "created_at": timestamp(account.created_at),
+        "account_blocked": account.account_blocked,
+        "trading_blocked": account.trading_blocked or account.account_blocked,
+        "transfers_blocked": account.transfers_blocked or account.account_blocked,
         "trade_suspended_by_user": bool(account.configurations["suspend_trade"]),
         "shorting_enabled": not account.configurations["no_shorting"] and worth.multiplier > 1,
         **_NOT_OFFERED,
@@ -156,7 +156,7 @@ def account_view(state: State, account: Account) -> dict[str, Any]:
 
 def asset_view(state: State, symbol: str) -> dict[str, Any]:
     """Schema `Assets`."""
-    listed = state.market.listed(symbol, state.now)
+    listed, flags = state.market.listed(symbol, state.now), state.asset(symbol)
     return {
         "id": asset_id(symbol),
         "class": "us_equity",
@@ -164,12 +164,12 @@ def asset_view(state: State, symbol: str) -> dict[str, Any]:
         "symbol": symbol,
         "name": f"{symbol} Common Stock",
         "status": "active" if listed else "inactive",
-        "tradable": listed,
+        "tradable": listed and flags.tradable,
         "marginable": True,
-        "shortable": True,
-        "easy_to_borrow": True,
-        "borrow_status": "easy_to_borrow",
-        "fractionable": True,
+        "shortable": flags.shortable,
+        "easy_to_borrow": flags.easy_to_borrow,
+        "borrow_status": "easy_to_borrow" if flags.easy_to_borrow else "hard_to_borrow",
+        "fractionable": flags.fractionable,
         "maintenance_margin_requirement": 30,
         "margin_requirement_long": "30",
         "margin_requirement_short": "30",

@@ -116,7 +116,7 @@ def book_fill(account: Account, order: Order, shares: Decimal, price: Decimal) -
     account.cash -= order.sign * shares * price
     order.filled_qty += shares
     order.filled_cost += shares * price
-    _change_position(account, order.symbol, order.sign * shares, price)
+    add_shares(account, order.symbol, order.sign * shares, price)
 
 
 def _release_reserve(account: Account, order: Order, shares: Decimal, value: Decimal) -> None:
@@ -130,8 +130,8 @@ def _release_reserve(account: Account, order: Order, shares: Decimal, value: Dec
     account.reserved += order.reserve - before
 
 
-def _change_position(account: Account, symbol: str, change: Decimal, price: Decimal) -> None:
-    """Add bought shares (negative: sold ones) to a position, open it, or remove it when nothing is left."""
+def add_shares(account: Account, symbol: str, change: Decimal, price: Decimal) -> None:
+    """Add shares at a price in USD (negative: take them away) to a position; opens or removes it where needed."""
     position = account.positions.get(symbol)
     if position is None:
         account.positions[symbol] = Position(symbol, change, price)

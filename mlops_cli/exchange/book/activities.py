@@ -45,20 +45,36 @@ def fill_activity(account: Account, order: Order, shares: Decimal, price: Decima
     return _activity(account, at, body)
 
 
-def booking(account: Account, kind: str, at: datetime, amount: Decimal, position: Position | None = None) -> Activity:
+def booking(
+    account: Account,
+    kind: str,
+    at: datetime,
+    amount: Decimal,
+    position: Position | None = None,
+    description: str = "",
+) -> Activity:
     """The activity of a booking of some USD that is no trade.
 
-    The kind is DIV (dividend), SPLIT, REORG (a delisted company is paid out) or JNLC (cash paid in or out). `position`
-    is the one that it concerns, as it is after the booking.
+    Args:
+        account: that it concerns.
+        kind: DIV (dividend), SPLIT, NC (change of name), SPIN (spin-off), REORG (a delisted company is paid out) or
+            JNLC (cash paid in or out), perhaps with a sub-type, such as SPLIT/RSPLIT.
+        at: its time.
+        amount: cash that came, in USD.
+        position: the one that it concerns, as it is after the booking; for NC and SPIN, the shares that came.
+        description: for people.
     """
+    kind, _, sub_type = kind.partition("/")
     body: dict[str, Any] = {
         "activity_type": kind,
         "date": f"{in_new_york(at).date().isoformat()}T00:00:00Z",
         "net_amount": plain(amount),
-        "description": "",
+        "description": description,
         "status": "executed",
         "created_at": timestamp(at),
     }
+    if sub_type:
+        body["activity_sub_type"] = sub_type
     if position is not None:
         body |= {"symbol": position.symbol, "qty": plain(position.qty)}
         body |= {"per_share_amount": plain(amount / position.qty)} if kind == "DIV" else {}

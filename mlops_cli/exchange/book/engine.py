@@ -10,12 +10,15 @@ from uuid import uuid4
 from mlops_cli.errors import MlopsError
 from mlops_cli.exchange.book import trading_floor
 from mlops_cli.exchange.book.clock import Clock
-from mlops_cli.exchange.book.order_entry import admit, check_replacement, expiry
+from mlops_cli.exchange.book.order_entry import admit, check_not_blocked, check_replacement, expiry
 from mlops_cli.exchange.book.order_requests import OrderRequest, check
 from mlops_cli.exchange.book.records import Account, MarketRules, Order, RefusedError, not_found, refused, unprocessable
 from mlops_cli.exchange.book.state import AccountOrder, State
 from mlops_cli.exchange.book.store import Store
 from mlops_cli.exchange.market.market import Market
+
+LONGEST_KEY = 128
+MOST_ACCOUNTS = 10_000
 
 
 class Exchange:
@@ -77,11 +80,15 @@ class Exchange:
     # requests
 
     def account(self, key: str, secret: str) -> Account:
-        """The account of a key, opened if it is new; a `RefusedError` for a wrong secret, or an empty key or secret."""
+        """The account of a key, opened if it is new.
+
+        Raises:
+            RefusedError: the secret is wrong, key or secret are empty, the key is too long, or there are too many keys.
+        """
         state = self.state
         digest = hashlib.sha256(secret.encode()).hexdigest()
         account = state.accounts.get(key)
-        if account is None and key and secret:
+        if account is None and key and secret and len(key) <= LONGEST_KEY and len(state.accounts) < MOST_ACCOUNTS:
             number = f"PA{len(state.accounts) + 1:08d}"
             account = state.accounts[key] = Account(str(uuid4()), key, digest, number, state.now)
             state.changed(account)
@@ -105,7 +112,8 @@ class Exchange:
         return order
 
     def cancel(self, account: Account, order_id: str) -> Order:
-        """Cancel an order; a `RefusedError` if there is none, or it is no longer open."""
+        """Cancel an order; a `RefusedError` if there is none, it is no longer open, or the account is blocked."""
+        check_not_blocked(account)
         order = self.order(account, order_id)
         if not order.is_open:
             raise unprocessable(f'order is already in "{order.status}" state')

@@ -22,6 +22,8 @@ MARKET_KINDS = (
     "clock_skew",
 )
 _LARGEST = 1e7
+_LONGEST_TEXT = 200
+MOST_FAULTS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,8 @@ class Faults:
 
         A member that is unknown, or has no valid value, is a `RefusedError`.
         """
+        if len(self.active) >= MOST_FAULTS:
+            raise refused(f"no more than {MOST_FAULTS} faults can be set; DELETE /sim/faults removes them")
         given = {name: value for name, value in members.items() if value is not None}
         _check_names(given)
         for name, value in given.items():
@@ -166,6 +170,6 @@ def _check_value(kind: str, name: str, value: Any) -> None:
     if name == "when" and value not in ("before", "after"):
         raise refused("when must be before or after")
     number = _CLOCK_ERROR if (kind, name) == ("clock_skew", "seconds") else _NUMBERS.get(name)
-    wrong_text = name in _TEXTS and not isinstance(value, str)
+    wrong_text = name in _TEXTS and not (isinstance(value, str) and len(value) <= _LONGEST_TEXT)
     if wrong_text or (number is not None and not number.fits(value)):
         raise refused(f"invalid {name}: {str(value)[:40]!r}")

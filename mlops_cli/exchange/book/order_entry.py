@@ -57,15 +57,32 @@ def admit(state: State, account: Account, order: Order, request: OrderRequest) -
         _reserve(state, account, order, ask)
 
 
+def check_not_blocked(account: Account) -> None:
+    """Raise a `RefusedError` if the account may do nothing at all."""
+    if account.account_blocked:
+        raise forbidden("account is blocked")
+
+
 def _check_permissions(state: State, account: Account, order: Order, request: OrderRequest) -> None:
+    check_not_blocked(account)
+    if account.trading_blocked:
+        raise forbidden("account is not authorized to trade")
     if account.configurations["suspend_trade"]:
         raise forbidden("new orders are rejected by user request")
-    if not state.market.has(order.symbol):
-        raise unprocessable(f'asset "{order.symbol}" not found')
-    if not state.market.listed(order.symbol, state.now):
-        raise unprocessable(f'asset "{order.symbol}" is not active')
     if request.fractional and not account.configurations["fractional_trading"]:
         raise forbidden("fractional trading is not enabled for this account")
+    _check_asset(state, order.symbol, request)
+
+
+def _check_asset(state: State, symbol: str, request: OrderRequest) -> None:
+    if not state.market.has(symbol):
+        raise unprocessable(f'asset "{symbol}" not found')
+    if not state.market.listed(symbol, state.now):
+        raise unprocessable(f'asset "{symbol}" is not active')
+    if not state.asset(symbol).tradable:
+        raise unprocessable(f"asset {symbol} is not tradable")
+    if request.fractional and not state.asset(symbol).fractionable:
+        raise forbidden(f'asset "{symbol}" is not fractionable')
 
 
 def _check_hour(hours: Hours, order: Order, now: datetime) -> None:
@@ -110,6 +127,11 @@ def _check_short(state: State, account: Account, request: OrderRequest) -> None:
         raise forbidden("account is not allowed to short")
     if request.fractional:
         raise unprocessable("fractional orders cannot be sold short")
+    asset = state.asset(request.symbol)
+    if not asset.shortable:
+        raise unprocessable(f"asset {request.symbol} cannot be sold short")
+    if not asset.easy_to_borrow and request.time_in_force != "day":
+        raise unprocessable(f"only day orders are allowed for hard-to-borrow asset {request.symbol}")
 
 
 def _check_wash_trade(account: Account, order: Order) -> None:

@@ -194,6 +194,8 @@ class Account:
         open_by_side: open orders by id, for each symbol and side.
         reserved: buying power that open orders hold.
         equity: at the close, by day.
+        trading_blocked: whether the broker accepts no orders of the account; with `account_blocked`, no cancelations
+            either. `transfers_blocked` is only shown.
     """
 
     id: str
@@ -212,6 +214,9 @@ class Account:
     reserved: Decimal = ZERO
     activities: list[Activity] = field(default_factory=list)
     equity: dict[date, Decimal] = field(default_factory=dict)
+    account_blocked: bool = False
+    trading_blocked: bool = False
+    transfers_blocked: bool = False
 
     def add(self, order: Order) -> None:
         """Add an order, open or not."""
@@ -239,15 +244,35 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
-class CorporateAction:
-    """A split, a dividend or a delisting.
+class AssetFlags:
+    """What the broker allows in a symbol.
 
     Attributes:
-        kind: "split", "dividend" or "delisting".
-        day: the first day with new shares, without the dividend, or without trade.
+        tradable: whether it accepts orders, and fills those that are open.
+        shortable: whether shares can be sold short.
+        easy_to_borrow: if not, short sales must be day orders.
+        fractionable: whether orders may contain fractions of shares.
+    """
+
+    tradable: bool = True
+    shortable: bool = True
+    easy_to_borrow: bool = True
+    fractionable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class CorporateAction:
+    """A split, a dividend, a delisting, a change of name or a spin-off.
+
+    Attributes:
+        kind: "split", "dividend", "delisting", "rename" or "spin_off".
+        day: the first day with new shares, without the dividend, without trade, or with the new symbol.
         value: split: new shares for an old one. Dividend: USD per share. Delisting: USD paid for a share, None for the
-            last price.
+            last price. Spin-off: shares of the new company for one of the old. Rename: None.
         closes_positions: whether positions in a delisted company are paid out.
+        new_symbol: of a renamed company, or of the new one.
+        price: of a share of the new company, in USD; None if it has a price table.
+        cash_in_lieu: whether fractions of shares that come from whole shares are paid out.
     """
 
     kind: str
@@ -255,3 +280,6 @@ class CorporateAction:
     day: date
     value: Decimal | None = None
     closes_positions: bool = True
+    new_symbol: str | None = None
+    price: Decimal | None = None
+    cash_in_lieu: bool = True

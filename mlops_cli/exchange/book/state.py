@@ -10,11 +10,14 @@ from mlops_cli.exchange.book import accounting
 from mlops_cli.exchange.book.clock import Clock
 from mlops_cli.exchange.book.faults import Faults
 from mlops_cli.exchange.book.matching import bid_and_ask, to_price
-from mlops_cli.exchange.book.records import ZERO, Account, Activity, CorporateAction, MarketRules, Order
+from mlops_cli.exchange.book.records import ZERO, Account, Activity, AssetFlags, CorporateAction, MarketRules, Order
 from mlops_cli.exchange.market.market import Market
 from mlops_cli.market.hours import Hours, in_new_york
 
 _TIME_OF_END = {"canceled": "canceled_at", "expired": "expired_at", "rejected": "failed_at", "replaced": "replaced_at"}
+
+
+_ALLOWED = AssetFlags()
 
 
 class AccountOrder(NamedTuple):
@@ -46,6 +49,7 @@ class State:
         now: everything up to this time has happened. The clock may already be later.
         accounts: by key.
         actions: corporate actions that are still to come.
+        assets: by symbol, what the broker allows in it; others are allowed everything.
         new_orders: sent since time last passed; they are matched before it passes again.
         to_reject: ids of new orders that a fault rejects as time passes.
         taken: shares of this session's volume that were traded, by account id and symbol.
@@ -61,6 +65,7 @@ class State:
         self.now = clock.now()
         self.accounts: dict[str, Account] = {}
         self.actions: list[CorporateAction] = []
+        self.assets: dict[str, AssetFlags] = {}
         self.new_orders: list[AccountOrder] = []
         self.to_reject: set[str] = set()
         self.taken: dict[tuple[str, str], Decimal] = {}
@@ -94,6 +99,10 @@ class State:
         if last is None:
             return None
         return Quote(*bid_and_ask(last.price, self.rules, self.spread_factor(symbol)), last.at)
+
+    def asset(self, symbol: str) -> AssetFlags:
+        """What the broker allows in a symbol."""
+        return self.assets.get(symbol, _ALLOWED)
 
     def spread_factor(self, symbol: str) -> float:
         """The factor by which a fault widens the spread; 1 without a fault."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -12,9 +12,9 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from mlops_cli.errors import ConfigError, ServiceError
-from mlops_cli.exchange.book.records import Account, Activity, CorporateAction, MarketRules, Order, UtcTime
+from mlops_cli.exchange.book.records import Account, Activity, AssetFlags, CorporateAction, MarketRules, Order, UtcTime
 from mlops_cli.exchange.book.state import State
-from mlops_cli.exchange.market.market import Split
+from mlops_cli.exchange.market.market import Listing, PriceCut, Split
 from mlops_cli.system.locks import file_lock
 
 VERSION = 1
@@ -34,6 +34,7 @@ class MarketRow:
     """The body of the row "market": what the exchange remembers beyond its accounts.
 
     `delisted` has the first day without trade by symbol, `standing` the time of a replay, None for the real time.
+    Databases of earlier versions lack the last three.
     """
 
     splits: dict[str, list[Split]]
@@ -41,6 +42,9 @@ class MarketRow:
     actions: list[CorporateAction]
     rules: MarketRules
     standing: UtcTime | None
+    listings: dict[str, Listing] = field(default_factory=dict)
+    cuts: dict[str, list[PriceCut]] = field(default_factory=dict)
+    assets: dict[str, AssetFlags] = field(default_factory=dict)
 
 
 ACCOUNT, ORDER, ACTIVITY = TypeAdapter(Account), TypeAdapter(Order), TypeAdapter(Activity)
@@ -88,7 +92,10 @@ class Store:
     def commit(self, state: State) -> None:
         """Write down all that has changed, or nothing and raise a `ServiceError`: the file is locked, the disk full."""
         market = state.market
-        row = MarketRow(market.splits, market.delisted, state.actions, state.rules, state.clock.standing)
+        row = MarketRow(
+            market.splits, market.delisted, state.actions, state.rules, state.clock.standing,
+            market.listings, market.cuts, state.assets,
+        )  # fmt: skip
         body = MARKET.dump_json(row)
         if not state.unwritten and body == self._market:
             return
@@ -155,9 +162,11 @@ def _reason(error: Exception) -> str:
 
 def _restore(state: State, row: MarketRow, time: datetime) -> None:
     state.now = time
-    state.rules, state.actions = row.rules, row.actions
+    state.rules, state.actions, state.assets = row.rules, row.actions, row.assets
     state.market.splits.update(row.splits)
     state.market.delisted.update(row.delisted)
+    state.market.listings.update(row.listings)
+    state.market.cuts.update(row.cuts)
     if row.standing is not None and state.clock.standing is not None:
         state.clock.standing = max(state.clock.standing, row.standing)
     now = state.clock.now()

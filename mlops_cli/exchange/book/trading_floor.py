@@ -108,7 +108,11 @@ def _trade(state: State, session: Session, until: datetime) -> None:
 def _symbols_in_use(state: State) -> set[str]:
     symbols = {symbol for account in state.accounts.values() for symbol in account.positions}
     symbols |= {order.symbol for _, order in state.open_orders()}
-    return symbols | {action.symbol for action in state.actions}
+    for action in state.actions:
+        symbols.add(action.symbol)
+        if action.new_symbol is not None and state.market.has(action.new_symbol):
+            symbols.add(action.new_symbol)
+    return symbols
 
 
 def _read_prices(state: State, symbols: set[str]) -> None:
@@ -131,10 +135,10 @@ def _open(state: State, session: Session) -> None:
 
 
 def _apply_actions(state: State, session: Session) -> None:
-    due = [action for action in state.actions if action.day <= session.day]
-    state.actions = [action for action in state.actions if action.day > session.day]
-    for action in due:
-        apply(state, action, session.day)
+    # one after another: a change of name changes the actions after it
+    while (due := next((action for action in state.actions if action.day <= session.day), None)) is not None:
+        state.actions.remove(due)
+        apply(state, due, session)
     state.forget_prices()
 
 
@@ -160,7 +164,7 @@ def _match_orders(state: State, session: Session, span: Span, orders: Sequence[A
 
 def _first_match(state: State, order: Order, session: Session, span: Span) -> Match | None:
     start = _earliest(order, session, span)
-    if start is None or state.faults.standing("halt", order.symbol):
+    if start is None or state.faults.standing("halt", order.symbol) or not state.asset(order.symbol).tradable:
         return None
     path = state.market.path(order.symbol, session)
     if path is None or not path.traded:

@@ -17,6 +17,8 @@ from mlops_cli.market.hours import Hours, Session
 
 CHECK_SECONDS = 30.0
 """How often the files are checked for changes."""
+_LEAST_LEFT = 0.001
+"""A spin-off leaves this fraction of a company's price, however much is given away."""
 
 
 class DailyBar(NamedTuple):
@@ -34,6 +36,28 @@ class Split(NamedTuple):
 
     day: date
     ratio: float
+
+
+class PriceCut(NamedTuple):
+    """The value that a company gave away with a spin-off: from `day` on its price is multiplied by `factor`."""
+
+    day: date
+    factor: float
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A symbol without a price table of its own, which is traded at the prices of another symbol's table.
+
+    Attributes:
+        table: the symbol that has the table.
+        day: the first day of trade; None if the prices of earlier days count, too.
+        factor: its price as a multiple of the table's.
+    """
+
+    table: str
+    day: date | None = None
+    factor: float = 1.0
 
 
 class LastPrice(NamedTuple):
@@ -67,32 +91,50 @@ class Series:
 
 @dataclass(slots=True)
 class Market:
-    """The prices of all symbols. Announced splits divide the prices of their table from the split's day on.
+    """The prices of all symbols.
 
-    `delisted` has the first day without trade by symbol.
+    Attributes:
+        splits: announced splits by symbol; they divide the prices of its table from the split's day on.
+        delisted: first day without trade, by symbol.
+        listings: symbols that were renamed or spun off.
+        cuts: by symbol, what its spin-offs took from its price.
     """
 
     tables: PriceTables
     hours: Hours
     splits: dict[str, list[Split]] = field(default_factory=dict)
     delisted: dict[str, date] = field(default_factory=dict)
+    listings: dict[str, Listing] = field(default_factory=dict)
+    cuts: dict[str, list[PriceCut]] = field(default_factory=dict)
     _series: dict[str, Series] = field(default_factory=dict)
     _checked: float = 0.0
 
+    @property
+    def symbols(self) -> frozenset[str]:
+        """All symbols that have prices."""
+        return self.tables.symbols.union(self.listings)
+
     def has(self, symbol: str) -> bool:
-        """Whether there is a price table of this symbol."""
-        return symbol in self.tables.symbols
+        """Whether there are prices of this symbol."""
+        return symbol in self.tables.symbols or symbol in self.listings
 
     def listed(self, symbol: str, now: datetime) -> bool:
         """Whether a symbol can be traded: its prices have begun, and it was not delisted."""
         day = self._latest_session(now).day
-        last_day = self.delisted.get(symbol)
-        if last_day is not None and day >= last_day:
+        if day >= self.delisted.get(symbol, date.max) or day < self.first_day(symbol):
             return False
         return self.series(symbol).last_place(day) is not None
 
+    def first_day(self, symbol: str) -> date:
+        """The day from which on a symbol is traded, if its table has prices by then."""
+        listing = self.listings.get(symbol)
+        return date.min if listing is None or listing.day is None else listing.day
+
     def series(self, symbol: str) -> Series:
-        """The bars of a symbol; a `DataError` if the table is missing or damaged. Changed tables are read again."""
+        """The bars of a symbol's table; a `DataError` if it is missing or damaged. Changed tables are read again."""
+        listing = self.listings.get(symbol)
+        if listing is not None:
+            symbol = listing.table
         series = self._series.get(symbol)
         if series is None:
             version = self.tables.version(symbol)
@@ -119,20 +161,32 @@ class Market:
         After the last bar of the table, its close is the price. If the table lacks a session in its middle, the symbol
         is not traded in that session.
         """
+        if session.day < self.first_day(symbol):
+            return None
         series = self.series(symbol)
-        factor = self.split_factor(symbol, session.day)
         place = series.places.get(session.day)
         if place is not None:
-            bar = series.bars[place]
-            return PricePath.of_bar(
-                bar.open / factor, bar.high / factor, bar.low / factor, bar.close / factor, bar.volume * factor
-            )
+            return self._scaled(symbol, session.day, series.bars[place])
         place = series.last_place(session.day)
         if place is None:
             return None
-        bar = series.bars[place]
+        path = self._scaled(symbol, session.day, series.bars[place])
         ended = place == len(series.days) - 1
-        return PricePath.flat(bar.close / factor, bar.volume * factor if ended else 0.0, traded=ended)
+        return PricePath.flat(path.points[3], path.volume if ended else 0.0, traded=ended)
+
+    def _scaled(self, symbol: str, day: date, bar: DailyBar) -> PricePath:
+        """The path of a table's bar, in the shares and at the price level of a day."""
+        by, shares = self._divisor(symbol, day), self.split_factor(symbol, day)
+        return PricePath.of_bar(bar.open / by, bar.high / by, bar.low / by, bar.close / by, bar.volume * shares)
+
+    def _divisor(self, symbol: str, day: date) -> float:
+        """By which a price of a symbol's table is divided on a day."""
+        divisor = self.split_factor(symbol, day)
+        if symbol in self.listings:
+            divisor /= self.listings[symbol].factor
+        for cut in self.cuts.get(symbol, ()):
+            divisor /= cut.factor if day >= cut.day else 1.0
+        return divisor
 
     def price(self, symbol: str, now: datetime) -> LastPrice | None:
         """The last price at a time; None before the first bar."""
@@ -153,6 +207,35 @@ class Market:
     def split(self, symbol: str, day: date, ratio: float) -> None:
         """From this day on there are `ratio` shares for one."""
         self.splits.setdefault(symbol, []).append(Split(day, ratio))
+
+    def rename(self, symbol: str, new_symbol: str, day: date) -> None:
+        """From this day on a symbol is traded under a new name, which has all of its prices."""
+        old = self.listings.get(symbol, Listing(symbol))
+        self.listings[new_symbol] = old
+        self.splits[new_symbol] = [*self.splits.get(symbol, ())]
+        self.cuts[new_symbol] = [*self.cuts.get(symbol, ())]
+        self.delisted[symbol] = day
+
+    def spin_off(self, symbol: str, new_symbol: str, session: Session, ratio: float, price: float) -> None:
+        """From a session on, a part of a company without a price table is traded at prices that follow the company's.
+
+        The company's own price falls by the value of the shares that are given away.
+
+        Args:
+            symbol: of the company.
+            new_symbol: of the part.
+            session: the first session of the part.
+            ratio: shares of the part for one of the company.
+            price: of the part at the opening, in USD.
+        """
+        path = self.path(symbol, session)
+        opening = 0.0 if path is None else path.points[0]
+        if opening <= 0:
+            return
+        table = self.listings[symbol].table if symbol in self.listings else symbol
+        self.listings[new_symbol] = Listing(table, session.day, price / (opening * self._divisor(symbol, session.day)))
+        left = max(_LEAST_LEFT, 1 - ratio * price / opening)
+        self.cuts.setdefault(symbol, []).append(PriceCut(session.day, left))
 
     def split_factor(self, symbol: str, day: date) -> float:
         """How many shares on a day stand for one share of the table."""

@@ -16,7 +16,7 @@ from mlops_cli.errors import MlopsError
 from mlops_cli.serving.contract.messages import RUNGS
 from mlops_cli.serving.http.counters import exposition
 from mlops_cli.serving.http.forecast_endpoints import BarsBody, forecast_router
-from mlops_cli.serving.http.front import App, Front
+from mlops_cli.serving.http.front import Access, App, Front
 from mlops_cli.serving.http.refusals import RefusedError, refusal
 from mlops_cli.serving.http.service import ERRORS, Service
 from mlops_cli.serving.http.v2_endpoints import INFER_PATHS, InferAnswer, InferBody, v2_router
@@ -24,9 +24,9 @@ from mlops_cli.serving.http.v2_endpoints import INFER_PATHS, InferAnswer, InferB
 TITLE = "mlops serve"
 
 
-def build(service: Service, token: str | None) -> App:
-    """The whole server as one ASGI callable. With a token, callers must send it as bearer token."""
-    bearer = [Depends(HTTPBearer(auto_error=False))] if token else []  # `Front` checks it; this is for /docs
+def build(service: Service, access: Access) -> App:
+    """The whole server as one ASGI callable."""
+    bearer = [Depends(HTTPBearer(auto_error=False))] if access.token else []  # `Front` checks it; this is for /docs
     app = FastAPI(title=TITLE, version=__version__, redoc_url=None, redirect_slashes=False, dependencies=bearer)
     app.add_exception_handler(MlopsError, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
@@ -34,7 +34,7 @@ def build(service: Service, token: str | None) -> App:
     for router in (v2_router(service), forecast_router(service), _about_router(service)):
         app.include_router(router)
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]
-    return Front(service.plane, app, service.counters, token, service.max_body)
+    return Front(service.plane, app, service.counters, access, service.max_body)
 
 
 def _about_router(service: Service) -> APIRouter:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
 from functools import lru_cache
 from time import perf_counter
 from typing import Any
@@ -21,6 +22,7 @@ from mlops_cli.serving.http.counters import Counters
 from mlops_cli.serving.http.oip import InferRequest, Limits, decode, encode
 from mlops_cli.serving.http.refusals import JSON_TYPE, Headers, RefusedError, refusal
 from mlops_cli.serving.http.request_bodies import SMALL, Bodies, Message, Receive, RequestHeaders
+from mlops_cli.system.own_site import OwnSite
 
 Scope = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
@@ -50,17 +52,29 @@ BINARY_TYPE = (b"content-type", b"application/octet-stream")
 JUST_NOW = (b"x-mlops-age", b"0.000")
 
 
+@dataclass(frozen=True)
+class Access:
+    """Which requests are answered: with a `token`, those that bear it; else those that are not of other sites.
+
+    Without a `site` everything is answered, as for calls within a process.
+    """
+
+    token: str | None = None
+    site: OwnSite | None = None
+
+
 class Front:
     """The ASGI callable in front of the FastAPI app, which gets the whole body of a request in one message.
 
-    With a `token`, callers must send it as bearer token. `max_body` counts bytes, also of a body once unpacked.
+    `max_body` counts bytes, also of a body once unpacked.
     """
 
-    def __init__(self, plane: DataPlane, app: App, counters: Counters, token: str | None, max_body: int) -> None:
+    def __init__(self, plane: DataPlane, app: App, counters: Counters, access: Access, max_body: int) -> None:
         self._plane = plane
         self._app = app
         self._counters = counters
-        self._token = token.encode() if token else None
+        self._token = access.token.encode() if access.token else None
+        self._site = access.site
         self._bodies = Bodies(max_body)
         self._limits = Limits.of(max_body)
         self._converting = asyncio.Lock()  # one large body at a time, or their memory would add up
@@ -101,8 +115,10 @@ class Front:
             _check_repeats(scope)
         if self._token is not None:
             _check_token(scope["path"], headers, self._token)
-        elif b"origin" in headers and scope["method"] == "POST":
-            _check_origin(headers)
+        elif self._site is not None:
+            refused = self._site.refusal(scope)
+            if refused is not None:
+                raise RefusedError(*refused)
 
     async def _infer(self, scope: Scope, headers: RequestHeaders, body: bytes) -> Reply:
         model, version = _model_and_version(scope["path"])
@@ -190,14 +206,6 @@ def _check_token(path: str, headers: RequestHeaders, expected: bytes) -> None:
     scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
     if scheme.lower() != b"bearer" or not hmac.compare_digest(token.strip(), expected):
         raise RefusedError(401, "no valid token", "send the header: Authorization: Bearer $MLOPS_API_TOKEN")
-
-
-def _check_origin(headers: RequestHeaders) -> None:
-    """Without a token, no page of another site may use a browser on this machine to send requests."""
-    origin = headers[b"origin"]
-    if origin.partition(b"://")[2] != headers.get(b"host", b""):
-        text = f"a page of {origin.decode('latin-1')[:80]} asks, which is not this server's"
-        raise RefusedError(403, text, "set MLOPS_API_TOKEN and send it, or ask from a program")
 
 
 def _model_and_version(path: str) -> tuple[str, str | None]:

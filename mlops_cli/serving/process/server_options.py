@@ -17,7 +17,10 @@ SHORTEST_TOKEN = 8  # characters
 
 @dataclass(frozen=True)
 class ServeOptions:
-    """Options of `mlops serve`. Port 0: any free port. If `authenticated`, callers must send MLOPS_API_TOKEN."""
+    """Options of `mlops serve`. Port 0: any free port. If `authenticated`, callers must send MLOPS_API_TOKEN.
+
+    Without a token, only requests for this machine are answered; `allowed_hosts` are further names for it.
+    """
 
     root: str
     models: str | None
@@ -25,6 +28,7 @@ class ServeOptions:
     port: int
     workers: int
     authenticated: bool
+    allowed_hosts: tuple[str, ...] = ()
 
 
 def needs_token(project: Project, host: str, no_auth: bool) -> bool:

@@ -20,7 +20,7 @@ from mlops_cli.models.graph import INPUT, OUTPUTS
 from mlops_cli.models.manifest import GRAPH
 from mlops_cli.serving.data_plane import DataPlane
 from mlops_cli.serving.http.app import build
-from mlops_cli.serving.http.front import App
+from mlops_cli.serving.http.front import Access, App
 from mlops_cli.serving.http.oip_tensors import FLOAT
 from mlops_cli.serving.http.request_bodies import Message
 from mlops_cli.serving.http.worker_files import WorkerFiles
@@ -45,7 +45,7 @@ def smoke(project: Project, models: str | None = None, allow_no_models: bool = F
     plane = DataPlane(project, settings, models)
     with scratch_folder("mlops-serve-") as folder:
         service = make_service(plane, settings, WorkerFiles(folder))
-        answers = asyncio.run(_ask_all(plane, build(service, None), allow_no_models))
+        answers = asyncio.run(_ask_all(plane, build(service, Access()), allow_no_models))
         service.close()
     (project.root / FILE).write_text(json.dumps(answers, indent=2, sort_keys=True) + "\n")
     return answers

@@ -7,14 +7,12 @@ import contextlib
 import gc
 import json
 import os
-import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import uvicorn
 import uvloop
 
 from mlops_cli.config.load import load_params
@@ -24,18 +22,19 @@ from mlops_cli.config.settings import load_settings
 from mlops_cli.errors import ConfigError, MlopsError, ModelError
 from mlops_cli.serving.data_plane import DataPlane
 from mlops_cli.serving.http.app import build
-from mlops_cli.serving.http.front import App
+from mlops_cli.serving.http.front import Access
 from mlops_cli.serving.http.service import Service
 from mlops_cli.serving.http.worker_files import WorkerFiles, keep_in_step
 from mlops_cli.serving.process.server_options import (
-    BACKLOG,
     DRAIN_SECONDS,
     ServeOptions,
     failure_note,
     greeting,
     ready_mark,
 )
+from mlops_cli.system.http_server import ServerTimes, http_server
 from mlops_cli.system.lifetime import call_when_ended
+from mlops_cli.system.own_site import OwnSite
 
 KEEP_ALIVE_SECONDS = 75
 # libuv accepts one connection per socket in each turn of the event loop. Under load, one turn serves every open
@@ -69,18 +68,19 @@ def run_worker(options: ServeOptions, place: WorkerPlace) -> None:
     """Serve on the socket until SIGTERM or SIGINT, then finish open requests within `DRAIN_SECONDS`.
 
     Raises:
-        ConfigError: callers must send a token, and none is set.
+        ConfigError: callers must send a token, and none is set; or an allowed host is no host name.
         ModelError: there is no model to serve.
     """
     project = Project.at(Path(options.root))
     settings = load_params(project).serving
-    token = _token(project) if options.authenticated else None
+    site = OwnSite.of(options.host, options.allowed_hosts, pages=True)
+    access = Access(token=_token(project)) if options.authenticated else Access(site=site)
     plane = DataPlane(project, settings, options.models)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(plane, settings, token, place))
+        runner.run(serve(plane, settings, access, place))
 
 
-async def serve(plane: DataPlane, settings: Serving, token: str | None, place: WorkerPlace) -> None:
+async def serve(plane: DataPlane, settings: Serving, access: Access, place: WorkerPlace) -> None:
     """Serve a data plane that is not started yet; see `run_worker`."""
     files = WorkerFiles(place.notes, place.number)
     service = make_service(plane, settings, files)
@@ -90,7 +90,7 @@ async def serve(plane: DataPlane, settings: Serving, token: str | None, place: W
             raise ModelError("there is no model to serve", "train some first: mlops run; or correct --models")
         gc.collect()
         gc.freeze()  # later garbage collections skip what is loaded now; otherwise each would take 50 ms and more
-        server = _server(build(service, token), place.ready)
+        server = http_server(build(service, access), ServerTimes(KEEP_ALIVE_SECONDS, DRAIN_SECONDS), place.ready)
         tasks = [asyncio.create_task(keep_in_step(plane, service.counters, files))]
         if place.parent is not None:
             call_when_ended([place.parent], server.stop)
@@ -102,50 +102,6 @@ async def serve(plane: DataPlane, settings: Serving, token: str | None, place: W
         service.close()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(plane.stop(), DRAIN_SECONDS)
-
-
-class _Server(uvicorn.Server):
-    """Uvicorn that calls `ready` when it listens, and that exits with 0 after a signal."""
-
-    ready: Callable[[], None]
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Accept connections, then call `ready`."""
-        await super().startup(sockets)
-        self.ready()
-
-    def stop(self) -> None:
-        """Finish the requests that are being answered, then end; may be called from any thread."""
-        self.should_exit = True
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Handle signals. Uvicorn's own method raises the signal again at the end, so that the exit code is not 0."""
-        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-
-def _server(app: App, ready: Callable[[], None]) -> _Server:
-    config = uvicorn.Config(
-        app,
-        http="httptools",
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        backlog=BACKLOG,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=DRAIN_SECONDS,
-    )
-    server = _Server(config)
-    server.ready = ready
-    return server
 
 
 def _token(project: Project) -> str:

@@ -16,7 +16,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from mlops_cli.exchange.book.corporate_actions import read_action
+from mlops_cli.exchange.api.action_requests import read_action
 from mlops_cli.exchange.book.engine import Exchange
 from mlops_cli.exchange.book.order_requests import read_order_request
 from mlops_cli.exchange.book.records import MarketRules, RefusedError

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from mlops_cli.exchange.api.views import account_view
-from mlops_cli.exchange.book.corporate_actions import read_action
 from mlops_cli.exchange.book.engine import Exchange
 from mlops_cli.exchange.book.order_requests import OrderRequest, number, read_order_request
 from mlops_cli.exchange.book.records import Account, MarketRules, RefusedError
@@ -136,12 +135,8 @@ def test_a_short_position_stays_of_whole_shares() -> None:
     for body in ({"qty": "1.5"}, {"notional": "150"}):
         with pytest.raises(RefusedError, match="cannot cover short positions in part"):
             send(exchange, account, **body)
-    until(exchange, "2024-07-01T21:00:00")
-    exchange.state.actions.append(
-        read_action({"type": "split", "symbol": "AAA", "date": "2024-07-02", "ratio": "0.125"})
-    )
-    until(exchange, "2024-07-02T14:00:00")
-    send(exchange, account, qty="0.5")  # what a reverse split has left
+    account.positions["AAA"].qty = Decimal("-0.5")  # what a reverse split has left at an earlier version's exchange
+    send(exchange, account, qty="0.5")
     exchange.catch_up()
     assert not account.positions
 

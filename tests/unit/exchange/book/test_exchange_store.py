@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 from mlops_cli.errors import ConfigError, DataError, ServiceError
+from mlops_cli.exchange.api.action_requests import read_action
 from mlops_cli.exchange.book.clock import Clock
-from mlops_cli.exchange.book.corporate_actions import read_action
 from mlops_cli.exchange.book.engine import Exchange
 from mlops_cli.exchange.book.records import MarketRules, RefusedError
 from mlops_cli.exchange.book.store import Store

@@ -26,10 +26,11 @@ from mlops_cli.serving.contract.messages import (
     UnservableError,
 )
 from mlops_cli.serving.http.counters import Counters, exposition
-from mlops_cli.serving.http.front import Front
+from mlops_cli.serving.http.front import Access, Front
 from mlops_cli.serving.http.refusals import RefusedError, refusal
 from mlops_cli.serving.http.request_bodies import SMALL
 from mlops_cli.serving.http.worker_files import WorkerFiles
+from mlops_cli.system.own_site import OwnSite
 
 LARGEST = 1_000_000
 BODY = orjson.dumps(
@@ -66,7 +67,7 @@ class Asked:
     passed: list[bytes] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.front = Front(self.plane, self._app, self.counters, self.token, LARGEST)
+        self.front = Front(self.plane, self._app, self.counters, Access(self.token, OwnSite.of("127.0.0.1")), LARGEST)
 
     async def _app(self, _: Any, receive: Any, send: Any) -> None:
         self.passed.append((await receive())["body"])
