@@ -24,9 +24,10 @@ class MlopsError(Exception):
     exit_code = EXIT_BUG
 
     def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        # it may hold the words of a broker, a server or a file
+        self.message = printable(message)
+        self.hint = printable(hint)
+        super().__init__(self.message)
 
     def __str__(self) -> str:
         return f"{self.message}\n{self.hint}" if self.hint else self.message
@@ -77,6 +78,23 @@ def error_with(exit_code: int, message: str, hint: str = "") -> MlopsError:
     # only the classes of this module: subclasses elsewhere share exit codes with them
     classes = {cls.exit_code: cls for cls in MlopsError.__subclasses__() if cls.__module__ == __name__}
     return classes.get(exit_code, MlopsError)(message, hint)
+
+
+def printable(text: str) -> str:
+    r"""Write characters that a terminal would obey, or cannot show, as escapes; line breaks and tabs stay.
+
+    >>> printable("\x1b[31mred"), printable("Zürich\n")
+    ('\\x1b[31mred', 'Zürich\n')
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() or character in "\n\t" else _escaped(character) for character in text
+    )
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
 
 
 def bounded(items: list[str], limit: int = 5) -> str:

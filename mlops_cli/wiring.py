@@ -16,7 +16,7 @@ from mlops_cli.config.paths import Project
 from mlops_cli.config.run_environment import RUN_KEY
 from mlops_cli.config.schemas.project import TrainerKind, Training
 from mlops_cli.config.schemas.source import Source
-from mlops_cli.config.settings import Settings, account_keys, load_settings
+from mlops_cli.config.settings import Settings, account_keys, load_settings, refuse_keys_in_the_clear
 from mlops_cli.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -185,7 +185,8 @@ def account_access(keys: AccountKeys, trading: Trading, settings: Settings) -> A
     """Keys and addresses of a team's account: the paper account, or the address in ALPACA_BASE_URL.
 
     Raises:
-        ConfigError: the account trades real money, and not both of trading.live and MLOPS_LIVE_TRADING allow it.
+        ConfigError: the account trades real money, and not both of trading.live and MLOPS_LIVE_TRADING allow it; or the
+            keys would go over plain http to another machine.
     """
     from mlops_cli.trading.alpaca.alpaca_client import LIVE, PAPER, AlpacaAccess, is_real_money
 
@@ -197,6 +198,7 @@ def account_access(keys: AccountKeys, trading: Trading, settings: Settings) -> A
             "for the paper account leave trading.live and ALPACA_BASE_URL out; for real money set both trading.live: "
             "true in params.yaml and MLOPS_LIVE_TRADING=yes in .env",
         )
+    refuse_keys_in_the_clear(settings)
     data = (settings.alpaca_data_url or "").removesuffix("/v2")
     return AlpacaAccess(keys.key.get_secret_value(), keys.secret.get_secret_value(), address, data)
 

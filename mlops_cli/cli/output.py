@@ -1,4 +1,7 @@
-"""Printing: results on stdout, everything said to the person at the terminal on stderr."""
+"""Printing: results on stdout, everything said to the person at the terminal on stderr.
+
+Text that comes from outside (a broker's words, the name of a file) is printed with its control characters escaped.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
+
+from mlops_cli.errors import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,7 +22,12 @@ _PIPED_WIDTH = 10_000
 def say(*lines: str) -> None:
     """Print lines on stderr."""
     for line in lines:
-        typer.echo(line, err=True)
+        typer.echo(printable(line), err=True)
+
+
+def show(text: str = "") -> None:
+    """Print a line of a result on stdout."""
+    typer.echo(printable(text))
 
 
 def print_json(data: Any) -> None:
@@ -37,9 +47,11 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
     """Print a result as a table on stdout, with None as an empty cell. In a pipe each row stays on one line."""
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
     console = result_console(_PIPED_WIDTH)
     table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
     for row in rows:
-        table.add_row(*("" if cell is None else str(cell) for cell in row))
+        # as Text: Rich would take [...] in a broker's words for its markup
+        table.add_row(*(Text("" if cell is None else printable(str(cell))) for cell in row))
     console.print(table)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
+from mlops_cli.cli.output import say
 from mlops_cli.cli.progress import ConsoleProgress
 from mlops_cli.config.paths import Project
 from mlops_cli.errors import ConfigError, bounded
@@ -51,7 +51,7 @@ def train(project: Project, branch: Branch, progress: ConsoleProgress, only: str
     )
     report = work(project, branch, load_scenario(project, branch.scenario), tools, progress, only)
     for note in report.notes:
-        print(f"note: {note}", file=sys.stderr)
+        say(f"note: {note}")
     return report
 
 
@@ -110,4 +110,4 @@ def no_such_model(only: str, names: list[str]) -> ConfigError:
 def print_failures(failures: Sequence[ItemFailure]) -> None:
     """Print one line per failed model on stderr."""
     for failure in failures:
-        print(f"failed: {failure.model} ({failure.stage}): {failure.reason}", file=sys.stderr)
+        say(f"failed: {failure.model} ({failure.stage}): {failure.reason}")

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, AnyHttpUrl, Field, SecretStr, TypeAdapter, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from mlops_cli.config.addresses import in_the_clear
 from mlops_cli.config.paths import Project
 from mlops_cli.config.schemas.descriptions import type_in_words
 from mlops_cli.config.schemas.field_types import Expect
@@ -25,6 +26,8 @@ _TEAM_VARIABLE = re.compile(rf"(?:{KEY}|{SECRET})_\w+")
 
 def _address(value: str) -> str:
     TypeAdapter(AnyHttpUrl).validate_python(value)
+    if re.search(r"[\\\s\x00-\x1f]", value):  # programs disagree about which host such an address names
+        raise ValueError("an address without blanks and backslashes")
     return value.rstrip("/")
 
 
@@ -133,6 +136,18 @@ def load_settings(project: Project | None = None) -> Settings:
         wrong = dict.fromkeys(str(e["loc"][0]) for e in error.errors(include_input=False, include_url=False))
         lines = [f"{alias}: expected {_expected(fields[alias])}" for alias in wrong]
         raise ConfigError("\n".join(lines), "set it in .env or in the environment; .env.example shows how") from None
+
+
+def refuse_keys_in_the_clear(settings: Settings) -> None:
+    """Raise ConfigError where the keys of an account would go over plain http to another machine."""
+    addresses = {"ALPACA_BASE_URL": settings.alpaca_base_url, "ALPACA_DATA_URL": settings.alpaca_data_url}
+    wrong = [name for name, address in addresses.items() if in_the_clear(address)]
+    if wrong:
+        raise ConfigError(
+            f"{' and '.join(wrong)}: plain http to another machine would show the account's keys on the way",
+            "use https; for an exchange on another machine a tunnel: ssh -L 8081:127.0.0.1:8081 HOST, and "
+            "http://127.0.0.1:8081",
+        )
 
 
 def _aliases() -> dict[str, str]:

@@ -20,6 +20,7 @@ from mlops_cli.trading.passes.liquidate import liquidate
 from mlops_cli.trading.passes.order_window import calendar_differences
 from mlops_cli.trading.passes.paper_pass import SessionForecasts
 from tests.fakes.exchange_server import ExchangeServer, exchange_server, some_prices
+from tests.fakes.ledgers import an_intent
 from tests.fakes.paper_team import QUICK, PaperTeam
 
 PRICES = some_prices()
@@ -347,7 +348,9 @@ def test_shares_that_nothing_explains_block_their_ticker_until_a_person_accepts_
     account(server).positions["AAPL"].qty += 7
     report = team.run()
     shares = held(server)["AAPL"]
-    assert report.blocked == {"AAPL": f"position: {shares - 7} shares by the ledger, {shares} at the broker"}
+    assert list(report.blocked) == ["AAPL"]
+    assert f"position: {shares - 7} shares by the ledger, {shares} at the broker" in report.blocked["AAPL"]
+    assert f"mlops ledger accept AAPL --qty {shares} --team red" in report.blocked["AAPL"]
     assert next(one for one in report.decisions if one.ticker == "AAPL").intent is None
     with open_ledger(team.ledger_file, "red") as ledger:
         ledger.accept_position("AAPL", shares, report.now)
@@ -365,6 +368,43 @@ def test_an_open_order_of_somebody_else_blocks_its_ticker(server, team):
     assert "somebody else" in report.blocked["AAPL"]
     team.broker.cancel(order.id)
     assert "AAPL" not in team.run().blocked
+
+
+@pytest.mark.parametrize("strength", [0.02, -0.02])
+def test_shares_bought_by_hand_are_never_the_team_s_to_sell(server, team, strength):
+    team.run()
+    evening(server)
+    team.run()
+    by_hand = replace_client(team, "by-hand")
+    mine = team.broker.submit(by_hand)
+    server.advance(to="next_open", seconds=60)
+    assert team.broker.order_by_client_id("by-hand").final, mine
+    team.strength = strength
+    orders = set(account(server).orders)
+    for _ in range(2):
+        evening(server)
+        report = team.run()
+        assert "bought by order by-hand, which is not the team's" in report.blocked["AAPL"]
+        assert not report.clean
+    new = [order for name, order in account(server).orders.items() if name not in orders]
+    assert "AAPL" not in {order.symbol for order in new}
+    with open_ledger(team.ledger_file, "red") as ledger:
+        done = liquidate(team.broker, ledger)
+        assert done.left == {"AAPL": Decimal(1)}
+        ledger.accept_position("AAPL", held(server)["AAPL"], report.now)
+    assert "by-hand" not in str(team.run().blocked)
+
+
+def test_what_the_account_held_before_the_first_pass_is_not_traded(server, team):
+    team.broker.account()
+    team.broker.submit(an_intent("MSFT", qty="3", client_order_id="mine", session=date(2024, 1, 3)))
+    server.advance(to="next_open", seconds=60)
+    evening(server)
+    team.strength = -0.02
+    report = team.run()
+    assert list(report.blocked) == ["MSFT"]
+    assert report.sent == []
+    assert not report.clean
 
 
 def replace_client(team: PaperTeam, name: str):
@@ -656,7 +696,7 @@ def test_without_any_forecast_a_person_is_told(team):
 
 def test_another_teams_damaged_ledger_stops_no_team_that_has_one(tmp_path):
     with open_ledger(tmp_path / "red.db", "red") as ledger:
-        ledger.open_account("4f2e", Decimal(1), {}, datetime(2024, 1, 2, tzinfo=UTC))
+        ledger.open_account("4f2e", Decimal(1), {}, (), datetime(2024, 1, 2, tzinfo=UTC))
     (tmp_path / "blue.db").write_bytes(b"not a database at all" * 100)
     with claim_account(tmp_path, "4f2e", "red"):
         pass

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mlops_cli.cli.options import BranchOption, JsonFlag, ProjectOption, VerboseFlag, command_group, open_project
-from mlops_cli.cli.output import print_json, print_table, result_console, say
+from mlops_cli.cli.output import print_json, print_table, result_console, say, show
 from mlops_cli.cli.progress import ConsoleProgress
 from mlops_cli.errors import EXIT_INTERRUPTED, EXIT_SOME_FAILED
 
@@ -187,7 +187,7 @@ def _day(text: str) -> date:
 
 def _show(report: PassReport, dry_run: bool) -> None:
     equity = "" if report.equity is None else f" Equity {report.equity:,.2f} USD, {report.booked} entries booked."
-    print(f"{report.team}: {report.text}.{equity}")
+    show(f"{report.team}: {report.text}.{equity}")
     if dry_run and report.planned:
         _show_planned(report)
     held = {
@@ -267,7 +267,10 @@ def liquidate(
         say(f"unfilled: {words}")
     for name, why in done.failed.items():
         say(f"failed: {name}: {why}")
-    if done.failed:
+    for ticker, qty in done.left.items():
+        why = f"no order of the team explains them: mlops ledger positions --team {team}"
+        say(f"left: {qty:f} shares of {ticker}: {why}")
+    if done.failed or done.left:
         raise typer.Exit(EXIT_SOME_FAILED)
 
 

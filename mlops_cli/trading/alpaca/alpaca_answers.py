@@ -9,13 +9,16 @@ from decimal import Decimal
 from functools import wraps
 from typing import Any
 
-from mlops_cli.errors import BrokerError
+from mlops_cli.errors import BrokerError, printable
 from mlops_cli.market.hours import NEW_YORK
 from mlops_cli.market.symbols import symbol_of, ticker_of
 from mlops_cli.trading.contract.broker import AccountActivity, Bar, BrokerOrder, Fill, Quote, SessionHours
 from mlops_cli.trading.contract.types import Holding, OrderIntent
 
-MOVES_SHARES = frozenset({"SPLIT", "REORG", "MA", "NC", "SPIN", "ACATS", "JNLS", "FOPT"})
+MOST_DIGITS, LONGEST_WORD = 30, 500
+MOVES_SHARES = frozenset({"SPLIT", "REORG", "MA", "NC", "SPIN"})
+"""What companies do with their shares. Shares that a person moved (ACATS, JNLS, FOPT) are left out: nothing of the team
+explains them."""
 
 
 def as_alpaca[**Given, Read](method: Callable[Given, Read]) -> Callable[Given, Read]:
@@ -39,6 +42,8 @@ def said_of(error: Any) -> tuple[int, str]:
         return int(error.code), str(error.message)
     except (ValueError, KeyError, TypeError):
         return 0, f"HTTP {error.status_code}"
+    except RecursionError:
+        return 0, f"HTTP {error.status_code}, nested too deeply"
 
 
 def why(error: Exception) -> str:
@@ -60,14 +65,29 @@ def fields_of(intent: OrderIntent) -> dict[str, Any]:
     return fields | {name: f"{value:f}" for name, value in amounts.items() if value is not None}
 
 
+def word_of(value: Any) -> str:
+    """A name, an id or a status, with control characters escaped; a `ValueError` for anything else."""
+    if not isinstance(value, str) or len(value) > LONGEST_WORD:
+        raise ValueError("no name")
+    return printable(value)
+
+
 def time_of(text: str) -> datetime:
     """A time in UTC; nanoseconds are cut."""
     return datetime.fromisoformat(text).astimezone(UTC)
 
 
+def number_of(value: Any) -> Decimal:
+    """A number that comes as text or as a JSON number; a `ValueError` for one that is no amount of anything."""
+    number = Decimal(str(value))
+    if not number.is_finite() or abs(number.adjusted()) > MOST_DIGITS:
+        raise ValueError(f"no amount: {str(value)[:30]}")
+    return number
+
+
 def decimal_of(value: Any) -> Decimal | None:
-    """A number that comes as text or as a JSON number; None for nothing."""
-    return None if value in (None, "") else Decimal(str(value))
+    """A number that may be missing; None for nothing."""
+    return None if value in (None, "") else number_of(value)
 
 
 def hours_of(raw: dict[str, Any]) -> SessionHours:
@@ -83,19 +103,21 @@ def hours_of(raw: dict[str, Any]) -> SessionHours:
 def holding_of(raw: dict[str, Any]) -> Holding:
     """A position."""
     value, price = decimal_of(raw.get("market_value")) or Decimal(0), decimal_of(raw.get("current_price")) or Decimal(0)
-    return Holding(ticker_of(raw["symbol"]), Decimal(raw["qty"]), value, Decimal(raw["avg_entry_price"]), price)
+    return Holding(
+        ticker_of(word_of(raw["symbol"])), number_of(raw["qty"]), value, number_of(raw["avg_entry_price"]), price
+    )
 
 
 def order_of(raw: dict[str, Any]) -> BrokerOrder:
     """An order."""
     return BrokerOrder(
-        id=raw["id"],
-        client_order_id=raw["client_order_id"],
-        ticker=ticker_of(raw["symbol"]),
-        side=raw["side"],
-        type=raw["type"],
-        time_in_force=raw["time_in_force"],
-        status=raw["status"],
+        id=word_of(raw["id"]),
+        client_order_id=word_of(raw.get("client_order_id") or ""),
+        ticker=ticker_of(word_of(raw["symbol"])),
+        side=word_of(raw["side"]),
+        type=word_of(raw["type"]),
+        time_in_force=word_of(raw["time_in_force"]),
+        status=word_of(raw["status"]),
         qty=decimal_of(raw.get("qty")),
         notional=decimal_of(raw.get("notional")),
         limit_price=decimal_of(raw.get("limit_price")),
@@ -109,33 +131,34 @@ def fill_of(raw: dict[str, Any]) -> Fill:
     """An execution."""
     side = "buy" if raw["side"] == "buy" else "sell"  # Alpaca also says sell_short
     return Fill(
-        raw["id"],
-        raw["order_id"],
-        ticker_of(raw["symbol"]),
+        word_of(raw["id"]),
+        word_of(raw.get("order_id") or ""),
+        ticker_of(word_of(raw["symbol"])),
         side,
-        Decimal(raw["qty"]),
-        Decimal(raw["price"]),
+        number_of(raw["qty"]),
+        number_of(raw["price"]),
         time_of(raw["transaction_time"]),
     )
 
 
 def activity_of(raw: dict[str, Any]) -> AccountActivity:
     """Any other activity."""
-    kind = raw["activity_type"]
+    kind = word_of(raw["activity_type"])
     # the qty of a dividend is the shares it was paid for, not shares that came
     qty = (decimal_of(raw.get("qty")) or Decimal(0)) if kind in MOVES_SHARES else Decimal(0)
     cash = decimal_of(raw.get("net_amount")) or Decimal(0)
     day = date.fromisoformat(raw["date"][:10])
     time = time_of(raw.get("created_at") or f"{day}T00:00:00Z")
-    return AccountActivity(raw["id"], kind, ticker_of(raw.get("symbol") or ""), qty, cash, day, time)
+    ticker = ticker_of(word_of(raw.get("symbol") or ""))
+    return AccountActivity(word_of(raw["id"]), kind, ticker, qty, cash, day, time)
 
 
 def quote_of(symbol: str, raw: dict[str, Any]) -> Quote:
     """A latest quote."""
-    return Quote(ticker_of(symbol), Decimal(str(raw["bp"])), Decimal(str(raw["ap"])), time_of(raw["t"]))
+    return Quote(ticker_of(symbol), number_of(raw["bp"]), number_of(raw["ap"]), time_of(raw["t"]))
 
 
 def bar_of(symbol: str, raw: dict[str, Any]) -> Bar:
     """A daily bar; its time is the midnight before the session, in New York."""
     session = time_of(raw["t"]).astimezone(NEW_YORK).date()
-    return Bar(ticker_of(symbol), session, *(Decimal(str(raw[name])) for name in ("o", "h", "l", "c", "v")))
+    return Bar(ticker_of(symbol), session, *(number_of(raw[name]) for name in ("o", "h", "l", "c", "v")))

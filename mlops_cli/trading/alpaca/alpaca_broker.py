@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, timedelta
-from decimal import Decimal
 from itertools import batched
 from textwrap import shorten
 from typing import Any
@@ -21,6 +20,7 @@ from alpaca.trading.client import TradingClient
 from mlops_cli.errors import BrokerError
 from mlops_cli.market.hours import NEW_YORK
 from mlops_cli.market.symbols import symbol_of
+from mlops_cli.system.bounded_http import TooLarge, TooSlow
 from mlops_cli.trading.alpaca import alpaca_answers as answers
 from mlops_cli.trading.alpaca.alpaca_client import (
     AlpacaAccess,
@@ -84,7 +84,9 @@ class AlpacaBroker:
         """Cash and worth."""
         raw = self._get("/account")
         self._account_id = str(raw["id"])
-        return AccountState(*(Decimal(raw[name]) for name in ("equity", "cash", "last_equity", "buying_power")))
+        return AccountState(
+            *(answers.number_of(raw[name]) for name in ("equity", "cash", "last_equity", "buying_power"))
+        )
 
     @answers.as_alpaca
     def positions(self) -> Mapping[str, Holding]:
@@ -156,10 +158,14 @@ class AlpacaBroker:
             taken = self._after_failure(intent, last)
             if taken is not None:
                 return taken
+            if last.outlook != "again":
+                break
             if attempt < self._patience.attempts - 1:
                 time.sleep(self._patience.pause(attempt))
         assert last is not None
-        tried = f"{last.words} ({self._patience.attempts} attempts)"
+        if last.outlook == "slow":  # so are the next orders: the pass ends
+            raise BrokerUnreachable(f"{intent.ticker}: order {intent.client_order_id}: {last.words}")
+        tried = last.words + (f" ({self._patience.attempts} attempts)" if last.passing else "")
         raise OutcomeUnknown(
             f"{intent.ticker}: order {intent.client_order_id}: {tried}", "the next pass asks by its name"
         )
@@ -213,7 +219,10 @@ class AlpacaBroker:
     def _taken(self, fields: dict[str, Any]) -> BrokerOrder:
         answer = self._ask(lambda: self._trading.post("/orders", fields))
         try:
-            return answers.order_of(answer)
+            order = answers.order_of(answer)
+            if order.client_order_id != fields["client_order_id"]:
+                raise ValueError
+            return order
         except (LookupError, TypeError, ValueError, ArithmeticError) as error:  # it may be an order all the same
             raise Failed(None, 0, f"an answer that is no order ({type(error).__name__})") from error
 
@@ -267,6 +276,11 @@ class AlpacaBroker:
         except APIError as error:
             code, words = answers.said_of(error)
             raise Failed(error.status_code, code, self._clean(words)) from None
+        except TooSlow as error:
+            raise Failed(None, 0, str(error), "slow") from None
+        except (TooLarge, RecursionError) as error:
+            words = str(error) if isinstance(error, TooLarge) else "an answer nested too deeply"
+            raise Failed(None, 0, words, "unreadable") from None
         except (requests.RequestException, ValueError) as error:  # ValueError: an answer that is no JSON
             raise Failed(None, 0, self._clean(answers.why(error))) from None
         if answer is None and not empty:
@@ -280,4 +294,5 @@ class AlpacaBroker:
         return shorten(words, 200, placeholder=" ...")
 
     def _odd(self, error: Failed) -> BrokerError:
-        return BrokerError(f"{self.address}: {error.words} (HTTP {error.status})", "look at ALPACA_BASE_URL in .env")
+        status = f" (HTTP {error.status})" if error.status else ""
+        return BrokerError(f"{self.address}: {error.words}{status}", "look at ALPACA_BASE_URL in .env")

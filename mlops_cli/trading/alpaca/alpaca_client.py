@@ -1,4 +1,4 @@
-"""Requests to Alpaca: a timeout for each, a limit per minute, retries where they are safe, and failures as `Failed`.
+"""Requests to Alpaca: a deadline for each, a limit per minute, retries where they are safe, and failures as `Failed`.
 
 `AlpacaBroker` builds alpaca-py's clients and hands their methods in; nothing here imports alpaca-py.
 """
@@ -10,12 +10,15 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import requests
 from tenacity import Retrying, retry_if_exception, stop_after_attempt
 
+from mlops_cli.config.addresses import is_local
+from mlops_cli.system.bounded_http import bounded
 from mlops_cli.trading.contract.broker import BrokerUnreachable, KeysRefused
 
 PAPER = "https://paper-api.alpaca.markets"
@@ -24,6 +27,8 @@ DATA = "https://data.alpaca.markets"
 REQUESTS_PER_MINUTE = 200
 ALPACA = "alpaca.markets"
 RETRIED = frozenset({408, 429, 500, 502, 503, 504})
+LARGEST_ANSWER = 50 * 10**6
+"""Bytes of an answer. A page of 500 orders has half a million."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -53,11 +58,13 @@ class Patience:
     Attributes:
         timeout: seconds to connect, and seconds between two bytes of the answer.
         first_wait: seconds before the second attempt; doubled for each further one, with jitter.
+        deadline: seconds until an answer must be whole, however it arrives.
     """
 
     timeout: tuple[float, float] = (5.0, 20.0)
     attempts: int = 5
     first_wait: float = 0.5
+    deadline: float = 30.0
 
     def pause(self, attempt: int) -> float:
         """Seconds to wait after a failed attempt, counted from 0."""
@@ -87,24 +94,28 @@ class TokenBucket:
 
 
 class TimedSession(requests.Session):
-    """A session that sets a timeout for every request, which alpaca-py does not, and keeps to a limit per minute.
+    """A session that bounds the time and the answer of every request, which alpaca-py does not.
 
-    The limit, `bucket`, does not hold for an exchange on this machine.
+    It also keeps to a limit per minute, `bucket`, which does not hold for an exchange on this machine.
     """
 
     def __init__(self, address: str, patience: Patience, bucket: TokenBucket) -> None:
         super().__init__()
         local = is_local(address)
         self.trust_env = not local  # a proxy cannot reach this machine's loopback address
-        self._timeout = patience.timeout
+        self._patience = patience
         self._bucket = None if local else bucket
 
     def request(self, *arguments: Any, **options: Any) -> requests.Response:
         """Send a request."""
         if self._bucket is not None:
             self._bucket.take()
-        options.setdefault("timeout", self._timeout)
-        return super().request(*arguments, **options)
+        options = {"timeout": self._patience.timeout, **options, "stream": True}
+        ask = partial(super().request, *arguments, **options)
+        return bounded(ask, self._patience.deadline, LARGEST_ANSWER)
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Follow no redirect: requests would read the whole body of one first, and Alpaca sends none."""
 
 
 @dataclass(eq=False)
@@ -114,11 +125,14 @@ class Failed(Exception):  # noqa: N818 - only between these two modules
     Attributes:
         status: HTTP status; None where there was no answer, or none that could be read.
         code: Alpaca's own; 0 where there is none.
+        outlook: `again`: another attempt may succeed, if the status allows it; `slow`: the answer was not whole at the
+            deadline; `unreadable`: the answer is too large, or nested too deeply.
     """
 
     status: int | None
     code: int
     words: str
+    outlook: Literal["again", "slow", "unreadable"] = "again"
 
     @property
     def ambiguous(self) -> bool:
@@ -128,12 +142,7 @@ class Failed(Exception):  # noqa: N818 - only between these two modules
     @property
     def passing(self) -> bool:
         """Whether another attempt may succeed."""
-        return self.status is None or self.status in RETRIED
-
-
-def is_local(address: str) -> bool:
-    """Whether an address is on this machine."""
-    return urlsplit(address).hostname in {"127.0.0.1", "localhost", "::1"}
+        return self.outlook == "again" and (self.status is None or self.status in RETRIED)
 
 
 def is_real_money(address: str) -> bool:
@@ -146,7 +155,7 @@ def repeat[Answer](ask: Callable[[], Answer], patience: Patience, where: str) ->
     """Send a request until it is answered. Only for requests that change nothing: never for an order.
 
     Raises:
-        BrokerUnreachable: no attempt was answered.
+        BrokerUnreachable: no attempt was answered, or an answer took too long.
         KeysRefused: 401 or 403.
         Failed: another refusal.
     """
@@ -159,13 +168,14 @@ def repeat[Answer](ask: Callable[[], Answer], patience: Patience, where: str) ->
     try:
         return attempts(ask)
     except Failed as error:
-        if not error.passing:
+        if not error.passing and error.outlook != "slow":
             raise_if_keys(error, where)
             raise
         hint = "nothing is lost: run again later; what was sent is asked for by its name"
         if error.status is None and is_local(where):
             hint = f"is it running? mlops exchange serve --port {urlsplit(where).port or 80}; {hint}"
-        words = f"{where} does not answer: {error.words} ({patience.attempts} attempts)"
+        attempts_made = f" ({patience.attempts} attempts)" if error.passing else ""
+        words = f"{where} does not answer: {error.words}{attempts_made}"
         raise BrokerUnreachable(words, hint) from error
 
 

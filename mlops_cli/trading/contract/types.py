@@ -17,7 +17,7 @@ LONGEST_ORDER_ID = 48
 
 __all__ = [
     "AccountState", "Action", "Decision", "DecisionContext", "Holding", "OrderIntent", "Rules", "Side",
-    "TradeForecast", "client_order_id",
+    "TradeForecast", "client_order_id", "order_name_start",
 ]  # fmt: skip
 
 
@@ -163,8 +163,11 @@ def client_order_id(team: str, ticker: str, session: date, side: Side, version: 
     36
     """
     tail = f"{session:%Y%m%d}-{side[0]}-{version[:12]}" + (f"-{part}" if part else "")
-    name = f"{team}-{ticker}-{tail}"
-    if len(name) <= LONGEST_ORDER_ID:
-        return name
+    plain, hashed = order_name_start(team, ticker)
+    return plain + tail if len(plain + tail) <= LONGEST_ORDER_ID else hashed + tail
+
+
+def order_name_start(team: str, ticker: str) -> tuple[str, str]:
+    """How the names of a team's orders of a ticker begin: the plain form, and the form where that is too long."""
     # a slash cannot stand in either name, so that a-b/c and a/b-c differ
-    return f"x{hashlib.sha256(f'{team}/{ticker}'.encode()).hexdigest()[:10]}-{tail}"
+    return f"{team}-{ticker}-", f"x{hashlib.sha256(f'{team}/{ticker}'.encode()).hexdigest()[:10]}-"

@@ -60,11 +60,11 @@ class LedgerFile:
         """Write an event: its time, its kind (`halted`, `refused` ...), the ticker it concerns, if any, and a text."""
         self._insert("events", [{"time": now.isoformat(), "kind": kind, "ticker": ticker, "text": words}])
 
-    def tell_once(self, now: datetime, kind: str, words: str) -> bool:
+    def tell_once(self, now: datetime, kind: str, words: str, ticker: str | None = None) -> bool:
         """Write an event unless one with this kind and text exists; returns whether it was written."""
         earlier = self._db.execute("SELECT 1 FROM events WHERE kind = ? AND text = ?", (kind, words)).fetchone()
         if earlier is None:
-            self.event(now, kind, None, words)
+            self.event(now, kind, ticker, words)
         return earlier is None
 
     def last_event(self, *kinds: str) -> sqlite3.Row | None:

@@ -7,14 +7,13 @@ Times are UTC and given by the caller (the broker's clock), so that a replay's l
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 
 from mlops_cli.errors import ConfigError
 from mlops_cli.trading.contract.broker import AccountActivity, Activities, BrokerOrder
 from mlops_cli.trading.contract.types import AccountState, Decision, OrderIntent
-from mlops_cli.trading.ledger.connection import LedgerFile
 from mlops_cli.trading.ledger.tables import (
     Unbooked,
     columns,
@@ -25,6 +24,7 @@ from mlops_cli.trading.ledger.tables import (
     placeholders,
     text,
 )
+from mlops_cli.trading.ledger.unexplained import OPENING, UnexplainedShares
 
 UNRESOLVED = ("written", "unknown")
 ACCEPTED = "accepted by hand"
@@ -34,16 +34,23 @@ FIRST_LOOKBACK = timedelta(days=90)
 """Alpaca keeps orders open this long. A new ledger must find the orders that a lost ledger, or a person, has sent."""
 
 
-class Ledger(LedgerFile):
+class Ledger(UnexplainedShares):
     """One team's ledger. Open it with `opening.open_ledger`, which keeps other writers out."""
 
-    def open_account(self, account: str, cash: Decimal, holdings: Mapping[str, Decimal], now: datetime) -> None:
-        """Begin the ledger with the cash and the shares that the account holds now."""
+    def open_account(
+        self, account: str, cash: Decimal, holdings: Mapping[str, Decimal], unexplained: Collection[str], now: datetime
+    ) -> None:
+        """Begin the ledger with the cash and the shares that the account holds now.
+
+        `unexplained`: tickers whose shares no order of the team explains; a person must accept them.
+        """
         with self._writing():
             self.set_meta("account", account)
             self.set_meta("opened_at", now.isoformat())
             self.set_meta("opening_cash", text(cash) or "0")
             self._insert("holdings", [{"ticker": ticker, "qty": text(qty)} for ticker, qty in holdings.items()])
+            for ticker in unexplained:
+                self.note_unexplained(OPENING, ticker, holdings[ticker])
             self.event(now, "opened", None, f"{cash} USD in cash, {len(holdings)} positions")
 
     # -- decisions and intents
@@ -143,7 +150,7 @@ class Ledger(LedgerFile):
         return new
 
     def accept_position(self, ticker: str, qty: Decimal, now: datetime) -> None:
-        """Accept the broker's quantity of a position that the ledger cannot explain.
+        """Accept the broker's quantity of a position, and the shares of it that no order of the team explains.
 
         Raises:
             ConfigError: no pass has opened the ledger yet.
@@ -156,6 +163,7 @@ class Ledger(LedgerFile):
         with self._writing():
             self._insert("activities", [{**entry, "moved": text(difference), "settled": 1}])
             self.event(now, "accepted", ticker, f"{text(difference)} shares that no fill explains")
+            self.accept_unexplained(ticker)
 
     def unsettled(self, ticker: str) -> list[sqlite3.Row]:
         """Activities in a ticker's shares (e.g. splits) that its expected position does not include, oldest first."""
@@ -183,11 +191,12 @@ class Ledger(LedgerFile):
         ).fetchall()
 
     def unbooked(self) -> list[Unbooked]:
-        """Orders whose booked fills differ from the quantity that the broker reports as filled."""
+        """Orders of the team whose booked fills differ from the quantity that the broker reports as filled."""
         return [
             Unbooked(row["ticker"], row["client_order_id"], row["submitted_at"], filled, booked)
             for row in self._unbooked_orders()
             if (filled := Decimal(row["filled_qty"])) != (booked := self._booked(row["id"]))
+            and self.is_own(row["client_order_id"], row["ticker"])  # those of others: see `unexplained`
         ]
 
     def _unbooked_orders(self) -> list[sqlite3.Row]:

@@ -1,11 +1,15 @@
-"""Selling everything: cancel open orders, then close each position with an order that the ledger knows of."""
+"""Selling everything: cancel open orders, then close each position with an order that the ledger knows of.
+
+Shares that no order of the team explains are somebody else's, and stay.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
+from decimal import Decimal
 from itertools import count
 
 from mlops_cli.errors import BrokerError
@@ -13,7 +17,7 @@ from mlops_cli.trading.contract.broker import Broker, BrokerUnreachable, Outcome
 from mlops_cli.trading.contract.types import Holding, OrderIntent, Side, client_order_id
 from mlops_cli.trading.ledger.ledger import Ledger
 from mlops_cli.trading.passes.order_window import Margins, ask_window
-from mlops_cli.trading.passes.reconcile import reconcile
+from mlops_cli.trading.passes.reconcile import Reconciled, reconcile
 
 LIQUIDATION = "liquidation"
 
@@ -25,12 +29,14 @@ class Liquidation:
     Attributes:
         failed: closing orders that failed, and why, by client order id.
         unfilled: earlier orders that were not completely filled; a later pass does not report them again.
+        left: shares that stay in the account, by ticker, because nothing of the team explains them.
     """
 
     cancelled: int = 0
     sent: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     unfilled: tuple[str, ...] = ()
+    left: dict[str, Decimal] = field(default_factory=dict)
 
 
 def liquidate(broker: Broker, ledger: Ledger) -> Liquidation:
@@ -44,7 +50,10 @@ def liquidate(broker: Broker, ledger: Ledger) -> Liquidation:
     done = Liquidation(cancelled=_cancel_open_orders(broker, ledger))
     state = reconcile(broker, ledger, now, target)
     done.unfilled = state.unfilled
-    intents = _closing_intents(ledger, state.holdings, target)
+    intents = _closing_intents(ledger, state, target)
+    done.left = {
+        ticker: rest for ticker, held in state.holdings.items() if (rest := held.qty - _closable(held, state.own))
+    }
     _void_others(ledger, intents, now)
     ledger.write_intents(intents, now)
     ledger.event(now, "liquidation", None, f"{len(intents)} positions")
@@ -62,10 +71,19 @@ def _cancel_open_orders(broker: Broker, ledger: Ledger) -> int:
     return len(to_cancel)
 
 
-def _closing_intents(ledger: Ledger, holdings: Mapping[str, Holding], target: date) -> list[OrderIntent]:
+def _closing_intents(ledger: Ledger, state: Reconciled, target: date) -> list[OrderIntent]:
     closing = tickers_in_liquidation(ledger)
     over = {row["client_order_id"] for row in ledger.rows("orders") if row["final"]}
-    return [_close(ledger.team, held, target, over) for held in holdings.values() if held.ticker not in closing]
+    of_team = [replace(held, qty=_closable(held, state.own)) for held in state.holdings.values()]
+    return [_close(ledger.team, held, target, over) for held in of_team if held.qty and held.ticker not in closing]
+
+
+def _closable(held: Holding, own: Mapping[str, Decimal]) -> Decimal:
+    """The shares of a position that are the team's; below 0: sold short."""
+    shares = own.get(held.ticker, Decimal(0))
+    if shares * held.qty <= 0:
+        return Decimal(0)
+    return min(held.qty, shares, key=abs)
 
 
 def _void_others(ledger: Ledger, intents: Sequence[OrderIntent], now: datetime) -> None:

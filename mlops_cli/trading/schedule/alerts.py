@@ -6,10 +6,14 @@ import shlex
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import requests
 
+from mlops_cli.system.bounded_http import bounded
+
 TIMEOUT_SECONDS = 15
+LARGEST_ANSWER = 10**6
 
 
 @dataclass(frozen=True, repr=False)
@@ -38,7 +42,9 @@ class Alerts:
 
     def _post(self, webhook: str, team: str, text: str) -> None:
         try:
-            answer = requests.post(webhook, json={"text": text, "team": team}, timeout=TIMEOUT_SECONDS)
+            body = {"text": text, "team": team}
+            post = partial(requests.post, webhook, json=body, timeout=TIMEOUT_SECONDS, stream=True)
+            answer = bounded(post, TIMEOUT_SECONDS, LARGEST_ANSWER)
         except requests.RequestException as error:  # its words hold the address
             self.say(f"the alert could not be posted: {type(error).__name__}")
             return

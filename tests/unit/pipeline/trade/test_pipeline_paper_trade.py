@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 import pytest
 
@@ -131,6 +132,8 @@ class TestLiquidateTeam:
 
     def test_it_halts_the_team_and_closes_its_positions(self, project):
         broker = ScriptedBroker(holdings={"AAPL": a_holding("AAPL", "10")})
+        with open_ledger(project.ledger("red"), "red") as ledger:
+            ledger.open_account("account-1", broker.state.cash, {"AAPL": Decimal(10)}, (), EVENING)
         done = liquidate_team(project, "red", lambda: broker)
         assert len(done.sent) == 1
         assert (HaltFiles(project.ledgers, "red").reason() or "").startswith("liquidated")
@@ -148,7 +151,7 @@ class TestLiquidateTeam:
     def test_another_team_s_account_is_not_touched(self, project):
         project.ledgers.mkdir(parents=True)
         with open_ledger(project.ledger("blue"), "blue") as ledger:
-            ledger.open_account("account-1", ScriptedBroker().state.cash, {}, EVENING)
+            ledger.open_account("account-1", ScriptedBroker().state.cash, {}, (), EVENING)
         broker = ScriptedBroker(holdings={"AAPL": a_holding("AAPL", "10")})
         with pytest.raises(ConfigError, match="team blue trades on"):
             liquidate_team(project, "red", lambda: broker)

@@ -36,7 +36,7 @@ D = Decimal
 @pytest.fixture
 def ledger() -> Iterator[Ledger]:
     with open_ledger(IN_MEMORY, "red") as made:
-        made.open_account("account-1", D("100000.50"), {"TSLA": D(5)}, EVENING)
+        made.open_account("account-1", D("100000.50"), {"TSLA": D(5)}, (), EVENING)
         yield made
 
 
@@ -63,7 +63,7 @@ class TestOpening:
 
     def test_a_second_opening_is_refused_and_leaves_the_first(self, ledger):
         with pytest.raises(sqlite3.IntegrityError):
-            ledger.open_account("account-2", D(1), {"TSLA": D(9)}, NEXT_EVENING)
+            ledger.open_account("account-2", D(1), {"TSLA": D(9)}, (), NEXT_EVENING)
         assert ledger.meta("account") == "account-1"
         assert ledger.expected_cash() == D("100000.50")
 
@@ -499,7 +499,7 @@ def test_how_decimals_are_stored(value: Decimal, stored: str):
 )
 def test_positions_and_cash_are_the_exact_sums_of_the_fills(trades):
     with open_ledger(IN_MEMORY, "red") as ledger:
-        ledger.open_account("account", D(1000), {}, EVENING)
+        ledger.open_account("account", D(1000), {}, (), EVENING)
         fills = [
             a_fill(an_intent(ticker, side), str(qty), str(price), number)
             for number, (ticker, side, qty, price) in enumerate(trades)

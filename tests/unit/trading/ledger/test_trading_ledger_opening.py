@@ -103,7 +103,7 @@ class TestOneWriter:
 
         def fail() -> None:
             with open_ledger(path, "red") as ledger:
-                ledger.open_account("account", D(1), {}, EVENING)
+                ledger.open_account("account", D(1), {}, (), EVENING)
                 raise ZeroDivisionError
 
         with pytest.raises(ZeroDivisionError):
@@ -154,7 +154,7 @@ class TestRefusals:
 class TestClaim:
     def opened(self, folder: Path, team: str, account: str) -> None:
         with open_ledger(folder / f"{team}.db", team) as ledger:
-            ledger.open_account(account, D(1), {}, EVENING)
+            ledger.open_account(account, D(1), {}, (), EVENING)
 
     def test_an_account_of_another_team_is_refused(self, tmp_path):
         self.opened(tmp_path, "red", "account-1")

@@ -17,7 +17,7 @@ from tests.fakes.ledgers import EVENING, NEXT_EVENING, a_fill, an_account, an_ac
 @pytest.fixture
 def ledger() -> Iterator[Ledger]:
     with open_ledger(IN_MEMORY, "red") as made:
-        made.open_account("account", Decimal(1000), {"TSLA": Decimal(5)}, EVENING)
+        made.open_account("account", Decimal(1000), {"TSLA": Decimal(5)}, (), EVENING)
         made.write_intents([an_intent("AAPL"), an_intent("MSFT")], EVENING)
         yield made
 

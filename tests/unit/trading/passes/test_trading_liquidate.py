@@ -11,7 +11,8 @@ from mlops_cli.trading.contract.broker import BrokerUnreachable, OrderRefused, O
 from mlops_cli.trading.ledger.ledger import Ledger
 from mlops_cli.trading.ledger.opening import IN_MEMORY, open_ledger
 from mlops_cli.trading.passes.liquidate import LIQUIDATION, liquidate, tickers_in_liquidation
-from tests.fakes.ledgers import EVENING, a_holding, an_intent, an_order
+from mlops_cli.trading.passes.reconcile import reconcile
+from tests.fakes.ledgers import EVENING, SESSION, a_fill, a_holding, an_intent, an_order
 from tests.fakes.scripted_broker import ScriptedBroker
 
 D = Decimal
@@ -23,8 +24,12 @@ def broker() -> ScriptedBroker:
 
 
 @pytest.fixture
-def ledger() -> Iterator[Ledger]:
+def ledger(broker) -> Iterator[Ledger]:
+    """Opened with the positions, which a person has accepted for the team's."""
     with open_ledger(IN_MEMORY, "red") as made:
+        reconcile(broker, made, EVENING, SESSION)
+        for ticker, held in broker.holdings.items():
+            made.accept_position(ticker, held.qty, EVENING)
         yield made
 
 
@@ -125,8 +130,25 @@ def test_what_a_first_order_left_over_is_closed_by_another(broker, ledger):
     assert last.client_order_id not in names
 
 
+def test_shares_of_others_stay(broker, ledger):
+    """10 of AAPL are the team's: 3 bought by hand stay, and of 4 sold by hand no more is sold than there is."""
+    by_hand = an_intent("AAPL", qty="3", client_order_id="by-hand")
+    broker.orders.append(an_order(by_hand, "filled", "3"))
+    broker.fills.append(a_fill(by_hand, "3"))
+    broker.holdings = {
+        "AAPL": a_holding("AAPL", "13"),
+        "TSLA": a_holding("TSLA", "-2"),
+        "NVDA": a_holding("NVDA", "7"),
+    }
+    done = liquidate(broker, ledger)
+    orders = {intent.ticker: (intent.side, intent.qty) for intent in broker.submitted}
+    assert orders == {"AAPL": ("sell", D(10)), "TSLA": ("buy", D(2))}
+    assert done.left == {"AAPL": D(3), "NVDA": D(7)}
+
+
 def test_names_fit_into_what_alpaca_takes(broker, ledger):
     broker.holdings = {"BRK-B": a_holding("BRK-B", "0.123456789")}
+    ledger.accept_position("BRK-B", D("0.123456789"), EVENING)
     liquidate(broker, ledger)
     (intent,) = broker.submitted
     assert len(intent.client_order_id) <= 48

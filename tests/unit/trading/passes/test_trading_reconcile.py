@@ -10,6 +10,7 @@ from decimal import Decimal
 import pytest
 
 from mlops_cli.errors import ConfigError
+from mlops_cli.trading.alpaca.alpaca_answers import activity_of
 from mlops_cli.trading.ledger.ledger import FIRST_LOOKBACK, OVERLAP, Ledger
 from mlops_cli.trading.ledger.opening import IN_MEMORY, open_ledger
 from mlops_cli.trading.passes.reconcile import Reconciled, reconcile
@@ -17,6 +18,7 @@ from tests.fakes.ledgers import (
     EVENING,
     NEXT_EVENING,
     NEXT_SESSION,
+    OPENING,
     SESSION,
     a_fill,
     a_holding,
@@ -37,9 +39,10 @@ def broker() -> ScriptedBroker:
 
 @pytest.fixture
 def ledger(broker) -> Iterator[Ledger]:
-    """Opened on the evening before the session with 5 shares of TSLA."""
+    """Opened on the evening before the session with 5 shares of TSLA, which a person has accepted for the team's."""
     with open_ledger(IN_MEMORY, "red") as made:
         look(broker, made, SESSION)
+        made.accept_position("TSLA", D(5), EVENING)
         broker.now = NEXT_EVENING
         yield made
 
@@ -87,11 +90,16 @@ class TestBooking:
         assert ledger.query_from() == NEXT_EVENING - OVERLAP
 
     def test_a_fill_that_was_told_late_is_found_by_asking_for_everything(self, ledger, broker):
+        buy(broker, ledger)
+        (late,) = broker.fills
+        broker.fills.clear()
+        look(broker, ledger)
+        broker.orders[0] = an_order(an_intent(), "filled", "0")  # as if none of it had been filled
         look(broker, ledger)
         broker.now = NEXT_EVENING + timedelta(days=9)
         look(broker, ledger)
-        intent = an_intent()
-        broker.fills.append(a_fill(intent, "10"))
+        broker.orders.clear()
+        broker.fills.append(late)
         broker.holdings["AAPL"] = a_holding("AAPL", "10")
         broker.asked_since.clear()
         state = look(broker, ledger, NEXT_SESSION + timedelta(days=9))
@@ -135,14 +143,17 @@ class TestBlocks:
     def test_a_position_that_nothing_explains(self, ledger, broker):
         broker.holdings["XYZ"] = a_holding("XYZ", "3")
         state = look(broker, ledger)
-        assert state.blocked == {"XYZ": "position: 0 shares by the ledger, 3 at the broker"}
+        assert state.blocked == {
+            "XYZ": "position: 0 shares by the ledger, 3 at the broker; "
+            "if that is right: mlops ledger accept XYZ --qty 3 --team red"
+        }
         assert state.newly_blocked == ("XYZ",)
         again = look(broker, ledger)
         assert (set(again.blocked), again.newly_blocked) == ({"XYZ"}, ())
 
     def test_a_position_that_is_gone(self, ledger, broker):
         del broker.holdings["TSLA"]
-        assert look(broker, ledger).blocked == {"TSLA": "position: 5 shares by the ledger, 0 at the broker"}
+        assert "5 shares by the ledger, 0 at the broker; if that is right" in look(broker, ledger).blocked["TSLA"]
 
     def test_a_block_ends_when_a_person_accepts_the_position(self, ledger, broker):
         broker.holdings["XYZ"] = a_holding("XYZ", "3")
@@ -170,6 +181,103 @@ class TestBlocks:
         ledger.write_intents([an_intent(session=NEXT_SESSION)], NEXT_EVENING)
         broker.orders.append(an_order(an_intent(session=NEXT_SESSION), submitted_at=NEXT_EVENING))
         assert look(broker, ledger).blocked == {}
+
+
+class TestSharesOfOthers:
+    def trade_by_hand(self, broker, side="buy", qty="3", ticker="AAPL", name="by-hand"):
+        by_hand = an_intent(ticker, side, qty, client_order_id=name)
+        broker.orders.append(an_order(by_hand, "filled", qty, submitted_at=OPENING))
+        broker.fills.append(a_fill(by_hand, qty))
+        shares = (broker.holdings[ticker].qty if ticker in broker.holdings else D(0)) + (
+            D(qty) if side == "buy" else -D(qty)
+        )
+        broker.holdings[ticker] = a_holding(ticker, str(shares))
+
+    def test_shares_bought_by_hand_block_until_they_are_accepted(self, ledger, broker):
+        buy(broker, ledger)
+        look(broker, ledger)
+        self.trade_by_hand(broker)
+        state = look(broker, ledger)
+        assert state.blocked == {
+            "AAPL": "3 shares bought by order by-hand, which is not the team's; "
+            "if that is right: mlops ledger accept AAPL --qty 13 --team red"
+        }
+        assert (state.newly_blocked, state.own["AAPL"], state.holdings["AAPL"].qty) == (("AAPL",), D(10), D(13))
+        again = look(broker, ledger)
+        assert (list(again.blocked), again.newly_blocked) == (["AAPL"], ())
+        assert [row["ticker"] for row in ledger.rows("events") if row["kind"] == "unexplained"] == ["TSLA", "AAPL"]
+        ledger.accept_position("AAPL", D(13), NEXT_EVENING)
+        state = look(broker, ledger)
+        assert (state.blocked, state.own["AAPL"]) == ({}, D(13))
+
+    def test_what_was_bought_and_sold_again_between_two_passes_blocks_too(self, ledger, broker):
+        self.trade_by_hand(broker, name="in")
+        self.trade_by_hand(broker, "sell", name="out")
+        state = look(broker, ledger)
+        assert "bought by order in, which is not the team's; 3 shares sold by order out" in state.blocked["AAPL"]
+        assert state.blocked["AAPL"].count("mlops ledger accept") == 1
+
+    def test_shares_sold_by_hand(self, ledger, broker):
+        self.trade_by_hand(broker, "sell", "2", "TSLA")
+        state = look(broker, ledger)
+        assert "2 shares sold by order by-hand" in state.blocked["TSLA"]
+        assert state.own["TSLA"] == D(5)
+
+    def test_a_fill_without_its_order_and_an_order_without_its_fill(self, ledger, broker):
+        self.trade_by_hand(broker)
+        self.trade_by_hand(broker, ticker="MSFT", name="other")
+        broker.orders = [order for order in broker.orders if order.ticker == "MSFT"]
+        broker.fills = [fill for fill in broker.fills if fill.ticker == "AAPL"]
+        assert sorted(look(broker, ledger).blocked) == ["AAPL", "MSFT"]
+        ledger.accept_position("AAPL", D(3), NEXT_EVENING)
+        ledger.accept_position("MSFT", D(3), NEXT_EVENING)
+        assert look(broker, ledger).blocked == {}
+
+    @pytest.mark.parametrize("kind", ["ACATS", "JNLS", "FOPT", "XYZ"])
+    def test_shares_that_a_person_moved_into_the_account(self, ledger, broker, kind):
+        raw = {"activity_type": kind, "id": "1", "date": "2024-01-03", "symbol": "AAPL", "qty": "3", "net_amount": "0"}
+        broker.others.append(replace(activity_of(raw), time=NEXT_EVENING))
+        broker.holdings["AAPL"] = a_holding("AAPL", "3")
+        assert "position: 0 shares by the ledger, 3 at the broker" in look(broker, ledger).blocked["AAPL"]
+
+    def test_what_the_account_held_before_the_team(self, broker):
+        with open_ledger(IN_MEMORY, "red") as fresh:
+            state = look(broker, fresh, SESSION)
+            assert "the account held 5 shares before the team's first pass" in state.blocked["TSLA"]
+            assert state.own["TSLA"] == D(0)
+
+    def test_what_orders_of_a_lost_ledger_brought_is_the_team_s(self, broker):
+        broker.orders.append(an_order(an_intent("TSLA"), "filled", "5", submitted_at=EVENING - timedelta(days=400)))
+        with open_ledger(IN_MEMORY, "red") as fresh:
+            assert look(broker, fresh, SESSION).blocked == {}
+
+    def test_more_than_the_orders_of_a_lost_ledger_brought_is_not(self, broker):
+        broker.orders.append(an_order(an_intent("TSLA"), "filled", "4", submitted_at=EVENING - timedelta(days=400)))
+        with open_ledger(IN_MEMORY, "red") as fresh:
+            assert list(look(broker, fresh, SESSION).blocked) == ["TSLA"]
+
+    @pytest.mark.parametrize("told", [True, False])
+    def test_a_rename_of_shares_that_nothing_explains_explains_nothing(self, ledger, broker, told):
+        """Bought by hand as FB, renamed to META: the broker's record of the rename fits all the same."""
+        if told:
+            self.trade_by_hand(broker, ticker="FB")
+        else:
+            broker.holdings["FB"] = a_holding("FB", "3")
+        assert list(look(broker, ledger).blocked) == ["FB"]
+        broker.holdings["META"] = a_holding("META", "3")
+        del broker.holdings["FB"]
+        broker.others += [an_activity("NC", "FB", "-3", name="out"), an_activity("NC", "META", "3", name="in")]
+        for _ in range(3):
+            assert "shares that may not be the team's" in look(broker, ledger).blocked["META"]
+        ledger.accept_position("META", D(3), NEXT_EVENING)
+        ledger.accept_position("FB", D(0), NEXT_EVENING)
+        assert look(broker, ledger).blocked == {}
+
+    def test_a_rename_of_the_team_s_own_shares_goes_on(self, ledger, broker):
+        broker.holdings = {"META": a_holding("META", "5")}
+        broker.others += [an_activity("NC", "TSLA", "-5", name="out"), an_activity("NC", "META", "5", name="in")]
+        state = look(broker, ledger)
+        assert (state.blocked, state.own["META"]) == ({}, D(5))
 
 
 class TestSplits:
