@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,6 +11,7 @@ import typer
 
 from mlops_cli.cli.output import say
 from mlops_cli.config.paths import Project
+from mlops_cli.errors import bounded
 
 ProjectOption = Annotated[
     Path | None,
@@ -50,6 +52,13 @@ KeepGoing = Annotated[
 def command_group(name: str | None = None, **settings: Any) -> typer.Typer:
     """Make a group of commands with plain help, because loading Rich's help takes half a second."""
     return typer.Typer(name=name, no_args_is_help=True, rich_markup_mode=None, **settings)
+
+
+def warn_of_exposed_files(project: Project) -> None:
+    """Say which files with secrets or trades others on this machine may read."""
+    exposed = [str(file) for file in project.exposed_files()]
+    if exposed:
+        say(f"warning: others may read {bounded(exposed)}: chmod 600 {shlex.join(exposed)}")
 
 
 def open_project(folder: Path | None, assignments: Sequence[str] | None = None) -> Project:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 THIS_MACHINE = frozenset({"127.0.0.1", "localhost", "::1"})
 """Other loopback addresses (127.0.0.2) are left out: they are what tunnels and containers are bound to."""
@@ -14,7 +14,7 @@ def is_local(address: str) -> bool:
     >>> is_local("http://[::1]:8081"), is_local("http://localhost@example.org"), is_local("http://127.0.0.2")
     (True, False, False)
     """
-    return urlsplit(address).hostname in THIS_MACHINE
+    return _parts(address).hostname in THIS_MACHINE
 
 
 def in_the_clear(address: str | None) -> bool:
@@ -23,4 +23,16 @@ def in_the_clear(address: str | None) -> bool:
     >>> in_the_clear("http://example.org"), in_the_clear("https://example.org"), in_the_clear("http://localhost:8081")
     (True, False, False)
     """
-    return bool(address) and urlsplit(address).scheme != "https" and not is_local(str(address))
+    return bool(address) and _parts(str(address)).scheme != "https" and not is_local(str(address))
+
+
+def has_password(address: str) -> bool:
+    """Whether an address names a user, as in `http://me:secret@example.org`."""
+    return "@" in _parts(address).netloc
+
+
+def _parts(address: str) -> SplitResult:
+    try:
+        return urlsplit(address)
+    except ValueError:  # such as a [ without a ]
+        return urlsplit("")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlops_cli.errors import ConfigError
+from mlops_cli.system.files import others_may_read
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,11 @@ class Project:
     def tracking_database(self) -> Path:
         """The database that MLflow writes to by default."""
         return self.root / "mlruns.db"
+
+    def exposed_files(self) -> list[Path]:
+        """The files with secrets or trades that others on this machine may read or change, relative to the project."""
+        files = [self.env_file, *sorted(self.ledgers.glob("*.db*")), self.tracking_database]
+        return [file.relative_to(self.root) for file in files if others_may_read(file)]
 
     def prices(self, branch: str) -> Path:
         """Folder of `<TICKER>.parquet` price tables and their provenance."""

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, AnyHttpUrl, Field, SecretStr, TypeAdapter, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from mlops_cli.config.addresses import in_the_clear
+from mlops_cli.config.addresses import has_password, in_the_clear
 from mlops_cli.config.paths import Project
 from mlops_cli.config.schemas.descriptions import type_in_words
 from mlops_cli.config.schemas.field_types import Expect
@@ -148,6 +148,15 @@ def refuse_keys_in_the_clear(settings: Settings) -> None:
             "use https; for an exchange on another machine a tunnel: ssh -L 8081:127.0.0.1:8081 HOST, and "
             "http://127.0.0.1:8081",
         )
+
+
+def secrets_in_the_clear(settings: Settings) -> list[str]:
+    """The variables, besides those of the keys, whose address holds a secret and is plain http to another machine."""
+    webhook = settings.alert_webhook.get_secret_value() if settings.alert_webhook else None
+    tracking = settings.mlflow_tracking_uri or ""
+    secret_uri = tracking if tracking.startswith("http:") and has_password(tracking) else None
+    addresses = {"MLOPS_ALERT_WEBHOOK": webhook, "MLFLOW_TRACKING_URI": secret_uri}
+    return [name for name, address in addresses.items() if in_the_clear(address)]
 
 
 def _aliases() -> dict[str, str]:

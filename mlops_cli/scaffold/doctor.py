@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -17,7 +18,14 @@ from typing import Literal
 
 from mlops_cli.config.load import check_project, load_params
 from mlops_cli.config.paths import Project
-from mlops_cli.config.settings import KEY, SECRET, Settings, load_settings
+from mlops_cli.config.settings import (
+    KEY,
+    SECRET,
+    Settings,
+    load_settings,
+    refuse_keys_in_the_clear,
+    secrets_in_the_clear,
+)
 from mlops_cli.errors import ConfigError, bounded
 from mlops_cli.models.versions import ARCHIVE
 
@@ -108,6 +116,7 @@ def _project(project: Project) -> Iterator[Check]:
     yield _pipeline(project)
     yield _configs(project)
     yield _keys(project)
+    yield _private_files(project)
     try:
         params = load_params(project)
     except ConfigError:
@@ -143,12 +152,29 @@ def _keys(project: Project) -> Check:
         settings = load_settings(project)
     except ConfigError as error:
         return Check("settings", "failed", error.message, error.hint)
+    try:
+        refuse_keys_in_the_clear(settings)
+    except ConfigError as error:
+        return Check("settings", "failed", error.message, error.hint)
     pairs = _key_pairs(settings)
     given = settings.broker_keys
     listed = ", ".join(f"{name} {'set' if name in given else 'not set'}" for pair in pairs for name in pair)
     if any((key in given) != (secret in given) for key, secret in pairs):
         return Check("settings", "warning", listed, "Alpaca needs both keys")
+    open_secrets = secrets_in_the_clear(settings)
+    if open_secrets:
+        words = f"{', '.join(open_secrets)}: plain http to another machine shows what is secret in it on the way"
+        return Check("settings", "warning", words, "use https")
     return Check("settings", "ok", listed)
+
+
+def _private_files(project: Project) -> Check:
+    exposed = [str(file) for file in project.exposed_files()]
+    if exposed:
+        return Check(
+            "private files", "warning", f"others may read {bounded(exposed)}", f"chmod 600 {shlex.join(exposed)}"
+        )
+    return Check("private files", "ok", "nobody else may read keys, ledgers and runs")
 
 
 def _key_pairs(settings: Settings) -> list[tuple[str, str]]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
 
+PRIVATE = 0o600
 PART = ".part"
 """Suffix of a file that is being written; a process that is killed may leave such a file behind."""
 
@@ -34,6 +37,18 @@ def write_whole(path: Path, write: Callable[[Path], object], mode: int | None = 
     finally:
         part.unlink(missing_ok=True)
     return path
+
+
+def create_private(path: Path) -> None:
+    """Create an empty file that only its owner may read, for a program that fills it; leave one that exists."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        path.touch(PRIVATE, exist_ok=False)
+
+
+def others_may_read(path: Path) -> bool:
+    """Whether somebody besides a file's owner may read or write it, by its permissions; False if there is no file."""
+    return path.is_file() and os.name == "posix" and bool(path.stat().st_mode & 0o066)
 
 
 def write_text(path: Path, text: str, mode: int | None = None) -> Path:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from mlops_cli.system.files import create_private
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
@@ -59,7 +61,7 @@ def _probe(uri: str) -> None:
 
     url = sqlalchemy.make_url(uri)
     if url.get_backend_name() == "sqlite" and url.database:
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        create_private(Path(url.database))
     engine = sqlalchemy.create_engine(url)
     try:
         sqlalchemy.inspect(engine).get_table_names()

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mlops_cli.cli.options import BranchOption, JsonFlag, ProjectOption, VerboseFlag, command_group, open_project
+from mlops_cli.cli.options import (
+    BranchOption,
+    JsonFlag,
+    ProjectOption,
+    VerboseFlag,
+    command_group,
+    open_project,
+    warn_of_exposed_files,
+)
 from mlops_cli.cli.output import print_json, print_table, result_console, say, show
 from mlops_cli.cli.progress import ConsoleProgress
 from mlops_cli.errors import EXIT_INTERRUPTED, EXIT_SOME_FAILED
@@ -131,6 +139,7 @@ def _passes(
     webhook = settings.alert_webhook
     alerts = Alerts(webhook.get_secret_value() if webhook else None, trading.alert_command, say)
     brokers = wiring.brokers(project, teams)
+    warn_of_exposed_files(project)
     with ConsoleProgress(verbose) as progress:
         newest = Newest(project, branches, lambda source: wiring.price_source(project, source, settings), progress)
 

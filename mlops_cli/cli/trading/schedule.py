@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlops_cli.cli.options import ProjectOption, command_group, open_project
+from mlops_cli.cli.options import ProjectOption, command_group, open_project, warn_of_exposed_files
 from mlops_cli.cli.trading.paper_trade import TeamOption
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ def _job(folder: Path | None, teams: list[str] | None) -> Job:
     from mlops_cli.trading.schedule.schedule import Job
 
     project = open_project(folder)
+    warn_of_exposed_files(project)
     scheduled = teams_of(chosen_branches(project, None), teams or [])
     program = Path(sys.executable).with_name("mlops")
     return Job(project.root, program, tuple(scheduled), load_params(project).trading.opens_minutes)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mlops_cli.config.settings import KEY, SECRET, variable
 from mlops_cli.errors import ConfigError, DataError, ServiceError
+from mlops_cli.system.files import create_private
 from mlops_cli.system.locks import file_lock
 from mlops_cli.trading.ledger.ledger import Ledger
 from mlops_cli.trading.ledger.tables import SCHEMA_VERSION
@@ -62,6 +63,8 @@ def claim_account(folder: Path, account: str, team: str) -> Iterator[None]:
 @contextmanager
 def _opened(path: Path, team: str) -> Iterator[Ledger]:
     try:
+        if path != IN_MEMORY:
+            create_private(path)
         with closing(sqlite3.connect(path, isolation_level=None)) as connection:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")

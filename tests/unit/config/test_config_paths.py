@@ -73,3 +73,23 @@ def test_ledgers_are_kept_with_the_state_that_git_ignores(tmp_path):
     project = make_project(tmp_path)
     assert project.ledger("red") == project.ledgers / "red.db"
     assert project.ledgers.is_relative_to(project.state)
+
+
+def test_files_with_secrets_that_others_may_read_are_named(tmp_path):
+    project = make_project(tmp_path)
+    project.ledgers.mkdir(parents=True)
+    secret = [project.env_file, project.ledger("red"), project.ledgers / "red.db-wal", project.tracking_database]
+    for file in secret:
+        file.touch(0o600)
+        file.chmod(0o600)
+    (project.root / "notes.txt").touch(0o644)
+    assert project.exposed_files() == []
+    for mode in (0o644, 0o640, 0o602, 0o666):
+        for file in secret:
+            file.chmod(mode)
+            assert project.exposed_files() == [file.relative_to(project.root)]
+            file.chmod(0o600)
+
+
+def test_a_project_without_such_files_exposes_none(tmp_path):
+    assert make_project(tmp_path).exposed_files() == []

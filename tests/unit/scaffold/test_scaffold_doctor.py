@@ -160,6 +160,33 @@ def test_the_keys_of_each_account(
     assert "s3cret" not in check.found
 
 
+@pytest.mark.parametrize(
+    ("line", "status", "words"),
+    [
+        ("ALPACA_BASE_URL=http://127.0.0.2:18305", "failed", "ALPACA_BASE_URL: plain http to another machine"),
+        ("ALPACA_BASE_URL=http://127.0.0.1:8081", "ok", "ALPACA_API_KEY"),
+        ("MLOPS_ALERT_WEBHOOK=http://example.org/secret", "warning", "MLOPS_ALERT_WEBHOOK"),
+    ],
+)
+def test_secrets_that_would_travel_in_the_clear(project: Project, line: str, status: str, words: str) -> None:
+    project.env_file.write_text(f"{line}\n")
+    check = checks(project.root)["settings"]
+    assert (check.status, words in check.found, "example.org" in check.found) == (status, True, False)
+
+
+def test_files_with_secrets_that_others_may_read(project: Project) -> None:
+    project.ledgers.mkdir(parents=True)
+    for file in (project.env_file, project.ledger("red"), project.tracking_database):
+        file.touch()
+        file.chmod(0o600)
+    assert checks(project.root)["private files"].status == "ok"
+    project.env_file.chmod(0o644)
+    project.ledger("red").chmod(0o604)
+    check = checks(project.root)["private files"]
+    assert check.status == "warning"
+    assert check.hint == "chmod 600 .env .mlops/ledger/red.db"
+
+
 def test_wrong_settings_are_explained(project: Project) -> None:
     project.env_file.write_text("MLOPS_TRACKING=perhaps\n")
     check = checks(project.root)["settings"]

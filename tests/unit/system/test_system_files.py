@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mlops_cli.system.files import PART, write_text, write_whole
+from mlops_cli.system.files import PART, create_private, others_may_read, write_text, write_whole
 
 
 def test_a_new_file_and_its_folder_are_made(tmp_path: Path):
@@ -109,3 +109,30 @@ def test_text_that_cannot_be_encoded_leaves_the_old_file(tmp_path: Path):
         write_text(path, "new \ud800")
     assert path.read_text() == "old\n"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_private_file_is_the_owner_s_alone(tmp_path: Path):
+    before = os.umask(0o000)
+    try:
+        create_private(tmp_path / "new" / "red.db")
+    finally:
+        os.umask(before)
+    path = tmp_path / "new" / "red.db"
+    assert (path.stat().st_mode & 0o777, path.read_bytes(), others_may_read(path)) == (0o600, b"", False)
+
+
+def test_a_file_that_exists_stays_as_it_is(tmp_path: Path):
+    path = tmp_path / "red.db"
+    path.write_text("kept")
+    path.chmod(0o644)
+    create_private(path)
+    assert (path.read_text(), others_may_read(path)) == ("kept", True)
+
+
+@pytest.mark.parametrize(("mode", "exposed"), [(0o600, False), (0o400, False), (0o711, False), (0o640, True)])
+def test_who_may_read(tmp_path: Path, mode: int, exposed: bool):
+    path = tmp_path / "file"
+    path.touch()
+    path.chmod(mode)
+    assert others_may_read(path) == exposed
+    assert not others_may_read(tmp_path / "none")

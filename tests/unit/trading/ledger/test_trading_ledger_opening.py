@@ -193,3 +193,12 @@ class TestClaim:
         assert team_of_account(tmp_path, "account-1", besides="blue") == "red"
         assert team_of_account(tmp_path, "account-1", besides="red") is None
         assert team_of_account(tmp_path, "account-2", besides="blue") is None
+
+
+def test_a_new_ledger_is_its_owner_s_alone(tmp_path):
+    path = tmp_path / "ledger" / "red.db"
+    with open_ledger(path, "red") as ledger:
+        ledger.open_account("account-1", D(1), {}, (), EVENING)
+        files = [file for file in path.parent.iterdir() if file.name.startswith("red.db")]
+        assert len(files) == 3, "with its log and its shared memory"
+        assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
