@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from mlops_cli.errors import DataError
 from mlops_cli.prices.cleaning.repair import PRICE_COLUMNS
@@ -42,6 +43,7 @@ _OTHER_NUMBERS = (
     "change chg change_pct chg_pct change_percent vwap vw adjopen adjhigh adjlow adj_open adj_high adj_low average "
     "prev_close previous_close 52w_h 52w_l"
 )
+_LONGEST_TITLE = 200
 KINDS = (*PRICE_COLUMNS, "dividends", "stock_splits")
 
 
@@ -81,30 +83,31 @@ class Columns:
         return (*(place for place in single if place is not None), *self.numbers.values(), *self.other_numbers)
 
 
-def canonical(title: object) -> str:
+@lru_cache(maxsize=4096)
+def canonical(title: str) -> str:
     """A column's title without case, accents and punctuation.
 
     >>> canonical("<ADJ. CLOSE*>"), canonical("Eröffn.")
     ('adj_close', 'eroffn')
     """
-    letters = unicodedata.normalize("NFKD", str(title)).encode("ascii", "ignore").decode()
+    letters = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode()
     return re.sub(r"[^a-z0-9]+", "_", letters.lower()).strip("_")
 
 
-def is_number_title(title: object, columns: Mapping[str, str]) -> bool:
+def is_number_title(title: str, columns: Mapping[str, str]) -> bool:
     """Whether a column with this title holds prices, volumes, dividends or splits."""
     word = canonical(title)
     return word in _FIRST or word in _SECOND or _said(title, columns) in KINDS
 
 
-def is_date_title(title: object, columns: Mapping[str, str]) -> bool:
+def is_date_title(title: str, columns: Mapping[str, str]) -> bool:
     """Whether a column with this title holds dates."""
     return any(canonical(title) in words for words in _DATES) or _said(title, columns) == "date"
 
 
-def count_kinds(titles: Iterable[object], columns: Mapping[str, str]) -> int:
+def count_kinds(titles: Iterable[str], columns: Mapping[str, str]) -> int:
     """How many different kinds of numbers these titles name."""
-    words = [(canonical(title), _said(title, columns)) for title in titles]
+    words = [(canonical(title), _said(title, columns)) for title in titles if len(title) <= _LONGEST_TITLE]
     return len({_FIRST.get(word) or _SECOND.get(word) or said for word, said in words} & set(KINDS))
 
 
@@ -132,11 +135,11 @@ def find_columns(titles: Sequence[str], form: FileFormat, file: str) -> Columns:
     return Columns(date, time, symbol, may_be_name, numbers, tuple(place for place in other if place not in kept))
 
 
-def _said(title: object, columns: Mapping[str, str]) -> str | None:
+def _said(title: str, columns: Mapping[str, str]) -> str | None:
     """What the user says that a column holds."""
     if not columns:
         return None
-    text = str(title).strip()
+    text = title.strip()
     by_word = {canonical(name): kind for name, kind in columns.items()}
     return columns.get(text) or by_word.get(canonical(text))
 

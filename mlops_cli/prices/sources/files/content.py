@@ -13,6 +13,7 @@ from mlops_cli.errors import DataError
 MOST_ROWS = 100_000
 """Rows of one ticker. Sixty years of sessions are 15,000 rows, and a file may repeat its rows several times."""
 MOST_COLUMNS = 10_000
+LONGEST_CELL = 100  # characters of a date, a number or the name of an instrument
 PARQUET_MAGIC = b"PAR1"
 
 
@@ -65,6 +66,12 @@ class Content:
         """The first bytes."""
         with self.open() as stream:
             return stream.read(length)
+
+    def ends_a_line(self) -> bool:
+        """Whether the last character ends a line, in any encoding; a torn file does not."""
+        with self.open() as stream:
+            stream.seek(max(0, self.size - 4))
+            return stream.read(4).strip(b"\0")[-1:] in (b"\n", b"\r")
 
     def open(self) -> BinaryIO:
         """A new stream over the bytes; a `DataError` if the file cannot be read."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mlops_cli.errors import DataError
@@ -11,6 +11,7 @@ from mlops_cli.prices.sources.files.columns import SYMBOL_TITLES, canonical, cou
 from mlops_cli.prices.sources.files.file_format import FileFormat
 from mlops_cli.prices.sources.files.text_lines import split_line
 
+_PRICES = 4
 HEAD_LINES = 60  # the header is looked for in this number of lines
 _SEPARATORS = ",;\t|"
 _NAMED_SEPARATOR = re.compile(r'^"?sep=(.)"?$', re.IGNORECASE)
@@ -61,9 +62,8 @@ def find_header(lines: Sequence[tuple[int, str]], form: FileFormat, file: str) -
     _refuse_web_page(lines, file)
     separator = named[1] if named else _separator(lines, form.columns)
     rows = [(number, _cells(line, separator, file, number)) for number, line in lines]
-    kinds = [count_kinds(cells, form.columns) for _, cells in rows]
-    place = kinds.index(max(kinds))
-    if kinds[place] == 0 and re.search(r"\d", rows[0][1][0]):
+    place, kinds = _best([cells for _, cells in rows], form.columns)
+    if kinds == 0 and re.search(r"\d", rows[0][1][0]):
         raise DataError(f"{file}: row 1: no header line", "begin with Date,Open,High,Low,Close,Adj Close,Volume")
     titles = rows[place][1]
     dates = next((column for column, title in enumerate(titles) if is_date_title(title, form.columns)), None)
@@ -91,10 +91,22 @@ def _separator(lines: Sequence[tuple[int, str]], columns: Mapping[str, str]) -> 
     """The separator under which a line names most kinds of numbers; else the most frequent one of the first line."""
 
     def score(separator: str) -> tuple[int, int]:
-        most = max(count_kinds(line.replace('"', "").split(separator), columns) for _, line in lines)
-        return most, lines[0][1].count(separator)
+        _, kinds = _best((line.replace('"', "").split(separator) for _, line in lines), columns)
+        return kinds, lines[0][1].count(separator)
 
     return max(_SEPARATORS, key=score)
+
+
+def _best(rows: Iterable[Sequence[str]], columns: Mapping[str, str]) -> tuple[int, int]:
+    """The first row that names the four prices, else the row that names most kinds of numbers; and their count."""
+    best, most = 0, -1
+    for place, cells in enumerate(rows):
+        kinds = count_kinds(cells, columns)
+        if kinds > most:
+            best, most = place, kinds
+        if most >= _PRICES:
+            break
+    return best, most
 
 
 def _cells(line: str, separator: str, file: str, number: int) -> list[str]:

@@ -19,12 +19,11 @@ import pyarrow.parquet as pq
 
 from mlops_cli.errors import DataError
 from mlops_cli.prices.sources.files.columns import Columns, count_kinds, find_columns, is_date_title
-from mlops_cli.prices.sources.files.content import MOST_COLUMNS, MOST_ROWS, Content
+from mlops_cli.prices.sources.files.content import LONGEST_CELL, MOST_COLUMNS, MOST_ROWS, Content
 from mlops_cli.prices.sources.files.file_format import FileFormat
 from mlops_cli.prices.sources.files.table import Table, TickerRows, too_many_rows
 from mlops_cli.prices.sources.files.text_table import titles_of
 
-LONGEST_TEXT = 100  # bytes of a cell
 BYTES_PER_VALUE = 100  # of a column, unpacked; plain numbers have 8
 _FIXED_BYTES = 1 << 20  # of a column, unpacked: what a short column may have beyond that
 _THRIFT_LIMIT = 16 << 20
@@ -164,7 +163,7 @@ def _check_sizes(file: pq.ParquetFile, names: set[str], file_name: str) -> None:
 
 def _check_texts(column: pa.DictionaryArray, name: str, file: str) -> None:
     longest = pc.max(pc.binary_length(column.dictionary)).as_py() or 0
-    if longest > LONGEST_TEXT:
+    if longest > LONGEST_CELL:
         raise DataError(
             f"{file}: column {name}: a text of {longest:,} bytes is neither a number nor a date",
             "write numbers, dates or short texts",

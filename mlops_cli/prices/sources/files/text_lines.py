@@ -12,6 +12,7 @@ from mlops_cli.errors import DataError
 from mlops_cli.prices.sources.files.content import MOST_COLUMNS, Content
 
 LONGEST_LINE = 1_000_000  # characters
+MOST_LINES = 500_000  # of a body in memory; a file on disk may hold many tickers
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f]")
 _BOMS = {
     codecs.BOM_UTF8: "utf-8-sig",
@@ -45,6 +46,8 @@ def numbered_lines(content: Content, encoding: str) -> Iterator[tuple[int, str]]
         number = 0
         while line := text.readline(LONGEST_LINE + 1):
             number += 1
+            if content.path is None and number > MOST_LINES:
+                raise DataError(f"{content.name}: more than {MOST_LINES:,} lines", "send daily bars of one ticker")
             if len(line) > LONGEST_LINE:
                 raise DataError(
                     f"{content.name}: line {number} has more than {LONGEST_LINE:,} characters", "it is not a price file"

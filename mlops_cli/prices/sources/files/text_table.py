@@ -12,13 +12,14 @@ import pandas as pd
 
 from mlops_cli.errors import DataError
 from mlops_cli.prices.sources.files.columns import Columns, find_columns, is_date_title, is_number_title
-from mlops_cli.prices.sources.files.content import MOST_ROWS, Content
+from mlops_cli.prices.sources.files.content import LONGEST_CELL, MOST_ROWS, Content
 from mlops_cli.prices.sources.files.file_format import FileFormat
 from mlops_cli.prices.sources.files.header import HEAD_LINES, Header, begins_like_a_date, find_header
 from mlops_cli.prices.sources.files.table import Event, Table, TickerRows, other_ticker, too_many_rows
 from mlops_cli.prices.sources.files.text_lines import encodings, not_text, numbered_lines, split_line
 from mlops_cli.prices.sources.files.tickers import looks_like_ticker, plain, same_ticker
 
+MOST_NOTES = 100  # lines of text below the rows
 _EVENT = re.compile(
     r"(?:(?:dividend|div\.?)\s*(?P<a>\d*\.?\d+)|(?P<b>\d*\.?\d+)\s*dividend|"
     r"(?:stock )?splits?\s*(?P<c>\d+\s*[:/]\s*\d+)|(?P<d>\d+\s*[:/]\s*\d+)\s*(?:stock )?splits?)",
@@ -57,6 +58,8 @@ def _read(content: Content, encoding: str, ticker: str, form: FileFormat) -> Tab
     begun = [line for line in head if line[0] >= header.first_row]
     rows = _Rows(content.name, header, columns, ticker)
     rows.read(chain(begun, lines))
+    if rows.last_is_short and not content.ends_a_line():
+        rows.empty_the_last()
     return rows.table()
 
 
@@ -96,7 +99,8 @@ class _Rows:
     ticker: str
     picked: list[tuple[str, ...]] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
-    note: str = ""
+    notes: list[str] = field(default_factory=list)
+    last_is_short: bool = False
 
     def __post_init__(self) -> None:
         self._pick = itemgetter(*self.columns.positions())
@@ -117,8 +121,16 @@ class _Rows:
                     f"{self.file}: not a table: line {number} has {len(cells)} cells, and the header {width}",
                     "every row needs as many cells; a number with the separator inside needs quotation marks",
                 )
+            self.last_is_short = len(cells) < width
             self._take(cells + [""] * (width - len(cells)))
         self._tickers.check()
+
+    def empty_the_last(self) -> None:
+        """Remove the numbers of a torn last line, of which the last may have lost its end."""
+        if self.picked:
+            others = len(self.columns.positions()) - len(self.columns.numbers) - len(self.columns.other_numbers)
+            last = self.picked[-1]
+            self.picked[-1] = (*last[:others], *[""] * (len(last) - others))
 
     def _is_row(self, cells: list[str], number: int, line: str) -> bool:
         """Whether cells are a row: not the header again, and not a note such as `Source: ...`."""
@@ -128,11 +140,16 @@ class _Rows:
                 return False
             prices = [cells[place] for place in self.columns.numbers.values() if place < len(cells)]
             if len(cells) > len(self.header.titles) or not any(re.match(r"\W*\d", cell) for cell in prices):
-                self.note = self.note or f"line {number}: {line[:60]!r}"
+                self.notes.append(f"line {number}: {line[:60]!r}")
+                if len(self.notes) > MOST_NOTES:
+                    raise self._no_row()
                 return False
-        if self.note:
-            raise DataError(f"{self.file}: {self.note} is not a row of prices", "remove the line")
+        if self.notes:
+            raise self._no_row()
         return True
+
+    def _no_row(self) -> DataError:
+        return DataError(f"{self.file}: {self.notes[0]} is not a row of prices", "remove the line")
 
     def _take(self, cells: list[str]) -> None:
         if self.columns.symbol is not None and not self._tickers.keeps(cells[self.columns.symbol].strip()):
@@ -142,7 +159,14 @@ class _Rows:
         event = self._event(cells)
         if event is not None:
             self.events.append(event)
-        self.picked.append(self._pick(cells))
+        picked = self._pick(cells)
+        longest = max(picked, key=len)
+        if len(longest) > LONGEST_CELL:
+            raise DataError(
+                f"{self.file}: a cell of {len(longest):,} characters is neither a date nor a number: {longest[:40]!r}",
+                "correct the cell",
+            )
+        self.picked.append(picked)
 
     def _event(self, cells: list[str]) -> Event | None:
         """The dividend or split in a row that has nothing else; such a row must not be read as a bar."""
