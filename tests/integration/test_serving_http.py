@@ -19,7 +19,8 @@ from mlops_cli.errors import DataError
 from mlops_cli.models.manifest import read_manifest
 from mlops_cli.models.predict import Model
 from mlops_cli.serving.contract.messages import BadInputError
-from mlops_cli.serving.uploads.batches import FeatureFacts, batch_of_upload
+from mlops_cli.serving.uploads.batches import batch_of_upload
+from mlops_cli.serving.uploads.posted_rows import FeatureFacts
 from tests.fakes.live_servers import Live, live, trained_project
 from tests.fakes.projects import SmallProject
 

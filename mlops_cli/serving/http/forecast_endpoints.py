@@ -6,7 +6,7 @@ import asyncio
 import math
 from collections.abc import AsyncIterator, Sequence
 from datetime import date
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Header, Path, Request, Response
@@ -19,9 +19,7 @@ from mlops_cli.serving.contract.messages import Answer, BadInputError, Forecast,
 from mlops_cli.serving.http.front import about_headers, caller
 from mlops_cli.serving.http.request_bodies import JsonLimits, check_json
 from mlops_cli.serving.http.service import ERRORS, Service, checked, json_answer
-
-if TYPE_CHECKING:
-    from mlops_cli.serving.uploads.batches import FeatureFacts, PostedRows
+from mlops_cli.serving.uploads.posted_rows import FeatureFacts, PostedRows
 
 # strict: neither true nor text is a number
 Price = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
@@ -143,8 +141,6 @@ def _read_bars(body: bytes) -> BarsBody:
 
 
 def _facts(service: Service, name: str) -> FeatureFacts:
-    from mlops_cli.serving.uploads.batches import FeatureFacts
-
     manifest, about = service.plane.features_of(name), describe(service.plane.catalog, name)
     return FeatureFacts(manifest.features, manifest.target, manifest.exchange, about.ticker, about.inputs)
 
@@ -174,7 +170,10 @@ async def _from_bars(
 
 
 def _last_row(bars: list[Bar], facts: FeatureFacts) -> PostedRows:
-    from mlops_cli.serving.uploads.batches import PostedRows, batch_of_bars, frame_of
+    from mlops_cli.serving.uploads.batches import (  # loads pandas: in this thread, not in the loop
+        batch_of_bars,
+        frame_of,
+    )
 
     whole = batch_of_bars(frame_of(bars), facts)
     return PostedRows(whole.rows[-1:], whole.sessions[-1:], whole.target_sessions[-1:], whole.closes[-1:])
@@ -192,10 +191,8 @@ def _basis(service: Service, name: str, batch: PostedRows) -> ForecastBasis:
 
 
 async def _transform(service: Service, name: str, request: Request, kind: str) -> Response:
-    from mlops_cli.serving.uploads.batches import batch_of_upload
-
     facts = _facts(service, name)
-    batch = await service.run_in_thread(batch_of_upload, await request.body(), facts, service.max_body)
+    batch = await service.run_in_thread(_rows_of_upload, await request.body(), facts, service.max_body)
     caller_key = _caller(request)
     first = await _ask(service, Query(name, batch.rows[: service.chunk_rows], caller=caller_key))
     # the whole table gets the same version, even if a new one is installed meanwhile
@@ -212,6 +209,12 @@ async def _transform(service: Service, name: str, request: Request, kind: str) -
     headers = about_headers(first.answered_by, first.version, first.rung, first.verdict)
     about = {**{key.decode(): value.decode() for key, value in headers}, "x-mlops-age": f"{first.age:.3f}"}
     return StreamingResponse(lines(), media_type=kind, headers=about)
+
+
+def _rows_of_upload(body: bytes, facts: FeatureFacts, max_body: int) -> PostedRows:
+    from mlops_cli.serving.uploads.batches import batch_of_upload  # loads pandas: in this thread, not in the loop
+
+    return batch_of_upload(body, facts, max_body)
 
 
 async def _ask(service: Service, query: Query) -> Answer:

@@ -6,14 +6,12 @@ Import this module late: it imports pandas and the exchange calendars, which mos
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mlops_cli.config.schemas.project import FeatureSpec, Target
 from mlops_cli.errors import DataError, bounded
 from mlops_cli.features.build import build_features
 from mlops_cli.market.sessions import exchange_timezone, sessions
@@ -21,6 +19,7 @@ from mlops_cli.prices.sources.files.content import Content
 from mlops_cli.prices.sources.files.reader import read_bars
 from mlops_cli.serving.contract.messages import BadInputError, Rows
 from mlops_cli.serving.uploads.feature_files import FeatureRows, csv_columns, open_parquet, read_csv, read_parquet
+from mlops_cli.serving.uploads.posted_rows import FeatureFacts, PostedRows
 
 COLUMNS = ("open", "high", "low", "close", "volume")
 # limits for bars: they are read as text, which takes 100 bytes of memory per cell. 80 years have 20,000 sessions
@@ -28,34 +27,6 @@ MOST_BARS, MOST_COLUMNS, MOST_CELLS = 20_000, 5_000, 500_000
 _FIRST_LINES = 65_536  # bytes in which the columns of a text file are counted
 DAYS_AHEAD = 30  # added after the last bar, so that the exchange's next session is included
 LARGEST_GROWTH = 4  # a parquet file that unpacks to more than this multiple of the largest body is refused
-
-
-@dataclass(frozen=True)
-class FeatureFacts:
-    """What the features of a model are computed from, and its input columns in order."""
-
-    features: FeatureSpec
-    target: Target
-    exchange: str
-    ticker: str
-    inputs: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class PostedRows:
-    """Rows to forecast, and the session and close of each.
-
-    Attributes:
-        rows: float32 (n, columns), finite, in the order of the model's inputs.
-        sessions: session of each row, ISO; empty where the upload has none.
-        target_sessions: session that each row forecasts; empty for feature values.
-        closes: close of each row's session; empty for feature values.
-    """
-
-    rows: Rows
-    sessions: list[str]
-    target_sessions: list[str]
-    closes: npt.NDArray[np.float64]
 
 
 def frame_of(bars: Iterable[Any]) -> pd.DataFrame:

@@ -17,7 +17,8 @@ from mlops_cli.features.build import build_features
 from mlops_cli.market.sessions import sessions
 from mlops_cli.serving.contract.messages import BadInputError
 from mlops_cli.serving.uploads import batches
-from mlops_cli.serving.uploads.batches import COLUMNS, FeatureFacts, batch_of_bars, batch_of_upload, frame_of
+from mlops_cli.serving.uploads.batches import COLUMNS, batch_of_bars, batch_of_upload, frame_of
+from mlops_cli.serving.uploads.posted_rows import FeatureFacts
 
 SPEC = FeatureSpec(returns=(1, 5))
 FACTS = FeatureFacts(SPEC, "log_return", "XNYS", "ACME", ("return_1", "return_5"))
