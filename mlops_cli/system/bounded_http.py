@@ -49,7 +49,7 @@ def bounded(ask: Callable[[], requests.Response], seconds: float, most_bytes: in
             response = ask()
             if response._content is False:  # type: ignore[comparison-overlap]  # not read yet
                 response._content = _body(response, until, most_bytes)
-                response._content_consumed = True  # type: ignore[attr-defined]
+                response._content_consumed = True
             answer.set_result(response)
         except BaseException as error:  # noqa: BLE001 - handed to the caller, whatever it is
             answer.set_exception(error)
