@@ -23,7 +23,7 @@ from mlops_cli.models.shared.architectures import Split, same_answers, split
 
 SECONDS = 10.0  # a usual trial takes milliseconds, that of a large recurrent model a second
 MEMORY = 2 << 30  # bytes that a trial may take beyond what the process has
-_IDLE_SECONDS = 10.0
+_IDLE = "10"  # seconds after which a process without work leaves
 _HEADER = 1 << 16
 
 
@@ -85,7 +85,7 @@ class TrialProcess:
             return None
         if self._process is None or self._process.poll() is not None:
             self._release()
-            command = [sys.executable, "-m", "mlops_cli.models.shared.graph_trial"]
+            command = [sys.executable, "-m", "mlops_cli.models.shared.graph_trial", _IDLE]
             pipe, nothing = subprocess.PIPE, subprocess.DEVNULL
             self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=nothing, start_new_session=True)
             if self._closed:  # meanwhile
@@ -107,7 +107,7 @@ def main() -> None:
     requests, answers = sys.stdin.buffer, sys.stdout.buffer
     used = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     resource.setrlimit(resource.RLIMIT_DATA, (used + MEMORY, used + MEMORY))
-    while select.select([requests], [], [], _IDLE_SECONDS)[0]:
+    while select.select([requests], [], [], float(sys.argv[1]))[0]:
         line = requests.readline(_HEADER)
         if not line:
             return

@@ -127,9 +127,10 @@ class CatalogLoader:
     def _keep(self, key: ModelKey, model: ModelOnDisk) -> None:
         for marked, is_so in ((self.untried, model.untried), (self.blocked, model.blocked)):
             (marked.add if is_so else marked.discard)(key)
-        if key in self._models and (model.untried or (model.blocked and not model.versions)):
+        before = self._models.get(key)
+        if before is not None and before.versions and (model.untried or (model.blocked and not model.versions)):
             # the versions from before go on answering
-            model = replace(self._models[key], quarantined=model.quarantined if model.blocked else ())
+            model = replace(before, quarantined=model.quarantined if model.blocked else ())
         if model.versions or model.quarantined:
             self._models[key] = model
         else:

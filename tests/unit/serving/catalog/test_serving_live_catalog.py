@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,10 +15,12 @@ from mlops_cli.config.paths import Project
 from mlops_cli.config.schemas.serving import Serving
 from mlops_cli.models.manifest import GRAPH
 from mlops_cli.models.shared.weight_files import WeightFiles
+from mlops_cli.serving.catalog import live_catalog
 from mlops_cli.serving.catalog.catalog import ModelKey
 from mlops_cli.serving.catalog.live_catalog import LiveCatalog
 from mlops_cli.serving.catalog.load_catalog import CatalogLoader, select
 from mlops_cli.serving.catalog.loaded_models import LoadedModels
+from mlops_cli.serving.catalog.metadata import why_none_answers
 from tests.fakes.served_projects import BRANCH, install_model, served_project
 
 
@@ -100,5 +103,45 @@ def test_two_scans_at_once_come_one_after_the_other(root: Path) -> None:
         install_model(root, "red-new", 9, hidden=4)
         await asyncio.gather(*[parts.live.rescan(None) for _ in range(5)])
         assert len(parts.live.catalog.names()) == 4
+
+    run(root, work)
+
+
+def test_what_a_full_disk_kept_from_being_served_is_served_once_there_is_room(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_catalog, "RETRY_SECONDS", 0.02)
+
+    async def work(parts: Parts) -> None:
+        folder = root / ".mlops" / "serving"
+        shutil.rmtree(folder)
+        folder.write_text("in the way, as a full disk would be")
+        await parts.live.rescan(None)
+        reason = why_none_answers(parts.live.catalog, (), {})
+        assert reason.startswith("no model answers: its weights cannot be written")
+        folder.unlink()
+        async with asyncio.timeout(10):
+            while why_none_answers(parts.live.catalog, (), {}):
+                await asyncio.sleep(0.01)
+        assert parts.live.catalog.model("red-a").default is not None
+        await parts.live.stop()
+
+    run(root, work)
+
+
+def test_weights_of_replaced_versions_are_removed_after_a_while(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work(parts: Parts) -> None:
+        def weights() -> int:
+            return len(list((root / ".mlops" / "serving").glob("*.weights")))
+
+        await parts.live.rescan(None)
+        for seed in range(20, 26):
+            install_model(root, "red-a", seed, hidden=4)  # two versions of it are kept
+            await parts.live.rescan([ModelKey(BRANCH, "red-a")])
+        assert weights() == 3 + 6, "other workers may still load them"
+        monkeypatch.setattr(live_catalog, "UNUSED_SECONDS", 0.0)
+        await parts.live.rescan(None)
+        needed = {version.sha for model in parts.live.catalog.models.values() for version in model.versions}
+        assert weights() == len(needed) < 3 + 6
 
     run(root, work)

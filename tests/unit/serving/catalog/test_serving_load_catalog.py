@@ -12,7 +12,9 @@ import pytest
 
 from mlops_cli.config.paths import Project
 from mlops_cli.config.schemas.serving import Serving
+from mlops_cli.errors import ModelError
 from mlops_cli.models.manifest import GRAPH, MANIFEST
+from mlops_cli.models.shared.architectures import same_answers
 from mlops_cli.models.shared.weight_files import WeightFiles
 from mlops_cli.models.versions import Champion, archive, model_versions, write_champion
 from mlops_cli.serving.catalog.catalog import Catalog, ModelKey
@@ -206,3 +208,110 @@ def test_touched_models_that_are_not_selected_are_ignored(root: Path) -> None:
     reader.scan()
     assert reader.scan([ModelKey("main", "blue-b")]).names() == ["red-a"]
     assert model_versions(root / "models", BRANCH, "blue-b"), "it exists all the same"
+
+
+def _renamed(manifest: dict[str, Any]) -> dict[str, Any]:
+    return {**manifest, "name": "red-a"}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [(dict, "it holds the model blue-b"), (_renamed, "its manifest says ticker B, which is not that of red-a")],
+)
+def test_a_folder_with_the_model_of_another_stock_is_set_aside(root: Path, change: Any, reason: str) -> None:
+    folder = root / "models" / BRANCH / "red-a"
+    shutil.rmtree(folder)
+    shutil.copytree(root / "models" / BRANCH / "blue-b", folder)
+    (folder / MANIFEST).write_text(json.dumps(change(json.loads((folder / MANIFEST).read_text()))))
+    catalog = scan(root)
+    assert reason in reasons(catalog)["red-a"]
+    assert catalog.model("red-a").default is None
+    assert catalog.model("blue-b").default is not None
+
+
+def test_an_archived_version_of_another_model_or_name_is_set_aside(root: Path) -> None:
+    old = scan(root).model("red-a").versions[0].version
+    install_model(root, "red-a", 7, hidden=4)
+    place = archive(root / "models", BRANCH, "red-a")
+    (place / old).rename(place / "0123456789ab")
+    shutil.copytree(root / "models" / BRANCH / "blue-b", place / "ba9876543210")
+    model = scan(root).model("red-a")
+    assert len(model.versions) == 1
+    found = {entry.reason.partition(": ")[2] for entry in model.quarantined}
+    assert found == {
+        f"it holds the version {old} (its manifest says so)",
+        "it holds the model blue-b (its manifest says so)",
+    }
+
+
+def test_a_branch_may_have_the_name_of_its_model(root: Path) -> None:
+    shutil.move(root / "models" / BRANCH / "red-a", root / "models" / "red-a" / "red-a")
+    assert scan(root).model("red-a").default is not None
+
+
+def test_a_graph_that_must_be_tried_answers_after_its_trial_and_the_old_one_until_then(root: Path) -> None:
+    tried = []
+
+    def trial(*given: Any) -> bool:
+        tried.append(given)
+        return same_answers(*given)
+
+    project = Project.at(root)
+    files = WeightFiles(root / ".mlops" / "serving", trial)
+    reader = CatalogLoader(project, Serving(), select(project, None), files)
+    assert {entry.reason for name in ("red-a", "blue-b") for entry in reader.scan().model(name).quarantined} == {
+        "its graph is being tried for the first time"
+    }
+    assert tried == []
+    reader.try_graphs(set(reader.untried))
+    assert len(tried) == 1, "models of one architecture need one trial"
+    before = reader.scan()
+    assert not reader.untried
+    install_model(root, "red-a", 7, hidden=5)
+    after = reader.scan([ModelKey(BRANCH, "red-a")])
+    assert after.model("red-a").versions == before.model("red-a").versions
+    assert reader.untried == {ModelKey(BRANCH, "red-a")}
+    reader.try_graphs(set(reader.untried))
+    assert len(reader.scan([ModelKey(BRANCH, "red-a")]).model("red-a").versions) == 2
+
+
+def test_a_graph_that_failed_its_trial_is_not_tried_at_every_scan(root: Path) -> None:
+    tried = []
+
+    def trial(*_: Any) -> bool:
+        tried.append(1)
+        raise ModelError("the graph did not finish a trial")
+
+    project = Project.at(root)
+    files = WeightFiles(root / ".mlops" / "serving", trial)
+    reader = CatalogLoader(project, Serving(), select(project, "red-a"), files)
+    reader.scan()
+    for _ in range(3):
+        reader.try_graphs(set(reader.untried))
+        assert reasons(reader.scan()) == {"red-a": "the graph did not finish a trial"}
+    assert len(tried) == 1
+    files.forget_failures()
+    reader.scan()
+    reader.try_graphs(set(reader.untried))
+    assert len(tried) == 2
+
+
+def test_weights_that_cannot_be_written_are_no_fault_of_the_model_and_are_tried_again(root: Path) -> None:
+    reader = loader(root)
+    folder = root / ".mlops" / "serving"
+    shutil.rmtree(folder)
+    folder.write_text("in the way, as a full disk would be")
+    catalog = reader.scan()
+    assert reader.blocked == {ModelKey(BRANCH, "red-a"), ModelKey(BRANCH, "blue-b")}
+    (entry,) = catalog.model("red-a").quarantined
+    assert "cannot be written" in entry.reason
+    assert "train" not in entry.hint
+    folder.unlink()
+    assert reader.scan(set(reader.blocked)).model("red-a").default is not None
+    assert not reader.blocked
+    shutil.rmtree(folder)
+    folder.write_text("in the way again")
+    install_model(root, "red-a", 7, hidden=4)
+    model = reader.scan([ModelKey(BRANCH, "red-a")]).model("red-a")
+    assert model.default is not None, "the version from before answers, from memory"
+    assert "cannot be written" in model.quarantined[0].reason

@@ -65,6 +65,7 @@ class Asked:
     token: str | None = None
     counters: Counters = field(default_factory=Counters)
     passed: list[bytes] = field(default_factory=list)
+    more_headers: list[tuple[str, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.front = Front(self.plane, self._app, self.counters, Access(self.token, OwnSite.of("127.0.0.1")), LARGEST)
@@ -78,6 +79,7 @@ class Asked:
         self, path: str, parts: Sequence[bytes] = (BODY,), **headers: str
     ) -> tuple[int, dict[str, str], bytes]:
         given = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+        given += [(name.encode(), value.encode()) for name, value in self.more_headers]
         scope = {"type": "http", "method": "POST", "path": path, "headers": given, "client": ("10.0.0.1", 5)}
         messages = [{"type": "http.request", "body": part, "more_body": True} for part in parts]
         messages[-1]["more_body"] = False
@@ -255,3 +257,58 @@ def test_a_server_loads_neither_pandas_nor_what_trains() -> None:
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
     assert "onnxruntime" in found
     assert set(found).isdisjoint({"pandas", "exchange_calendars", "talib", "scipy", "torch", "ludwig", "mlflow", "dvc"})
+
+
+@pytest.mark.parametrize("more", [["open-sesame"], ["guess", "open-sesame"], ["open-sesame", "guess"]])
+def test_a_token_is_sent_once(more: list[str]) -> None:
+    asked = Asked(token="open-sesame", more_headers=[("authorization", f"Bearer {token}") for token in more])
+    status, _, body = asyncio.run(asked.ask("/v2/models/x/infer"))
+    assert status == (200 if len(more) == 1 else 401)
+    assert len(more) == 1 or b"two headers Authorization" in body
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("inference-header-content-length", ["5", "7"]),
+        ("content-encoding", ["gzip", "identity"]),
+        ("host", ["localhost", "evil.example"]),
+        ("x-mlops-caller", ["me", "you"]),
+    ],
+)
+def test_headers_that_could_mean_two_things_are_refused(name: str, values: list[str]) -> None:
+    asked = Asked(more_headers=[(name, value) for value in values])
+    status, _, body = asyncio.run(asked.ask("/v2/models/x/infer"))
+    assert status == 400
+    assert name.encode() in body
+
+
+def test_other_headers_may_repeat() -> None:
+    asked = Asked(more_headers=[("accept", "a"), ("accept", "b")])
+    assert asyncio.run(asked.ask("/v2/models/x/infer"))[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/v2/repository/models/x/load", 413),
+        ("/v2/repository/index", 413),
+        ("/health", 413),
+        ("/forecasts", 204),
+        ("/transform/x", 204),
+    ],
+)
+def test_only_requests_that_carry_data_have_large_bodies(path: str, status: int) -> None:
+    assert asyncio.run(Asked().ask(path, [b" " * (SMALL + 1)]))[0] == status
+    assert asyncio.run(Asked().ask(path, [b" " * SMALL]))[0] == 204
+
+
+def test_large_requests_are_answered_like_small_ones() -> None:
+    rows = np.random.default_rng(0).normal(size=(22_000, 2)).round(3)
+    body = orjson.dumps(
+        {"inputs": [{"name": "features", "datatype": "FP32", "shape": [22_000, 2], "data": rows.ravel().tolist()}]}
+    )
+    status, _, answer = asyncio.run(Asked().ask("/v2/models/x/infer", [body]))
+    assert status == 200
+    given = json.loads(answer)["outputs"][0]["data"]
+    np.testing.assert_allclose(given, rows.astype(np.float32).sum(axis=1), rtol=1e-5)

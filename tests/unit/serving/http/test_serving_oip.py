@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlops_cli.serving.contract.messages import Answer, BadInputError
-from mlops_cli.serving.http.oip import InferRequest, decode, encode
+from mlops_cli.serving.http.oip import InferRequest, Limits, decode, encode
 
 COLUMNS = ("return_1", "return_5", "volatility_5")
 ROWS = np.array([[0.1, -0.2, 0.3], [1.5, 2.5, -3.5]], np.float32)
@@ -212,3 +213,103 @@ def test_no_request_is_met_with_anything_but_rows_or_a_refusal(
             continue
         assert np.isfinite(found.rows).all()
         assert found.rows.ndim == 2
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        [True, 0.1, 0.2, 0.3, 0.4, 0.5],
+        [1.0, 2.0, 3.0, 4.0, 5.0, False],
+        [[1, 2, 3], [4, 5, True]],
+        [1, 2, 3, 4, 5, "6"],
+        [[1, 2, 3], "456"],
+        [[1, 2, 3], [4, 5, [6]]],
+        [0.5, 0.5, 0.5, 0.5, 0.5, None],
+        [{}, 1, 2, 3, 4, 5],
+    ],
+)
+def test_what_is_no_number_is_not_taken_for_one(data: list[Any]) -> None:
+    for changes in ({}, {"parameters": {}}):
+        with pytest.raises(BadInputError, match="expected numbers only"):
+            read({"inputs": [tensor(data=data, **changes)]})
+
+
+@pytest.mark.parametrize("data", [[[[[0.5]]], [[[0.25]]]], [[0.5], [0.25]], [0.5, 0.25]])
+def test_lists_may_be_nested_as_deeply_as_callers_like(data: list[Any]) -> None:
+    assert read({"inputs": [tensor(data=data, shape=[1, 2])]}).rows.tolist() == [[0.5, 0.25]]
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        [1] * 65,
+        [0, 2**63],
+        [0, 2**40, 2**40],
+        [2**63, 2**63],
+        [2**64 - 1],
+        [1] * 100_000,
+        [2**62] * 1000,
+        [0],
+        [2, 3, 1],
+    ],
+)
+def test_no_shape_is_too_odd_for_a_refusal(shape: list[int]) -> None:
+    for name in ("features", "return_1"):
+        for data in ([], [0.5]):
+            with pytest.raises(BadInputError) as refused:
+                read({"inputs": [tensor(name=name, shape=shape, data=data)]})
+            assert len(refused.value.message) < 300
+
+
+def test_no_output_is_given_twice() -> None:
+    wanted = [{"name": "log_return"}, {"name": "raw_log_return"}, {"name": "log_return"}]
+    with pytest.raises(BadInputError, match="asked for twice"):
+        read({"inputs": [tensor()], "outputs": wanted})
+
+
+def test_an_id_is_echoed_only_up_to_a_length() -> None:
+    assert read({"id": "x" * 1000, "inputs": [tensor()]}).id == "x" * 1000
+    with pytest.raises(BadInputError, match="at most 1000 characters"):
+        read({"id": "x" * 1001, "inputs": [tensor()]})
+
+
+def test_more_rows_than_an_answer_may_have_are_refused() -> None:
+    rows = np.zeros((10_001, 3), np.float32)
+    binary = tensor(shape=[10_001, 3], parameters={"binary_data_size": rows.nbytes})
+    header = json.dumps({"inputs": [binary]}).encode()
+    length = str(len(header)).encode()
+    assert len(decode(header + rows.tobytes(), length, lambda: COLUMNS).rows) == 10_001
+    with pytest.raises(BadInputError, match="10001 rows, at most 10000"):
+        decode(header + rows.tobytes(), length, lambda: COLUMNS, Limits.of(1000))
+
+
+MEGABYTE = 1_000_000
+BOMBS = {
+    "a long text among numbers": b'{"inputs":[{"name":"features","datatype":"FP32","shape":[1,601],"data":["'
+    + b"x" * MEGABYTE
+    + b'"'
+    + b",1" * 600
+    + b"]}]}",
+    "empty lists": b'{"inputs":[' + b"[]," * (MEGABYTE // 3) + b"0]}",
+    "empty objects": b'{"inputs":[' + b"{}," * (MEGABYTE // 3) + b"0]}",
+    "names": b'{"inputs":[{' + b",".join(b'"%d":1' % number for number in range(MEGABYTE // 10)) + b"}]}",
+    "texts": b'{"inputs":[{"data":[' + b'"xy",' * (MEGABYTE // 5) + b"0]}]}",
+    "outputs": b'{"inputs":[],"outputs":[' + b'{"name":"log_return"},' * (MEGABYTE // 22) + b"{}]}",
+    "numbers": b'{"inputs":[{"data":[' + b"7," * (MEGABYTE // 2) + b"7]}]}",
+    "a wide character": '{{"id":"\U0001f600{}"}}'.format("x" * MEGABYTE).encode(),
+    "a name of a tensor": b'{"inputs":[{"name":"' + b"\\u0000" * (MEGABYTE // 6) + b'","datatype":"FP32"}]}',
+    "nested lists": b'{"inputs":[{"name":' + b"[" * 1000 + b"1," * (MEGABYTE // 2) + b"1" + b"]" * 1000 + b"}]}",
+}
+
+
+@pytest.mark.parametrize("what", BOMBS)
+def test_memory_stays_in_proportion_to_the_body(what: str) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(BadInputError) as refused:
+            decode(BOMBS[what], None, lambda: COLUMNS)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 50 * MEGABYTE  # of which the parser asks for 12 MB, without using them
+    assert len(refused.value.message) < 500

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlops_cli.serving.contract.messages import OverloadedError
+from mlops_cli.serving.contract.messages import BadInputError, OverloadedError
 from mlops_cli.serving.http import request_bodies
 from mlops_cli.serving.http.refusals import RefusedError
-from mlops_cli.serving.http.request_bodies import SMALL, Bodies, Message
+from mlops_cli.serving.http.request_bodies import SMALL, Bodies, JsonLimits, Message, check_json
 
 LARGEST = 1_000_000
 
@@ -128,3 +128,26 @@ def test_memory_is_bounded_and_given_back() -> None:
     assert bodies.reserve({b"content-length": b"10"}) == 0, "small ones always pass"
     bodies.release(sizes.pop())
     assert bodies.reserve(large) == LARGEST
+
+
+@pytest.mark.parametrize(
+    ("text", "refused"),
+    [
+        (b"[" + b"1," * 99_999 + b"1]", False),
+        (b"[" + b"1," * 100_001 + b"1]", True),
+        (b"[" * 100_001, True),
+        (b"[" + b'"x",' * 1001 + b'"x"]' + b" " * SMALL, True),
+        (b"{" + b'"x":1,' * 999 + b"}" + b" " * SMALL, True),
+        (b"[" + b"{}," * 1001 + b"1]" + b" " * SMALL, True),
+        (b'"' + b"x" * 10 * SMALL + b'"', False),
+        (b"[" * SMALL, False),
+    ],
+)
+def test_json_that_would_grow_when_parsed_is_refused_unparsed(text: bytes, refused: bool) -> None:
+    limits = JsonLimits(values=100_000, names=1000)
+    if not refused:
+        check_json(text, limits, "send less")
+        return
+    with pytest.raises(BadInputError, match="the JSON holds more than") as caught:
+        check_json(text, limits, "send less")
+    assert caught.value.hint == "send less"
