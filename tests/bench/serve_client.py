@@ -44,7 +44,7 @@ class Requests:
 
 def post(path: str, length: int, kind: str = "application/json") -> bytes:
     """Head of a POST request."""
-    return f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n".encode()
+    return f"POST {path} HTTP/1.1\r\nHost: [::1]\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n".encode()
 
 
 async def ask_for(address: str, requests: Requests, connections: int, seconds: float) -> list[Answer]:

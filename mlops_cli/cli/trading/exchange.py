@@ -86,7 +86,10 @@ def serve(
         address = f"http://{shown}:{listening.getsockname()[1]}"
         say(f"exchange at {address}; Ctrl-C ends it. Any key and secret open an account. Write into .env:")
         typer.echo(f"ALPACA_BASE_URL={address}\nALPACA_DATA_URL={address}")
-        server(local.exchange, site).run(sockets=[listening])
+        serving = server(local.exchange, site)
+        serving.run(sockets=[listening])
+        if serving.interrupted:
+            raise KeyboardInterrupt
     finally:
         local.exchange.close()
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 from fastapi import APIRouter, Request, Response
+from starlette.requests import ClientDisconnect
 
 from mlops_cli.errors import MlopsError, ServiceError
 from mlops_cli.exchange.book.engine import Exchange
@@ -14,7 +15,7 @@ from mlops_cli.exchange.book.records import Account, RefusedError
 from mlops_cli.exchange.book.state import State
 
 Endpoint = Callable[[Request], Awaitable[Response]]
-MOST_BYTES, MOST_DIGITS = 100_000, 12
+MOST_BYTES = 100_000
 EXACT: dict[tuple[str, str], Endpoint] = {}
 """Endpoints without parameters in their path, by method and path. A look-up here is faster than trying all routes."""
 
@@ -63,17 +64,16 @@ async def json_body(request: Request) -> dict[str, Any]:
 
 async def _content(request: Request) -> bytes:
     """The body of a request; a `RefusedError` as soon as it is larger than `MOST_BYTES`."""
-    length = request.headers.get("content-length", "")
-    if length.isdigit() and (len(length) > MOST_DIGITS or int(length) > MOST_BYTES):
-        raise _too_large()
-    parts: list[bytes] = []
-    size = 0
-    async for part in request.stream():
-        parts.append(part)
-        size += len(part)
-        if size > MOST_BYTES:
+    content, more = b"", True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        content += message.get("body", b"")
+        if len(content) > MOST_BYTES:
             raise _too_large()
-    return b"".join(parts)
+        more = message.get("more_body", False)
+    return content
 
 
 def _too_large() -> RefusedError:

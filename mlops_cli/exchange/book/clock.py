@@ -39,7 +39,7 @@ def target(now: datetime, hours: Hours, to: str | None, seconds: float) -> datet
         case "next_close":
             base = hours.next_close(now).closes
         case _:
-            raise refused(f"to must be next_open or next_close, not {to!r}")
+            raise refused(f"to must be next_open or next_close, not {str(to)[:40]!r}")
     end = hours.sessions[-1].closes
     if not abs(seconds) < (end - base).total_seconds():
         raise refused(f"the calendar is known until {end.isoformat()}")

@@ -159,11 +159,12 @@ class Faults:
 
 
 def _check_names(given: Mapping[str, Any]) -> None:
-    names = {field.name for field in fields(Fault)} - {"since", "struck"}
-    kind, unknown = given.get("kind"), [name for name in given if name not in names]
+    members = {field.name for field in fields(Fault)} - {"since", "struck"}
+    kind, unknown = given.get("kind"), [name for name in given if name not in members]
     if kind not in REQUEST_KINDS + MARKET_KINDS or unknown:
         kinds = ", ".join(REQUEST_KINDS + MARKET_KINDS)
-        raise refused(f"no such fault: {kind!r} with {', '.join(unknown) or 'nothing unknown'}; kinds are {kinds}")
+        names = ", ".join(unknown)[:_LONGEST_TEXT] or "nothing unknown"
+        raise refused(f"no such fault: {str(kind)[:40]!r} with {names}; kinds are {kinds}")
 
 
 def _check_value(kind: str, name: str, value: Any) -> None:

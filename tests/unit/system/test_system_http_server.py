@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from mlops_cli.system import http_server as module
-from mlops_cli.system.http_server import Limits, Server, ServerTimes, http_server
+from mlops_cli.system import http_connections as module
+from mlops_cli.system.http_connections import Limits
+from mlops_cli.system.http_server import Server, ServerTimes, http_server
 from mlops_cli.system.sockets import listen
 
 QUICK = Limits(connections=5, head_seconds=0.3, body_seconds=1.0, patience=0.5, slowest=1e6)
@@ -184,7 +185,7 @@ def test_a_head_has_to_arrive_in_time(quick: Running, begun: bytes) -> None:
     with quick.connect() as connection:
         connection.sendall(begun)
         answer = read(connection)
-    assert answer == b"" if not begun.strip() else answer.startswith(b"HTTP/1.1 408 Request Timeout\r\n")
+    assert answer == b""
 
 
 def test_a_second_head_has_to_arrive_in_time_too(quick: Running) -> None:
@@ -192,7 +193,7 @@ def test_a_second_head_has_to_arrive_in_time_too(quick: Running) -> None:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         assert read(connection).startswith(b"HTTP/1.1 200")
         connection.sendall(b"GET / HT")
-        assert read(connection).startswith(b"HTTP/1.1 408")
+        assert closed(connection)
     with quick.connect() as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\nGET / HT")
         assert read(connection).startswith(b"HTTP/1.1 200")
