@@ -1,7 +1,8 @@
 """Reads the days of a file's rows: calendar dates in any usual notation, moments with a time zone, and Unix time.
 
 A time of day without a zone is a label and is removed, and so is midnight with a zone. Any other moment is converted to
-the exchange's time. `03/04/2024` has two readings; the whole file decides which one is meant, or the file is refused.
+the exchange's time. `03/04/2024` has two readings: the file decides by days above 12, or because its rows are days
+apart by one reading only; otherwise it is refused.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ _PIVOT = 69  # a year of two digits below it is of this century, as in POSIX
 _UNITS = ((1e17, "ns"), (1e14, "us"), (2e10, "ms"), (0.0, "s"))
 """Unix time: from this size of the largest number on, the numbers are in this unit. 2e10 seconds are the year 2603."""
 _DAY_SECONDS = 86_400
+_FEW_ROWS, _DAILY, _NOT_DAILY = 5, 4.0, 20.0
+"""A reading by which rows are days apart is right if they are weeks or years apart by every other reading."""
 
 
 @dataclass(frozen=True)
@@ -172,11 +175,11 @@ def _of_format(texts: Sequence[str], timezone: Callable[[], str], form: FileForm
     return _days_of_stamps(pd.Series(stamps), timezone, form, file)
 
 
-def _calendar_days(days: Sequence[str], form: FileFormat, file: str) -> pd.DatetimeIndex:
-    iso = [_iso(day) for day in days]
+def _calendar_days(texts: Sequence[str], form: FileFormat, file: str) -> pd.DatetimeIndex:
+    iso = [_iso(text) for text in texts]
     if any(iso):  # one malformed row must not change how the others are read
         return _index(iso)
-    written = [_written(day) for day in days]
+    written = [_written(text) for text in texts]
     readings = {
         "month-first": _index([_reading(date, month=0, day=1) for date in written]),
         "day-first": _index([_reading(date, month=1, day=0) for date in written]),
@@ -184,15 +187,25 @@ def _calendar_days(days: Sequence[str], form: FileFormat, file: str) -> pd.Datet
     }
     if form.dates is not None:
         return readings[form.dates]
-    fitting = [name for name in readings if not readings[name].hasnans]
-    different = [name for name in fitting if not readings[name].equals(readings[fitting[0]])]
-    if different:
-        raise DataError(
-            f"{file}: {days[0]!r}: day first or month first? every row allows both",
-            "write dates as 2024-03-31, or say what comes first: source.dates: day-first (or month-first)",
-        )
-    best = min(readings, key=lambda name: np.count_nonzero(readings[name].isna()))
-    return readings[fitting[0] if fitting else best]
+    fitting = [days for days in readings.values() if not days.hasnans]
+    if not fitting:
+        return min(readings.values(), key=lambda days: np.count_nonzero(days.isna()))
+    if all(days.equals(fitting[0]) for days in fitting):
+        return fitting[0]
+    daily = [days for days in fitting if _step(days) <= _DAILY]
+    if len(daily) == 1 and all(days is daily[0] or _step(days) >= _NOT_DAILY for days in fitting):
+        return daily[0]
+    raise DataError(
+        f"{file}: {texts[0]!r}: day first or month first? every row allows both",
+        "write dates as 2024-03-31, or say what comes first: source.dates: day-first (or month-first)",
+    )
+
+
+def _step(days: pd.DatetimeIndex) -> float:
+    """The median number of days between neighbouring rows; between daily and monthly if there are few rows."""
+    if len(days) < _FEW_ROWS:
+        return (_DAILY + _NOT_DAILY) / 2
+    return float(np.median(np.abs(np.diff(days.as_unit("s").asi8)))) / _DAY_SECONDS
 
 
 def _iso(text: str) -> str | None:

@@ -136,6 +136,8 @@ class _Rows:
         """Whether cells are a row: not the header again, and not a note such as `Source: ...`."""
         day = cells[self.columns.date] if self.columns.date < len(cells) else ""
         if not begins_like_a_date(day):
+            if not any(cell.strip() for cell in cells):
+                return False
             if day.strip().lower() == self.header.titles[self.columns.date].strip().lower():
                 return False
             prices = [cells[place] for place in self.columns.numbers.values() if place < len(cells)]

@@ -1,0 +1,86 @@
+"""Files of known bars in random notations, with faults: the numbers kept equal the numbers meant, or it is refused."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from itertools import count
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, seed, settings
+
+from mlops_cli.errors import DataError
+from mlops_cli.prices.sources.files.content import Content
+from mlops_cli.prices.sources.files.reader import read_bars
+from mlops_cli.prices.sources.source import RawBars
+from mlops_cli.prices.table import assemble
+from tests.fakes.price_files import TICKER, WrittenFile, written_files
+
+FILES = 200
+MINUTES = float(os.environ.get("MLOPS_FUZZ_MINUTES", "3"))
+QUIET = settings(deadline=None, database=None, suppress_health_check=list(HealthCheck))
+
+
+def verdict(file: WrittenFile) -> str:
+    """`read` or `refused`; an AssertionError if a number was kept that the file does not mean, or a row was lost."""
+    try:
+        bars = read_bars(Content.of_bytes(file.body), TICKER, lambda: "America/New_York")
+        if right(bars, file):
+            return "read"
+        # what a reader cannot see may be seen by the cleaning rules
+        assemble(RawBars(TICKER, bars, "fuzz"), None, "XNYS", None, None, "2024-07-01T00:00:00+00:00")
+    except DataError as error:
+        refusal = error
+    else:
+        raise AssertionError(f"{file}\n{bars}\n{file.truth}")
+    assert refusal.hint, file
+    assert len(refusal.message) < 700, file
+    return "refused"
+
+
+def right(bars: pd.DataFrame, file: WrittenFile) -> bool:
+    """Whether the bars are those that are meant."""
+    truth = file.truth
+    meant = truth.dropna(how="all")
+    if file.fault == "torn":
+        bars = bars.dropna(subset=["close"])
+        meant = meant[meant.index.isin(bars.index)]
+        bars.loc[bars.index[-1:], "volume"] = meant["volume"].reindex(bars.index[-1:])
+        bars.loc[bars.index[-1:], "adj_close"] = meant["adj_close"].reindex(bars.index[-1:])
+    kept = bars.dropna(how="all", subset=list(truth.columns)).sort_index()
+    if not kept.index.equals(meant.index):
+        return False
+    return bool(np.allclose(kept[list(truth.columns)], meant, rtol=1e-9, equal_nan=True))
+
+
+def outcomes(number: int | None, files: int) -> Counter[str]:
+    seen: Counter[str] = Counter()
+
+    @given(written_files())
+    def judge(file: WrittenFile) -> None:
+        seen[verdict(file)] += 1
+        seen[f"{verdict(file)} without a fault"] += not file.fault
+
+    run = settings(QUIET, max_examples=files, derandomize=number is None)(judge)
+    (seed(number)(run) if number is not None else run)()
+    return seen
+
+
+def test_of_200_files_none_is_read_wrongly():
+    seen = outcomes(None, FILES)
+    assert seen["read"] + seen["refused"] >= FILES
+    assert seen["read"] >= FILES // 3
+
+
+@pytest.mark.soak
+def test_files_for_minutes():
+    until, seen = time.monotonic() + 60 * MINUTES, Counter()
+    for number in count(1):
+        if time.monotonic() > until:
+            break
+        seen += outcomes(number, 500)
+    print(dict(seen), "seeds", number)
+    assert seen["read"] >= seen.total() // 6
