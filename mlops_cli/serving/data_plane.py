@@ -276,9 +276,8 @@ class DataPlane:
                     await self._live.tried(_START_SECONDS)
                     await asyncio.to_thread(self._files.remove_others, self._loader.shas())
                     first.set_result(None)
-                await self._rows.get(
-                    self._live.catalog.models_by_key
-                )  # so that the next request for forecasts need not
+                # read now, so that the next request for forecasts need not
+                await self._rows.get(self._live.catalog.models_by_key)
             except OSError as error:
                 if not first.done():
                     raise

@@ -48,8 +48,8 @@ def test_without_a_hint_there_is_no_key_for_it() -> None:
     assert json.loads(refusal(BadInputError("wrong"))[2]) == {"error": "wrong"}
 
 
-def test_text_of_callers_is_valid_json() -> None:
-    assert json.loads(refusal(BadInputError('a "quote" \n \x00 ü'))[2])["error"] == 'a "quote" \n \x00 ü'
+def test_text_of_callers_is_valid_json_without_control_characters() -> None:
+    assert json.loads(refusal(BadInputError('a "quote" \n \x00 ü'))[2])["error"] == 'a "quote" \n \\x00 ü'
 
 
 @pytest.mark.parametrize("seconds", [1, 2, 60])
