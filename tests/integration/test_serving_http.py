@@ -259,7 +259,7 @@ def _parquet(table: pd.DataFrame) -> bytes:
         (b"PAR1 but not", "parquet"),
         (b"\x00\x01\x02", "the upload"),
         (b"a,b\n1,2\n", "the upload"),
-        (b"Date,Open,High,Low,Close,Volume\n2020-01-02,1,1,1,x,1\n", "the upload"),
+        (b"Date,Open,High,Low,Close,Volume\n2020-01-02,1,1,1,x,1\n", "2020-01-02 close"),
         (b"<html></html>", "the upload"),
     ],
 )
@@ -275,7 +275,7 @@ def test_a_parquet_file_that_would_grow_out_of_bounds_is_not_read(made: SmallPro
     manifest = read_manifest(made.project.models("main") / "red-aaa")
     facts = FeatureFacts(manifest.features, manifest.target, manifest.exchange, "AAA", manifest.inputs)
     upload = _parquet(pd.DataFrame({"text": [text]}))
-    with pytest.raises((BadInputError, DataError), match="once unpacked" if len(text) > 10 else "the upload"):
+    with pytest.raises((BadInputError, DataError), match="the upload"):
         batch_of_upload(upload, facts, 10_000)
 
 

@@ -14,7 +14,8 @@ import pandas as pd
 
 from mlops_cli.errors import DataError, bounded
 from mlops_cli.features.build import build_features
-from mlops_cli.market.sessions import exchange_timezone, sessions
+from mlops_cli.market.sessions import exchange_timezone, last_finished_session, sessions
+from mlops_cli.prices.cleaning.guards import refuse_faults
 from mlops_cli.prices.sources.files.content import Content
 from mlops_cli.prices.sources.files.reader import read_bars
 from mlops_cli.serving.contract.messages import BadInputError, Rows
@@ -22,9 +23,6 @@ from mlops_cli.serving.uploads.feature_files import FeatureRows, csv_columns, op
 from mlops_cli.serving.uploads.posted_rows import FeatureFacts, PostedRows
 
 COLUMNS = ("open", "high", "low", "close", "volume")
-# limits for bars: they are read as text, which takes 100 bytes of memory per cell. 80 years have 20,000 sessions
-MOST_BARS, MOST_COLUMNS, MOST_CELLS = 20_000, 5_000, 500_000
-_FIRST_LINES = 65_536  # bytes in which the columns of a text file are counted
 DAYS_AHEAD = 30  # added after the last bar, so that the exchange's next session is included
 LARGEST_GROWTH = 4  # a parquet file that unpacks to more than this multiple of the largest body is refused
 
@@ -40,9 +38,11 @@ def frame_of(bars: Iterable[Any]) -> pd.DataFrame:
 def batch_of_bars(bars: pd.DataFrame, facts: FeatureFacts) -> PostedRows:
     """Features of every session that has all of them.
 
+    `bars` may have the columns `adj_close`, `dividends` and `stock_splits` as well, which the guards look at.
+
     Raises:
-        DataError: the bars are not a valid price table (unsorted, repeated, not positive, not on sessions), or
-            there are too few.
+        DataError: the bars are not a valid price table (unsorted, repeated, not positive, not on sessions, of
+            sessions that have not closed), `mlops ingest` would refuse or repair them, or there are too few.
     """
     _check_bars(bars, facts)
     days = sessions(facts.exchange, bars.index[0], bars.index[-1] + pd.Timedelta(days=DAYS_AHEAD))
@@ -51,6 +51,8 @@ def batch_of_bars(bars: pd.DataFrame, facts: FeatureFacts) -> PostedRows:
         raise DataError(
             f"{facts.ticker}: not sessions of {facts.exchange}: {bounded([f'{day:%F}' for day in strange[:99]])}"
         )
+    refuse_faults(bars, facts.ticker, days, last_finished_session(facts.exchange, pd.Timestamp.now("UTC")))
+    bars = bars[list(COLUMNS)]
     with np.errstate(all="ignore"):  # extreme bars overflow; the results are checked below
         try:
             table = build_features(bars, facts.features, facts.target, days, facts.ticker)
@@ -73,39 +75,14 @@ def batch_of_upload(body: bytes, facts: FeatureFacts, max_body: int) -> PostedRo
         file = open_parquet(body)
         if set(facts.inputs) <= set(file.schema_arrow.names):
             return _batch_of_features(read_parquet(file, facts.inputs, LARGEST_GROWTH * max_body))
-        _check_bars_file(file.metadata.num_rows, file.metadata.num_columns)
-        return batch_of_bars(_bars_of_file(body, facts), facts)
-    names = csv_columns(body)
-    if set(facts.inputs) <= set(names):
+    elif set(facts.inputs) <= set(csv_columns(body)):
         return _batch_of_features(read_csv(body, facts.inputs))
-    _check_bars_file(*_size(body))
-    return batch_of_bars(_bars_of_file(body, facts), facts)
-
-
-def _size(body: bytes) -> tuple[int, int]:
-    """Most rows that a text file can have, and most cells of its first lines."""
-    rows = max(body.count(b"\n"), body.count(b"\r")) + 1
-    columns = max(line.count(mark) for line in body[:_FIRST_LINES].split(b"\n") for mark in (b",", b";", b"\t", b"|"))
-    return rows, columns + 1
-
-
-def _check_bars_file(rows: int, columns: int) -> None:
-    """Refuse a file that is larger than any history of daily bars, before it is read."""
-    if rows > MOST_BARS or columns > MOST_COLUMNS or rows * columns > MOST_CELLS:
-        text = f"the upload has {rows} rows of up to {columns} columns"
-        raise BadInputError(
-            f"{text}, and bars may have {MOST_BARS} rows, {MOST_COLUMNS} columns and {MOST_CELLS} cells",
-            "send the bars of one ticker",
-        )
-
-
-def _bars_of_file(body: bytes, facts: FeatureFacts) -> pd.DataFrame:
     try:
         bars = read_bars(Content.of_bytes(body), facts.ticker, lambda: exchange_timezone(facts.exchange))
-    except DataError as error:
+    except DataError as error:  # its hint names settings of params.yaml, which callers over HTTP do not have
         hint = f"send bars (date, {', '.join(COLUMNS)}) or rows with {bounded(list(facts.inputs), 50)}"
         raise DataError(error.message, hint) from None
-    return bars.rename_axis("session").sort_index()[list(COLUMNS)]
+    return batch_of_bars(bars.rename_axis("session").sort_index(), facts)
 
 
 def _batch_of_features(features: FeatureRows) -> PostedRows:

@@ -76,7 +76,10 @@ def open_parquet(body: bytes) -> pyarrow.parquet.ParquetFile:
         raise BadInputError(f"the parquet file describes itself in {footer} bytes", "send fewer columns or row groups")
     try:
         file = pyarrow.parquet.ParquetFile(pa.BufferReader(body))
-        if SESSION in file.schema_arrow.names:  # as codes: a dictionary of one long text may stand for gigabytes
+        schema = file.schema_arrow
+        if SESSION in schema.names and pa.types.is_string(
+            schema.field(SESSION).type
+        ):  # as codes: a dictionary of one long text may stand for gigabytes
             file = pyarrow.parquet.ParquetFile(pa.BufferReader(body), read_dictionary=[SESSION])
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise BadInputError(f"the upload is not a readable parquet file: {str(error)[:200]}") from None

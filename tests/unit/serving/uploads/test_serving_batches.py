@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -16,7 +17,6 @@ from mlops_cli.errors import DataError
 from mlops_cli.features.build import build_features
 from mlops_cli.market.sessions import sessions
 from mlops_cli.serving.contract.messages import BadInputError
-from mlops_cli.serving.uploads import batches
 from mlops_cli.serving.uploads.batches import COLUMNS, batch_of_bars, batch_of_upload, frame_of
 from mlops_cli.serving.uploads.posted_rows import FeatureFacts
 
@@ -148,7 +148,67 @@ def test_a_parquet_file_that_unpacks_to_too_much_is_refused_unread() -> None:
         batch_of_upload(body, FACTS, 100_000)
 
 
-def test_a_csv_file_of_too_many_cells_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batches, "MOST_CELLS", 100)
-    with pytest.raises(BadInputError, match="and 100 cells"):
-        batch_of_upload(as_csv(bars()), FACTS, 10**6)
+def _split(frame: pd.DataFrame) -> pd.DataFrame:
+    return pd.concat([frame[:-10] * [7, 7, 7, 7, 1], frame[-10:]])
+
+
+def _slipped(frame: pd.DataFrame) -> pd.DataFrame:
+    frame.iloc[-3, :4] /= 10
+    return frame
+
+
+def _in_cents(frame: pd.DataFrame) -> pd.DataFrame:
+    frame.iloc[-1, :4] *= 100
+    return frame
+
+
+def _high_below_low(frame: pd.DataFrame) -> pd.DataFrame:
+    frame.iloc[-1, 1] = frame.iloc[-1, 2] / 2
+    return frame
+
+
+def _with_a_hole(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.drop(frame.index[-6:-1])
+
+
+FAULTS = {
+    "an unadjusted split": (_split, "2024-0"),
+    "a slipped decimal": (_slipped, "2024-03-26"),
+    "cents": (_in_cents, "2024-03-28"),
+    "high below low": (_high_below_low, "2024-03-28"),
+    "a hole": (_with_a_hole, "2024-03-21"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("write", [as_csv, as_parquet])
+def test_what_ingest_would_repair_or_refuse_is_refused_with_the_day(fault: str, write: Any) -> None:
+    change, day = FAULTS[fault]
+    frame = change(bars(len(DAYS)))
+    with pytest.raises(DataError, match=day):
+        batch_of_bars(frame, FACTS)
+    with pytest.raises(DataError, match=day):
+        batch_of_upload(write(frame), FACTS, 10**6)
+
+
+def test_bars_of_sessions_that_have_not_closed_are_refused() -> None:
+    days = sessions("XNYS", pd.Timestamp.now().normalize(), pd.Timestamp.now().normalize() + pd.Timedelta(days=60))
+    frame = bars(30).set_axis(days[-31:-1], axis=0).rename_axis("session")
+    with pytest.raises(DataError, match="sessions that have not closed"):
+        batch_of_bars(frame, FACTS)
+
+
+def test_an_upload_of_another_stock_or_with_unclear_numbers_is_refused() -> None:
+    with pytest.raises(DataError, match="IBM"):
+        batch_of_upload(as_csv(bars().assign(symbol="IBM")), FACTS, 10**6)
+    commas = (100 * bars()).round().astype(int).map(lambda number: f"{number // 1000}.{number % 1000:03d}")
+    with pytest.raises(DataError, match=r"\d\.\d{3}"):
+        batch_of_upload(as_csv(commas.assign(volume=1000)), FACTS, 10**6)
+
+
+def test_a_file_of_very_many_columns_is_refused_before_it_is_read() -> None:
+    header = ",".join(f"c{number}" for number in range(300_000)).encode()
+    started = time.monotonic()
+    with pytest.raises((DataError, BadInputError)):
+        batch_of_upload(header + b"\n" + b"1," * 299_999 + b"1\n", FACTS, 10**7)
+    assert time.monotonic() - started < 5
