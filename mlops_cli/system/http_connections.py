@@ -224,7 +224,7 @@ class BoundedHttp(HttpToolsProtocol):
 
 
 def _files_to_spare(wanted: int) -> int:
-    """The number of connections that leaves a process half of its files still to open, `LEAST_FILES` at least."""
+    """How many connections leave a process half of the files that it may still open, and at least `LEAST_FILES`."""
     if sys.platform == "win32":
         return wanted
     import resource

@@ -86,8 +86,11 @@ class Store:
             self._database.execute("PRAGMA synchronous=NORMAL")
             self._database.executescript(_TABLES)
             self._database.execute(f"PRAGMA user_version={VERSION}")
-        except sqlite3.Error as error:
+            fault = self._database.execute("PRAGMA quick_check(1)").fetchone()[0]
+        except (sqlite3.Error, UnicodeError) as error:
             raise ConfigError(f"{path}: no database of an exchange: {error}", "give another --database") from error
+        if fault != "ok":
+            raise ConfigError(f"{path}: damaged: {' '.join(fault.split())[:200]}", "give another --database")
 
     def commit(self, state: State) -> None:
         """Write down all that has changed, or nothing and raise a `ServiceError`: the file is locked, the disk full."""
@@ -133,7 +136,8 @@ class Store:
             bodies = dict(self._database.execute("SELECT name, body FROM world"))
             if bodies:
                 _restore(state, MARKET.validate_json(bodies["market"]), TIME.validate_json(bodies["settled"]))
-        except (ValidationError, KeyError, sqlite3.Error) as error:
+        # ValueError: also of pydantic; ArithmeticError: text in the place of a number
+        except (ValueError, LookupError, TypeError, ArithmeticError, sqlite3.Error) as error:
             raise ConfigError(f"{self._path}: damaged: {_reason(error)}", "give another --database") from error
 
     def _load_accounts(self, state: State) -> None:

@@ -6,6 +6,7 @@ dividend, a delisting, announced actions, and a clock that stands in the middle 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 from collections.abc import Iterator
@@ -15,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from mlops_cli.errors import ConfigError
+from mlops_cli.errors import ConfigError, ServiceError
 from mlops_cli.exchange.book.engine import Exchange
 from mlops_cli.exchange.book.records import CorporateAction, MarketRules
 from tests.fakes.exchange_server import new_exchange
@@ -189,6 +192,37 @@ def test_what_is_written_again_says_the_same(database: Path) -> None:
     again.close()
 
 
+def test_damaged_pages_end_with_the_documented_error(database: Path) -> None:
+    """Every page in turn is inverted; SQLite's header is in the first."""
+    good = database.read_bytes()
+    for place in range(0, len(good), 4096):
+        page = bytes(byte ^ 0xFF for byte in good[place : place + 4096])
+        database.write_bytes(good[:place] + page + good[place + 4096 :])
+        with pytest.raises(ConfigError, match=r"exchange\.db: (damaged|no database)"):
+            opened(database)
+
+
+@given(st.lists(st.tuples(st.integers(0, 50_000), st.integers(0, 255)), min_size=1, max_size=40))
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_damaged_bytes_end_with_the_documented_error(database: Path, damage: list[tuple[int, int]]) -> None:
+    connection = sqlite3.connect(":memory:")
+    connection.executescript(DUMP.read_text())
+    data = bytearray(connection.serialize())
+    connection.close()
+    for place, byte in damage:
+        data[place % len(data)] = byte
+    for file in database.parent.glob("exchange.db*"):
+        file.unlink()
+    database.write_bytes(data)
+    with contextlib.suppress(ConfigError, ServiceError):
+        exchange = opened(database)
+        try:
+            until(exchange, "2024-07-08T21:00:00")
+            exchange.commit()
+        finally:
+            exchange.close()
+
+
 @pytest.mark.parametrize(
     ("statement", "words"),
     [
@@ -198,6 +232,10 @@ def test_what_is_written_again_says_the_same(database: Path) -> None:
         ("UPDATE activities SET body = '{'", "JSON"),
         ("UPDATE activities SET account = 'x', body = json_set(body, '$.account', 'x')", "'x'"),
         ("DELETE FROM world WHERE name = 'settled'", "settled"),
+        ("UPDATE activities SET body = json_set(body, '$.body.qty', 'many')", ""),
+        ("UPDATE activities SET body = json_remove(body, '$.body.activity_type')", "activity_type"),
+        ("UPDATE accounts SET body = CAST(x'ff' AS TEXT)", ""),
+        ("UPDATE orders SET body = 7", ""),
     ],
 )
 def test_a_damaged_row_is_named_and_the_file_is_released(database: Path, statement: str, words: str) -> None:
