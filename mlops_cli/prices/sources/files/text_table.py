@@ -65,8 +65,10 @@ def _read(content: Content, encoding: str, ticker: str, form: FileFormat) -> Tab
 
 def _check_instrument(header: Header, ticker: str, file: str) -> None:
     named = header.instrument
-    if named and not same_ticker(named, ticker) and looks_like_ticker(re.split(r"[\s:]", named)[-1]):
-        raise other_ticker(file, [named], ticker)
+    if named and not same_ticker(named, ticker):
+        first, *more = named.rsplit(":", 1)[-1].split()
+        if looks_like_ticker(first) and (not more or more[-1].lower() == "equity"):  # else the name of a company
+            raise other_ticker(file, [named], ticker)
 
 
 def _columns(header: Header, ticker: str, form: FileFormat, file: str) -> Columns:
