@@ -104,6 +104,27 @@ def test_a_model_files_mistake_in_one_line(text, line):
             "f.yaml: training.shrinkage: expected pooled or a number from 0 to 1, was 'pool'",
         ),
         ("source: {kind: yahoo}", "f.yaml: source.kind: expected sample, csv or yfinance, was 'yahoo'"),
+        ("source: {decimal: ';'}", "f.yaml: source.decimal: expected . or , or nothing, was ';'"),
+        (
+            "source: {columns: {Last: closing}}",
+            "f.yaml: source.columns.Last: expected date, time, symbol, open, high, low, close, adj_close, volume, "
+            "dividends, stock_splits or ignore, was 'closing'",
+        ),
+        (
+            "source: {dates: dd.mm.yyyy}",
+            "f.yaml: source.dates: expected day-first, month-first or a format of day, month and year such as "
+            '"%d.%m.%Y"',
+        ),
+        (
+            "source: {dates: '%Y-%m'}",
+            "f.yaml: source.dates: expected day-first, month-first or a format of day, month and year such as "
+            '"%d.%m.%Y"',
+        ),
+        ("source: {timezone: Mars}", "f.yaml: source.timezone: expected a time zone such as UTC or Asia/Tokyo"),
+        (
+            "source: {file: ../all.csv}",
+            "f.yaml: source.file: expected the name of a .csv or .parquet file in source.folder, without a path",
+        ),
     ],
 )
 def test_a_mistake_in_params_in_one_line(text, line):

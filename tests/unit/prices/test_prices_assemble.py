@@ -142,3 +142,54 @@ def test_a_provenance_with_a_malformed_repair_is_damaged(repair):
     values = {**provenance([]).to_dict(), "repairs": [repair]}
     with pytest.raises(DataError, match="a provenance record is damaged"):
         Provenance.from_dict(values)
+
+
+def assembled_at(time: str, frame: pd.DataFrame = BARS, exchange: str = "XNYS") -> PriceTable:
+    return assemble(RawBars("T", frame, "a test"), None, exchange, None, None, time)
+
+
+@pytest.mark.parametrize(
+    ("day", "time", "dropped"),
+    [
+        (-1, "20:30", 0),  # New York closes at 16:00, which is 20:00 in UTC
+        (-1, "19:59", 1),
+        (-2, "20:30", 1),
+        (-5, "12:00", 5),
+        (-10, "20:30", 9),
+    ],
+)
+def test_sessions_that_had_not_closed_are_dropped_and_told(day, time, dropped):
+    table, provenance = assembled_at(f"{BARS.index[day].date()}T{time}:00+00:00")
+    pd.testing.assert_frame_equal(table, BARS.iloc[: ROWS - dropped], check_freq=False)
+    told = [repair for repair in provenance.repairs if repair.rule == "unfinished_sessions"]
+    assert [repair.count for repair in told] == [dropped] * (dropped > 0)
+    assert all(str(BARS.index[-1].date()) in repair.examples for repair in told if dropped < 5)
+
+
+def test_many_rows_of_the_future_are_refused():
+    with pytest.raises(DataError) as raised:
+        assembled_at(f"{BARS.index[-20].date()}T22:00:00+00:00")
+    assert f"19 rows are dated after {BARS.index[-20].date()}, the last session that has closed" in raised.value.message
+    assert "source.dates" in raised.value.hint
+
+
+def test_rows_of_the_future_alone_are_refused():
+    with pytest.raises(DataError, match="2 rows are dated after 2020-01-08"):
+        assembled_at("2020-01-08T22:00:00+00:00", BARS.iloc[5:7])
+
+
+def test_an_unfinished_bar_that_is_stored_or_appended_does_not_stay():
+    raw = RawBars("T", BARS.iloc[30:], "a test", replaces_all=False)
+    table = assemble(raw, BARS.iloc[:30], "XNYS", None, None, f"{BARS.index[-1].date()}T15:00:00+00:00").frame
+    pd.testing.assert_frame_equal(table, BARS.iloc[:-1], check_freq=False)
+
+
+def test_the_exchange_decides_when_a_session_has_closed():
+    days = sessions("XTKS", pd.Timestamp("2020-03-02"), pd.Timestamp("2020-03-13"))
+    bars = generated_bars(days).rename_axis("session")
+    assert len(assembled_at("2020-03-13T07:00:00+00:00", bars, "XTKS").frame) == len(days)  # Tokyo closed at 06:00
+    assert len(assembled_at("2020-03-13T05:00:00+00:00", bars, "XTKS").frame) == len(days) - 1
+
+
+def test_without_a_time_rows_of_any_day_are_accepted():
+    assert len(assembled_at("").frame) == ROWS

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from mlops_cli.errors import ConfigError
 from mlops_cli.market.sessions import sessions
 from mlops_cli.prices.cleaning.repair import PRICE_COLUMNS
 from mlops_cli.prices.sources.csv_source import CsvSource
+from mlops_cli.prices.sources.files.file_format import FileFormat
 from mlops_cli.prices.sources.source import FetchRequest, RawBars, SourceFailure
 from mlops_cli.prices.table import assemble
 from tests.fakes.fake_yahoo import generated_bars
@@ -312,3 +314,27 @@ def test_from_file_to_table(tmp_path):
     np.testing.assert_allclose(table["close"], bars["close"])
     assert {repair.rule for repair in provenance.repairs} == {"out_of_order", "missing_adj_close"}
     assert provenance.origin.endswith("AAA.csv")
+
+
+def test_one_file_holds_the_rows_of_all_tickers(tmp_path):
+    rows = "".join(f"2024-03-{day},{number},{number},{number},{number},{number},9,{name}\n"
+                   for day in (11, 12) for number, name in ((10, "AAA"), (20, "BBB")))  # fmt: skip
+    (tmp_path / "all.csv").write_text(YAHOO.strip() + ",symbol\n" + rows)
+    source = CsvSource(tmp_path, file="all.csv")
+    answers = list(source.fetch(FetchRequest(["BBB", "AAA", "CCC"]), lambda line: None))
+    assert [answer.frame["close"].to_list() for answer in answers[:2]] == [[20.0, 20.0], [10.0, 10.0]]
+    assert "contains prices of AAA, BBB, not of CCC" in answers[2].reason
+
+
+def test_a_missing_file_of_all_tickers_fails_each_ticker(tmp_path):
+    [answer] = CsvSource(tmp_path, file="all.csv").fetch(FetchRequest(["AAA"]), lambda line: None)
+    assert "all.csv: cannot be read: No such file" in answer.reason
+
+
+def test_the_settings_reach_the_files_and_the_source_can_be_pickled(tmp_path):
+    (tmp_path / "AAA.csv").write_text("Tag;Open;High;Low;Settle;Volume\n02/03/2024;11,924;12,1;11,1;11,9;900\n")
+    form = FileFormat({"Settle": "close", "Tag": "date"}, ",", "day-first")
+    [answer] = pickle.loads(pickle.dumps(CsvSource(tmp_path, form))).fetch(FetchRequest(["AAA"]), lambda line: None)
+    assert isinstance(answer, RawBars)
+    assert answer.frame.iloc[0].to_list()[:4] == [11.924, 12.1, 11.1, 11.9]
+    assert days(answer.frame) == ["2024-03-02"]
