@@ -156,7 +156,7 @@ def assemble(
     frame, unfinished = _finished(frame, ticker, exchange, fetched_at)
     days = pd.DatetimeIndex(frame.index).tz_localize(None).normalize()
     from_start = frame[days >= pd.Timestamp(start)] if start else frame
-    cleaned = clean(from_start, ticker, sessions(exchange, days.min(), days.max()))
+    cleaned = clean(from_start, ticker, sessions(exchange, days.min(), days.max()), _checked_until(raw, stored))
     repairs = unfinished + cleaned.repairs
     table = (cleaned.bars.loc[: pd.Timestamp(end)] if end else cleaned.bars).rename_axis("session")
     if table.empty:
@@ -204,6 +204,16 @@ def _appended(raw: RawBars, stored: pd.DataFrame | None) -> pd.DataFrame:
     if raw.frame.empty:
         return stored
     return pd.concat([stored[stored.index < pd.DatetimeIndex(raw.frame.index).min()], raw.frame])
+
+
+def _checked_until(raw: RawBars, stored: pd.DataFrame | None) -> pd.Timestamp | None:
+    """The last of the stored sessions that the source's bars are appended to; None if there are none."""
+    if raw.replaces_all or stored is None or stored.empty:
+        return None
+    if raw.frame.empty:
+        return stored.index[-1]
+    earlier = stored.index[stored.index < pd.DatetimeIndex(raw.frame.index).min()]
+    return earlier[-1] if len(earlier) else None
 
 
 def _nothing_left(

@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from mlops_cli.errors import DataError, bounded
+from mlops_cli.prices.cleaning.bar_rules import SAME
 from mlops_cli.prices.cleaning.repair import OHLC, Repair
-from mlops_cli.prices.cleaning.rules import SAME, clean
+from mlops_cli.prices.cleaning.rules import clean
 
 FAULTS = {
     "out_of_order": "{bars} not in the order of the dates",
@@ -19,7 +20,8 @@ FAULTS = {
     "non_sessions": "{bars} on days without a session of the exchange",
     "nulls": "{bars} without a price",
     "non_positive": "{bars} with a price that is zero, negative or infinite",
-    "bad_open": "{bars} with an open that is missing, zero, negative or infinite",
+    "missing_open": "{bars} with an open that is missing or zero",
+    "missing_range": "{bars} with a high or low that is missing or zero",
     "bad_volume": "{bars} with a volume that is missing, negative or infinite",
     "duplicates": "{bars} sent twice",
     "unit_100x": "{bars} in another unit than the others, by a factor of 100",

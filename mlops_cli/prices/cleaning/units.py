@@ -26,8 +26,8 @@ def refuse_leaps(bars: pd.DataFrame, ticker: str, at_least: int = 1) -> None:
     """Refuse closes with at least `at_least` leaps: by more than x8, or by more than x3 for a single row.
 
     The largest real moves are smaller: a crash of -52 % (AAPL, 2000-09-29) is x0.48, a special dividend of 85 %
-    (KDP, 2018-07-10) is x0.18 in the close and x1.1 in the adjusted close. The smaller of the two moves counts. With
-    `stock_splits` of exactly 1 in a row the user confirms that the move is real.
+    (KDP, 2018-07-10) is x0.18 in the close and x1.1 in the adjusted close. The smaller of the two moves counts. A
+    row that is marked in the column `confirmed` is accepted.
 
     Raises:
         DataError: the message names the days.
@@ -35,7 +35,7 @@ def refuse_leaps(bars: pd.DataFrame, ticker: str, at_least: int = 1) -> None:
     raw = np.diff(np.log(bars["close"].to_numpy()))
     adjusted = np.diff(np.log(bars["adj_close"].to_numpy()))
     moves = np.where(np.abs(adjusted) < np.abs(raw), adjusted, raw)
-    is_leap = leaps(moves) & (bars["stock_splits"].to_numpy()[1:] != 1)
+    is_leap = leaps(moves) & ~bars["confirmed"].to_numpy(dtype=bool)[1:]
     if is_leap.sum() < at_least:
         return
     rows = np.flatnonzero(is_leap) + 1
@@ -44,7 +44,7 @@ def refuse_leaps(bars: pd.DataFrame, ticker: str, at_least: int = 1) -> None:
     raise DataError(
         f"{ticker}: the close leaps on {len(rows)} {'day' if len(rows) == 1 else 'days'}: {', '.join(shown)}",
         "rows of two instruments, or a misplaced decimal point? Correct the file; if a move is real, "
-        "write 1 in a column `Stock Splits` on that day; or start the period after it",
+        "write 1 in a column `Stock Splits` on that day (0 on the other days); or start the period after it",
     )
 
 

@@ -16,11 +16,9 @@ SESSIONS = sessions("XNYS", pd.Timestamp("2024-01-02"), pd.Timestamp("2024-02-09
 
 
 def closes(*values: float, adjusted: tuple[float, ...] | None = None, confirmed: int | None = None) -> pd.DataFrame:
-    marks = np.zeros(len(values))
-    if confirmed is not None:
-        marks[confirmed] = 1
-    columns = {"close": values, "adj_close": adjusted or values, "stock_splits": marks}
-    return pd.DataFrame(columns, index=SESSIONS[: len(values)], dtype="float64")
+    columns = {"close": values, "adj_close": adjusted or values}
+    bars = pd.DataFrame(columns, index=SESSIONS[: len(values)], dtype="float64")
+    return bars.assign(confirmed=np.arange(len(values)) == confirmed)
 
 
 def leaping(*ratios: float) -> list[bool]:
