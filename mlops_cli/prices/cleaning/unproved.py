@@ -58,7 +58,7 @@ def refuse_unproved_splits(bars: pd.DataFrame, ticker: str) -> None:
     error = tolerance(bars)
     mixed = (beyond >= -error) & (beyond <= WITH_DIVIDEND) & (np.abs(moves.gap - near_factor) <= MOVED)
     mixed &= error < SUSPICIOUS_GAP
-    unmade = np.sign(common) * moves.factor < np.abs(common) / 2
+    unmade = np.sign(common) * moves.factor <= WITH_DIVIDEND  # the factor may step the wrong way
     silent = unmade & (np.abs(moves.gap - common) <= SUSPICIOUS_GAP)
     real = _confirmed(bars) | (moves.dividend >= np.abs(common) / 2)
     for row in np.flatnonzero((mixed | silent) & ~real & (np.arange(len(bars)) > 0)).tolist():
