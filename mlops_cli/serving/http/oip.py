@@ -70,8 +70,8 @@ class Limits:
     @classmethod
     def of(cls, largest_body: int) -> Limits:
         """The limits where bodies have at most `largest_body` bytes."""
-        # a number takes 60 bytes of memory while it is read; with all its digits, it takes 10 to 20 bytes of text
-        return cls(JsonLimits(max(10_000, largest_body // 10), 20_000), max(10_000, largest_body // 40))
+        # a number takes 60 bytes of memory while it is read; with all its digits, it has 20 bytes of text
+        return cls(JsonLimits(max(10_000, largest_body // 20), 20_000), max(10_000, largest_body // 40))
 
 
 _USUAL_LIMITS = Limits.of(10_000_000)
