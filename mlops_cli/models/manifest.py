@@ -92,6 +92,9 @@ class Manifest(BaseModel):
 def read_manifest(folder: Path) -> Manifest:
     """Read a model folder's manifest; a `ModelError` if it is missing or damaged."""
     path = folder / MANIFEST
+    if path.exists() and not path.is_file():  # reading a pipe or a device might never end
+        text = f"{path}: cannot be read: it is not a regular file"
+        raise ModelError(text, f"remove {folder} and run: mlops train")
     try:
         return Manifest.model_validate_json(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):

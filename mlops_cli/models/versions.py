@@ -86,6 +86,8 @@ def champion(root: Path, branch: str, name: str) -> Champion:
     """The recorded champion, whose folder may no longer exist; a `ModelError` if the record is damaged."""
     path = archive(root, branch, name) / CHAMPION
     try:
+        if path.exists() and not path.is_file():
+            raise OSError  # reading a pipe or a device might never end
         record = _Record.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         return Champion()

@@ -93,7 +93,7 @@ def _upload_routes(router: APIRouter, service: Service) -> None:
     async def of_bars(
         request: Request, x_mlops_caller: Annotated[str | None, Header(description=CALLER_HELP)] = None
     ) -> Response:
-        posted = await service.run_in_thread(_read_bars, await request.body())
+        posted = await service.run_in_thread(read_bars, await request.body())
         names = [checked(name) for name in posted.models or ()] or models_of(plane.catalog, posted.ticker or "")
         return _forecasts(service, *await _from_bars(service, posted.bars, names, _caller(request)))
 
@@ -122,7 +122,8 @@ def _forecasts(service: Service, forecasts: Sequence[Forecast], missing: dict[st
     return json_answer({"forecasts": forecasts, "missing": missing}, {"X-Mlops-Rung": rung})
 
 
-def _read_bars(body: bytes) -> BarsBody:
+def read_bars(body: bytes) -> BarsBody:
+    """Bars from the body of a request; a `BadInputError` names at most five faults."""
     check_json(body, BARS_LIMITS, f"send at most {MOST_BARS} bars")
     try:
         posted = BarsBody.model_validate_json(body)

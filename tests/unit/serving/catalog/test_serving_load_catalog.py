@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -315,3 +316,13 @@ def test_weights_that_cannot_be_written_are_no_fault_of_the_model_and_are_tried_
     model = reader.scan([ModelKey(BRANCH, "red-a")]).model("red-a")
     assert model.default is not None, "the version from before answers, from memory"
     assert "cannot be written" in model.quarantined[0].reason
+
+
+@pytest.mark.parametrize("name", [MANIFEST, GRAPH, "champion.json"])
+def test_a_pipe_in_place_of_a_file_holds_nobody_up(root: Path, name: str) -> None:
+    place = archive(root / "models", BRANCH, "red-a") if name == "champion.json" else root / "models" / BRANCH / "red-a"
+    (place / name).unlink()
+    os.mkfifo(place / name)
+    catalog = scan(root)
+    assert reasons(catalog)["red-a"]
+    assert catalog.model("blue-b").default is not None
