@@ -29,7 +29,7 @@ def graph_of(nodes: Sequence[NodeProto], constants: Constants, columns: int = CO
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
 
 
-def looping_graph() -> onnx.ModelProto:
+def looping_graph(columns: int = COLUMNS) -> onnx.ModelProto:
     """Repeats a step 10^12 times."""
     number, condition = helper.make_tensor_value_info, TensorProto.BOOL
     body = helper.make_graph(
@@ -40,7 +40,7 @@ def looping_graph() -> onnx.ModelProto:
     )
     loop = helper.make_node("Loop", ["count", "yes", "sum"], [OUTPUT], body=body)
     constants = {**AXIS, "count": np.array(10**12), "yes": np.array(True)}
-    return graph_of([SUM, loop, COPY], constants)
+    return graph_of([SUM, loop, COPY], constants, columns)
 
 
 def hidden_loop_graph() -> onnx.ModelProto:
@@ -79,9 +79,9 @@ def greedy_graph() -> onnx.ModelProto:
     return graph_of(nodes, {**AXIS, "size": np.array([2_000_000_000])})
 
 
-def scalar_graph() -> onnx.ModelProto:
+def scalar_graph(columns: int = COLUMNS) -> onnx.ModelProto:
     """One number for all rows."""
-    return graph_of([helper.make_node("ReduceSum", [INPUT], [OUTPUT], keepdims=0), COPY], {})
+    return graph_of([helper.make_node("ReduceSum", [INPUT], [OUTPUT], keepdims=0), COPY], {}, columns)
 
 
 def squeezing_graph() -> onnx.ModelProto:

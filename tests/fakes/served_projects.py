@@ -74,9 +74,14 @@ def served_project(
 
 def install_model(root: Path, name: str, seed: int, hidden: int = HIDDEN) -> None:
     """Put a model, or the next version of it, in its place the way `mlops train` does."""
-    staged = root / "models" / ".staging" / BRANCH / f"{name}-{seed}"
+    install_graph(root, name, mlp_graph(seed, hidden), f"{name}-{seed}")
+
+
+def install_graph(root: Path, name: str, graph: onnx.ModelProto, folder: str = "any") -> None:
+    """Put any graph in the place of a model, built in a folder of this name."""
+    staged = root / "models" / ".staging" / BRANCH / folder
     staged.mkdir(parents=True)
-    onnx.save(mlp_graph(seed, hidden), staged / GRAPH)
+    onnx.save(graph, staged / GRAPH)
     ticker = name.partition("-")[2].upper()
     manifest_of(name, ticker=ticker, inputs=COLUMNS, shrinkage=0.5, files=file_hashes(staged)).write(staged)
     install(staged, root / "models" / BRANCH / name, keep=2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import signal
 import time
 from collections import Counter
@@ -18,7 +19,17 @@ import uvloop
 
 from mlops_cli.models.manifest import GRAPH
 from tests.bench.serve_client import Answer, Requests, ask_for, post
-from tests.fakes.served_projects import BRANCH, COLUMNS, Served, infer_body, install_model, served_project, serving
+from tests.fakes.hostile_graphs import looping_graph, scalar_graph, slow_graph
+from tests.fakes.served_projects import (
+    BRANCH,
+    COLUMNS,
+    Served,
+    infer_body,
+    install_graph,
+    install_model,
+    served_project,
+    serving,
+)
 
 NAMES = tuple(f"red-t{index:03d}" for index in range(60))
 LONG = [pytest.param(4, id="short"), pytest.param(30, id="long", marks=pytest.mark.soak)]
@@ -187,3 +198,60 @@ def test_no_process_is_left_when_the_server_is_ended(tmp_path: Path) -> None:
         assert served.infer(NAMES[0]).status == 200
     _, alive = psutil.wait_procs(tree, timeout=5)
     assert not alive
+
+
+def _reason(served: Served, name: str) -> str:
+    entries = json.loads(served.ask("/v2/repository/index").body)
+    return next((entry.get("reason", "") for entry in entries if entry["name"] == name), "")
+
+
+def test_a_graph_that_never_ends_holds_up_no_other_model_and_no_end(tmp_path: Path) -> None:
+    root = served_project(tmp_path / "p", NAMES[:3])
+    with serving(root) as served:
+        assert served.infer(NAMES[0]).status == 200
+        install_graph(root, "red-slow", slow_graph(columns=len(COLUMNS)))
+        eventually(10, lambda: "is being tried" in _reason(served, "red-slow"))
+        install_model(root, NAMES[1], 77)
+        newest = json.loads((root / "models" / BRANCH / NAMES[1] / "manifest.json").read_text())["files"][GRAPH][:12]
+        eventually(8, lambda: served.infer(NAMES[1]).headers["x-mlops-version"] == newest)
+        assert "is being tried" in _reason(served, "red-slow"), "the trial had not ended before"
+        tree = served.processes
+        begun = time.monotonic()
+        served.process.terminate()
+        assert served.process.wait(15) == 0
+        assert time.monotonic() - begun < 10
+    _, alive = psutil.wait_procs(tree, timeout=5)
+    assert not alive
+
+
+def test_a_server_starts_beside_graphs_that_never_end_and_sets_them_aside(tmp_path: Path) -> None:
+    root = served_project(tmp_path / "p", NAMES[:2])
+    install_graph(root, "red-loop", looping_graph(columns=len(COLUMNS)))
+    install_graph(root, "red-slow", slow_graph(columns=len(COLUMNS)), "other")
+    install_graph(root, "red-scalar", scalar_graph(columns=len(COLUMNS)), "another")
+    with serving(root) as served:
+        eventually(5, lambda: served.infer(NAMES[0]).status == 200)
+        eventually(30, lambda: "did not finish a trial" in _reason(served, "red-slow"))
+        assert "Loop" in _reason(served, "red-loop")
+        assert "one float32 number" in _reason(served, "red-scalar")
+        for name in ("red-loop", "red-slow", "red-scalar"):
+            assert served.infer(name).status == 503
+            assert served.ask(f"/v2/models/{name}/ready").status == 503
+
+
+def test_a_server_without_a_model_that_answers_is_not_ready_until_there_is_one(tmp_path: Path) -> None:
+    root = served_project(tmp_path / "p", NAMES[:2])
+    with serving(root) as served:
+        assert served.ask("/v2/health/ready").status == 200
+        for name in NAMES[:2]:
+            served.ask(f"/v2/repository/models/{name}/unload", b"{}")
+        assert "is unloaded" in served.ask("/v2/health/ready").json()["error"]
+        served.ask(f"/v2/repository/models/{NAMES[0]}/load", b"{}")
+        assert served.ask("/v2/health/ready").status == 200
+        shutil.rmtree(root / "models")
+        eventually(15, lambda: served.ask("/v2/health/ready").status == 503)
+        assert served.ask("/health").json()["status"] == "unavailable"
+        assert served.ask("/v2/health/live").status == 200
+        install_model(root, NAMES[0], 5)
+        eventually(25, lambda: served.ask("/v2/health/ready").status == 200)
+        assert served.ask("/health").json()["status"] == "ok"
