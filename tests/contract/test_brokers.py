@@ -11,9 +11,10 @@ from decimal import Decimal
 import pandas as pd
 import pytest
 
+from mlops_cli.errors import BrokerError
 from mlops_cli.exchange.book.clock import target
 from mlops_cli.exchange.book.engine import Exchange
-from mlops_cli.exchange.book.records import CorporateAction
+from mlops_cli.exchange.book.records import AssetFlags, CorporateAction
 from mlops_cli.trading.alpaca.alpaca_broker import AlpacaBroker
 from mlops_cli.trading.alpaca.alpaca_client import AlpacaAccess, Patience
 from mlops_cli.trading.contract.broker import Broker, KeysRefused, OrderRefused
@@ -312,3 +313,73 @@ def test_b25_share_classes_have_the_projects_names_here_and_alpacas_there(adapte
         told = bench.broker.activities_since(LONG_AGO)
         assert {one.ticker for one in [*told.fills, *told.others]} == {"BRK-B"}
         assert bench.broker.orders_since(LONG_AGO)[0].ticker == "BRK-B"
+
+
+def test_b26_fractions_of_a_split_are_paid_out_and_told(bench):
+    bench.broker.submit(intent(qty=Decimal(15)))
+    bench.broker.submit(intent("sell", ticker="MSFT", qty=Decimal(7)))
+    bench.advance("next_close", 60)
+    cash = bench.broker.account().cash
+    for symbol, ratio in (("AAPL", "1.5"), ("MSFT", "0.1")):
+        bench.exchange.state.actions.append(CorporateAction("split", symbol, date(2024, 1, 4), Decimal(ratio)))
+    bench.advance("next_open", 60)
+    assert {ticker: held.qty for ticker, held in bench.broker.positions().items()} == {"AAPL": 22}
+    told = {one.ticker: one for one in bench.broker.activities_since(LONG_AGO).others}
+    assert (told["AAPL"].qty, told["MSFT"].qty) == (22, 0)
+    assert told["AAPL"].cash > 0 > told["MSFT"].cash
+    assert bench.broker.account().cash == cash + told["AAPL"].cash + told["MSFT"].cash
+
+
+def test_b27_a_change_of_name_is_two_activities_that_explain_the_positions(bench):
+    bench.broker.submit(intent())
+    bench.advance("next_close", 60)
+    bench.exchange.state.actions.append(CorporateAction("rename", "AAPL", date(2024, 1, 4), new_symbol="NEWCO"))
+    bench.advance("next_open", 60)
+    assert {ticker: held.qty for ticker, held in bench.broker.positions().items()} == {"NEWCO": 10}
+    told = [(one.kind, one.ticker, one.qty, one.cash) for one in bench.broker.activities_since(LONG_AGO).others]
+    assert told == [("NC", "AAPL", -10, 0), ("NC", "NEWCO", 10, 0)]
+    assert sorted(bench.broker.quotes(["NEWCO"])) == ["NEWCO"]
+    with pytest.raises(OrderRefused, match='AAPL: asset "AAPL" is not active'):
+        bench.broker.submit(intent(part=1))
+
+
+def test_b28_a_spin_off_is_shares_of_another_ticker(bench):
+    bench.broker.submit(intent())
+    bench.advance("next_close", 60)
+    value, price = Decimal("0.25"), Decimal(10)
+    spin_off = CorporateAction("spin_off", "AAPL", date(2024, 1, 4), value, new_symbol="PART", price=price)
+    bench.exchange.state.actions.append(spin_off)
+    bench.advance("next_open", 60)
+    assert {ticker: held.qty for ticker, held in bench.broker.positions().items()} == {"AAPL": 10, "PART": 2}
+    (told,) = bench.broker.activities_since(LONG_AGO).others
+    assert (told.kind, told.ticker, told.qty, told.cash) == ("SPIN", "PART", 2, 5)
+
+
+def test_b29_a_blocked_account_is_no_matter_of_the_keys(bench):
+    order = bench.broker.submit(intent())
+    (account,) = bench.exchange.state.accounts.values()
+    account.trading_blocked = True
+    with pytest.raises(OrderRefused, match="AAPL: account is not authorized to trade"):
+        bench.broker.submit(intent(part=1))
+    assert bench.broker.account().cash == 100_000
+    assert [held.id for held in bench.broker.orders_since(LONG_AGO)] == [order.id]
+    account.account_blocked = True
+    with pytest.raises(OrderRefused, match="AAPL: account is blocked"):
+        bench.broker.submit(intent(part=1))
+    with pytest.raises(BrokerError, match="account is blocked"):
+        bench.broker.cancel(order.id)
+
+
+@pytest.mark.parametrize(
+    ("flag", "changes", "words"),
+    [
+        ("tradable", {}, "AAPL: asset AAPL is not tradable"),
+        ("shortable", {"side": "sell"}, "AAPL: asset AAPL cannot be sold short"),
+        ("fractionable", {"qty": Decimal("1.5")}, "AAPL: asset .AAPL. is not fractionable"),
+    ],
+)
+def test_b30_what_an_asset_does_not_allow_is_refused_in_words(bench, flag, changes, words):
+    bench.exchange.state.assets["AAPL"] = AssetFlags(**{flag: False})
+    with pytest.raises(OrderRefused, match=words):
+        bench.broker.submit(intent(**changes))
+    assert list(bench.broker.orders_since(LONG_AGO)) == []

@@ -26,6 +26,8 @@ LIVE = "https://api.alpaca.markets"
 DATA = "https://data.alpaca.markets"
 REQUESTS_PER_MINUTE = 200
 ALPACA = "alpaca.markets"
+FORBIDDEN = 40_310_000
+"""Alpaca's code for what an account may not do, such as while it is blocked."""
 RETRIED = frozenset({408, 429, 500, 502, 503, 504})
 LARGEST_ANSWER = 50 * 10**6
 """Bytes of an answer. A page of 500 orders has half a million."""
@@ -180,8 +182,8 @@ def repeat[Answer](ask: Callable[[], Answer], patience: Patience, where: str) ->
 
 
 def raise_if_keys(error: Failed, where: str) -> None:
-    """Raise KeysRefused for an answer of 401 or 403."""
-    if error.status in (401, 403):
+    """Raise KeysRefused for an answer of 401 or 403, unless it says that the account may not do this."""
+    if error.status in (401, 403) and error.code != FORBIDDEN:
         raise KeysRefused(
             f"{where} refuses the keys: {error.words}", "look at ALPACA_API_KEY and ALPACA_SECRET_KEY in .env"
         ) from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -17,15 +18,25 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from mlops_cli.exchange.api.action_requests import read_action
+from mlops_cli.exchange.book.corporate_actions import announce
 from mlops_cli.exchange.book.engine import Exchange
 from mlops_cli.exchange.book.order_requests import read_order_request
-from mlops_cli.exchange.book.records import MarketRules, RefusedError
+from mlops_cli.exchange.book.records import AssetFlags, MarketRules, RefusedError, is_whole
 from mlops_cli.market.hours import in_new_york
 from tests.fakes.exchange_server import new_exchange, some_prices
 
 PRICES = some_prices()
 SYMBOLS = st.sampled_from(sorted(PRICES))
 KEYS = st.sampled_from(["red", "blue"])
+ACTIONS: tuple[dict[str, Any], ...] = (
+    {"type": "split", "ratio": "3"},
+    {"type": "split", "ratio": "1.5"},
+    {"type": "dividend", "amount": "0.37"},
+    {"type": "split", "ratio": "0.1"},
+    {"type": "split", "ratio": "1.5", "cash_in_lieu": False},
+    {"type": "rename"},
+    {"type": "spin_off", "ratio": "0.3", "price": "2.50"},
+)
 KINDS = ("halt", "wide_spread", "reject_orders", "delay_fills", "partial_fills")
 START = Decimal(100_000)
 
@@ -71,18 +82,30 @@ class AnyDay(RuleBasedStateMachine):
     def cancel(self, key: str, which: int) -> None:
         account = self.exchange.state.accounts[key]
         for order_id in [*account.open_orders][which : which + 1]:
-            self.exchange.cancel(account, order_id)
+            with suppress(RefusedError):  # the account may be blocked
+                self.exchange.cancel(account, order_id)
 
     def wait(self, hours: float) -> None:
         self.exchange.state.clock.advance(self.exchange.state.now + timedelta(hours=hours))
         self.exchange.catch_up()
 
-    @rule(symbol=SYMBOLS, what=st.sampled_from([("split", "ratio", "3"), ("dividend", "amount", "0.37")]))
-    def act(self, symbol: str, what: tuple[str, str, str]) -> None:
+    @rule(symbol=SYMBOLS, what=st.sampled_from(ACTIONS), letter=st.sampled_from("PQRS"))
+    def act(self, symbol: str, what: dict[str, Any], letter: str) -> None:
         day = in_new_york(self.exchange.state.now).date().isoformat()
-        self.exchange.state.actions.append(
-            read_action({"type": what[0], "symbol": symbol, "date": day, what[1]: what[2]})
-        )
+        new = {"new_symbol": f"{symbol[:3]}{letter}"} if what["type"] in ("rename", "spin_off") else {}
+        with suppress(RefusedError):  # the new symbol may be another's already
+            announce(self.exchange.state, read_action({"symbol": symbol, "date": day, **what, **new}))
+
+    @rule(symbol=SYMBOLS, flag=st.sampled_from(["tradable", "shortable", "fractionable"]), on=st.booleans())
+    def allow(self, symbol: str, flag: str, on: bool) -> None:
+        assets = self.exchange.state.assets
+        assets[symbol] = replace(assets.get(symbol, AssetFlags()), **{flag: on})
+
+    @rule(key=KEYS, flag=st.sampled_from(["trading_blocked", "account_blocked"]), on=st.booleans())
+    def block(self, key: str, flag: str, on: bool) -> None:
+        account = self.exchange.state.accounts[key]
+        setattr(account, flag, on)
+        self.exchange.state.changed(account)
 
     @rule(kind=st.sampled_from(KINDS), symbol=SYMBOLS)
     def fault(self, kind: str, symbol: str) -> None:
@@ -101,7 +124,17 @@ class AnyDay(RuleBasedStateMachine):
             assert new.state.taken == old.state.taken
         for key, account in old.state.accounts.items():
             again = new.state.accounts[key]
-            for name in ("cash", "positions", "orders", "open_orders", "reserved", "activities", "equity"):
+            for name in (
+                "trading_blocked",
+                "account_blocked",
+                "cash",
+                "positions",
+                "orders",
+                "open_orders",
+                "reserved",
+                "activities",
+                "equity",
+            ):
                 assert getattr(again, name) == getattr(account, name), name
 
     def teardown(self) -> None:
@@ -123,10 +156,13 @@ class AnyDay(RuleBasedStateMachine):
                     shares[one["symbol"]] += sign * qty
                 else:
                     cash += Decimal(one["net_amount"])
-                    if one["activity_type"] == "SPLIT":
-                        shares[one["symbol"]] *= 3
-                        assert shares[one["symbol"]] == Decimal(one["qty"])
+                    if one["activity_type"] == "SPLIT":  # it says what is held afterwards
+                        assert (shares[one["symbol"]] < 0) >= (Decimal(one["qty"]) < 0)
+                        shares[one["symbol"]] = Decimal(one["qty"])
+                    elif one["activity_type"] in ("NC", "SPIN"):
+                        shares[one["symbol"]] += Decimal(one["qty"])
             assert account.cash == cash
+            assert all(is_whole(position.qty) for position in account.positions.values() if position.qty < 0)
             assert {s: qty for s, qty in shares.items() if qty} == {s: p.qty for s, p in account.positions.items()}
 
     @invariant()
@@ -135,6 +171,7 @@ class AnyDay(RuleBasedStateMachine):
             for order in account.orders.values():
                 assert order.filled_qty >= 0
                 assert order.qty is None or order.filled_qty <= order.qty
+                assert order.qty is None or order.time_in_force == "day" or is_whole(order.qty)
                 assert order.notional is None or order.filled_cost <= order.notional
                 assert order.is_open == (order.id in account.open_orders)
                 assert order.status != "filled" or order.qty in (None, order.filled_qty)
@@ -165,7 +202,7 @@ def test_a_long_random_run(seed: int) -> None:
         if step % 9 == 0:
             one([machine.restart, lambda: machine.cancel("red", 0), machine.mend])()
         if step % 40 == 39:
-            machine.act(one(sorted(PRICES)), one([("split", "ratio", "3"), ("dividend", "amount", "0.37")]))
+            machine.act(one(sorted(PRICES)), one(ACTIONS[:3]), "P")
             machine.fault(one(KINDS), one(sorted(PRICES)))
         machine.cash_and_shares_are_what_the_activities_say()
         machine.orders_keep_their_bounds()
