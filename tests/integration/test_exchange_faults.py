@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -26,6 +24,7 @@ from mlops_cli.exchange.market.market import Market
 from mlops_cli.exchange.market.price_tables import MemoryTables, ParquetTables
 from mlops_cli.market.hours import parse_time, us_hours
 from tests.fakes.cli import BIN, environment
+from tests.fakes.exchange_process import exchange_process
 from tests.fakes.exchange_server import ExchangeServer, exchange_server, some_prices
 
 PATIENCE_SECONDS = 60
@@ -316,24 +315,6 @@ def test_steering(server: ExchangeServer, client: Client) -> None:
     assert (broken.status_code, broken.json()["code"]) == (400, 40010000)
 
 
-@contextmanager
-def served(folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """The real command; gives its process and the address that it prints."""
-    command = [str(BIN / "mlops"), "exchange", "serve", "--port", "0", *options]
-    process = subprocess.Popen(
-        command, cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    try:
-        assert process.stdout is not None
-        lines = [process.stdout.readline() for _ in range(2)]
-        found = re.fullmatch(r"ALPACA_BASE_URL=(http://127\.0\.0\.1:\d+)\nALPACA_DATA_URL=\1\n", "".join(lines))
-        assert found, (lines, process.poll(), process.stderr.read() if process.stderr else "")
-        yield process, found[1]
-    finally:
-        process.kill()
-        process.communicate(timeout=PATIENCE_SECONDS)
-
-
 def test_the_command_survives_kill_9(tmp_path: Path) -> None:
     prices = tmp_path / "prices"
     prices.mkdir()
@@ -341,14 +322,14 @@ def test_the_command_survives_kill_9(tmp_path: Path) -> None:
         table.to_parquet(prices / f"{symbol}.parquet")
     options = ("--prices", "prices", "--database", "exchange.db", "--replay", "2024-01-02T22:00:00+00:00")
     request = MarketOrderRequest(symbol="AAPL", qty=3, side=OrderSide.BUY, time_in_force=TimeInForce.DAY)
-    with served(tmp_path, *options) as (process, url):
+    with exchange_process(tmp_path, *options) as (process, url):
         client = TradingClient("key", "very-secret", url_override=url)
         taken = client.submit_order(request)
         requests.post(f"{url}/sim/clock", json={"to": "next_open"}, timeout=5).raise_for_status()
         again = client.submit_order(request)
         process.kill()
         process.wait(PATIENCE_SECONDS)
-    with served(tmp_path, *options) as (process, url):
+    with exchange_process(tmp_path, *options) as (process, url):
         client = TradingClient("key", "very-secret", url_override=url)
         orders = {order.id: order.filled_qty for order in client.get_orders()}
         assert orders == {}
@@ -360,7 +341,7 @@ def test_the_command_survives_kill_9(tmp_path: Path) -> None:
 
 def test_a_database_is_served_once(tmp_path: Path) -> None:
     options = ("--replay", "2012-01-03", "--database", "exchange.db")
-    with served(tmp_path, *options) as (process, _):
+    with exchange_process(tmp_path, *options) as (process, _):
         command = [str(BIN / "mlops"), "exchange", "serve", "--port", "0", *options]
         done = subprocess.run(
             command, check=False, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60
@@ -370,12 +351,13 @@ def test_a_database_is_served_once(tmp_path: Path) -> None:
         assert "--database" in done.stderr
         process.kill()
         process.wait(PATIENCE_SECONDS)
-    with served(tmp_path, *options):  # a killed one leaves no lock
-        pass
+    with exchange_process(tmp_path, *options) as (process, _):  # a killed one leaves no lock
+        process.terminate()
+        assert process.wait(PATIENCE_SECONDS) == 0
 
 
 def test_without_prices_the_sample_series_are_traded(tmp_path: Path) -> None:
-    with served(tmp_path, "--replay", "2012-01-03") as (process, url):
+    with exchange_process(tmp_path, "--replay", "2012-01-03") as (process, url):
         client = TradingClient("key", "secret", url_override=url)
         assert [asset.symbol for asset in client.get_all_assets()] == ["AAPL", "FB", "GOOG", "IBM", "MSFT"]
         assert client.get_asset("FB").tradable is False  # it came to the market in May
