@@ -353,6 +353,115 @@ def test_keys_guard_accounts(server: ExchangeServer) -> None:
     assert TradingClient(str(uuid4()), "right", url_override=server.url).get_orders() == []
 
 
+def test_what_corporate_actions_leave_in_the_account(server: ExchangeServer, trading: TradingClient) -> None:
+    """A 3:2 split with an open order, a spin-off, a change of name; every answer is judged by Alpaca's schemas."""
+    session_on(server)
+    trading.submit_order(market("NVDA", 15))
+    waiting = trading.submit_order(
+        LimitOrderRequest(symbol="NVDA", qty=5, side=BUY, time_in_force=GTC, limit_price=1.5)
+    )
+    trading.get_all_positions()
+    today = server.exchange.state.now.date()
+    days = [str(today + timedelta(days=n)) for n in range(1, 15)]
+    server.action("split", "NVDA", days[0], ratio=1.5)
+    server.advance(to="next_open", seconds=60)
+    assert trading.get_open_position("NVDA").qty == "22"
+    order = trading.get_order_by_id(waiting.id)
+    assert (order.qty, order.limit_price, order.status) == ("7", "1", OrderStatus.NEW)
+    server.action("spin_off", "NVDA", days[0], ratio=0.5, new_symbol="NVDB", price="2.00")
+    server.action("rename", "NVDA", days[0], new_symbol="NVDC")
+    assert [action["type"] for action in server.sim("GET", "corporate-actions")] == ["spin_off", "rename"]
+    server.advance(to="next_open", seconds=60)
+    assert {held.symbol: held.qty for held in trading.get_all_positions()} == {"NVDB": "11", "NVDC": "22"}
+    assert trading.get_order_by_id(waiting.id).status == OrderStatus.CANCELED
+    told = [one for one in trading.get("/account/activities") if one["activity_type"] != "FILL"]
+    assert [(one["activity_type"], one["symbol"], one["qty"]) for one in reversed(told)] == [
+        ("SPLIT", "NVDA", "22"), ("SPIN", "NVDB", "11"), ("NC", "NVDA", "-22"), ("NC", "NVDC", "22"),
+    ]  # fmt: skip
+    assert Decimal(told[-1]["net_amount"]) > 0, "half a share"
+    assert trading.get_asset("NVDA").tradable is False
+    assert trading.get_asset("NVDC").tradable is True
+    assert trading.get_asset(trading.get_asset("NVDB").id).symbol == "NVDB"
+    closed = trading.close_all_positions()
+    assert {answer.status for answer in closed} == {200}
+
+
+def test_blocked_accounts(server: ExchangeServer, data: StockHistoricalDataClient) -> None:
+    key = str(uuid4())
+    trading = judged(TradingClient(key, "secret", url_override=server.url))
+    session_on(server)
+    open_order = trading.submit_order(
+        LimitOrderRequest(symbol="AAPL", qty=1, side=BUY, time_in_force=GTC, limit_price=1)
+    )
+    assert trading.get_account().trading_blocked is trading.get_account().account_blocked is False
+    blocked = server.sim("POST", "accounts", key=key, trading_blocked=True)
+    assert (blocked["trading_blocked"], blocked["cash"]) == (True, "100000")
+    assert trading.get_account().trading_blocked
+    with pytest.raises(APIError, match="not authorized to trade") as caught:
+        trading.submit_order(market("AAPL", 1))
+    assert (caught.value.status_code, caught.value.code) == (403, 40310000)
+    trading.cancel_order_by_id(open_order.id)
+    server.sim("POST", "accounts", key=key, account_blocked=True, trading_blocked=False)
+    assert trading.get_account().account_blocked
+    for call in (lambda: trading.submit_order(market("AAPL", 1)), lambda: trading.cancel_order_by_id(open_order.id)):
+        with pytest.raises(APIError, match="account is blocked"):
+            call()
+    assert trading.cancel_orders() == [], "there is none"
+    server.sim("POST", "accounts", key=key, account_blocked=False, cash="50000")
+    assert trading.submit_order(market("AAPL", 1)).status == OrderStatus.PENDING_NEW
+
+
+def test_assets_that_do_not_allow_everything(server: ExchangeServer, trading: TradingClient) -> None:
+    session_on(server)
+    flags = server.sim("POST", "assets", symbol="MSFT", shortable=False, fractionable=False, easy_to_borrow=False)
+    assert server.sim("GET", "assets") == [flags]
+    asset = trading.get_asset("MSFT")
+    assert (asset.tradable, asset.shortable, asset.fractionable, asset.easy_to_borrow) == (True, False, False, False)
+    for order, words in (
+        (market("MSFT", 1, SELL), "asset MSFT cannot be sold short"),
+        (market("MSFT", 1.5), "is not fractionable"),
+        (MarketOrderRequest(symbol="MSFT", notional=50, side=BUY, time_in_force=DAY), "is not fractionable"),
+    ):
+        with pytest.raises(APIError, match=words):
+            trading.submit_order(order)
+    server.sim("POST", "assets", symbol="MSFT", shortable=True)
+    with pytest.raises(APIError, match="only day orders are allowed for hard-to-borrow asset MSFT"):
+        trading.submit_order(LimitOrderRequest(symbol="MSFT", qty=1, side=SELL, time_in_force=GTC, limit_price=9999))
+    waiting = trading.submit_order(LimitOrderRequest(symbol="MSFT", qty=1, side=BUY, time_in_force=GTC, limit_price=1))
+    trading.submit_order(market("MSFT", 2))
+    assert trading.get_open_position("MSFT").qty == "2"
+    server.sim("POST", "assets", symbol="MSFT", tradable=False)
+    assert trading.get_asset("MSFT").tradable is False
+    with pytest.raises(APIError, match="asset MSFT is not tradable"):
+        trading.close_position("MSFT")
+    assert trading.get_order_by_id(waiting.id).status == OrderStatus.NEW
+    server.sim("POST", "assets", symbol="MSFT", tradable=True, fractionable=True, easy_to_borrow=True)
+    assert server.sim("GET", "assets") == []
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("assets", {"symbol": "NOPE", "tradable": False}, 404),
+        ("assets", {"symbol": ["AAPL"]}, 404),
+        ("assets", {"symbol": "AAPL", "tradable": "no"}, 422),
+        ("assets", {"symbol": "AAPL", "colour": True}, 422),
+        ("accounts", {"key": "nobody", "cash": "1"}, 404),
+        ("accounts", {"key": "KEY"}, 422),
+        ("accounts", {"key": "KEY", "trading_blocked": 1}, 422),
+        ("accounts", {"key": "KEY", "cash": "1", "status": "ACTIVE"}, 422),
+        ("corporate-actions", {"type": "rename", "symbol": "AAPL", "date": "2030-01-02", "new_symbol": "MSFT"}, 422),
+        ("corporate-actions", {"type": "spin_off", "symbol": "AAPL", "date": "2030-01-02", "ratio": 1,
+                               "new_symbol": "PART"}, 422),
+    ],
+)  # fmt: skip
+def test_what_the_simulation_refuses(server: ExchangeServer, path: str, body: dict[str, object], status: int) -> None:
+    keys = {"APCA-API-KEY-ID": "KEY", "APCA-API-SECRET-KEY": "secret"}
+    requests.get(f"{server.url}/v2/account", headers=keys, timeout=10).raise_for_status()
+    answer = requests.post(f"{server.url}/sim/{path}", json=body, timeout=10)
+    assert (answer.status_code, set(answer.json())) == (status, {"code", "message"})
+
+
 def test_the_schemas_judge(trading: TradingClient) -> None:
     account = trading.get("/account")
     for wrong in ({**account, "status": "FINE"}, {**account, "id": "1"}, {**account, "created_at": "today"}):
