@@ -1,19 +1,19 @@
-"""The look-ahead alarm: results so good that a leak of future data is their likelier cause.
+"""The look-ahead alarm: find results so good that a leak of future data is the likely cause.
 
 Honest forecasts of daily closes have at best a ratio of MAE to naive MAE of 0.99, 75 % of stocks below 1, and 56 %
 right directions (500 stocks, 7 years). A small collection can exceed these limits by luck, and a constant forecast of
-"a bit up" exceeds them in a bull market. So each limit counts only together with a test against chance at one in a
-thousand. The tests are of *timing*: a forecast is compared with its own average repeated every day, and hits with the
-hits that the same number of up-calls would have had on other days. Any of these rules sounds the alarm:
+"a bit up" exceeds them in a bull market. So each rule also needs a test that is significant at level CHANCE. The tests
+measure *timing*: errors are compared with those of the model's mean forecast repeated every day, and hits with those
+expected if the same number of up-calls fell on random days. Any of these rules sounds the alarm:
 
 - *ratio*: mean MAE / naive MAE below 0.99, and timing (day-clustered t) significant;
 - *share*: more than 75 % of at least 20 stocks below 1, and timing significant;
 - *direction*: more than 56 % of all calls right, more than the always-up rate, and timing significant;
-- *single model*: more than 56 % of a model's calls right, and timing significant by Fisher's exact test (which also
-  holds for a handful of sessions) after Bonferroni's correction for the number of models.
+- *single model*: more than 56 % of a model's calls right, and timing significant by Fisher's exact test (valid for few
+  sessions too) after Bonferroni's correction for the number of models.
 
-The first two rules are applied to the shrunk and to the raw forecasts, because shrinkage could hide a leak. How many
-false alarms there are, and which leaks are caught: tests/unit/evaluation/test_evaluation_alarm.py and docs/figures.md.
+The first two rules are applied to the shrunk and to the raw forecasts, because shrinkage could hide a leak. The rate of
+false alarms and the leaks that are found: tests/unit/evaluation/test_evaluation_alarm.py and docs/figures.md.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ CHANCE = 0.001
 
 
 def look_ahead(scores: pd.DataFrame) -> list[str]:
-    """The reasons for which scores (of `metrics.scored`) are too good to be honest; none: the alarm is silent.
+    """The reasons why scores (of `metrics.scored`) are too good to be true; empty if there is no alarm.
 
-    The rules for the collection need MIN_SESSIONS days.
+    All rules but the one for single models need at least `significance.MIN_SESSIONS` days.
     """
     return [
         *_error_reasons(scores, "predicted_close", "forecasts"),
@@ -55,7 +55,7 @@ def _error_reasons(scores: pd.DataFrame, column: str, name: str) -> list[str]:
     untimed = (last * np.exp(own_mean) - actual).abs()
     scale = naive_scale(scores)
     timing = day_clustered((errors - untimed) / scale, scores["target_session"])
-    if not _beyond_chance(timing, better=-1):
+    if not _is_significant(timing, better=-1):
         return []
     ratios = (errors / scale).groupby(models, observed=True).mean().dropna()
     reasons = []
@@ -73,7 +73,7 @@ def _error_reasons(scores: pd.DataFrame, column: str, name: str) -> list[str]:
 def _direction_reasons(scores: pd.DataFrame) -> list[str]:
     accuracy, always_up = scores["hit"].mean(), scores["up"].mean()
     timing = day_clustered(scores["excess_hit"], scores["target_session"])
-    if accuracy > max(MAX_ACCURACY, always_up) and _beyond_chance(timing, better=1):
+    if accuracy > max(MAX_ACCURACY, always_up) and _is_significant(timing, better=1):
         return [
             f"direction: {accuracy:.1%} of {scores['hit'].count()} calls right "
             f"(more than {MAX_ACCURACY:.0%}; up every day: {always_up:.1%}; t = {timing.t:.1f})"
@@ -93,9 +93,9 @@ def _single_model_reasons(scores: pd.DataFrame) -> list[str]:
     if suspects.empty:
         return []
     named = [f"{model} ({value:.1%})" for model, value in suspects.items()]
-    return [f"direction of single models beyond chance (more than {MAX_ACCURACY:.0%} right): {bounded(named)}"]
+    return [f"direction of single models better than chance (more than {MAX_ACCURACY:.0%} right): {bounded(named)}"]
 
 
-def _beyond_chance(test: TTest, better: int) -> bool:
-    """Whether the mean lies on the `better` side (-1 or 1) of zero by more than CHANCE allows."""
+def _is_significant(test: TTest, better: int) -> bool:
+    """Whether the mean has the sign `better` (-1 or 1) and is significant at level CHANCE, one-sided."""
     return bool(np.sign(test.mean) == better and test.p / 2 < CHANCE)

@@ -1,4 +1,4 @@
-"""The frame of forecasts: the format in which replays hand forecasts to the code that judges them."""
+"""The frame of forecasts: the table that replays return and the evaluation reads."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def check_forecasts(forecasts: pd.DataFrame) -> pd.DataFrame:
     One row is one forecast: made by `model` (of `team`, for `ticker`) after the close of `session`, for the close of
     `target_session`. Prices are in the ticker's currency: `last_close` (close of `session`, the naive forecast),
     `predicted_close` (the model's forecast after shrinkage), `raw_predicted_close` (before shrinkage), `actual_close`
-    (close of `target_session`), `drift_predicted_close` (last close grown by the mean log return of the past).
+    (close of `target_session`), `drift_predicted_close` (last close grown by the mean log return in training).
 
     Args:
         forecasts: any index and row order; exactly the columns FORECAST_COLUMNS in any order; text as str, sessions as
-            tz-naive datetime64, prices as numbers. NaN nowhere.
+            tz-naive datetime64, prices as numbers; no NaN.
 
     Returns:
         A new frame with a fresh 0..n-1 index, columns in the order of FORECAST_COLUMNS, prices as float64, rows

@@ -43,13 +43,13 @@ def scored(forecasts: pd.DataFrame) -> pd.DataFrame:
         `mae`, `mae_raw`, `mae_naive`, `mae_drift`: see `with_errors`;
         `relative_loss`: (mae - mae_naive) / the model's mean naive error, comparable between stocks of any price;
         NaN where the model's stock never moved;
-        `drift_relative_loss`: (mae - mae_drift) on the same scale, the forecast against the drift baseline;
+        `drift_relative_loss`: (mae - mae_drift) on the same scale, a comparison with the drift forecast;
         `actual_return`, `raw_return`: log returns from the last close, actual and as forecast before shrinkage;
         `up`: 1.0 where the close rose, 0.0 where it fell, NaN where it did not move;
         `call`: 1.0 where the raw forecast is up, 0.0 where it is down, NaN where it is neither or the close did not
-        move (such a session counts in neither direction);
+        move (then it does not count);
         `hit`: 1.0 where `call` equals `up`, 0.0 where not, NaN where there is no call;
-        `excess_hit`: `hit` less the share of hits that the model would have if its calls were independent of the
+        `excess_hit`: `hit` minus the share of hits that the model would have if its calls were independent of the
         market, p q + (1 - p)(1 - q) for shares p of rises and q of up-calls (Pesaran & Timmermann 1992); a model whose
         every call is up gets 0 on average.
     """
@@ -68,7 +68,7 @@ def scored(forecasts: pd.DataFrame) -> pd.DataFrame:
 
 
 def _hits_by_chance(frame: pd.DataFrame) -> pd.Series:
-    """Per row, the share of hits of its model if calls and rises were independent; over the rows with a call."""
+    """Per row, its model's expected share of hits if calls and rises were independent; only rows with a call count."""
     called = frame[["up", "call"]].mask(frame["call"].isna())
     shares = called.groupby(frame["model"], observed=True).transform("mean")
     return shares["up"] * shares["call"] + (1.0 - shares["up"]) * (1.0 - shares["call"])
@@ -79,7 +79,7 @@ def figures(scores: pd.DataFrame, by: str) -> pd.DataFrame:
 
     Args:
         scores: as `scored` returns it.
-        by: a column of `scores`, `model` or `team` for instance.
+        by: a column of `scores`, such as `model` or `team`.
 
     Returns:
         One row per value of `by`, sorted, columns: `n` (rows); `mae`, `mae_raw`, `mae_naive`, `mae_drift` (price

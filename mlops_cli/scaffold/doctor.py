@@ -1,4 +1,4 @@
-"""`mlops doctor`: check what a run needs, without importing any of it."""
+"""`mlops doctor`: check what a run needs, without importing the packages."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _packages(names: Sequence[str] = PACKAGES) -> Check:
     listed = ", ".join(f"{name} {number or 'missing'}" for name, number in versions.items())
     missing = [name for name, number in versions.items() if number is None]
     if missing:
-        return Check("packages", "failed", listed, f"install again, missing: {', '.join(missing)}")
+        return Check("packages", "failed", listed, f"install the missing packages: {', '.join(missing)}")
     return Check("packages", "ok", listed)
 
 
@@ -93,13 +93,13 @@ def _version(package: str) -> str | None:
 
 
 def _program(name: str) -> Check:
-    # dvc is installed beside this interpreter even where its folder is not on the PATH
+    # dvc is in this interpreter's folder, which may not be on the PATH
     path = shutil.which(name) or shutil.which(name, path=str(Path(sys.executable).parent))
     return Check(name, "ok" if path else "failed", path or "not found", "" if path else f"install {name}")
 
 
 def _gpu() -> str:
-    """Names of the NVIDIA GPUs, from the driver: importing torch to ask would take seconds."""
+    """Names of the NVIDIA GPUs, from the driver, because importing torch takes seconds."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return "driver loaded, no nvidia-smi" if Path("/proc/driver/nvidia/version").exists() else NO_GPU
@@ -127,7 +127,7 @@ def _project(project: Project) -> Iterator[Check]:
     if strays:
         listed = bounded([str(path.relative_to(project.root)) for path in strays])
         yield Check(
-            "results", "warning", f"of no branch in params.yaml: {listed}", "dvc checkout removes those that it tracks"
+            "results", "warning", f"without a branch in params.yaml: {listed}", "dvc checkout removes what DVC tracks"
         )
 
 
@@ -178,7 +178,7 @@ def _private_files(project: Project) -> Check:
 
 
 def _key_pairs(settings: Settings) -> list[tuple[str, str]]:
-    """Names of the key and secret of every team that has one; the names without a team if set or if no team has any."""
+    """Names of key and secret of each team that has one; also those without a team if set, or if no team has any."""
     suffixes = sorted({name.removeprefix(KEY).removeprefix(SECRET) for name in settings.team_keys})
     if not suffixes or not settings.broker_keys.keys().isdisjoint({KEY, SECRET}):
         suffixes.insert(0, "")
@@ -189,18 +189,18 @@ def _data_age(project: Project, branch: str, kind: str) -> Check:
     """Check the age of a branch's prices, by the JSON files beside them."""
     name = f"prices {branch}"
     folder = project.prices(branch)
-    lasts, fetched = [], []
+    last_days, fetched = [], []
     for path in folder.glob("*.json"):
         try:
             note = json.loads(path.read_text(encoding="utf-8"))
-            lasts.append(date.fromisoformat(note["last"][:10]))
+            last_days.append(date.fromisoformat(note["last"][:10]))
             fetched.append(datetime.fromisoformat(note["fetched_at"]))
         except (ValueError, KeyError, TypeError):
             continue  # such as failures.json, which is in the same folder
     if not fetched:
         return Check(name, "warning", "none yet", "mlops run")
     days = (datetime.now(UTC) - min(fetched)).days
-    age = f"{len(fetched)} tickers up to {max(lasts)}, fetched {days} days ago"
+    age = f"{len(fetched)} tickers up to {max(last_days)}, fetched {days} days ago"
     if days > OLD_DAYS and kind == "yfinance":
         return Check(name, "warning", age, f"mlops ingest --branch {branch}")
     return Check(name, "ok", age)
@@ -209,6 +209,6 @@ def _data_age(project: Project, branch: str, kind: str) -> Check:
 def stray_results(project: Project, branches: list[str]) -> list[Path]:
     """List result folders of branches that params.yaml does not have: of a renamed branch, or of another git branch."""
     folders = (project.prices("x"), project.features("x"), project.models("x"), project.evaluation("x"))
-    homes = (*(folder.parent for folder in folders), project.model_root / ARCHIVE)
-    folders_of_branches = (path for home in homes for path in home.glob("[!.]*") if path.is_dir())
+    parents = (*(folder.parent for folder in folders), project.model_root / ARCHIVE)
+    folders_of_branches = (path for parent in parents for path in parent.glob("[!.]*") if path.is_dir())
     return sorted(path for path in folders_of_branches if path.name not in branches)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mlops_cli.errors import ConfigError
 
-# a git hook exports these; our git would then work on the repository of the hook
+# set inside git hooks; with them git would use the hook's repository instead of `folder`
 _HOOK_VARIABLES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR")
 
 
@@ -36,12 +36,12 @@ class Git:
         `index` is used instead of the repository's own index.
 
         Raises:
-            ConfigError: git failed; the message is git's.
+            ConfigError: git failed; the message contains git's own.
         """
         done = self.run(*arguments, text=text, index=index)
         if done.returncode != 0:
-            said = (done.stderr or done.stdout).strip()
-            raise ConfigError(f"git {arguments[0]} failed in {self.folder}: {said}", _hint(said))
+            output = (done.stderr or done.stdout).strip()
+            raise ConfigError(f"git {arguments[0]} failed in {self.folder}: {output}", _hint(output))
         return done.stdout.removesuffix("\n")
 
     def run(
@@ -107,7 +107,7 @@ def _environment(index: Path | None) -> Mapping[str, str]:
     return {**inherited, "LC_ALL": "C", **({"GIT_INDEX_FILE": str(index)} if index else {})}
 
 
-def _hint(said: str) -> str:
-    if "tell me who you are" in said or "empty ident" in said:
+def _hint(output: str) -> str:
+    if "tell me who you are" in output or "empty ident" in output:
         return 'tell git who you are: git config --global user.name "..." and user.email "..."'
-    return "see what it says: git status"
+    return "see the output of: git status"

@@ -31,7 +31,7 @@ _LAYERS = {
 
 @dataclass(frozen=True)
 class Started:
-    """The files that `start_project` wrote, sorted, and the reason where it did not commit them."""
+    """The files that `start_project` wrote, sorted, and the reason if it did not commit them."""
 
     files: tuple[str, ...]
     committed: bool
@@ -73,7 +73,7 @@ def template_files(template: Template) -> dict[str, str]:
 
 def _walk(folder: Traversable, prefix: str) -> Iterator[tuple[str, str]]:
     for entry in folder.iterdir():
-        # a .gitignore or .dvc inside the package would work on the package's own repository
+        # a .gitignore or .dvc inside the package would affect the package's own repository
         name = prefix + (f".{entry.name.removeprefix('dot-')}" if entry.name.startswith("dot-") else entry.name)
         if entry.is_dir():
             yield from _walk(entry, f"{name}/")

@@ -1,4 +1,4 @@
-"""The order of models in reports, and which models are shown where there are too many."""
+"""The order of models in reports, and the choice of models where there are too many to show."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ Rows = list[Mapping[str, Any]]
 
 
 def best_and_worst(models: Sequence[Mapping[str, Any]], at_most: int, each: int) -> tuple[Rows, Rows]:
-    """Order models by MAE / naive MAE; of many models, take those at both ends.
+    """Order models by MAE / naive MAE; if there are many, take the best and the worst.
 
     Args:
         models: the `models` of a summary.
-        at_most: up to this number all models are taken.
-        each: beyond that, the number of models taken from each end.
+        at_most: take all models up to this number.
+        each: if there are more, take this number from each end.
 
     Returns:
         (best, worst), each ordered best first and ties by name, models without a ratio last. With `at_most` models or

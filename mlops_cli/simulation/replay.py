@@ -1,4 +1,4 @@
-"""Replay: a model's forecasts of past sessions, as it would have made them then, and the actual closes."""
+"""Replay: forecast past sessions as the model would have at the time, and add the actual closes."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from mlops_cli.models.predict import Model
 def replay(model: Model, table: pd.DataFrame, start: date, end: date | None) -> pd.DataFrame:
     """Forecast every target session in [start, end) with a model that was not trained on it.
 
-    All rows are forecast at once. This is the same as session by session, because a model has no memory between rows,
-    and a row of the feature table holds nothing later than its session. A test compares the two.
+    All rows are forecast at once. One session at a time would give the same forecasts, because a model forecasts each
+    row on its own, from inputs known at the close of its session. A test compares the two.
 
     Args:
         model: the opened model.
         table: its feature table (index `session`; the inputs, `last_close`, `next_close`, `target_session`).
         start: first target session; the model may not be trained on it or on later ones.
-        end: the day after the last target session; None for all sessions there are.
+        end: the day after the last target session; None for all later sessions.
 
     Returns:
         The frame of `evaluation.frame`, in order of the table; only sessions whose close is known.
@@ -34,7 +34,7 @@ def replay(model: Model, table: pd.DataFrame, start: date, end: date | None) -> 
     manifest = model.manifest
     if manifest.trained_until >= start:
         raise ModelError(
-            f"{manifest.name} was trained on closes up to {manifest.trained_until}, the period starts on {start}",
+            f"{manifest.name} was trained on closes up to {manifest.trained_until}, but the period starts on {start}",
             "train for this scenario first: mlops run --set simulation.scenario=NAME",
         )
     rows = _rows(manifest.name, table, start, end)

@@ -17,7 +17,7 @@ def target_sessions(table: pd.DataFrame, start: date, end: date) -> pd.DatetimeI
 
 
 def retraining_dates(sessions: Iterable[pd.Timestamp], every: Retrain) -> list[date]:
-    """Return the dates at which models are retrained on everything before the date, rising.
+    """Return the dates at which models are retrained on all data before the date, earliest first.
 
     The first of `sessions` (target sessions, in any order) of each month or quarter, or every N-th. The first session
     is always the first date. Empty without sessions.
@@ -42,9 +42,9 @@ def segments(dates: Sequence[date], end: date) -> list[tuple[date, date]]:
 def stitch(
     frozen: Mapping[str, pd.DataFrame], retrained: Mapping[str, pd.DataFrame], first: Mapping[str, date]
 ) -> pd.DataFrame:
-    """Join the frozen models' forecasts before the first retraining with the retrained models' forecasts after it.
+    """Join the frozen models' forecasts before the first retraining with the later forecasts of the retrained models.
 
-    `first` is the date of the first retraining, by model: of a model without a date all frozen forecasts are used.
+    `first` is the date of the first retraining by model. A model without a date keeps all its frozen forecasts.
     Models that are not in `retrained` are left out.
 
     Returns:

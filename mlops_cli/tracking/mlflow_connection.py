@@ -1,4 +1,4 @@
-"""The connection to MLflow: quiet, and refused within seconds where MLflow cannot be used."""
+"""Connect to MLflow without log output, and fail within seconds if MLflow cannot be used."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from mlops_cli.system.files import create_private
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-# Used where the user did not set them. By default MLflow sends telemetry, prints links and migration logs, and retries
-# a server that is down for four minutes; one retry with time-outs of five seconds ends after about ten.
+# Used if the user did not set them. By default MLflow sends telemetry, prints links and migration logs, and retries for
+# four minutes if a server is down; one retry with time-outs of five seconds ends after about ten seconds.
 SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_DISABLE_AGENT_HINT": "true",
@@ -29,7 +29,7 @@ MAX_REASON = 400
 
 
 def connect(uri: str, artifact_root: Path, experiment: str) -> tuple[MlflowClient, str]:
-    """Connect to a database or `http(s)://` server; return a client, and the id of `experiment`, which may be new.
+    """Connect to a database or `http(s)://` server; return a client and the id of `experiment` (created if new).
 
     Files of runs are stored in `artifact_root`, except with a server, which has its own folder.
 
@@ -41,7 +41,7 @@ def connect(uri: str, artifact_root: Path, experiment: str) -> tuple[MlflowClien
     from mlflow import MlflowClient
     from mlflow.store.db.db_types import DATABASE_ENGINES
 
-    # also for a process that imported mlflow before; urllib3 would log every retry
+    # needed if mlflow was imported before; urllib3 would log every retry
     for logger in ("mlflow", "alembic", "urllib3.connectionpool"):
         logging.getLogger(logger).setLevel(os.environ["MLFLOW_LOGGING_LEVEL"].upper())
     in_database = urlsplit(uri).scheme.split("+")[0] in DATABASE_ENGINES

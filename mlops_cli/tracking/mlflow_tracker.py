@@ -48,16 +48,16 @@ class MlflowTracker:
         self._preparing: Thread | None = None
 
     def prepare(self) -> None:
-        """See `Tracker`. Importing mlflow and creating its database takes 3 s, and far longer without bytecode."""
+        """See `Tracker`. Importing mlflow and creating its database takes 3 s, far more without cached bytecode."""
         if self._connection is None and self._preparing is None:
-            self._preparing = Thread(target=self._prepare)  # no daemon: it creates a database
+            self._preparing = Thread(target=self._prepare)  # not a daemon: it must finish creating a database
             self._preparing.start()
 
     def _prepare(self) -> None:
         try:
             mlflow_connection.connect(self._uri, self._artifact_root, self._experiment)
         except mlflow_connection.outages() as error:
-            # the call that records something meets the same error, and warns
+            # the call that records something gets the same error, and warns
             logger.debug("%s", mlflow_connection.reason(error))
         else:
             if self._log_models:
@@ -90,7 +90,7 @@ class MlflowTracker:
                     client.log_batch(child.info.run_id, metrics=changed, tags=tags)
             missing = [name for name, fingerprint in metrics if (name, fingerprint) not in children]
             if missing:
-                logger.warning("no tracked training to put test metrics on: %s", bounded(missing))
+                logger.warning("no tracked training for the test metrics of: %s", bounded(missing))
 
     def trials(self, models: Sequence[str]) -> int:
         """See `Tracker`."""
@@ -116,10 +116,10 @@ class MlflowTracker:
         parent = _parent(client, experiment, context)
         for key, model in models.items():
             self._record(model, parent, context, runs.get(key))
-        client.set_terminated(parent)  # again, so that its end is that of its last stage
+        client.set_terminated(parent)  # again, so that it ends with its last stage
 
     def _record(self, model: TrainedModel, parent: str, context: RunContext, begun: Run | None) -> None:
-        """Record one training, or complete a child run that was begun; anything may be written already."""
+        """Record one training, or complete a child run; any part of it may be written already."""
         from mlflow.entities import RunTag
 
         client, experiment = self._connected()

@@ -1,4 +1,4 @@
-"""The code and data behind a training: the git commit, and the hash that DVC has of the data."""
+"""The code and data used by a training: the git commit, and DVC's hash of the data."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import yaml
 
 
 def git_commit(root: Path) -> str:
-    """Full hash of the commit checked out at `root`, followed by `+dirty` when a tracked file was changed.
+    """Full hash of the commit checked out at `root`, followed by `+dirty` if a tracked file was changed.
 
     `dvc.lock` does not count: DVC rewrites it after every stage, and `data_hash` records its content.
 
-    It is "" where there is no git, no repository or no commit yet.
+    It is "" if there is no git, no repository or no commit yet.
     """
     head = _git(root, "rev-parse", "--verify", "--quiet", "HEAD")
     if not head:
@@ -24,7 +24,7 @@ def git_commit(root: Path) -> str:
 
 def _git(root: Path, *arguments: str) -> str:
     """Output of git, stripped; "" when git is not installed or fails."""
-    # with optional locks, status could make a `git commit` fail that runs at the same time
+    # with optional locks, git status could make a `git commit` fail at the same time
     command = ["git", "-C", str(root), "--no-optional-locks", *arguments]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)

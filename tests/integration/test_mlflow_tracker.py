@@ -322,7 +322,7 @@ class TestStagesOfOneRun:
         desk.tracker().trained([desk.model("AAPL")], MORNING)
         desk.tracker().tested({(f"stranger-{number}", "00"): {"mae": 1.0} for number in range(7)}, MORNING)
         assert [record.getMessage() for record in caplog.records] == [
-            "no tracked training to put test metrics on: stranger-0, stranger-1, stranger-2, stranger-3, stranger-4"
+            "no tracked training for the test metrics of: stranger-0, stranger-1, stranger-2, stranger-3, stranger-4"
             " and 2 more"
         ]
 

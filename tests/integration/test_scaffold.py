@@ -317,7 +317,7 @@ def test_the_doctor_in_a_project(tmp_path):
     checks = found(root)
     assert checks["prices main"][0] == "ok", "sample prices do not grow old"
     assert checks["prices main"][1].startswith("1 tickers up to 2024-05-03, fetched ")
-    assert checks["results"] == ("warning", "of no branch in params.yaml: models/gone")
+    assert checks["results"] == ("warning", "without a branch in params.yaml: models/gone")
     params = root / "params.yaml"
     params.write_text(params.read_text().replace("kind: sample", "kind: yfinance"))
     assert found(root)["prices main"][0] == "warning"

@@ -207,7 +207,7 @@ def test_a_misspelt_team_neither_sells_another_teams_shares_nor_seems_halted(cli
     before = set(server.exchange.state.accounts["KEY-OF-RED"].orders)
     done = cli.mlops("paper-trade", "liquidate", "--team", "rde", "--yes", **keys)
     assert (done.returncode, set(server.exchange.state.accounts["KEY-OF-RED"].orders)) == (3, before)
-    assert "no model is of that team" in done.stderr
+    assert "no model belongs to that team" in done.stderr
     assert not (cli.root / ".mlops" / "ledger" / "HALT-rde").exists()
     assert "is that its name?" in cli.mlops("paper-trade", "halt", "--team", "rde").stderr
     cli.mlops("paper-trade", "resume", "--team", "rde")

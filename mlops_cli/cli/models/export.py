@@ -17,7 +17,7 @@ STORAGE = "pvc://mlops-models"
 
 
 class Format(StrEnum):
-    """The server whose folder layout is written."""
+    """The server that the model repository is for."""
 
     TRITON = "triton"
     KSERVE = "kserve"
@@ -42,7 +42,7 @@ def export(
     from mlops_cli.serving.export import export_kserve, export_triton
 
     project = open_project(folder)
-    chosen = [(holder.name, spec.name) for holder, specs in chosen_models(project, branch, only) for spec in specs]
+    chosen = [(owner.name, spec.name) for owner, specs in chosen_models(project, branch, only) for spec in specs]
     if not chosen:
         raise ConfigError(
             f"{project.params}: branches: no models to export", "add one: mlops models add TICKER --team TEAM"

@@ -1,4 +1,4 @@
-"""`mlops run` and `mlops simulate`, and how their results are shown."""
+"""`mlops run` and `mlops simulate`, and the printing of their results."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from mlops_cli.pipeline.stages.stage import ItemFailure, StageReport
 
 RETRAIN_HELP = (
-    "Retrain the models every month, quarter or N sessions of the scenario on the data known by then, and compare. "
+    "Retrain the models every month, quarter or N sessions of the scenario on the data known then, and compare. "
     "Default: simulation.retrain of params.yaml."
 )
 
@@ -46,7 +46,7 @@ def run(
     as_json: JsonFlag = False,
     verbose: VerboseFlag = False,
 ) -> None:
-    """Run everything: ingest, featurize, train, evaluate, simulate, for the whole collection.
+    """Run all stages for all models: ingest, featurize, train, evaluate and simulate.
 
     Results that are up to date are kept, and models that failed last time are tried again. Prints the result table.
     """
@@ -72,7 +72,7 @@ def run(
             _show_next(project, scenario_name)
     else:
         _show_evaluations(project, branches, as_json)
-    _end(failures)
+    _exit_after_failures(failures)
 
 
 def simulate(
@@ -91,7 +91,7 @@ def simulate(
     as_json: JsonFlag = False,
     verbose: VerboseFlag = False,
 ) -> None:
-    """Replay a scenario: MAE and direction accuracy on held-out time, beside the naive forecast.
+    """Replay a scenario: MAE and direction accuracy on held-out days, and the MAE of the naive forecast.
 
     With --branch or --only, only the figures of these models are printed; the report on disk does not change.
     """
@@ -99,16 +99,16 @@ def simulate(
 
     end_with_parent()
     project = open_project(folder, assignments)
-    choice = load_params(project).simulation
-    name, every = scenario or choice.scenario, choice.retrain if retrain is None else check_retrain(retrain)
+    defaults = load_params(project).simulation
+    name, every = scenario or defaults.scenario, defaults.retrain if retrain is None else check_retrain(retrain)
     branches = chosen_branches(project, branch, only)
-    held_out = load_scenario(project, name)
-    from mlops_cli.pipeline.judge.judge import Simulation  # takes seconds: after the mistakes it cannot help with
-    from mlops_cli.pipeline.judge.judge import simulate as work
+    settings = load_scenario(project, name)
+    from mlops_cli.pipeline.judge.judge import Simulation  # takes seconds, so the arguments are checked first
+    from mlops_cli.pipeline.judge.judge import simulate as run_simulation
 
-    simulation = Simulation(name, held_out, only, write=branch is None, retraining=retraining(project, every))
+    simulation = Simulation(name, settings, only, write=branch is None, retraining=retraining(project, every))
     with ConsoleProgress(verbose) as progress:
-        summary, report = work(project, branches, simulation, progress)
+        summary, report = run_simulation(project, branches, simulation, progress)
     _show_simulation(project, name, (summary, report), as_json)
     if report.failures and not keep_going:
         raise typer.Exit(EXIT_SOME_FAILED)
@@ -120,7 +120,7 @@ def _show_simulation(project: Project, name: str, result: tuple[dict[str, Any], 
     summary, report = result
     folder = f"{project.report(name).relative_to(project.root)}/"
     if RUN_KEY in os.environ:
-        print(f"simulate {name}: {len(report.done)} models replayed, see {folder}")  # the table ends mlops run
+        print(f"simulate {name}: {len(report.done)} models replayed, see {folder}")  # mlops run ends with the table
     else:
         _show_summary(summary, as_json)
         if not as_json:
@@ -172,11 +172,11 @@ def _show_next(project: Project, scenario: str) -> None:
     print(
         f"\nReport, plots and every forecast: {report}/\n"
         "Next: mlops serve | mlops models add --team mine TICKER | mlops paper-trade --replay DATE | dvc dag\n"
-        "Keep this result: git add dvc.lock && git commit (dvc checkout brings it back without training)"
+        "Keep this result: git add dvc.lock && git commit (dvc checkout restores it without training)"
     )
 
 
-def _end(failures: Sequence[ItemFailure]) -> None:
+def _exit_after_failures(failures: Sequence[ItemFailure]) -> None:
     print_failures(failures)
     if failures:
         print(f"{len(failures)} models failed; the next mlops run tries these again", file=sys.stderr)

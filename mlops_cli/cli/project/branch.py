@@ -1,4 +1,4 @@
-"""`mlops branch`: cut the collection into branches, in params.yaml or in git."""
+"""`mlops branch`: divide the models into branches, in params.yaml or in git."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def register(app: typer.Typer) -> None:
 def create(selection: Selection, in_git: InGit = False, folder: ProjectOption = None) -> None:
     """Move models into their own branch of params.yaml, or with --git into their own git branch.
 
-    With --git nothing changes here: the git branch starts from the last commit, and its params.yaml has only the
+    With --git your files do not change: the git branch starts from the last commit, and its params.yaml has only the
     selected models.
     """
     from mlops_cli.scaffold.branches import create_branch
@@ -48,13 +48,13 @@ def create(selection: Selection, in_git: InGit = False, folder: ProjectOption = 
         return
     made = create_git_branch(project, selection)
     say(f"git branch {made.title}: its params.yaml has only branch {made.name}. Work on it with:")
-    # --allow-missing: nothing of the branch has been made yet
+    # --allow-missing: the branch has no results yet
     steps = [f"git switch {made.title}", "dvc checkout --allow-missing", "mlops run", "git add dvc.lock"]
     typer.echo("\n".join([*steps, f'git commit -m "Run {made.name}"']))
 
 
 def list_(folder: ProjectOption = None, as_json: JsonFlag = False) -> None:
-    """List the branches of params.yaml, and the git branches that have one of them each."""
+    """List the branches of params.yaml, and the git branches made with `branch create --git`."""
     from mlops_cli.config.load import load_branches, load_params
     from mlops_cli.scaffold.git_branches import git_branches
 
@@ -77,7 +77,7 @@ def list_(folder: ProjectOption = None, as_json: JsonFlag = False) -> None:
 def sync(source: From = None, folder: ProjectOption = None, as_json: JsonFlag = False) -> None:
     """Merge main's code and configs into every git branch that `branch create --git` made.
 
-    Each keeps the branches: of its params.yaml and its dvc.lock. A branch with conflicts does not change (exit 9).
+    Each keeps its dvc.lock and the key branches in its params.yaml. A branch with conflicts does not change (exit 9).
     """
     from mlops_cli.scaffold.git_branches import main_branch
     from mlops_cli.scaffold.git_branches import sync as sync_branches

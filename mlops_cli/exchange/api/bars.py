@@ -1,4 +1,4 @@
-"""Bars of any length, computed from the price's path through the sessions. They never show the future."""
+"""Bars of any length, computed from the price paths of the sessions. No bar uses a later price than the present."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from mlops_cli.market.hours import Session, in_new_york, midnight
 _TIMEFRAME = re.compile(r"([0-9]{0,3})(Min|T|Hour|H|Day|D|Week|W|Month|M)")
 _MINUTES = {"Min": 1, "T": 1, "Hour": 60, "H": 60}
 _UNITS = {"Day": "day", "D": "day", "Week": "week", "W": "week", "Month": "month", "M": "month"}
-_NUMBERS = {"minute": range(1, 60), "hour": range(1, 24), "day": (1,), "week": (1,), "month": (1, 2, 3, 4, 6, 12)}
-_MOST_DAYS = {"minute": 1, "day": 1, "week": 7, "month": 31}
+_ALLOWED = {"minute": range(1, 60), "hour": range(1, 24), "day": (1,), "week": (1,), "month": (1, 2, 3, 4, 6, 12)}
+_MAX_DAYS = {"minute": 1, "day": 1, "week": 7, "month": 31}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Timeframe:
     unit: str
 
     def first_day(self, day: date) -> date:
-        """The first day of the bar that contains a day: a Monday, or the first of a month."""
+        """The first day of the bar that contains a day: of weeks a Monday, of months the first, else the day."""
         if self.unit == "week":
             return day - timedelta(days=day.weekday())
         if self.unit == "month":
@@ -40,23 +40,23 @@ class Timeframe:
     def last_day(self, day: date) -> date:
         """The last day of the bar that contains a day."""
         number = self.number if self.unit == "month" else 1
-        beyond = self.first_day(day) + timedelta(days=_MOST_DAYS[self.unit] * number)
+        beyond = self.first_day(day) + timedelta(days=_MAX_DAYS[self.unit] * number)
         return self.first_day(beyond) - timedelta(days=1)
 
 
 def read_timeframe(text: str) -> Timeframe:
-    """Read a timeframe such as 5Min, 1Hour, 1Day, 1Week or 3Month; a `RefusedError` if Alpaca has no such one."""
+    """Read a timeframe such as 5Min, 1Hour, 1Day, 1Week or 3Month; `RefusedError` if Alpaca does not have it."""
     parts = _TIMEFRAME.fullmatch(text)
     number, word = (int(parts[1] or 1), parts[2]) if parts else (0, "Day")
     minutes = _MINUTES.get(word, 1)
     unit = _UNITS.get(word, "minute")
-    if number not in _NUMBERS["hour" if minutes == 60 else unit]:
+    if number not in _ALLOWED["hour" if minutes == 60 else unit]:
         raise RefusedError(400, 40010000, f"invalid timeframe: {text[:40]!r}")
     return Timeframe(number * minutes, unit)
 
 
 class TimeSpan(NamedTuple):
-    """Two times, both included."""
+    """A period; both ends are included."""
 
     start: datetime
     end: datetime
@@ -64,7 +64,7 @@ class TimeSpan(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """A part of a session between two of its fractions, and the time of the bar that shows it (`label`)."""
+    """The part of a session from fraction `begin` to `end`; `label` is the time of its bar."""
 
     session: Session
     path: PricePath
@@ -75,9 +75,9 @@ class _Piece:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """The prices of a symbol as they are known at `now`: nothing later is shown.
+    """The prices of a symbol that are known at `now`.
 
-    If `split`, prices are in the shares of the day of `now`, else in those of their own day.
+    If `split`, prices are adjusted for the splits up to `now`, else they are those of their own day.
     """
 
     market: Market
@@ -86,7 +86,7 @@ class Chart:
     split: bool
 
     def bars(self, timeframe: Timeframe, span: TimeSpan, *, newest_first: bool = False) -> Iterator[dict[str, Any]]:
-        """The bars (schema `stock_bar`) that begin within a span; each is computed when it is asked for."""
+        """The bars (schema `stock_bar`) that begin within a span, computed one by one on demand."""
         first = timeframe.first_day(in_new_york(span.start).date())
         days = self._days(first, timeframe.last_day(in_new_york(span.end).date()), newest_first)
         if timeframe.unit == "minute":
@@ -112,16 +112,16 @@ class Chart:
                 yield {"t": _time(label), **_merged(parts[::-1] if newest_first else parts)}
 
     def _days(self, first: date, last: date, newest_first: bool) -> Iterator[_Piece]:
-        table_days, gone = self.market.series(self.symbol).days, self.market.delisted.get(self.symbol, date.max)
+        table_days, delisted = self.market.series(self.symbol).days, self.market.delisted.get(self.symbol, date.max)
         days = table_days[bisect_left(table_days, first) : bisect_right(table_days, last)]
         for day in reversed(days) if newest_first else days:
             for session in self.market.hours.between(day, day):
                 path = self.market.path(self.symbol, session)
-                if path is not None and session.opens <= self.now and day < gone:
+                if path is not None and session.opens <= self.now and day < delisted:
                     yield _Piece(session, path, session.opens, 0.0, session.fraction(self.now))
 
     def _pieces(self, day: _Piece, minutes: int, newest_first: bool) -> Iterator[_Piece]:
-        """A session, cut at multiples of some minutes since midnight UTC."""
+        """Cut a session at multiples of `minutes` since midnight UTC."""
         session, step = day.session, timedelta(minutes=minutes)
         start = session.opens.replace(hour=0, minute=0)
         numbers = range((session.opens - start) // step, -((start - session.closes) // step))
@@ -145,7 +145,7 @@ class Chart:
             "l": round(low / factor, 4),
             "c": round(last / factor, 4),
             "v": int(piece.path.volume * (piece.end - piece.begin) * factor),
-            "n": 0,  # the tables do not say how many trades there were
+            "n": 0,  # the price tables have no number of trades
             "vw": round((high + low + last) / 3 / factor, 6),
         }
 
@@ -153,10 +153,10 @@ class Chart:
 def _merged(parts: list[dict[str, Any]]) -> dict[str, Any]:
     """One bar from the bars of several sessions, oldest first."""
     volume = sum(bar["v"] for bar in parts)
-    middle = sum(bar["vw"] * bar["v"] for bar in parts) / volume if volume else parts[-1]["vw"]
+    vwap = sum(bar["vw"] * bar["v"] for bar in parts) / volume if volume else parts[-1]["vw"]
     high, low = max(bar["h"] for bar in parts), min(bar["l"] for bar in parts)
-    ends = {"o": parts[0]["o"], "h": high, "l": low, "c": parts[-1]["c"]}
-    return {**ends, "v": volume, "n": 0, "vw": round(middle, 6)}
+    prices = {"o": parts[0]["o"], "h": high, "l": low, "c": parts[-1]["c"]}
+    return {**prices, "v": volume, "n": 0, "vw": round(vwap, 6)}
 
 
 def _time(at: datetime) -> str:

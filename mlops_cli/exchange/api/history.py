@@ -19,7 +19,7 @@ PERIOD_DAYS = {"D": 1, "W": 7, "M": 30, "A": 365}
 
 @dataclass(frozen=True, slots=True)
 class Days:
-    """A period of days; both ends belong to it."""
+    """A period of days, both ends included."""
 
     first: date
     last: date
@@ -30,7 +30,7 @@ class Days:
 
 
 def read_days(query: Mapping[str, str], today: date) -> Days:
-    """Read a period from any two of `start`, `end` and `period`; a `RefusedError` for a wrong one, or all three."""
+    """Read a period from at most two of `start`, `end` and `period`; `RefusedError` if one is wrong, or for three."""
     start, end, period = query.get("start"), query.get("end") or query.get("date_end"), query.get("period")
     if start and end and period:
         raise unprocessable("only two of start, end and period can be specified")
@@ -46,7 +46,7 @@ def read_days(query: Mapping[str, str], today: date) -> Days:
 
 
 def read_period(text: str) -> timedelta:
-    """Read a period such as 5D, 2W, 1M or 1A; a `ValueError` for another text, or more than a hundred years."""
+    """Read a period such as 5D, 2W, 1M or 1A; `ValueError` for other text, or `LONGEST_DAYS` or more."""
     unit = PERIOD_DAYS.get(text[-1:].upper())
     if unit is None or not 0 < int(text[:-1]) * unit < LONGEST_DAYS:
         raise ValueError(f"no period: {text}")
@@ -56,8 +56,10 @@ def read_period(text: str) -> timedelta:
 def history_view(state: State, account: Account, query: Mapping[str, str]) -> dict[str, Any]:
     """Schema `PortfolioHistory`: one point for each session, at its close, and one for the present.
 
-    Profits count from the last close before the first point, or from that point itself if there is no such close. A
-    `RefusedError` says that the timeframe is not 1D, or that the period is invalid.
+    Profits are relative to the equity at the last close before the period, or at the first point if there is none.
+
+    Raises:
+        RefusedError: the timeframe is not 1D, or the period is invalid.
     """
     if query.get("timeframe", "1D") != "1D":
         raise unprocessable("this exchange keeps portfolio history by day: timeframe must be 1D")
@@ -78,14 +80,14 @@ def history_view(state: State, account: Account, query: Mapping[str, str]) -> di
 
 
 def _base(account: Account, before: date | None, values: list[float]) -> float:
-    """The equity from which profits count, in USD."""
+    """The equity that profits are relative to, in USD."""
     if before is not None:
         return float(account.equity[before])
     return values[0] if values else float(account.base_value)
 
 
 def _points(state: State, account: Account, days: Days) -> dict[date, float]:
-    """Equity in USD by day, rising; today's is the present one."""
+    """Equity in USD by day, oldest first; today's is the current equity."""
     points = {day: value for day, value in account.equity.items() if days.include(day)}
     today = in_new_york(state.now).date()
     if today not in points and days.include(today) and state.hours.between(today, today):
@@ -101,7 +103,7 @@ class _DayShares:
     cost: Decimal = ZERO
 
     def trade(self, shares: Decimal, price: Decimal) -> None:
-        """Add bought shares (negative: sold ones). Shares that leave take their part of the cost with them."""
+        """Add bought shares (negative: sold ones). Closing shares reduces the cost in proportion."""
         after = self.qty + shares
         if self.qty * shares >= 0:
             self.cost += shares * price
@@ -113,10 +115,10 @@ class _DayShares:
 
 
 def day_basis(state: State, account: Account, position: Position, yesterday: Decimal) -> Decimal:
-    """The value from which a position's profit of the day is counted, in USD.
+    """The value that a position's profit of the day is relative to, in USD.
 
-    Shares that were held overnight count at yesterday's close, shares traded today at their average cost. A trade
-    closes shares held overnight first. `yesterday` is the close of the last session before today.
+    Shares held overnight count at yesterday's close, shares traded today at their average cost. Trades close
+    overnight shares first. `yesterday` is the close of the last session before today.
     """
     fills = _fills_of_today(state, account, position.symbol)
     trades = [Decimal(fill["qty"]) * (1 if fill["side"] == "buy" else -1) for fill in fills]
@@ -138,7 +140,7 @@ def _fills_of_today(state: State, account: Account, symbol: str) -> list[dict[st
 
 
 def _closing_part(shares: Decimal, held: Decimal) -> Decimal:
-    """The part of traded shares that closes held ones: none of it if both have the same sign."""
+    """The part of traded shares that closes held ones; zero if both have the same sign."""
     if held * shares >= 0:
         return ZERO
     return shares if abs(shares) <= abs(held) else -held

@@ -1,4 +1,4 @@
-"""The moment and the price at which an order can be filled, from the price's path through a session."""
+"""The time and price at which an order can be filled, from the price path of a session."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BPS = 1e-4
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """The fraction of the session at which an order can be filled first, and the price in USD, rounded to `TICK`."""
+    """The first fraction of the session at which an order can be filled; the price in USD, rounded to `TICK`."""
 
     fraction: float
     price: Decimal
@@ -25,7 +25,7 @@ def to_price(value: float) -> Decimal:
 
 
 def half_spread(rules: MarketRules, factor: float = 1.0) -> float:
-    """Distance of bid and ask from the price, as a fraction of the price; at most a half."""
+    """Distance of bid and ask from the price, as a fraction of the price; at most 0.5."""
     return min(0.5, rules.spread_bps * BPS * factor / 2)
 
 
@@ -40,9 +40,9 @@ def match(
 ) -> Match | None:
     """The first match of an order within a span of a session (two fractions), or None. Marks a stop order as triggered.
 
-    Market orders get the quote and pay the slippage. Limit orders get the quote if it is better than their limit at
-    once, else their limit when the quote reaches it. Stop orders become market or limit orders when the price reaches
-    their stop price. `factor` makes the spread wider.
+    Market orders get the quote and pay the slippage. Limit orders get the quote if it meets their limit at the start,
+    else their limit when the quote reaches it. Stop orders become market or limit orders when the price reaches their
+    stop price. `factor` makes the spread wider.
     """
     start, end = span
     if order.stop_price is not None and not order.triggered:
@@ -65,7 +65,7 @@ def match(
 
 
 def volume_left(path: PricePath, rules: MarketRules, taken: Decimal) -> Decimal:
-    """Whole shares that an account may still trade in a session, after it has already taken some."""
+    """Whole shares that an account may still trade in a session; `taken`: those already traded."""
     if not path.traded:
         return ZERO
     return max(ZERO, Decimal(int(path.volume * rules.volume_limit)) - taken)

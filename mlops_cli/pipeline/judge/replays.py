@@ -1,4 +1,4 @@
-"""Replays of many models in several processes. Imports no statistics, which every process would have to load."""
+"""Replay many models in several processes. Imports no statistics package, which each process would have to load."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class ReportModel:
 
     @property
     def shrinkage(self) -> float:
-        """Lambda of the model."""
+        """Shrinkage of the model (lambda)."""
         assert self.manifest.shrinkage is not None  # an unfinished model cannot be opened
         return self.manifest.shrinkage
 
@@ -44,11 +44,11 @@ class ReportModel:
 def replay_all(
     project: Project, models: list[ReportModel], start: date, end: date | None, report: StageReport, progress: Progress
 ) -> Iterator[tuple[ReportModel, pd.DataFrame]]:
-    """Replay models over the target sessions from `start` to the day before `end` (None: to the last one there is).
+    """Replay models over the target sessions from `start` to the day before `end` (None: to the last session).
 
     Yields:
-        Each model that could be replayed, in order, with its forecasts (`evaluation.frame`) under its label; the others
-        are reported.
+        Each model that could be replayed, in order, with its forecasts (`evaluation.frame`) under its label. Failures
+        are added to `report`.
     """
     for model, forecasts in zip(models, each(partial(_replay, project, start, end), models), strict=True):
         if isinstance(forecasts, MlopsError):

@@ -1,4 +1,4 @@
-"""Paper trading: prices and features up to date, the newest forecasts, a pass for each team, and what fills cost."""
+"""Paper trading: update prices and features, forecast, run a pass for each team, and report slippage."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ from mlops_cli.trading.schedule.alerts import Alerts
 
 VOLATILITY_SESSIONS = 60
 WAIT_SECONDS = 60
-CENTS = 4
+PRICE_DECIMALS = 4
 
 
 @dataclass(frozen=True)
-class _Answer:
-    """A model's newest forecast, or None; `failure`: why its prices or features are not new, or it has no forecast."""
+class _ModelForecast:
+    """A model's newest forecast, or None; `failure`: why its data are not up to date, or why it has no forecast."""
 
     branch: str
     spec: ModelSpec
@@ -53,59 +53,60 @@ class _Answer:
 
 @dataclass
 class Newest:
-    """The newest forecasts of some branches; brings prices and features up to date, once for all teams."""
+    """The newest forecasts of some branches. Updates prices and features once for all teams."""
 
     project: Project
     branches: Sequence[Branch]
     source: Callable[[Branch], PriceSource]
     progress: Progress
-    _fresh: dict[str, dict[str, str]] = field(default_factory=dict)
+    _failures: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def forecasts(self, team: str, rules: Rules, session: date, target: date) -> SessionForecasts:
-        """The forecasts of a team's models, made on the close of `session` for that of `target`."""
+        """The forecasts of a team's models, made after the close of `session` for the close of `target`."""
         made: list[TradeForecast] = []
         volatilities: dict[str, float] = {}
         missing: dict[str, str] = {}
         late: dict[str, str] = {}
-        for answer in (answer for branch in self.branches for answer in self._answers(branch, team, rules)):
-            forecast, model = answer.forecast, answer.spec.name
+        for newest in (newest for branch in self.branches for newest in self._newest(branch, team, rules)):
+            forecast, model = newest.forecast, newest.spec.name
             if forecast is None:
-                missing[model] = answer.failure
+                missing[model] = newest.failure
             elif (forecast.session, forecast.target_session) != (session, target):
-                late[model] = answer.failure or f"its prices end on {forecast.session}"
+                late[model] = newest.failure or f"its prices end on {forecast.session}"
             else:
                 made.append(forecast)
                 if rules.sizing == "inverse_volatility" and forecast.ticker not in volatilities:
-                    volatilities[forecast.ticker] = _volatility(self.project, answer.branch, answer.spec.ticker)
+                    volatilities[forecast.ticker] = _volatility(self.project, newest.branch, newest.spec.ticker)
         return SessionForecasts(made, volatilities, missing, late)
 
-    def _answers(self, branch: Branch, team: str, rules: Rules) -> Iterator[_Answer]:
+    def _newest(self, branch: Branch, team: str, rules: Rules) -> Iterator[_ModelForecast]:
         specs = [spec for spec in branch.models if trades(spec, team, rules)]
-        failures = self._up_to_date(branch) if specs else {}
+        failures = self._update(branch) if specs else {}
         judged = verdicts(self.project.evaluation(branch.name)) if specs else {}
         for spec in specs:
             failure = failures.get(spec.name, "")
             try:
-                forecast = _newest(self.project, branch.name, spec, judged)
+                forecast = _newest_forecast(self.project, branch.name, spec, judged)
             except MlopsError as error:
                 hint = f"; {error.hint}" if error.hint else ""
-                words = error.message.removeprefix(f"{spec.name}: ") + hint
-                yield _Answer(branch.name, spec, None, failure or words)
+                reason = error.message.removeprefix(f"{spec.name}: ") + hint
+                yield _ModelForecast(branch.name, spec, None, failure or reason)
             else:
-                yield _Answer(branch.name, spec, forecast, failure)
+                yield _ModelForecast(branch.name, spec, forecast, failure)
 
-    def _up_to_date(self, branch: Branch) -> dict[str, str]:
-        if branch.name not in self._fresh:
+    def _update(self, branch: Branch) -> dict[str, str]:
+        """Update prices and features once; return the failures by model."""
+        if branch.name not in self._failures:
             fetched = ingest(self.project, branch, self.source(branch), self.progress)
             built = featurize(self.project, branch, self.progress)
-            self._fresh[branch.name] = {
+            self._failures[branch.name] = {
                 failure.model: failure.reason for failure in [*built.failures, *fetched.failures]
             }
-        return self._fresh[branch.name]
+        return self._failures[branch.name]
 
 
 def teams_of(branches: Sequence[Branch], chosen: Sequence[str]) -> list[str]:
-    """The teams that are to trade: those chosen, or else all that have a model.
+    """The teams that trade: the chosen ones, or else all that have a model.
 
     Raises:
         ConfigError: a team has no model, or a model of a team is in two branches.
@@ -123,10 +124,10 @@ def teams_of(branches: Sequence[Branch], chosen: Sequence[str]) -> list[str]:
 
 
 def check_team(branches: Sequence[Branch], team: str) -> None:
-    """Raise ConfigError where a team has no model."""
+    """Raise ConfigError if a team has no model."""
     teams = sorted({spec.team for branch in branches for spec in branch.models})
     if team not in teams:
-        raise ConfigError(f"--team {team}: no model is of that team", f"teams: {', '.join(teams)}")
+        raise ConfigError(f"--team {team}: no model belongs to that team", f"teams: {', '.join(teams)}")
 
 
 def trade(
@@ -144,7 +145,7 @@ def trade(
     )
     path = project.ledger(team)
     if dry_run and not path.is_file():
-        path = IN_MEMORY  # a dry run leaves no ledger behind
+        path = IN_MEMORY  # a dry run creates no ledger
     with open_ledger(path, team) as ledger, claim_account(project.ledgers, broker.account_id(), team):
 
         def forecasts(session: date, target: date) -> SessionForecasts:
@@ -153,14 +154,14 @@ def trade(
         report = paper_pass(broker, ledger, forecasts, rules, settings)
         if report.error is None and report.now is not None:
             skew = clock_skew(report.now)
-            off = [] if skew is None else [f"this machine's clock is {skew.total_seconds():.0f} s off the broker's"]
-            report.notes += off + calendar_differences(broker, report.now)
+            notes = [] if skew is None else [f"this machine's clock is {skew.total_seconds():.0f} s off the broker's"]
+            report.notes += notes + calendar_differences(broker, report.now)
     return report
 
 
 @dataclass(frozen=True)
 class TeamPasses:
-    """The reports of the passes that began, and the errors of those that failed, before or after they began."""
+    """The reports of the passes that started, and the errors of all that failed, before or after the start."""
 
     reports: Sequence[PassReport]
     failures: Sequence[MlopsError | OSError]
@@ -171,7 +172,7 @@ def trade_teams(
 ) -> TeamPasses:
     """One pass for each team; a team that fails does not stop the others.
 
-    `alerts` (None for a dry run) gets each team's alerts and failures; `say` tells the terminal of a failure at once.
+    `alerts` (None for a dry run) gets each team's alerts and failures; `say` prints a failure at once.
     """
     reports: list[PassReport] = []
     failures: list[MlopsError | OSError] = []
@@ -208,17 +209,19 @@ def liquidate_team(project: Project, team: str, open_broker: Callable[[], Broker
 
 
 def trades(spec: ModelSpec, team: str, rules: Rules) -> bool:
-    """Whether a model has a voice in its team's decisions."""
+    """Whether a team trades on a model's forecasts."""
     return (
         spec.team == team
-        and spec.small_of is None  # stands in for its model under load, no voice of its own
+        and spec.small_of is None  # small models only replace others under load
         and any(fnmatchcase(spec.name, pattern) for pattern in rules.models)
     )
 
 
-def _newest(project: Project, branch: str, spec: ModelSpec, judged: Mapping[tuple[str, str], str]) -> TradeForecast:
-    answers = answering_version(project.model_root, branch, spec.name)
-    model = Model(answers.folder, answers.manifest)
+def _newest_forecast(
+    project: Project, branch: str, spec: ModelSpec, judged: Mapping[tuple[str, str], str]
+) -> TradeForecast:
+    served = answering_version(project.model_root, branch, spec.name)
+    model = Model(served.folder, served.manifest)
     table = read_table(project.features(branch), spec.name)
     if table is None or table.empty:
         raise ConfigError(f"{spec.name}: no features", "run: mlops featurize")
@@ -230,7 +233,7 @@ def _newest(project: Project, branch: str, spec: ModelSpec, judged: Mapping[tupl
         team=spec.team,
         session=row.index[0].date(),
         target_session=row["target_session"].iloc[0].date(),
-        last_close=Decimal(str(round(float(row["last_close"].iloc[0]), CENTS))),
+        last_close=Decimal(str(round(float(row["last_close"].iloc[0]), PRICE_DECIMALS))),
         log_return=float(shrunk[0]),
         version=model.manifest.version,
         verdict=judged.get((spec.name, model.manifest.version)),

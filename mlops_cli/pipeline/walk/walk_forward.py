@@ -1,4 +1,4 @@
-"""The walk-forward part of a report: retrained models, judged as the frozen ones are and compared with them."""
+"""The walk-forward part of a report: judge retrained models like frozen (not retrained) ones, and compare both."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ KEY = "walk_forward"
 
 @dataclass(frozen=True)
 class FrozenModel:
-    """A model as stage `train` left it, with its forecasts of the whole period under its label in the report."""
+    """A model from stage `train`, with its forecasts of the whole period under its label in the report."""
 
     branch: str
     name: str
@@ -39,9 +39,9 @@ class WalkForward:
 
     Attributes:
         folders: of all retrained models that the result needs.
-        forecasts: of the models that could be retrained at every date: those of the frozen models up to the first
-            retraining, then those of the retrained ones. None without such a model.
-        summary: what `summary.json` holds under the key `walk_forward`.
+        forecasts: of the models that could be retrained at every date: from the frozen model up to the first
+            retraining, then from the retrained ones. None if there is no such model.
+        summary: the content of `summary.json` under the key `walk_forward`.
         alarm: reasons for the look-ahead alarm.
         failures: the models that are left out.
     """
@@ -61,7 +61,7 @@ def walk_forward(
     tools: RetrainTools,
     progress: Progress,
 ) -> WalkForward:
-    """Retrain all models that were replayed while the scenario goes on, and judge them as the frozen ones are."""
+    """Retrain the models of `frozen` during the scenario, and judge the retrained ones in the same way."""
     names: dict[str, set[str]] = {}
     for model in frozen:
         names.setdefault(model.branch, set()).add(model.name)
@@ -121,7 +121,7 @@ def _joined(
 
 def _judged(forecasts: pd.DataFrame) -> dict[str, Any]:
     """The summary of joined forecasts, in which a model's shrinkage is the mean over its sessions."""
-    means = forecasts.groupby("model")["shrinkage"].mean().round(12)  # the mean of equal numbers is that number
+    means = forecasts.groupby("model")["shrinkage"].mean().round(12)  # removes the rounding error of the mean
     return summarise(forecasts.drop(columns="shrinkage"), {str(model): float(mean) for model, mean in means.items()})
 
 

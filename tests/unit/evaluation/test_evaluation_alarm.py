@@ -56,7 +56,7 @@ def test_one_leaking_model_among_many_is_named() -> None:
     returns, raw = market_returns(100, 120, seed=3), noise(100, 120, seed=3)
     raw[:, 42] = 0.005 * returns[:, 42]
     assert alarm_of(returns, raw) == [
-        "direction of single models beyond chance (more than 56% right): red-s042 (100.0%)",
+        "direction of single models better than chance (more than 56% right): red-s042 (100.0%)",
     ]
 
 

@@ -77,7 +77,7 @@ def test_a_missing_package_is_named() -> None:
     check = doctor._packages(("pandas", "no-such-package"))
     assert check.status == "failed"
     assert "no-such-package missing" in check.found
-    assert check.hint == "install again, missing: no-such-package"
+    assert check.hint == "install the missing packages: no-such-package"
 
 
 def test_a_missing_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,7 +46,7 @@ def test_a_failure_carries_gits_own_words(git: Git) -> None:
     with pytest.raises(ConfigError) as raised:
         git("switch", "nowhere")
     assert raised.value.message.startswith(f"git switch failed in {git.folder}: fatal: invalid reference: nowhere")
-    assert raised.value.hint == "see what it says: git status"
+    assert raised.value.hint == "see the output of: git status"
 
 
 def test_a_failure_may_be_looked_at(git: Git) -> None:

@@ -82,7 +82,7 @@ def test_a_model_that_knows_the_period_is_refused(tmp_path: Path, known: date):
     model = open_model(tmp_path, trained_until=known)
     with pytest.raises(ModelError) as refusal:
         replay(model, by_hand(), START, None)
-    assert refusal.value.message == f"red-acme was trained on closes up to {known}, the period starts on {START}"
+    assert refusal.value.message == f"red-acme was trained on closes up to {known}, but the period starts on {START}"
 
 
 def test_knowing_the_day_before_is_no_cheating(tmp_path: Path):

@@ -105,7 +105,7 @@ class TestTeams:
         assert teams_of([self.BRANCH], ["red", "red"]) == ["red"]
 
     def test_an_unknown_team_is_refused_with_the_names_there_are(self):
-        with pytest.raises(ConfigError, match="--team gren: no model is of that team") as raised:
+        with pytest.raises(ConfigError, match="--team gren: no model belongs to that team") as raised:
             teams_of([self.BRANCH], ["gren"])
         assert raised.value.hint == "teams: blue, red"
         check_team([self.BRANCH], "red")
