@@ -28,6 +28,7 @@ from mlops_cli.config.settings import (
 )
 from mlops_cli.errors import ConfigError, bounded
 from mlops_cli.models.versions import ARCHIVE
+from mlops_cli.prices.cleaning.counts import read_repairs
 
 PACKAGES = ("ludwig", "torch", "onnxruntime", "dvc", "mlflow", "pandas", "numpy", "yfinance", "alpaca-py")
 LEAST_DISK_GB = 5
@@ -123,6 +124,7 @@ def _project(project: Project) -> Iterator[Check]:
         return
     for name, branch in params.branches.items():
         yield _data_age(project, name, branch.source.get("kind", params.source.kind))
+        yield from _much_repaired(project, name)
     strays = stray_results(project, list(params.branches))
     if strays:
         listed = bounded([str(path.relative_to(project.root)) for path in strays])
@@ -204,6 +206,14 @@ def _data_age(project: Project, branch: str, kind: str) -> Check:
     if days > OLD_DAYS and kind == "yfinance":
         return Check(name, "warning", age, f"mlops ingest --branch {branch}")
     return Check(name, "ok", age)
+
+
+def _much_repaired(project: Project, branch: str) -> Iterator[Check]:
+    """Warn of tickers of which cleaning repaired or dropped more than 5 % of the rows."""
+    much = [ticker for ticker in read_repairs(project.prices(branch)) if ticker.much]
+    if much:
+        listed = bounded([f"{ticker.ticker}: {ticker.words}" for ticker in much])
+        yield Check(f"repairs {branch}", "warning", listed, f"look at them: mlops prices show {much[0].ticker}")
 
 
 def stray_results(project: Project, branches: list[str]) -> list[Path]:

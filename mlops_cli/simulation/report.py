@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 FORECASTS_FILE, SUMMARY_FILE, PLOTS_FOLDER = "forecasts.parquet", "summary.json", "plots"
 WALK_FORWARD_FILE = "forecasts_walk_forward.parquet"
+FEWEST = 20  # sessions below which shares and tests mean nothing (evaluation.significance.MIN_SESSIONS)
+FILLED = 0.95  # share of its sessions from which on a scenario counts as filled (simulation.coverage.FILLED)
 ALL_SHOWN, BEST_AND_WORST = 30, 10
 Rows = list[Mapping[str, Any]]
 COLUMNS = (
@@ -79,7 +81,9 @@ def result_table(summary: Mapping[str, Any]) -> Table:
         f" The {BEST_AND_WORST} best and {BEST_AND_WORST} worst of {len(summary['models'])}: all are in {SUMMARY_FILE}."
     )
     retrained = _retrained_maes(summary)
-    caption = CAPTION + (RETRAINED_CAPTION if retrained else "") + (left_out if hidden else "")
+    caption = " ".join(
+        [CAPTION + (RETRAINED_CAPTION if retrained else "") + (left_out if hidden else ""), *_few(summary)]
+    )
     table = Table(box=box.SIMPLE_HEAD, padding=0, caption=caption, caption_justify="left", caption_style="dim")
     table.add_column("model", overflow="fold")
     for name in COLUMNS if retrained is None else (COLUMNS[0], RETRAINED, *COLUMNS[1:]):
@@ -96,13 +100,51 @@ def result_table(summary: Mapping[str, Any]) -> Table:
     return table
 
 
+def _few(summary: Mapping[str, Any]) -> list[str]:
+    """What the table must say about itself: figures that are left out, a scenario that the data do not fill."""
+    few = sum(row["n"] < FEWEST for row in summary["models"])
+    if not few:
+        return _scenario_lines(summary)
+    reason = (
+        f"{few} of {len(summary['models'])} models have fewer than {FEWEST} sessions: for these, direction, skill and "
+        "always up would mean nothing, so they are not shown."
+    )
+    return [reason, *_scenario_lines(summary)]
+
+
+def _scenario_lines(summary: Mapping[str, Any]) -> list[str]:
+    """How much of the scenario there was, if the data do not fill it (reports of older versions do not say)."""
+    scenario = summary.get("scenario", {})
+    if scenario.get("filled", True):
+        return []
+    due, replayed, last = scenario["sessions"], scenario["replayed"], scenario["last_session"]
+    if replayed < FILLED * due:
+        return [
+            f"ONLY {replayed} OF THE SCENARIO'S {due} SESSIONS were replayed, the last on {last}: the data do not "
+            "reach further, and the verdict is about these only."
+        ]
+    short = scenario["short_models"]
+    shown = ", ".join(f"{name} {count}" for name, count in list(short.items())[:5])
+    return [f"Models with fewer than {100 * FILLED:.0f} % of the scenario's {due} sessions: {shown}."]
+
+
+def _repaired_lines(repaired: Mapping[str, str]) -> list[str]:
+    if not repaired:
+        return []
+    shown = [f"  {ticker}: {words}" for ticker, words in list(repaired.items())[:5]]
+    more = [f"  and {len(repaired) - 5} more: mlops doctor"] if len(repaired) > 5 else []
+    return ["Warning: cleaning repaired or dropped much of these prices (mlops prices show TICKER):", *shown, *more]
+
+
 def result_lines(summary: Mapping[str, Any]) -> list[str]:
     """The results in sentences: the collection, the teams, walk-forward, and the look-ahead alarm."""
     return [
         *_pooled_lines(summary),
+        *(f"  {line}" for line in _scenario_lines(summary)),
         *_team_lines(summary["teams"]),
         *_walk_forward_lines(summary.get("walk_forward")),
         *_alarm_lines(summary["alarm"]),
+        *_repaired_lines(summary.get("repaired_prices", {})),
     ]
 
 
@@ -125,12 +167,17 @@ def _pooled_lines(summary: Mapping[str, Any]) -> list[str]:
         f"  MAE {_price(pooled['mae'])} (naive {_price(pooled['mae_naive'])}, drift {_price(pooled['mae_drift'])}). "
         f"Gains and losses called right: {_direction(pooled)} %",
         f"  (up every day: {_percent(pooled['always_up_rate'])} %). "
-        f"Models {pooled['n_models']}, days {pooled['n_days']}. "
+        f"Models {pooled['n_models']}, days {pooled['n_days']}{_of_scenario(summary)}. "
         f"MAE / naive MAE {_figure(pooled['mae_ratio'], '.4f')}, "
         f"below 1 for {_percent(pooled['share_of_models_below_naive'], 0)} % of models.",
         f"  Day-clustered test against naive: {tests}.",
         f"  Per model: {counts}.",
     ]
+
+
+def _of_scenario(summary: Mapping[str, Any]) -> str:
+    sessions = summary.get("scenario", {}).get("sessions")
+    return "" if sessions is None else f" of {sessions}"
 
 
 def _team_lines(teams: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -200,12 +247,14 @@ def _retrained_maes(summary: Mapping[str, Any]) -> dict[str, float] | None:
 
 
 def _cells(row: Mapping[str, Any], name: str, retrained: Mapping[str, float] | None) -> list[str]:
+    few = row.get("n_days", row["n"]) < FEWEST
+    skill, always_up = (None, None) if few else (row["skill"], row["always_up_rate"])
     beside = [] if retrained is None else [_price(retrained[name]) if name in retrained else "-"]
     return [
         name,
         *(_price(row["mae"]), *beside, _price(row["mae_raw"]), _direction(row)),
-        *(_price(row["mae_naive"]), _percent(row["skill"], 2, "+"), _price(row["mae_drift"]), str(row["n"])),
-        *(_p(row["dm_p"]), _p(row["pt_p"]), _percent(row["always_up_rate"]), _figure(row["shrinkage"], ".2f")),
+        *(_price(row["mae_naive"]), _percent(skill, 2, "+"), _price(row["mae_drift"]), str(row["n"])),
+        *(_p(row["dm_p"]), _p(row["pt_p"]), _percent(always_up), _figure(row["shrinkage"], ".2f")),
         row["verdict"],
     ]
 

@@ -22,6 +22,7 @@ from mlops_cli.cli.options import (
     open_project,
 )
 from mlops_cli.cli.output import result_console
+from mlops_cli.cli.pipeline.prices import tell_repairs
 from mlops_cli.cli.progress import ConsoleProgress
 from mlops_cli.cli.stage_calls import ALL_STAGES, chosen_branches, print_failures, retraining
 from mlops_cli.config.paths import Project
@@ -72,6 +73,8 @@ def run(
             _show_next(project, scenario_name)
     else:
         _show_evaluations(project, branches, as_json)
+    if not as_json:
+        tell_repairs(project, branches, only, verbose)
     _exit_after_failures(failures)
 
 

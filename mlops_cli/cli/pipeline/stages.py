@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -21,10 +22,14 @@ from mlops_cli.cli.options import (
     open_project,
 )
 from mlops_cli.cli.output import print_json
+from mlops_cli.cli.pipeline.prices import repairs_in, tell_repairs
 from mlops_cli.cli.progress import ConsoleProgress
+from mlops_cli.config.paths import Project
+from mlops_cli.config.run_environment import RUN_KEY
 from mlops_cli.errors import EXIT_OK, EXIT_SOME_FAILED
 
 if TYPE_CHECKING:
+    from mlops_cli.config.load import Branch
     from mlops_cli.pipeline.stages.stage import StageReport
 
 
@@ -56,17 +61,25 @@ def stage_command(stage: stage_calls.Stage) -> Callable[..., None]:
         branches = stage_calls.chosen_branches(project, branch, only)
         with ConsoleProgress(verbose) as progress:
             reports = [stage(project, chosen, progress, only) for chosen in branches]
+        is_ingest = stage is stage_calls.ingest
         if as_json:
-            print_json([asdict(report) for report in reports])
+            extra = [_repairs(project, chosen, only) if is_ingest else {} for chosen in branches]
+            print_json([asdict(report) | more for report, more in zip(reports, extra, strict=True)])
         else:
             for report in reports:
                 print(_counts(report))
+            if is_ingest and RUN_KEY not in os.environ:  # else mlops run tells it at its end
+                tell_repairs(project, branches, only, verbose)
         stage_calls.print_failures([failure for report in reports for failure in report.failures])
         code = exit_code(reports)
         if code != EXIT_OK and not keep_going:
             raise typer.Exit(code)
 
     return command
+
+
+def _repairs(project: Project, branch: Branch, only: str | None) -> dict[str, Any]:
+    return {"repairs": [ticker.to_dict() for ticker in repairs_in(project, branch, only) if ticker.rules]}
 
 
 def _counts(report: StageReport) -> str:

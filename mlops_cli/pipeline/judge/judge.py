@@ -30,6 +30,8 @@ from mlops_cli.pipeline.stages.stage import (
 )
 from mlops_cli.pipeline.walk.retrain import RetrainTools, remove_unused
 from mlops_cli.pipeline.walk.walk_forward import KEY, FrozenModel, WalkForward, walk_forward
+from mlops_cli.prices.cleaning.counts import read_repairs
+from mlops_cli.simulation.coverage import coverage
 from mlops_cli.simulation.report import write_report
 from mlops_cli.tracking.tracker import Tracking
 
@@ -116,7 +118,10 @@ def simulate(
     forecasts = pd.concat([model.forecasts for model in frozen], ignore_index=True)
     progress.doing("tests of significance")
     summary = summarise(forecasts, {model.label: model.shrinkage for model in frozen})
-    summary["scenario"] = {"name": simulation.name, **scenario.model_dump(mode="json")}
+    exchanges = _exchanges(branches, frozen)
+    filled = coverage(forecasts, exchanges, scenario.start, scenario.end)
+    summary["scenario"] = {"name": simulation.name, **scenario.model_dump(mode="json"), **filled}
+    summary["repaired_prices"] = _repaired_prices(project, branches, frozen)
     walk = None
     if simulation.retraining is not None and simulation.retraining.every != "never":
         walk = walk_forward(project, branches, scenario, frozen, simulation.retraining, progress)
@@ -129,6 +134,24 @@ def simulate(
     if walk is not None:
         report.failures += walk.failures
     return summary, report
+
+
+def _exchanges(branches: Sequence[Branch], replayed: Sequence[FrozenModel]) -> dict[str, str]:
+    """The exchange of each replayed model, by the name that it has in the report."""
+    exchanges = {(branch.name, spec.name): spec.exchange for branch in branches for spec in branch.models}
+    return {model.label: exchanges[model.branch, model.name] for model in replayed}
+
+
+def _repaired_prices(project: Project, branches: Sequence[Branch], replayed: Sequence[FrozenModel]) -> dict[str, str]:
+    """By branch/ticker, in words, the repairs of prices of which more than 5 % of the rows were repaired or dropped."""
+    names = {(model.branch, model.name) for model in replayed}
+    repaired = {}
+    for branch in branches:
+        tickers = {spec.ticker for spec in branch.models if (branch.name, spec.name) in names}
+        for repairs in read_repairs(project.prices(branch.name), tickers):
+            if repairs.much:
+                repaired[f"{branch.name}/{repairs.ticker}"] = repairs.words
+    return repaired
 
 
 def _write_simulation(

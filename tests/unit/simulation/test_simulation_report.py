@@ -276,13 +276,51 @@ def test_undefined_figures_are_dashes() -> None:
     assert "undefined (fewer than 20 days, or forecasts equal to naive)" in "\n".join(result_lines(summary))
 
 
-def test_a_direction_without_an_error_has_only_its_share() -> None:
-    frame = forecast_frame(market_returns(1, 1, 0), noise(1, 1, 0))
-    line = next(
-        line for line in printed(summarise(frame, equal_shrinkage(frame)), 120).splitlines() if "red-s000" in line
-    )
-    assert line.split()[3] in {"0.0", "100.0"}
-    assert "±" not in line
+@pytest.mark.parametrize(("sessions", "shown"), [(1, False), (2, False), (19, False), (20, True), (60, True)])
+def test_figures_of_few_sessions_are_not_shown_and_the_table_says_why(sessions: int, shown: bool) -> None:
+    frame = forecast_frame(market_returns(1, sessions, 0), noise(1, sessions, 0))
+    summary = summarise(frame, equal_shrinkage(frame))
+    text = printed(summary, 120)
+    cells = next(line for line in text.splitlines() if "red-s000" in line).split()
+    assert (summary["models"][0]["direction_accuracy"] is not None) == shown
+    assert (summary["pooled"]["direction_accuracy"] is not None) == shown
+    if not shown:
+        assert cells[3] == "-"
+        assert cells[5] == "-"  # skill
+    assert ("have fewer than 20 sessions" in " ".join(text.split())) != shown
+
+
+def scenario_summary(sessions: int, replayed: int, short: dict[str, int]) -> dict[str, Any]:
+    frame = forecast_frame(market_returns(1, 40, 0), noise(1, 40, 0))
+    filled = {"sessions": sessions, "replayed": replayed, "last_session": "2024-01-30"}
+    scenario = {"name": "holdout", **filled, "filled": not short, "short_models": short}
+    return {**summarise(frame, equal_shrinkage(frame)), "scenario": scenario}
+
+
+def test_a_scenario_that_the_data_do_not_fill_says_how_much_of_it_there_was() -> None:
+    summary = scenario_summary(275, 40, {"red-s000": 40})
+    for text in (printed(summary, 120), "\n".join(result_lines(summary))):
+        assert "ONLY 40 OF THE SCENARIO'S 275 SESSIONS" in " ".join(text.split())
+    assert "days 40 of 275" in "\n".join(result_lines(summary))
+
+
+def test_a_model_that_ends_early_is_named() -> None:
+    text = "\n".join(result_lines(scenario_summary(40, 40, {"red-s001": 12})))
+    assert "red-s001 12" in text
+    assert "ONLY" not in text
+
+
+def test_a_filled_scenario_needs_no_warning() -> None:
+    text = "\n".join(result_lines(scenario_summary(40, 39, {})))
+    assert "ONLY" not in text
+    assert "fewer" not in text
+
+
+def test_much_repaired_prices_are_a_warning() -> None:
+    words = {f"main/T{number}": "400 of 800 rows repaired or dropped (50 %): missing_open 400" for number in range(7)}
+    lines = result_lines({**scenario_summary(40, 40, {}), "repaired_prices": words})
+    assert "  main/T0: 400 of 800 rows repaired or dropped (50 %): missing_open 400" in lines
+    assert lines[-1] == "  and 2 more: mlops doctor"
 
 
 def test_printing_changes_nothing(small: tuple[pd.DataFrame, dict[str, Any]]) -> None:

@@ -50,7 +50,7 @@ def test_defaults_depend_on_the_kind_and_are_overridden(kind: str, name: str, va
 @pytest.mark.parametrize(
     ("members", "words"),
     [
-        ({}, "no such fault: None"),
+        ({}, "no such fault"),
         ({"kind": "earthquake"}, "no such fault: 'earthquake' with nothing unknown; kinds are status, timeout"),
         ({"kind": ["halt"]}, "no such fault"),
         ({"kind": "halt", "ticker": "AAA"}, "with ticker"),

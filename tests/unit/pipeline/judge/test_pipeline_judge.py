@@ -157,7 +157,10 @@ class TestSimulate:
     def test_summary_report_and_metrics_are_of_all_models(self, project: Project, branch: Branch) -> None:
         summary, report = simulate(project, [branch], Simulation("mine", SCENARIO), Progress())
         assert [row["model"] for row in summary["models"]] == ["blue-b", "red-a"]
-        assert summary["scenario"] == {"name": "mine", "start": "2016-01-04", "days": 60, "models": ["*"]}
+        asked = {"name": "mine", "start": "2016-01-04", "days": 60, "models": ["*"]}
+        filled = {"sessions": 42, "replayed": 42, "last_session": "2016-03-03", "filled": True, "short_models": {}}
+        assert summary["scenario"] == asked | filled
+        assert summary["repaired_prices"] == {}
         assert report.done == ["red-a", "blue-b"]
         folder = project.report("mine")
         assert json.loads((folder / "summary.json").read_text()) == summary
