@@ -167,7 +167,9 @@ class Ledger(UnexplainedShares):
 
     def unsettled(self, ticker: str) -> list[sqlite3.Row]:
         """Activities in a ticker's shares (e.g. splits) that its expected position does not include, oldest first."""
-        query = "SELECT * FROM activities WHERE ticker = ? AND settled = 0 AND qty != '0' ORDER BY day, id"
+        # a reverse split may leave 0 shares of a small position
+        moves = "(qty != '0' OR kind = 'SPLIT')"
+        query = f"SELECT * FROM activities WHERE ticker = ? AND settled = 0 AND {moves} ORDER BY day, id"
         return self._db.execute(query, (ticker,)).fetchall()
 
     def settle(self, activity: str, moved: Decimal, now: datetime) -> None:
