@@ -218,9 +218,10 @@ def tracker(project: Project, settings: Settings) -> Tracker:
 
         return NullTracker()
     from mlops_cli.tracking.mlflow_tracker import MlflowTracker
+    from mlops_cli.tracking.queued_tracker import QueuedTracker
 
     uri = settings.mlflow_tracking_uri or f"sqlite:///{project.tracking_database}"
-    return MlflowTracker(uri, project.root / "mlruns")
+    return QueuedTracker(MlflowTracker(uri, project.root / "mlruns"), project.state / "unlogged")
 
 
 def tracking(project: Project, branch: str, settings: Settings) -> Tracking:

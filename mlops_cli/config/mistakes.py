@@ -16,6 +16,9 @@ from mlops_cli.errors import ConfigError
 BROKEN = object()  # returned by `Mistakes.read` for a file that cannot be read as YAML
 
 _SHOWN = 50
+_LONGEST = 200
+_EXPLAINED, _COMPARED = 1_000, 2_000
+"""So many mistakes of one file are put into words; among so many mistakes or names a similar one is sought."""
 
 
 class Mistakes:
@@ -27,7 +30,7 @@ class Mistakes:
     def add(self, file: str, text: str, key: str = "") -> None:
         """Note one mistake. The same line is noted only once."""
         line = f"{file}: {key}: {text}" if key else f"{file}: {text}"
-        if line not in self.lines:
+        if line not in self.lines[-_COMPARED:]:
             self.lines.append(line)
 
     def read(self, path: Path, file: str) -> Any:
@@ -50,6 +53,8 @@ class Mistakes:
         except ValidationError as error:
             for key, text in _explain(error, model):
                 self.add(file, text, ".".join(filter(None, (under, key))))
+            if error.error_count() > _EXPLAINED:
+                self.add(file, f"and {error.error_count() - _EXPLAINED} mistakes more", under)
             return None
 
     def value_or_raise[T](self, value: T | None) -> T:
@@ -94,8 +99,8 @@ def suggestion(word: str, words: Iterable[str]) -> str:
     >>> suggestion("tickrs", ["team", "tickers"]), suggestion("zzz", ["team", "tickers"])
     (', did you mean tickers?', ' (known: team, tickers)')
     """
-    names = list(words)
-    close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    names = list(words)[:_COMPARED]
+    close = difflib.get_close_matches(word[:_LONGEST], names, n=1, cutoff=0.6)
     if close:
         return f", did you mean {close[0]}?"
     shown = ", ".join(names[:20]) + (" ..." if len(names) > 20 else "")
@@ -103,7 +108,8 @@ def suggestion(word: str, words: Iterable[str]) -> str:
 
 
 def _explain(error: ValidationError, model: type[BaseModel]) -> list[tuple[str, str]]:
-    errors = [(locate_error(model, e["loc"]), e) for e in error.errors(include_url=False)]
+    first_errors = error.errors(include_url=False)[:_EXPLAINED]
+    errors = [(locate_error(model, e["loc"]), e) for e in first_errors]
     # for a union of a name and a mapping, a wrong mapping also gives an error as name: report the deeper errors only
     useful = [
         (place, e)

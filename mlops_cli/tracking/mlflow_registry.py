@@ -23,7 +23,7 @@ FOLDER = "model"  # among the artifacts of a run
 GRAPH, MLMODEL = "model.onnx", "MLmodel"  # in it, as MLflow names them
 
 
-def upload(client: MlflowClient, model: TrainedModel, run: Run) -> None:
+def upload(client: MlflowClient, model: TrainedModel, model_folder: Path, run: Run) -> None:
     """Store the ONNX model, in MLflow's format, and its manifest as artifacts of a run; existing files are replaced.
 
     The files are the same as those of `mlflow.onnx.save_model`, which looks up the installed packages for every model.
@@ -36,13 +36,13 @@ def upload(client: MlflowClient, model: TrainedModel, run: Run) -> None:
     flavors, common = model_format()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        shutil.copyfile(model.folder / GRAPH, folder / GRAPH)
+        shutil.copyfile(model_folder / GRAPH, folder / GRAPH)
         size = (folder / GRAPH).stat().st_size
         described = Model(artifact_path=FOLDER, run_id=run.info.run_id, flavors=flavors, model_size_bytes=size)
         described.save(str(folder / MLMODEL))
         for name, content in common.items():
             (folder / name).write_bytes(content)
-        manifest = model.folder / "manifest.json"
+        manifest = model_folder / "manifest.json"
         if manifest.is_file():
             shutil.copyfile(manifest, folder / manifest.name)
         files = get_artifact_repository(run.info.artifact_uri, tracking_uri=client.tracking_uri)

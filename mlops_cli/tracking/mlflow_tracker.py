@@ -63,21 +63,22 @@ class MlflowTracker:
             if self._log_models:
                 mlflow_registry.model_format()
 
-    def trained(self, models: Sequence[TrainedModel], context: RunContext) -> None:
+    def trained(self, models: Sequence[TrainedModel], context: RunContext) -> bool:
         """See `Tracker`. Models that are recorded already cost one search per hundred fingerprints."""
         if self._log_models:
             _require_onnx(models)
         if not models or self._down:
-            return
+            return not models
         with self._warning_when_down():
             runs = self._children({model.key for model in models})
             finished = {key for key, run in runs.items() if _done(run)}
             self._record_all({model.key: model for model in models if model.key not in finished}, runs, context)
+        return not self._down
 
-    def tested(self, metrics: Mapping[ModelKey, Mapping[str, float]], context: RunContext) -> None:
+    def tested(self, metrics: Mapping[ModelKey, Mapping[str, float]], context: RunContext) -> bool:
         """See `Tracker`. Metrics that changed are written to the child runs, as `test/<name>`."""
         if not metrics or self._down:
-            return
+            return not metrics
         with self._warning_when_down():
             client, _ = self._connected()
             children = self._children(metrics.keys())
@@ -91,6 +92,11 @@ class MlflowTracker:
             missing = [name for name, fingerprint in metrics if (name, fingerprint) not in children]
             if missing:
                 logger.warning("no tracked training for the test metrics of: %s", bounded(missing))
+        return not self._down
+
+    def catch_up(self) -> int:
+        """See `Tracker`; nothing waits here: see `QueuedTracker`."""
+        return 0
 
     def trials(self, models: Sequence[str]) -> int:
         """See `Tracker`."""
@@ -137,8 +143,8 @@ class MlflowTracker:
             params=mlflow_entities.params_of(model, already=child.data.params),
             tags=[RunTag(key, value) for key, value in tags.items()] if begun else [],
         )
-        if self._log_models:
-            mlflow_registry.upload(client, model, child)
+        if self._log_models and model.folder is not None:
+            mlflow_registry.upload(client, model, model.folder, child)
             mlflow_registry.register(client, model, child, maybe_registered=begun is not None)
         client.set_terminated(run_id, DONE)
 
@@ -200,6 +206,7 @@ def _done(run: Run) -> bool:
 
 
 def _require_onnx(models: Sequence[TrainedModel]) -> None:
-    missing = [str(model.folder) for model in models if not (model.folder / "model.onnx").is_file()]
+    folders = [model.folder for model in models if model.folder is not None]
+    missing = [str(folder) for folder in folders if not (folder / "model.onnx").is_file()]
     if missing:
         raise ModelError(f"no model.onnx to track in {bounded(missing)}", "train again: mlops train")

@@ -20,7 +20,7 @@ class TrainedModel:
         params: settings of the training; may be nested (`{"ludwig": {"trainer": {"epochs": 10}}}`).
         epochs: losses per epoch, first epoch first; empty for models that have none.
         validation: metrics on the validation period; `mae_ratio` (lower is better) decides which model is champion.
-        folder: holds `model.onnx` and, optionally, `manifest.json`.
+        folder: holds `model.onnx` and, optionally, `manifest.json`; None if they were removed since the training.
     """
 
     name: str
@@ -31,7 +31,7 @@ class TrainedModel:
     params: Mapping[str, Any]
     epochs: Sequence[Mapping[str, float]]
     validation: Mapping[str, float]
-    folder: Path
+    folder: Path | None
 
     @property
     def key(self) -> ModelKey:
@@ -58,7 +58,7 @@ class Tracker(Protocol):
 
     `trained` and `tested` may be called again with the same content, as a stage does that starts again after a crash:
     nothing is recorded twice. When the record cannot be reached, no method raises: the first call logs one warning
-    (logger `mlops.tracking`), and later calls do nothing.
+    (logger `mlops.tracking`), and later calls do nothing. `trained` and `tested` return whether all is recorded.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Tracker(Protocol):
         """Start, in the background, what takes seconds before the first thing can be recorded; returns at once."""
         ...
 
-    def trained(self, models: Sequence[TrainedModel], context: RunContext) -> None:
+    def trained(self, models: Sequence[TrainedModel], context: RunContext) -> bool:
         """Record models that were just trained.
 
         Raises:
@@ -75,8 +75,12 @@ class Tracker(Protocol):
         """
         ...
 
-    def tested(self, metrics: Mapping[ModelKey, Mapping[str, float]], context: RunContext) -> None:
+    def tested(self, metrics: Mapping[ModelKey, Mapping[str, float]], context: RunContext) -> bool:
         """Record metrics on held-out time, by the training they belong to."""
+        ...
+
+    def catch_up(self) -> int:
+        """Record what could not be recorded by earlier calls, of earlier processes too; returns how many trainings."""
         ...
 
     def trials(self, models: Sequence[str]) -> int:
@@ -100,11 +104,17 @@ class NullTracker:
     def prepare(self) -> None:
         """Do nothing."""
 
-    def trained(self, models: Sequence[TrainedModel], context: RunContext) -> None:
-        """Record nothing."""
+    def trained(self, models: Sequence[TrainedModel], context: RunContext) -> bool:
+        """Record nothing; that is all there is to record."""
+        return True
 
-    def tested(self, metrics: Mapping[ModelKey, Mapping[str, float]], context: RunContext) -> None:
-        """Record nothing."""
+    def tested(self, metrics: Mapping[ModelKey, Mapping[str, float]], context: RunContext) -> bool:
+        """Record nothing; that is all there is to record."""
+        return True
+
+    def catch_up(self) -> int:
+        """Record nothing: what waits is left for the time when tracking is on again."""
+        return 0
 
     def trials(self, models: Sequence[str]) -> int:
         """Return 0, as nothing is recorded."""

@@ -23,6 +23,7 @@ from mlops_cli.prices.sources.sample_source import TICKERS, SampleSource
 from mlops_cli.prices.sources.source import FetchRequest
 from mlops_cli.prices.sources.yfinance_source import YfinanceSource
 from mlops_cli.tracking.mlflow_tracker import MlflowTracker
+from mlops_cli.tracking.queued_tracker import QueuedTracker
 from mlops_cli.tracking.tracker import NullTracker
 from mlops_cli.trading.alpaca.alpaca_broker import AlpacaBroker
 from mlops_cli.trading.alpaca.alpaca_client import AlpacaAccess
@@ -170,7 +171,9 @@ class TestTracking:
 
     def test_tracking_on_is_mlflow_which_is_not_imported_yet(self, project: Project) -> None:
         before = set(sys.modules)
-        assert type(wiring.tracker(project, Settings())) is MlflowTracker
+        tracker = wiring.tracker(project, Settings())
+        assert type(tracker) is QueuedTracker
+        assert type(tracker._inner) is MlflowTracker
         assert not {name for name in set(sys.modules) - before if name.partition(".")[0] == "mlflow"}
         assert not project.tracking_database.exists()
 

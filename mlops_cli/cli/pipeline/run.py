@@ -21,7 +21,7 @@ from mlops_cli.cli.options import (
     VerboseFlag,
     open_project,
 )
-from mlops_cli.cli.output import result_console
+from mlops_cli.cli.output import result_console, say
 from mlops_cli.cli.pipeline.prices import tell_repairs
 from mlops_cli.cli.progress import ConsoleProgress
 from mlops_cli.cli.stage_calls import ALL_STAGES, chosen_branches, print_failures, retraining
@@ -60,6 +60,7 @@ def run(
     branches = chosen_branches(project, branch, only)
     scenario_name = load_params(project).simulation.scenario
     load_scenario(project, scenario_name)
+    _catch_up(project)
     if only is not None:
         _run_some(project, branches, only, verbose)
     else:
@@ -129,6 +130,16 @@ def _show_simulation(project: Project, name: str, result: tuple[dict[str, Any], 
         if not as_json:
             print(f"\nReport: {folder}")
     print_failures(report.failures)
+
+
+def _catch_up(project: Project) -> None:
+    """Record what MLflow did not take in earlier runs."""
+    from mlops_cli import wiring
+    from mlops_cli.config.settings import load_settings
+
+    recorded = wiring.tracker(project, load_settings(project)).catch_up()
+    if recorded:
+        say(f"MLflow is there again: {recorded} trainings of earlier runs are logged now")
 
 
 def _run_some(project: Project, branches: Sequence[Branch], only: str, verbose: bool) -> None:

@@ -36,4 +36,4 @@ BranchName = Annotated[
 class StrictModel(BaseModel):
     """Base class of all schemas: frozen, and unknown keys are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

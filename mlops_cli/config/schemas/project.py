@@ -274,6 +274,12 @@ class Scenario(StrictModel):
     days: int = Field(180, ge=1, description="length of the held-out time in calendar days")
     models: tuple[str, ...] = Field(("*",), description="globs over model names: the models to replay")
 
+    @model_validator(mode="after")
+    def _ends(self) -> Scenario:
+        if self.days > (date.max - self.start).days:
+            raise ValueError(f"start {self.start} and days {self.days} reach beyond the year {date.max.year}")
+        return self
+
     @property
     def end(self) -> date:
         """The first day after the held-out time."""
