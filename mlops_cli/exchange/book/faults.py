@@ -163,8 +163,8 @@ def _check_names(given: Mapping[str, Any]) -> None:
     kind, unknown = given.get("kind"), [name for name in given if name not in members]
     if kind not in REQUEST_KINDS + MARKET_KINDS or unknown:
         kinds = ", ".join(REQUEST_KINDS + MARKET_KINDS)
-        names = ", ".join(unknown)[:_LONGEST_TEXT] or "nothing unknown"
-        raise refused(f"no such fault: {str(kind)[:40]!r} with {names}; kinds are {kinds}")
+        names = f" with {', '.join(unknown)[:_LONGEST_TEXT]}" if unknown else ""
+        raise refused(f"no such fault: {str(kind)[:40]!r}{names}; kinds are {kinds}")
 
 
 def _check_value(kind: str, name: str, value: Any) -> None:
