@@ -51,7 +51,7 @@ def test_defaults_depend_on_the_kind_and_are_overridden(kind: str, name: str, va
     ("members", "words"),
     [
         ({}, "no such fault"),
-        ({"kind": "earthquake"}, "no such fault: 'earthquake' with nothing unknown; kinds are status, timeout"),
+        ({"kind": "earthquake"}, "no such fault: 'earthquake'; kinds are status, timeout"),
         ({"kind": ["halt"]}, "no such fault"),
         ({"kind": "halt", "ticker": "AAA"}, "with ticker"),
         ({"kind": "halt", "since": "2024-07-01"}, "with since"),
