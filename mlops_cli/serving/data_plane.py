@@ -16,6 +16,7 @@ from mlops_cli.models.manifest import Manifest, read_manifest
 from mlops_cli.models.shared.graph_trial import TrialProcess
 from mlops_cli.models.shared.weight_files import open_weight_files
 from mlops_cli.models.versions import model_versions
+from mlops_cli.prices.cleaning.counts import RepairedPrices
 from mlops_cli.serving.answering.degradation import Answering, LoadLevel, Target, has_columns
 from mlops_cli.serving.answering.dispatcher import Dispatcher
 from mlops_cli.serving.answering.latest_forecasts import LatestForecasts
@@ -70,6 +71,7 @@ class DataPlane:
         self._features = project.root / "data" / "features"
         self._watched = [self._selection.root, self._features, project.root / "simulation" / "evaluation"]
         self._promotion = AutoPromotion(project, self._files.folder / "promotion.lock")
+        self.repaired_prices = RepairedPrices(project.root / "data" / "prices")
         self._unloaded: set[str] = set()
         self._stopping = asyncio.Event()
         self._watching: asyncio.Task[None] | None = None

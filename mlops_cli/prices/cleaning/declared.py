@@ -17,7 +17,7 @@ LARGE = float(np.log(1.2))  # a split from 6:5 on moves the close more than most
 TINY = float(np.log(1.015))  # a split below 1.5 % is less than the move of a day: nothing shows in one price
 CLEAR = 3.0  # log likelihood ratio from which on a split is seen...
 ABSENT = -1.5  # ...and below which it is not
-LEAN = -4.0  # what an adjusted close of its own without a step says: the closes beside it are adjusted already
+LEAN = -6.5  # what an adjusted close of its own without a step says: the closes beside it are adjusted already
 HABIT = 6.0  # what a large split in the same data says about the smaller ones
 MOST_OTHERS = 10.0
 
@@ -96,10 +96,10 @@ def _shown_by_price(moves: Moves, listed: _Listed, near: np.ndarray) -> int | No
 
 
 def _unclear(moves: Moves, listed: _Listed) -> bool:
-    """Whether the close moved more like the split, or like its inverse, than like no split at all."""
+    """Whether the close moved by more than half of the split, up or down, and no dividend explains it."""
     move = float(moves.day[listed.row])
     explained = abs(moves.factor[listed.row] - move) <= abs(move) / 2
-    return not explained and abs(abs(move) - abs(listed.log)) < abs(listed.log) / 2
+    return not explained and abs(move) > abs(listed.log) / 2
 
 
 def _shown_small(

@@ -14,8 +14,8 @@ from mlops_cli.prices.cleaning.repair import OHLC
 Floats = NDArray[np.float64]
 
 EXACT = 2e-4
-MONTH, QUARTER = 20, 60  # sessions
-GRID_VALUES = 4  # from this number of different prices on, their smallest distance is the tick
+MONTH, QUARTER, YEAR = 20, 60, 250  # sessions
+GRID_VALUES = 3  # from this number of different prices on, their smallest distance is the tick
 
 
 def both_ways(ratios: set[Fraction]) -> dict[float, Fraction]:
@@ -102,7 +102,7 @@ def tick(bars: pd.DataFrame, row: int) -> float:
     It is a unit of the last decimal place, or the smallest distance of the prices if all are multiples of it: prices
     that were divided by a later split keep their ticks, but not their decimal places.
     """
-    prices = bars[OHLC].iloc[max(0, row - QUARTER) : row + MONTH + 1].to_numpy().ravel()
+    prices = bars[OHLC].iloc[max(0, row - YEAR) : row + YEAR].to_numpy().ravel()
     values = np.unique(np.round(prices, 9))
     places = next((n for n in range(9) if np.allclose(values, np.round(values, n), rtol=0, atol=1e-10)), 9)
     if len(values) < GRID_VALUES:

@@ -42,7 +42,10 @@ SUSPICIOUS_GAP = 0.04
 
 
 def adjust_splits(bars: pd.DataFrame, ticker: str) -> Cleaned:
-    """Divide the prices before every proved split by its ratio, and multiply the volumes by the ratio."""
+    """Divide the prices before every proved split by its ratio, and multiply the volumes by the ratio.
+
+    The column `stock_splits` of the result lists these splits, for the rule about dividends.
+    """
     if len(bars) < 2:
         return Cleaned(bars)
     moves = Moves.of(bars)
@@ -53,7 +56,10 @@ def adjust_splits(bars: pd.DataFrame, ticker: str) -> Cleaned:
         return Cleaned(bars)
     texts = [f"{bars.index[row].date()} {words(q)}" for row, q in sorted(splits.items())]
     restated = {row: q for row, q in by_column.items() if _adjusted_too_high(moves, row, q)}
-    return Cleaned(_divided(bars, splits, restated), noted("unadjusted_split", texts))
+    adjusted = _divided(bars, splits, restated)
+    marks = adjusted["stock_splits"].to_numpy(copy=True)
+    marks[list(splits)] = [float(ratio) for ratio in splits.values()]
+    return Cleaned(adjusted.assign(stock_splits=marks), noted("unadjusted_split", texts))
 
 
 def _proved_by_factor(bars: pd.DataFrame, moves: Moves) -> dict[int, Fraction]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
@@ -55,6 +56,7 @@ def _about_router(service: Service) -> APIRouter:
                 f"{entry.name}/{entry.version}": entry.reason for entry in index if entry.state == "QUARANTINED"
             },
             "unloaded": sorted(service.worker_files.unloaded()),
+            "repaired_prices": await asyncio.to_thread(service.plane.repaired_prices.warnings),
             "measures": measures,
         }
 
