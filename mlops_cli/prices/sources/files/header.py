@@ -22,7 +22,7 @@ _BEGINS_LIKE_A_DATE = re.compile(
     r"|(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*\.?,? \d)",
     re.IGNORECASE,
 )
-_NUMBER = re.compile(r"[-+$€£¥]?\s*[\d.,]*\d[\d.,]*[KMB%]?")
+_NUMBER = re.compile(r"[-+$€£¥]?\s*+[.,]*+\d[\d.,]*+[KMB%]?")  # possessive: a cell may be a megabyte long
 
 
 @dataclass(frozen=True)

@@ -156,7 +156,9 @@ class _Rows:
         return DataError(f"{self.file}: {self.notes[0]} is not a row of prices", "remove the line")
 
     def _take(self, cells: list[str]) -> None:
-        if self.columns.symbol is not None and not self._tickers.keeps(cells[self.columns.symbol].strip()):
+        if self.columns.symbol is not None and not self._tickers.keeps(
+            cells[self.columns.symbol].strip()[:LONGEST_CELL]
+        ):
             return
         if len(self.picked) == MOST_ROWS:
             raise too_many_rows(self.file)
@@ -178,7 +180,7 @@ class _Rows:
         if close[:1].isdigit() and close[-1:].isdigit():
             return None
         filled = [cell.strip() for cell in cells if cell.strip()]
-        if len(filled) != 2 or not (match := _EVENT.fullmatch(filled[1])):
+        if len(filled) != 2 or len(filled[1]) > LONGEST_CELL or not (match := _EVENT.fullmatch(filled[1])):
             return None
         amount = match["a"] or match["b"]
         return Event(len(self.picked), "dividends" if amount else "stock_splits", amount or match["c"] or match["d"])
