@@ -115,7 +115,8 @@ def _check_events(text: str) -> None:
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
         if depth > MOST_DEPTH:
-            raise UnreadableYaml(f"line {event.start_mark.line + 1}: is nested more than {MOST_DEPTH} levels deep")
+            line = event.start_mark.line + 1 if event.start_mark else 0
+            raise UnreadableYaml(f"line {line}: is nested more than {MOST_DEPTH} levels deep")
 
 
 def _check_written_out(root: yaml.Node) -> None:

@@ -211,9 +211,9 @@ def _checked_until(raw: RawBars, stored: pd.DataFrame | None) -> pd.Timestamp | 
     if raw.replaces_all or stored is None or stored.empty:
         return None
     if raw.frame.empty:
-        return stored.index[-1]
+        return pd.Timestamp(stored.index[-1])
     earlier = stored.index[stored.index < pd.DatetimeIndex(raw.frame.index).min()]
-    return earlier[-1] if len(earlier) else None
+    return pd.Timestamp(earlier[-1]) if len(earlier) else None
 
 
 def _nothing_left(

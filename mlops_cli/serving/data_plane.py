@@ -87,9 +87,8 @@ class DataPlane:
 
         New graphs are tried for at most `_START_SECONDS`; those that take longer are served once they were tried.
         """
-        loop = asyncio.get_running_loop()
-        first = loop.create_future()
-        self._watching = loop.create_task(self._watch(first))
+        first = asyncio.get_running_loop().create_future()
+        self._watching = asyncio.create_task(self._watch(first))
         await asyncio.wait({first, self._watching}, return_when=asyncio.FIRST_COMPLETED)
         if self._watching.done():
             self._watching.result()  # raises the reason
@@ -278,8 +277,7 @@ class DataPlane:
                     await self._live.tried(_START_SECONDS)
                     await asyncio.to_thread(self._files.remove_others, self._loader.shas())
                     first.set_result(None)
-                # read now, so that the next request for forecasts need not
-                await self._rows.get(self._live.catalog.models_by_key)
+                await self._rows.get(self._live.catalog.models_by_key)  # the next request need not read them
             except OSError as error:
                 if not first.done():
                     raise

@@ -47,7 +47,7 @@ def bounded(ask: Callable[[], requests.Response], seconds: float, most_bytes: in
     def work() -> None:
         try:
             response = ask()
-            if response._content is False:  # not read yet
+            if response._content is False:  # type: ignore[comparison-overlap]  # not read yet
                 response._content = _body(response, until, most_bytes)
                 response._content_consumed = True
             answer.set_result(response)

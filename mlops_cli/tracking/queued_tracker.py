@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -85,7 +85,7 @@ class QueuedTracker:
         return recorded
 
     def _record_trained(self) -> int:
-        waiting = list(self._waiting(TRAINED, _model_of))
+        waiting: list[_Waiting[TrainedModel]] = list(self._waiting(TRAINED, _model_of))
         recorded = 0
         for context in dict.fromkeys(entry.context for entry in waiting):
             entries = [entry for entry in waiting if entry.context == context]
@@ -97,7 +97,7 @@ class QueuedTracker:
     def _record_tested(self) -> int:
         if any((self._folder / TRAINED).glob("*.json")):
             return 0  # metrics belong to a training that is recorded
-        waiting = list(self._waiting(TESTED, _metrics_of))
+        waiting: list[_Waiting[Any]] = list(self._waiting(TESTED, _metrics_of))
         for context in dict.fromkeys(entry.context for entry in waiting):
             entries = [entry for entry in waiting if entry.context == context]
             metrics = {key: values for entry in entries for key, values in entry.content.items()}
@@ -106,7 +106,7 @@ class QueuedTracker:
             _remove(entries)
         return 0  # counted with their trainings
 
-    def _waiting[Content](self, kind: str, read: Any) -> Iterator[_Waiting[Content]]:
+    def _waiting[Content](self, kind: str, read: Callable[[Any], Content]) -> Iterator[_Waiting[Content]]:
         for file in sorted((self._folder / kind).glob("*.json"), key=lambda file: (file.stat().st_mtime_ns, file.name)):
             try:
                 record = json.loads(file.read_text(encoding="utf-8"))

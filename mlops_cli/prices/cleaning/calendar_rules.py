@@ -67,7 +67,8 @@ def _traded(bars: pd.DataFrame) -> NDArray[np.bool_]:
 
 def _shift_hint(bars: pd.DataFrame, sessions: pd.DatetimeIndex) -> str:
     """What to do if the dates are one day early or late."""
-    shares = {days: bars.index.shift(days, freq="D").isin(sessions).mean() for days in (0, 1, -1)}
+    index = pd.DatetimeIndex(bars.index)
+    shares = {days: index.shift(days, freq="D").isin(sessions).mean() for days in (0, 1, -1)}
     best = max(shares, key=lambda days: shares[days])
     if not best or shares[best] < 1 - FOREIGN_SHARE:
         return ""

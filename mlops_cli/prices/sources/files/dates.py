@@ -92,12 +92,12 @@ def _clock(time: str) -> str:
 def _days_of_stamps(cells: pd.Series, timezone: Callable[[], str], form: FileFormat, file: str) -> pd.DatetimeIndex:
     stamps = pd.DatetimeIndex(cells)
     naive = stamps.tz_localize(None)
-    timed = bool((naive != naive.normalize()).any())
-    if not timed:
+    timed = naive != naive.normalize()
+    if not timed.any():
         return naive
     if stamps.tz is not None:
         return stamps.tz_convert(timezone()).tz_localize(None).normalize()
-    return _days_of_naive(naive, naive != naive.normalize(), timezone, form, file)
+    return _days_of_naive(naive, timed, timezone, form, file)
 
 
 def _days_of_naive(
