@@ -139,6 +139,45 @@ FILES: dict[str, Body] = {
     "csv: features that are right": _right_features,
 }
 
+_PATTERNS = (
+    "9",
+    "9 ",
+    "9,",
+    "9.",
+    " ",
+    "-",
+    "1e",
+    "a",
+    "2020-01-02 ",
+    "12:",
+    "jan ",
+    "mon, ",
+    "$",
+    "'",
+    '""',
+    "9/",
+    "K",
+)
+
+
+def _cell(pattern: str, column: str) -> Body:
+    """A bar with one very long cell, over which a careless expression may go back and forth."""
+
+    def body(size: int) -> bytes:
+        cells = {
+            "symbol": "T000",
+            "date": "2020-01-02",
+            **dict.fromkeys(("open", "high", "low", "close", "volume"), "1"),
+        }
+        cells[column] = '"' + (pattern * size)[: min(size, 900_000)] + 'x"'
+        return f"{','.join(cells)}\n{','.join(cells.values())}\n".encode()
+
+    return body
+
+
+FILES |= {f"csv: {pattern!r} in {column}": _cell(pattern, column)
+          for pattern in _PATTERNS for column in ("symbol", "date", "close")}  # fmt: skip
+
 
 def _kinds(model: str) -> Iterator[tuple[str, str, Body]]:
     for path, bodies in ((f"/v2/models/{model}/infer", INFER), ("/forecasts", BARS), (f"/transform/{model}", FILES)):
