@@ -35,6 +35,14 @@ class Refusal(NamedTuple):
     hint: str
 
 
+class _Caller(NamedTuple):
+    """The values of Host, Origin and Sec-Fetch-Site in a request; each header may be there several times."""
+
+    hosts: list[bytes]
+    origins: list[bytes]
+    sites: list[bytes]
+
+
 class Authority(NamedTuple):
     """A host (lower case, without a dot at its end; addresses in their shortest form) and a port, None if not given."""
 
@@ -69,19 +77,23 @@ class OwnSite:
 
     def refusal(self, scope: Mapping[str, Any]) -> Refusal | None:
         """Why an HTTP request (an ASGI scope) is not answered; None if it is."""
-        hosts, origins, sites = _who_asks(scope["headers"])
+        caller = _read_caller(scope["headers"])
+        return self._foreign_host(caller, scope) or self._foreign_page(caller, scope) or _host_count(caller, scope)
+
+    def _foreign_host(self, caller: _Caller, scope: Mapping[str, Any]) -> Refusal | None:
         local = scope.get("server")
-        for host in hosts:
+        for host in caller.hosts:
             if not _is_own(host, local[0] if local else "", self.names):
                 return Refusal(403, f"the request is for {_shown(host)!r}, which is not this server", _HINT)
-        for origin in origins:
-            if not (hosts and self._is_own_origin(origin, hosts[0])):
+        return None
+
+    def _foreign_page(self, caller: _Caller, scope: Mapping[str, Any]) -> Refusal | None:
+        for origin in caller.origins:
+            if not caller.hosts or not self._is_own_origin(origin, caller.hosts[0]):
                 return _foreign(_shown(origin))
-        if not all(site in _OWN_SITES for site in sites) and not (self.pages and _is_link(scope)):
-            return _foreign("another site")
-        # HTTP/1.0 knows no Host. Where it is missing, no browser asks
-        if len(hosts) > 1 or (not hosts and scope.get("http_version") == "1.1"):
-            return Refusal(400, f"the request has {len(hosts)} Host headers", "send one")
+        for site in caller.sites:
+            if site not in _OWN_SITES and not (self.pages and _is_link(scope)):
+                return _foreign("another site")
         return None
 
     def _is_own_origin(self, origin: bytes, host: bytes) -> bool:
@@ -149,8 +161,7 @@ def _is_link(scope: Mapping[str, Any]) -> bool:
     return opens and scope["method"] in ("GET", "HEAD") and b"origin" not in headers
 
 
-def _who_asks(headers: Iterable[tuple[bytes, bytes]]) -> tuple[list[bytes], list[bytes], list[bytes]]:
-    """The values of Host, Origin and Sec-Fetch-Site."""
+def _read_caller(headers: Iterable[tuple[bytes, bytes]]) -> _Caller:
     hosts: list[bytes] = []
     origins: list[bytes] = []
     sites: list[bytes] = []
@@ -161,7 +172,15 @@ def _who_asks(headers: Iterable[tuple[bytes, bytes]]) -> tuple[list[bytes], list
             origins.append(value)
         elif name == b"sec-fetch-site":
             sites.append(value)
-    return hosts, origins, sites
+    return _Caller(hosts, origins, sites)
+
+
+def _host_count(caller: _Caller, scope: Mapping[str, Any]) -> Refusal | None:
+    """HTTP/1.0 knows no Host; where it is missing, no browser asks."""
+    count = len(caller.hosts)
+    if count == 1 or (count == 0 and scope.get("http_version") != "1.1"):
+        return None
+    return Refusal(400, f"the request has {count} Host headers", "send one")
 
 
 def _foreign(page: str) -> Refusal:

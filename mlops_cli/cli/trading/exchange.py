@@ -84,14 +84,17 @@ def serve(
         listening = listen(host, port)
         shown = f"[{host}]" if ":" in host else host
         address = f"http://{shown}:{listening.getsockname()[1]}"
-        say(f"exchange at {address}; Ctrl-C ends it. Any key and secret open an account. Write into .env:")
-        typer.echo(f"ALPACA_BASE_URL={address}\nALPACA_DATA_URL={address}")
-        serving = server(local.exchange, site)
+        serving = server(local.exchange, site, lambda: _greet(address))
         serving.run(sockets=[listening])
         if serving.interrupted:
             raise KeyboardInterrupt
     finally:
         local.exchange.close()
+
+
+def _greet(address: str) -> None:
+    say(f"exchange at {address}; Ctrl-C ends it. Any key and secret open an account. Write into .env:")
+    typer.echo(f"ALPACA_BASE_URL={address}\nALPACA_DATA_URL={address}")
 
 
 def _start(text: str) -> datetime:

@@ -40,9 +40,12 @@ def listen(host: str, port: int) -> socket.socket:
     return sockets.listen(host, port, "give another --port (0 for any free one)")
 
 
-def server(exchange: Exchange, site: OwnSite = LOOPBACK) -> Server:
-    """A server to start with `run(sockets=[...])`. It stops on SIGTERM or Ctrl-C, or when its `should_exit` is set."""
-    return http_server(application(exchange, site), TIMES)
+def server(exchange: Exchange, site: OwnSite = LOOPBACK, ready: Callable[[], None] = lambda: None) -> Server:
+    """A server to start with `run(sockets=[...])`. It stops on SIGTERM or Ctrl-C, or when its `should_exit` is set.
+
+    `ready` is called once it answers.
+    """
+    return http_server(application(exchange, site), TIMES, ready)
 
 
 def application(exchange: Exchange, site: OwnSite = LOOPBACK) -> Gate:
