@@ -11,10 +11,8 @@ from typing import Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from mlops_cli.config.run_environment import RUN_PID, STOP_NOTE
+from mlops_cli.config.run_environment import DVC_STAGE, RUN_PID, STOP_NOTE
 from mlops_cli.errors import EXIT_INTERRUPTED, MlopsError
-
-DVC_STAGE = "DVC_STAGE"  # DVC sets it for every stage
 
 
 class BoundaryGroup(TyperGroup):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 from mlops_cli.cli.output import say
 from mlops_cli.cli.progress import ConsoleProgress
 from mlops_cli.config.paths import Project
+from mlops_cli.config.run_environment import DVC_STAGE
 from mlops_cli.errors import ConfigError, bounded
 
 if TYPE_CHECKING:
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from mlops_cli.pipeline.stages.stage import ItemFailure, StageReport
     from mlops_cli.pipeline.walk.retrain import RetrainTools
 
+DVC_BRANCH = "@dvc"
+"""As `--branch`: the branch of the stage that DVC runs. A shell never sees the branch's name then."""
 Stage = Callable[[Project, "Branch", ConsoleProgress, "str | None"], "StageReport"]
 
 
@@ -87,7 +91,7 @@ def chosen_branches(project: Project, branch_name: str | None, only: str | None 
 
     params = load_params(project)
     if branch_name is not None:
-        return [load_branch(project, params, branch_name)]
+        return [load_branch(project, params, _branch_of_dvc() if branch_name == DVC_BRANCH else branch_name)]
     branches = list(load_branches(project, params).values())
     if not branches:
         raise ConfigError(
@@ -100,6 +104,13 @@ def chosen_branches(project: Project, branch_name: str | None, only: str | None 
     if not matching:
         raise no_such_model(only, [spec.name for branch in branches for spec in branch.models])
     return matching
+
+
+def _branch_of_dvc() -> str:
+    stage = os.environ.get(DVC_STAGE, "")
+    if "@" not in stage:
+        raise ConfigError(f"--branch {DVC_BRANCH}: only a stage of dvc.yaml has a branch", "name one: --branch main")
+    return stage.partition("@")[2]
 
 
 def no_such_model(only: str, names: list[str]) -> ConfigError:

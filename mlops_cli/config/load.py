@@ -13,6 +13,7 @@ from mlops_cli.config.collection import ModelCollection
 from mlops_cli.config.mistakes import Mistakes, suggestion, value_in_words
 from mlops_cli.config.paths import Project
 from mlops_cli.config.schemas.descriptions import type_in_words
+from mlops_cli.config.schemas.field_types import is_slug
 from mlops_cli.config.schemas.project import BranchSpec, ModelSpec, Params, Period, Retrain, Scenario, Training
 from mlops_cli.config.schemas.source import Source
 from mlops_cli.config.schemas.trading import Rules
@@ -71,6 +72,11 @@ def check_params(data: Any, mistakes: Mistakes) -> Params | None:
 
 def load_scenario(project: Project, name: str) -> Scenario:
     """Load `simulation/<name>.yaml`; a `ConfigError` if it is missing, or with every mistake in it."""
+    if not is_slug(name):
+        raise ConfigError(
+            f"scenario {name!r}: expected the name of a file in simulation/, without .yaml",
+            "a name has lower-case letters, digits and . _ -",
+        )
     path = project.scenario(name)
     file = str(path.relative_to(project.root))
     if not path.is_file():

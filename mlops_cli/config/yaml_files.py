@@ -158,7 +158,7 @@ def _children(node: yaml.Node) -> list[yaml.Node]:
 def read_yaml(path: Path) -> Any:
     """Read one YAML file; an `UnreadableYaml` if it is missing, cannot be read, or is not YAML."""
     try:
-        if path.exists() and not path.is_file():  # a pipe or a device may never end
+        if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe or a device may never end
             raise UnreadableYaml("cannot be read: is no regular file")
         if path.stat().st_size > 4 * MOST_CHARACTERS:
             raise UnreadableYaml(TOO_LONG)

@@ -13,6 +13,7 @@ SCRIPT = r"""#!/bin/sh
 set -e
 stage=$1; shift; branch=
 while [ $# -gt 0 ]; do [ "$1" = --branch ] && branch=$2; shift; done
+[ "$branch" != @dvc ] || branch=${DVC_STAGE#*@}
 echo "$stage $branch" >> "$STUB_LOG"
 case $stage in
   ingest) mkdir -p "data/prices/$branch"; cat configs/*/*.yaml > "data/prices/$branch/A.txt";;

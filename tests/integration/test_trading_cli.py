@@ -209,8 +209,11 @@ def test_a_misspelt_team_neither_sells_another_teams_shares_nor_seems_halted(cli
     assert (done.returncode, set(server.exchange.state.accounts["KEY-OF-RED"].orders)) == (3, before)
     assert "no model belongs to that team" in done.stderr
     assert not (cli.root / ".mlops" / "ledger" / "HALT-rde").exists()
-    assert "is that its name?" in cli.mlops("paper-trade", "halt", "--team", "rde").stderr
-    cli.mlops("paper-trade", "resume", "--team", "rde")
+    for command in ("halt", "resume", "liquidate"):
+        for name in ("rde", "../../../x", "", "Red", "red/../blue", "all2"):
+            done = cli.mlops("paper-trade", command, "--team", name)
+            assert done.returncode in (2, 3), (command, name, done.stderr)
+    assert {path.name for path in (cli.root / ".mlops" / "ledger").glob("HALT-*")} <= {"HALT-red", "HALT-all"}
 
 
 @pytest.mark.parametrize(

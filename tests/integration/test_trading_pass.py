@@ -244,6 +244,27 @@ def test_a_refused_order_is_noted_with_the_brokers_words(server, team):
     assert "refused" in {row["state"] for row in team.rows("intents")}
 
 
+def test_orders_that_were_refused_stay_refused_until_a_person_lets_them_be_sent_again(server, team):
+    """The account is blocked in the first pass of a session and free again before the second."""
+    server.sim("POST", "faults", kind="status", status=403, method="POST", path="/v2/orders")
+    first = team.run()
+    assert (len(first.refused), first.stay_refused, first.clean) == (3, {}, False)
+    server.clear()
+    for _ in range(2):
+        again = team.run()
+        assert (again.sent, again.clean, again.alerts) == ([], False, [])
+        assert again.stay_refused == first.refused
+        assert "3 stay refused" in again.text
+    with open_ledger(team.ledger_file, "red") as ledger:
+        for name in ledger.refused(ledger.last_decided(), besides="liquidation"):
+            ledger.set_state(name, "written", again.now)
+    third = team.run()
+    assert (sorted(third.sent), third.clean) == (sorted(first.refused), True)
+    assert len(account(server).orders) == 3
+    evening(server)
+    assert team.run().stay_refused == {}
+
+
 def test_late_partial_and_doubled_fills_are_booked_once(server, team):
     server.sim("POST", "faults", kind="partial_fills", fraction=0.5, seconds=600)
     server.sim("POST", "faults", kind="duplicate_fills")
@@ -803,6 +824,17 @@ def test_a_lost_ledger_begins_anew_from_what_the_broker_holds_and_doubles_nothin
     team.strength = -0.02
     assert team.run().blocked == {}
     assert booked(team) == (held(server), account(server).cash)
+
+
+def test_a_ledger_that_another_program_has_locked_is_not_called_damaged(server, team):
+    team.run()
+    team.broker.account_id()
+    shell = sqlite3.connect(team.ledger_file, isolation_level=None)
+    shell.execute("BEGIN IMMEDIATE")
+    with pytest.raises(ServiceError, match="another program has locked the ledger") as raised:
+        team.run()
+    shell.close()
+    assert (raised.value.exit_code, "close the program" in raised.value.hint) == (8, True)
 
 
 def test_a_damaged_ledger_is_said_to_be_so(server, team):

@@ -50,7 +50,7 @@ def register(app: typer.Typer) -> None:
     group = command_group("ledger", help="What each team decided, sent, got and is worth.")
     for table, help_text in PRINTED.items():
         group.command(table, help=help_text)(_positions if table == "positions" else _printing(table))
-    for command in (slippage, export, accept):
+    for command in (slippage, export, accept, retry):
         group.command()(command)
     app.add_typer(group)
 
@@ -112,6 +112,33 @@ def accept(
     with open_ledger(project.ledger(team), team) as ledger:
         ledger.accept_position(name, held, datetime.now(UTC))
     print(f"{team}: {name} is {held:f} shares from now on; the next pass compares again")
+
+
+def retry(
+    team: Annotated[str, typer.Option("--team", metavar="TEAM", help="Whose ledger.")],
+    folder: ProjectOption = None,
+) -> None:
+    """Let the next pass send the refused orders of the last decided session again, for instance with the account free.
+
+    They keep their names, so that none is sent twice. Once their session has begun, they are void.
+    """
+    from datetime import UTC, datetime
+
+    from mlops_cli.trading.ledger.opening import open_ledger
+    from mlops_cli.trading.passes.liquidate import LIQUIDATION
+
+    project = open_project(folder)
+    _teams(project, team)
+    with open_ledger(project.ledger(team), team) as ledger:
+        session, now = ledger.last_decided(), datetime.now(UTC)
+        names = ledger.refused(session, besides=LIQUIDATION) if session else {}
+        for name in names:
+            ledger.set_state(name, "written", now, "to be sent again")
+            ledger.event(now, "retry", None, name)
+    if not names:
+        print(f"{team}: no order is refused" + (f" for {session}" if session else ""))
+    for name in names:
+        print(f"{team}: {name} is sent again by the next pass, unless its session has begun by then")
 
 
 def _shares(text: str) -> Decimal:

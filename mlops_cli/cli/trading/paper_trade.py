@@ -205,7 +205,9 @@ def _show(report: PassReport, dry_run: bool) -> None:
         if not decision.intent
     }
     told = {"no order": held if dry_run else {}, "no forecast": report.missing, "blocked": report.blocked}
-    _say_each(told | {"refused": report.refused, "unknown": report.unknown})
+    _say_each(told | {"refused": report.refused, "stays refused": report.stay_refused, "unknown": report.unknown})
+    if report.refused or report.stay_refused:
+        say(f"once they can be taken, let the next pass send them again: mlops ledger retry --team {report.team}")
     if held and not dry_run:
         say(f"no order in {len(held)} of {len(report.decisions)} tickers: mlops ledger decisions --team {report.team}")
     for note in report.notes:
@@ -234,17 +236,20 @@ def halt(
     from mlops_cli.trading.passes.halt import ALL_TEAMS, HaltFiles
 
     project = _project_of(context, folder)
+    if team != ALL_TEAMS:
+        _check_name(project, team)
     path = HaltFiles(project.ledgers, team).halt(reason)
     print(f"halted: {team} (by {path}); go on with: mlops paper-trade resume --team {team}")
-    if team != ALL_TEAMS and not project.ledger(team).is_file():
-        say(f"note: there is no ledger of a team {team} yet: is that its name?")
 
 
 def resume(context: typer.Context, team: OneTeam = "all", folder: ProjectOption = None) -> None:
     """Lift a halt: that of one team, or the one of all teams, which leaves those of single teams as they are."""
     from mlops_cli.trading.passes.halt import ALL_TEAMS, HaltFiles
 
-    halts = HaltFiles(_project_of(context, folder).ledgers, team)
+    project = _project_of(context, folder)
+    if team != ALL_TEAMS:
+        _check_name(project, team)
+    halts = HaltFiles(project.ledgers, team)
     lifted = halts.resume()
     if halts.resume_commands():
         say(f"{team}: still halted, as all teams are; go on with: {halts.resume_commands()}")
@@ -262,14 +267,12 @@ def liquidate(
 ) -> None:
     """Halt a team, cancel its open orders and close all of its positions at the market."""
     project = _project_of(context, folder)
+    _check_name(project, team)
     if not yes:
         typer.confirm(f"Sell everything that team {team} holds?", abort=True)
     from mlops_cli import wiring
-    from mlops_cli.cli.stage_calls import chosen_branches
-    from mlops_cli.pipeline.trade.paper_trade import check_team, liquidate_team
+    from mlops_cli.pipeline.trade.paper_trade import liquidate_team
 
-    if not project.ledger(team).is_file():
-        check_team(chosen_branches(project, None), team)  # a misspelt name must not make a halt file
     done = liquidate_team(project, team, lambda: wiring.brokers(project, [team])(team))
     print(f"{team}: halted; {done.cancelled} orders cancelled, {len(done.sent)} orders sent that close its positions")
     for words in done.unfilled:
@@ -281,6 +284,13 @@ def liquidate(
         say(f"left: {qty:f} shares of {ticker}: {why}")
     if done.failed or done.left:
         raise typer.Exit(EXIT_SOME_FAILED)
+
+
+def _check_name(project: Project, team: str) -> None:
+    from mlops_cli.cli.stage_calls import chosen_branches
+    from mlops_cli.pipeline.trade.paper_trade import check_name
+
+    check_name(project, lambda: chosen_branches(project, None), team)
 
 
 def _project_of(context: typer.Context, folder: Any) -> Project:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -11,6 +13,7 @@ from typing import Any
 
 from mlops_cli.config.load import Branch
 from mlops_cli.config.paths import Project
+from mlops_cli.config.schemas.field_types import is_slug
 from mlops_cli.config.schemas.project import ModelSpec
 from mlops_cli.config.schemas.trading import Rules, Trading
 from mlops_cli.errors import ConfigError, DataError, MlopsError
@@ -28,7 +31,7 @@ from mlops_cli.pipeline.stages.tables import read_table
 from mlops_cli.prices.sources.source import PriceSource
 from mlops_cli.trading.contract.broker import Broker
 from mlops_cli.trading.contract.types import TradeForecast
-from mlops_cli.trading.ledger.opening import IN_MEMORY, claim_account, open_ledger, read_ledger
+from mlops_cli.trading.ledger.opening import IN_MEMORY, PassAtWork, claim_account, open_ledger, read_ledger
 from mlops_cli.trading.passes.halt import HaltFiles
 from mlops_cli.trading.passes.liquidate import Liquidation, liquidate
 from mlops_cli.trading.passes.order_window import Margins, calendar_differences, clock_skew
@@ -37,7 +40,7 @@ from mlops_cli.trading.results.slippage import filled_orders, slippage_by_day
 from mlops_cli.trading.schedule.alerts import Alerts
 
 VOLATILITY_SESSIONS = 60
-WAIT_SECONDS = 60
+WAIT_SECONDS, PAUSE_SECONDS = 60, 0.5
 PRICE_DECIMALS = 4
 
 
@@ -172,13 +175,28 @@ def trade_teams(
 ) -> TeamPasses:
     """One pass for each team; a team that fails does not stop the others.
 
-    `alerts` (None for a dry run) gets each team's alerts and failures; `say` prints a failure at once.
+    `alerts` (None for a dry run) gets each team's alerts and failures; `say` prints a failure at once. If another
+    process is working for a team, that is no reason for an alert. With several teams such a team is tried again at the
+    end: otherwise two such processes would both fail because of the team that the other one has.
     """
     reports: list[PassReport] = []
     failures: list[MlopsError | OSError] = []
-    for team in teams:
+    until = time.monotonic() + WAIT_SECONDS
+    waiting = deque(teams)
+    tried: set[str] = set()
+    while waiting:
+        team = waiting.popleft()
         try:
             report = trade_team(team)
+        except PassAtWork as error:
+            if len(teams) > 1 and time.monotonic() < until:
+                if team in tried:
+                    time.sleep(PAUSE_SECONDS)
+                tried.add(team)
+                waiting.append(team)
+            else:
+                failures.append(error)
+            continue
         except (MlopsError, OSError) as error:  # OSError: a full disk is no reason to skip the other teams
             failures.append(error)
             lines = [str(error)]
@@ -191,6 +209,18 @@ def trade_teams(
         if alerts is not None:
             alerts.send(team, lines)
     return TeamPasses(reports, failures)
+
+
+def check_name(project: Project, branches: Callable[[], Sequence[Branch]], team: str) -> None:
+    """Raise ConfigError for a name that is no team's: it becomes a part of files' names.
+
+    A team is one that has a ledger or a halt file, or a model in one of the `branches`, which are loaded only then: a
+    mistake in the configs must not keep a person from halting a team.
+    """
+    if not is_slug(team):
+        raise ConfigError(f"--team {team}: no name of a team", "a name has lower-case letters, digits and . _ -")
+    if not project.ledger(team).is_file() and not HaltFiles(project.ledgers, team).is_halted_itself:
+        check_team(branches(), team)
 
 
 def liquidate_team(project: Project, team: str, open_broker: Callable[[], Broker]) -> Liquidation:

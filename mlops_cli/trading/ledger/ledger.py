@@ -94,6 +94,12 @@ class Ledger(UnexplainedShares):
             (state, note, now.isoformat(), client_order_id),
         )
 
+    def refused(self, session: date, besides: str) -> dict[str, str]:
+        """Orders for a session that the broker has refused, and why, except those of the model `besides`."""
+        query = "SELECT * FROM intents WHERE state = 'refused' AND session = ? AND model != ? ORDER BY rowid"
+        rows = self._db.execute(query, (session.isoformat(), besides))
+        return {row["client_order_id"]: row["note"] for row in rows}
+
     def sent_notional(self, session: date) -> Decimal:
         """Dollar value of the orders sent for a session, at the prices on which they were decided."""
         rows = self._db.execute(

@@ -16,7 +16,12 @@ from mlops_cli.trading.ledger.ledger import Ledger
 from mlops_cli.trading.ledger.tables import SCHEMA_VERSION
 
 IN_MEMORY = Path(":memory:")
-_NOT_DAMAGE = ("READONLY", "CANTOPEN", "PERM", "FULL", "IOERR", "BUSY")  # SQLITE_... errors of an undamaged file
+_LOCKED = ("BUSY", "LOCKED")
+_NOT_DAMAGE = ("READONLY", "CANTOPEN", "PERM", "FULL", "IOERR")  # SQLITE_... errors of an undamaged file
+
+
+class PassAtWork(ServiceError):  # noqa: N818 - nothing failed
+    """Another process works for the team; what it does is what this one would do."""
 
 
 @contextmanager
@@ -26,11 +31,12 @@ def open_ledger(path: Path, team: str, wait: float = 0) -> Iterator[Ledger]:
     `path` may be IN_MEMORY; `wait`: seconds to wait for a process that has the ledger open.
 
     Raises:
-        ServiceError: another process has it open.
+        PassAtWork: another paper-trade has it open.
+        ServiceError: another program has locked it.
         ConfigError: it belongs to another team, or was written by a newer version of mlops.
         DataError: it is damaged.
     """
-    busy = ServiceError(f"team {team}: another paper-trade is running", "nothing to do: wait until it has finished")
+    busy = PassAtWork(f"team {team}: another paper-trade is running", "nothing to do: wait until it has finished")
     lock = nullcontext() if path == IN_MEMORY else file_lock(path.with_suffix(".lock"), busy, wait)
     with lock, _opened(path, team) as ledger:
         yield ledger
@@ -45,11 +51,11 @@ def claim_account(folder: Path, account: str, team: str) -> Iterator[None]:
 
     Raises:
         ConfigError: another team trades on it.
-        ServiceError: another pass is running on it.
+        PassAtWork: another pass is running on it.
     """
     hint = f"give it keys of an account of its own: {variable(KEY, team)} and {variable(SECRET, team)} in .env"
     lock = folder / f"account-{hashlib.sha256(account.encode()).hexdigest()[:16]}.lock"
-    busy = ServiceError(f"team {team}: another pass is running on its account", f"if another team uses it, {hint}")
+    busy = PassAtWork(f"team {team}: another pass is running on its account", f"if another team uses it, {hint}")
     with file_lock(lock, busy):
         own = folder / f"{team}.db"
         # other ledgers were checked when this one was opened first; a damaged one must not stop this team later
@@ -125,8 +131,12 @@ def _account_of(path: Path) -> str | None:
         return None if ledger.is_empty else ledger.meta("account")
 
 
-def _damaged(path: Path, error: sqlite3.DatabaseError) -> DataError:
+def _damaged(path: Path, error: sqlite3.DatabaseError) -> DataError | ServiceError:
+    name = getattr(error, "sqlite_errorname", "").removeprefix("SQLITE_")
+    if name.startswith(_LOCKED):
+        hint = "close the program that has it open (a sqlite3 shell, a backup), then run again: nothing is lost"
+        return ServiceError(f"{path}: another program has locked the ledger", hint)
     hint = "look at it with sqlite3; without the file the next pass starts from what the broker holds"
-    if getattr(error, "sqlite_errorname", "").removeprefix("SQLITE_").startswith(_NOT_DAMAGE):
+    if name.startswith(_NOT_DAMAGE):
         hint = "nothing is lost: correct the permissions of its folder, or free some space, and run again"
     return DataError(f"{path}: the ledger cannot be used: {error}", hint)

@@ -36,6 +36,11 @@ class HaltFiles:
         names = [name for name in dict.fromkeys((ALL_TEAMS, self.team)) if self._path(name).exists()]
         return " && ".join(f"mlops paper-trade resume --team {name}" for name in names)
 
+    @property
+    def is_halted_itself(self) -> bool:
+        """Whether the team has a halt file of its own."""
+        return self._path(self.team).exists()
+
     def others(self) -> list[str]:
         """Other names (teams, or `all`) that have a halt file of their own."""
         halted = sorted(path.name.removeprefix("HALT-") for path in self.folder.glob("HALT-*"))

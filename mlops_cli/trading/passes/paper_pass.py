@@ -54,6 +54,7 @@ def _run(context: PassContext, forecasts: ForecastsOf) -> None:
     report, window = context.report, context.window
     state = reconcile(context.broker, context.ledger, context.now, window.target)
     _report_state(report, state)
+    report.stay_refused = context.ledger.refused(window.target, besides=LIQUIDATION)
     if not context.clock.is_open:
         context.ledger.record_equity(window.session, state.account, context.now)
     _report_undecided(context)
@@ -209,6 +210,7 @@ def _look_again(context: PassContext, now: datetime) -> None:
 def _summary(report: PassReport, window: Window) -> str:
     parts = [f"{len(report.sent)} orders sent for {window.target}"]
     parts += [f"{len(report.refused)} refused"] if report.refused else []
+    parts += [f"{len(report.stay_refused)} stay refused"] if report.stay_refused else []
     parts += [f"{len(report.unknown)} unknown"] if report.unknown else []
     parts += [f"{len(report.blocked)} tickers blocked"] if report.blocked else []
     return ", ".join(parts)

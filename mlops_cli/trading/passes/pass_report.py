@@ -34,6 +34,8 @@ class PassReport:
         now: the broker's time at the start; None where the broker did not tell it.
         sent: client order ids of the orders that the broker took.
         refused: orders that the broker refused, and why, by client order id.
+        stay_refused: orders for the next session that the broker refused in an earlier pass; no pass sends them again
+            by itself.
         unknown: orders that the broker may or may not have accepted, and what is known about each, by client order id.
         needs_attention: problems that a person must handle, other than orders and blocked tickers.
         error: what ended the pass early; the report still holds what was done before it.
@@ -47,6 +49,7 @@ class PassReport:
     decisions: list[Decision] = field(default_factory=list)
     sent: list[str] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
+    stay_refused: dict[str, str] = field(default_factory=dict)
     unknown: dict[str, str] = field(default_factory=dict)
     planned: list[OrderIntent] = field(default_factory=list)
     blocked: dict[str, str] = field(default_factory=dict)
@@ -61,7 +64,8 @@ class PassReport:
     @property
     def clean(self) -> bool:
         """Whether there is nothing that a person must handle."""
-        return not (self.unknown or self.blocked or self.refused or self.needs_attention or self.outcome == "stopped")
+        troubles = self.unknown, self.blocked, self.refused, self.stay_refused, self.needs_attention
+        return not any(troubles) and self.outcome != "stopped"
 
     def end(self, outcome: str, text: str) -> Self:
         """Set how the pass ended."""

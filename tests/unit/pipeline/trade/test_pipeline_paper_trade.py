@@ -11,11 +11,12 @@ from mlops_cli.config.paths import Project
 from mlops_cli.config.schemas.project import ModelSpec
 from mlops_cli.config.schemas.trading import Rules
 from mlops_cli.errors import ConfigError, MlopsError, ServiceError
-from mlops_cli.pipeline.trade.paper_trade import check_team, liquidate_team, teams_of, trade_teams, trades
-from mlops_cli.trading.ledger.opening import open_ledger, read_ledger
+from mlops_cli.pipeline.trade.paper_trade import check_name, check_team, liquidate_team, teams_of, trade_teams, trades
+from mlops_cli.trading.ledger.opening import PassAtWork, open_ledger, read_ledger
 from mlops_cli.trading.passes.halt import HaltFiles
 from mlops_cli.trading.passes.pass_report import PassReport
 from mlops_cli.trading.schedule.alerts import Alerts
+from tests.fakes.branches import branch_of
 from tests.fakes.ledgers import EVENING, a_holding
 from tests.fakes.scripted_broker import ScriptedBroker
 from tests.fakes.train_jobs import model_spec as a_model
@@ -70,6 +71,32 @@ class TestTradeTeams:
         passes = teams.run()
         assert (len(passes.reports), passes.failures, teams.said) == (1, [error], [])
         assert teams.alerts.lines == {"red": ["broker gone"]}
+
+    def test_another_pass_at_work_is_no_alert(self):
+        teams = Teams({"red": PassAtWork("another paper-trade is running")})
+        passes = teams.run()
+        assert [failure.exit_code for failure in passes.failures] == [8]
+        assert (teams.ran, teams.alerts.lines) == (["red"], {})
+
+    def test_of_several_teams_one_that_another_process_has_is_tried_again_in_the_end(self):
+        teams = Teams({"blue": PassAtWork("busy"), "red": PassReport("red")})
+        busy = teams.trade
+
+        def trade(team):
+            if len(teams.ran) == 3:
+                teams.outcomes["blue"] = PassReport("blue")
+            return busy(team)
+
+        passes = trade_teams(["blue", "red"], trade, teams.alerts, teams.said.append)
+        assert teams.ran == ["blue", "red", "blue", "blue"]
+        assert ([report.team for report in passes.reports], passes.failures) == (["red", "blue"], [])
+
+    def test_it_is_not_waited_for_for_ever(self, monkeypatch):
+        monkeypatch.setattr("mlops_cli.pipeline.trade.paper_trade.WAIT_SECONDS", 0.1)
+        monkeypatch.setattr("mlops_cli.pipeline.trade.paper_trade.PAUSE_SECONDS", 0.02)
+        teams = Teams({"blue": PassAtWork("busy"), "red": PassAtWork("busy")})
+        assert [failure.exit_code for failure in teams.run().failures] == [8, 8]
+        assert teams.alerts.lines == {}
 
     def test_one_team_s_failure_is_not_said_twice(self):
         teams = Teams({"red": ServiceError("busy")})
@@ -156,3 +183,33 @@ class TestLiquidateTeam:
         with pytest.raises(ConfigError, match="team blue trades on"):
             liquidate_team(project, "red", lambda: broker)
         assert broker.submitted == []
+
+
+class TestCheckName:
+    @pytest.fixture
+    def project(self, tmp_path) -> Project:
+        (tmp_path / "params.yaml").touch()
+        return Project.at(tmp_path)
+
+    @pytest.mark.parametrize("team", ["../../../x", "..", "", "a/b", "Red", "red\n", "-red", "x" * 65, "/etc/passwd"])
+    def test_a_name_that_would_leave_the_folder_is_refused_before_anything_else(self, project, team):
+        def fail():
+            raise AssertionError("not asked")
+
+        with pytest.raises(ConfigError, match="no name of a team"):
+            check_name(project, fail, team)
+
+    def test_a_team_is_one_that_has_a_model(self, project):
+        branches = [branch_of(a_model("red-aapl"))]
+        check_name(project, lambda: branches, "red")
+        with pytest.raises(ConfigError, match="no model is of that team"):
+            check_name(project, lambda: branches, "rde")
+
+    def test_one_with_a_ledger_or_a_halt_file_needs_no_configs(self, project):
+        def fail():
+            raise AssertionError("the configs may be broken")
+
+        with open_ledger(project.ledger("old"), "old"):
+            check_name(project, fail, "old")
+        HaltFiles(project.ledgers, "stopped").halt("why")
+        check_name(project, fail, "stopped")
