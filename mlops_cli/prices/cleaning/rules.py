@@ -6,6 +6,7 @@ of this table; each adds a `Repair` with its name and count:
 
 | rule | what it does |
 |---|---|
+| `unfinished_sessions` | rows of sessions that have not closed (module `prices.table`): dropped; many are refused |
 | `out_of_order` | rows dated before the row above them: sorted |
 | `outside_calendar` | rows before or after the days that the calendar covers: dropped |
 | `non_sessions` | rows on days without a session: dropped; refused where many traded (wrong exchange or dates) |

@@ -154,3 +154,20 @@ def test_hidden_folders_and_files_are_no_results(project):
     project.models(".hidden").mkdir(parents=True)
     (project.models("x").parent / "README.md").write_text("")
     assert stray_results(project, []) == []
+
+
+def test_much_repaired_prices_are_a_warning_with_the_command_to_look_at_them(project):
+    folder = project.prices("main")
+    folder.mkdir(parents=True)
+    for ticker, count in (("A", 60), ("B", 1)):
+        repairs = [{"rule": "missing_open", "count": count, "examples": []}]
+        (folder / f"{ticker}.json").write_text(json.dumps({"ticker": ticker, "sessions": 100, "repairs": repairs}))
+    check = checks(project)["repairs main"]
+    assert check.status == "warning"
+    assert check.found == "A: 60 of 100 rows repaired or dropped (60 %): missing_open 60"
+    assert check.hint == "look at them: mlops prices show A"
+
+
+def test_little_repaired_prices_need_no_line(project):
+    note(project, "A", "2024-01-02", 0)
+    assert "repairs main" not in checks(project)
