@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 from hypothesis import strategies as st
 
 from mlops_cli.market.sessions import sessions
@@ -56,6 +58,8 @@ FAULTS = (
     "short row", "long row", "two notations of dates", "two currencies", "torn", "open quotation mark",
     "header again", "blank lines", "note inside", "unquoted",
 )  # fmt: skip
+AS_TEXT = {"short row", "long row", "torn", "open quotation mark", "header again", "blank lines", "note inside"}
+"""Faults that a parquet file cannot have."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +133,7 @@ def styles() -> st.SearchStrategy[Style]:
         currency=st.sampled_from(["", "", "", "$", "€ "]),
         quoted=st.booleans(),
         newest_first=st.booleans(),
-        encoding=st.sampled_from(["utf-8", "utf-8", "utf-8-sig", "utf-16", "utf-16-le", "cp1252"]),
+        encoding=st.sampled_from(["utf-8", "utf-8", "utf-8-sig", "utf-16", "utf-16-le", "cp1252", "parquet"]),
         line_end=st.sampled_from(["\n", "\n", "\r\n", "\r"]),
         above=st.sampled_from(["", "", "sep=", "note", "notes"]),
         below=st.sampled_from(["", "", "note", "blank"]),
@@ -175,8 +179,12 @@ def written(bars: pd.DataFrame, style: Style, fault: str, place: int) -> Written
     rows = [cells[i] for i in (reversed(range(len(cells))) if style.newest_first else range(len(cells)))]
     file = WrittenFile(style, fault, b"", truth)
     _damage_rows(file, rows, kinds, len(rows) - 1 - place if style.newest_first else place)
-    text = _joined([title.replace("_", " ") if "PX" not in title else title for title in titles], rows, file)
-    file.body = text.encode(style.encoding, "replace")
+    titles = tuple(title.replace("_", " ") if "PX" not in title else title for title in titles)
+    if style.encoding == "parquet" and fault not in AS_TEXT:
+        file.body = _parquet(titles, rows)
+        return file
+    text = _joined(list(titles), rows, file)
+    file.body = text.encode(_encoding(style), "replace")
     if fault == "torn":
         _tear(file, text, place)
     return file
@@ -271,9 +279,20 @@ def _joined(titles: list[str], rows: list[list[str]], file: WrittenFile) -> str:
     return text
 
 
+def _encoding(style: Style) -> str:
+    return "utf-8" if style.encoding == "parquet" else style.encoding
+
+
+def _parquet(titles: tuple[str, ...], rows: list[list[str]]) -> bytes:
+    """The cells as texts of a parquet file."""
+    stream = io.BytesIO()
+    pq.write_table(pa.table({title: [row[place] for row in rows] for place, title in enumerate(titles)}), stream)
+    return stream.getvalue()
+
+
 def _tear(file: WrittenFile, text: str, place: int) -> None:
     """Cut the end of the file off, somewhere behind its first rows."""
     start = len(text) // 2
     kept = text[: start + (place * 7919) % max(1, len(text) - start)]
-    file.body = kept.encode(file.style.encoding, "replace")
+    file.body = kept.encode(_encoding(file.style), "replace")
     file.last_volume_counts = False

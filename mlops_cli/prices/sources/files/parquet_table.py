@@ -27,10 +27,18 @@ from mlops_cli.prices.sources.files.text_table import titles_of
 BYTES_PER_VALUE = 100  # of a column, unpacked; plain numbers have 8
 _FIXED_BYTES = 1 << 20  # of a column, unpacked: what a short column may have beyond that
 _THRIFT_LIMIT = 16 << 20
+_BROKEN = (pa.ArrowException, OSError, ValueError)  # what pyarrow raises for damaged files, and for texts that are none
 
 
 def read_parquet(content: Content, ticker: str, form: FileFormat) -> Table:
     """Read the rows of a ticker; a `DataError` if it is no table of prices or unpacks to too much."""
+    try:
+        return _read(content, ticker, form)
+    except _BROKEN as error:
+        raise _unreadable(content, error) from None
+
+
+def _read(content: Content, ticker: str, form: FileFormat) -> Table:
     titles = parquet_titles(content)
     names, tickers = _levels(titles, content)
     if tickers is not None:
@@ -64,7 +72,10 @@ def parquet_titles(content: Content) -> tuple[str, ...]:
             f"{content.name}: has {about.num_rows:,} rows, and {content.most_rows:,} are read",
             "give daily bars, in several files",
         )
-    return tuple(file.schema_arrow.names)
+    try:
+        return tuple(file.schema_arrow.names)
+    except _BROKEN as error:
+        raise _unreadable(content, error) from None
 
 
 def read_columns(content: Content, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
@@ -84,7 +95,7 @@ def read_columns(content: Content, names: Sequence[str]) -> Iterator[pa.RecordBa
             for name in texts:
                 _check_texts(batch.column(name), name, content.name)
             yield batch.select(list(names))
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except _BROKEN as error:
         raise _unreadable(content, error) from None
 
 
@@ -96,7 +107,7 @@ def _open(content: Content, texts: Sequence[str] = ()) -> pq.ParquetFile:
             thrift_string_size_limit=_THRIFT_LIMIT,
             thrift_container_size_limit=_THRIFT_LIMIT,
         )
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except _BROKEN as error:
         raise _unreadable(content, error) from None
 
 

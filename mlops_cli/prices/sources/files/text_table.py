@@ -15,10 +15,19 @@ from mlops_cli.prices.sources.files.columns import Columns, find_columns, is_dat
 from mlops_cli.prices.sources.files.content import LONGEST_CELL, MOST_ROWS, Content
 from mlops_cli.prices.sources.files.file_format import FileFormat
 from mlops_cli.prices.sources.files.header import HEAD_LINES, Header, begins_like_a_date, find_header
-from mlops_cli.prices.sources.files.table import Event, Table, TickerRows, other_ticker, too_many_rows
+from mlops_cli.prices.sources.files.table import (
+    Event,
+    Table,
+    TickerRows,
+    looks_like_ticker,
+    other_ticker,
+    plain,
+    same_ticker,
+    too_many_rows,
+)
 from mlops_cli.prices.sources.files.text_lines import encodings, not_text, numbered_lines, split_line
-from mlops_cli.prices.sources.files.tickers import looks_like_ticker, plain, same_ticker
 
+_NUMBER = re.compile(r"\W*\d[\d.,' \u00a0]*\W*[A-Za-z]{0,3}")
 MOST_NOTES = 100  # lines of text below the rows
 _EVENT = re.compile(
     r"(?:(?:dividend|div\.?)\s*(?P<a>\d*\.?\d+)|(?P<b>\d*\.?\d+)\s*dividend|"
@@ -58,8 +67,8 @@ def _read(content: Content, encoding: str, ticker: str, form: FileFormat) -> Tab
     begun = [line for line in head if line[0] >= header.first_row]
     rows = _Rows(content.name, header, columns, ticker)
     rows.read(chain(begun, lines))
-    if rows.last_is_short and not content.ends_a_line():
-        rows.empty_the_last()
+    if not content.ends_a_line():
+        rows.mend_torn_end()
     return rows.table()
 
 
@@ -102,7 +111,7 @@ class _Rows:
     picked: list[tuple[str, ...]] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    last_is_short: bool = False
+    _width_of_last: int = 0
 
     def __post_init__(self) -> None:
         self._pick = itemgetter(*self.columns.positions())
@@ -123,16 +132,21 @@ class _Rows:
                     f"{self.file}: not a table: line {number} has {len(cells)} cells, and the header {width}",
                     "every row needs as many cells; a number with the separator inside needs quotation marks",
                 )
-            self.last_is_short = len(cells) < width
+            self._width_of_last = min(len(cells), width)
             self._take(cells + [""] * (width - len(cells)))
         self._tickers.check()
 
-    def empty_the_last(self) -> None:
-        """Remove the numbers of a torn last line, of which the last may have lost its end."""
-        if self.picked:
-            others = len(self.columns.positions()) - len(self.columns.numbers) - len(self.columns.other_numbers)
-            last = self.picked[-1]
-            self.picked[-1] = (*last[:others], *[""] * (len(last) - others))
+    def mend_torn_end(self) -> None:
+        """Remove the numbers of a short last line that has no end, as its last number may have lost digits.
+
+        The line is left out as a whole if nothing follows its date, which may be torn as well.
+        """
+        if not self.picked or self._width_of_last == len(self.header.titles):
+            return
+        last = self.picked.pop()
+        if self._width_of_last > self.columns.date + 1:
+            others = len(last) - len(self.columns.numbers) - len(self.columns.other_numbers)
+            self.picked.append((*last[:others], *[""] * (len(last) - others)))
 
     def _is_row(self, cells: list[str], number: int, line: str) -> bool:
         """Whether cells are a row: not the header again, and not a note such as `Source: ...`."""
@@ -142,8 +156,7 @@ class _Rows:
                 return False
             if day.strip().lower() == self.header.titles[self.columns.date].strip().lower():
                 return False
-            prices = [cells[place] for place in self.columns.numbers.values() if place < len(cells)]
-            if len(cells) > len(self.header.titles) or not any(re.match(r"\W*\d", cell) for cell in prices):
+            if self._is_note(cells):
                 self.notes.append(f"line {number}: {line[:60]!r}")
                 if len(self.notes) > MOST_NOTES:
                     raise self._no_row()
@@ -151,6 +164,13 @@ class _Rows:
         if self.notes:
             raise self._no_row()
         return True
+
+    def _is_note(self, cells: list[str]) -> bool:
+        """Whether cells without a date are text. A row of numbers is none, even if it is shifted or summed up."""
+        if sum(_NUMBER.fullmatch(cell) is not None for cell in cells) > 1:
+            return False
+        prices = [cells[place] for place in self.columns.numbers.values() if place < len(cells)]
+        return len(cells) > len(self.header.titles) or not any(_NUMBER.fullmatch(cell) for cell in prices)
 
     def _no_row(self) -> DataError:
         return DataError(f"{self.file}: {self.notes[0]} is not a row of prices", "remove the line")

@@ -7,7 +7,7 @@ import pytest
 from mlops_cli.errors import DataError
 from mlops_cli.prices.sources.files.columns import canonical, count_kinds, find_columns
 from mlops_cli.prices.sources.files.file_format import FileFormat
-from mlops_cli.prices.sources.files.tickers import looks_like_ticker, same_ticker
+from mlops_cli.prices.sources.files.table import looks_like_ticker, same_ticker
 
 PLAIN = FileFormat()
 

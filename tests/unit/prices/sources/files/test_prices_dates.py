@@ -101,6 +101,19 @@ def test_rows_that_are_days_apart_by_one_reading_alone_decide():
     assert days(*[f"24/03/{day:02}" for day in (20, 21, 22, 25, 26, 27)])[-1] == "2024-03-27"
 
 
+def test_rows_appended_in_another_order_of_day_and_month_are_refused():
+    american = [f"06/{day}/2024" for day in range(24, 29)]
+    error = refused(*american, "01/07/2024", "02/07/2024", "03/07/2024")
+    assert "'01/07/2024' is out of order; by another reading of it it is not" in error.message
+    assert days(*american, "01/07/2024", dates="month-first")[-1] == "2024-01-07"
+
+
+def test_a_file_appended_to_itself_is_no_mix_of_two_notations():
+    cells = [f"{month:02}/{day:02}/2023" for month in (1, 2, 3) for day in range(1, 28)]
+    assert days(*cells, *cells)[-1] == "2023-03-27"
+    assert days(*cells, *cells[40:])[81] == "2023-02-14"
+
+
 @pytest.mark.parametrize("cells", [["04/03/2024"], ["04/03/2024", "05/03/2024"], ["20.03.24", "21.03.24"]])
 def test_few_rows_decide_nothing_and_the_setting_does(cells):
     error = refused(*cells)

@@ -143,6 +143,12 @@ def test_what_is_no_parquet_file(body):
     assert "not a readable parquet file" in refused(body)
 
 
+def test_texts_that_are_none_are_refused():
+    texts = pa.Array.from_buffers(pa.string(), 1, pa.array([b"\x80\xff"]).buffers())
+    columns = table(1, date=texts)
+    assert "not a readable parquet file" in refused(body_of(columns))
+
+
 def test_an_empty_table():
     assert refused(body_of({name: values[:0] for name, values in table().items()})) == "the upload: the file is empty"
 
