@@ -66,9 +66,7 @@ def _read(content: Content, encoding: str, ticker: str, form: FileFormat) -> Tab
     columns = _columns(header, ticker, form, content.name)
     begun = [line for line in head if line[0] >= header.first_row]
     rows = _Rows(content.name, header, columns, ticker)
-    rows.read(chain(begun, lines))
-    if not content.ends_a_line():
-        rows.mend_torn_end()
+    rows.read(chain(begun, lines), torn=not content.ends_a_line())
     return rows.table()
 
 
@@ -111,14 +109,32 @@ class _Rows:
     picked: list[tuple[str, ...]] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    _width_of_last: int = 0
 
     def __post_init__(self) -> None:
         self._pick = itemgetter(*self.columns.positions())
         self._tickers = TickerRows(self.file, self.ticker, self.columns.symbol_may_be_name)
 
-    def read(self, lines: Iterator[tuple[int, str]]) -> None:
-        """Read all lines; raises a `DataError` for lines that are neither rows nor notes at the end of the file."""
+    def read(self, lines: Iterator[tuple[int, str]], torn: bool) -> None:
+        """Read all lines.
+
+        Args:
+            lines: numbered, from the first row on.
+            torn: whether the last line has no end; if it is short too, the file was cut off.
+
+        Raises:
+            DataError: a line is neither a row nor a note at the end of the file.
+        """
+        width = len(self.header.titles)
+        cells: list[str] = []
+        for row in self._rows(lines):
+            if cells:
+                self._take(cells + [""] * (width - len(cells)))
+            cells = row
+        if cells:
+            self._take_last(cells, torn and len(cells) < width)
+        self._tickers.check()
+
+    def _rows(self, lines: Iterator[tuple[int, str]]) -> Iterator[list[str]]:
         separator, width = self.header.separator, len(self.header.titles)
         blank = separator + " \t"
         for number, line in lines:
@@ -132,21 +148,20 @@ class _Rows:
                     f"{self.file}: not a table: line {number} has {len(cells)} cells, and the header {width}",
                     "every row needs as many cells; a number with the separator inside needs quotation marks",
                 )
-            self._width_of_last = min(len(cells), width)
-            self._take(cells + [""] * (width - len(cells)))
-        self._tickers.check()
+            yield cells
 
-    def mend_torn_end(self) -> None:
-        """Remove the numbers of a short last line that has no end, as its last number may have lost digits.
+    def _take_last(self, cells: list[str], torn: bool) -> None:
+        """Take the last row. Of a torn row the last cell may have lost its end, so its numbers are not read.
 
-        The line is left out as a whole if nothing follows its date, which may be torn as well.
+        It is left out if its date or ticker may be torn or missing.
         """
-        if not self.picked or self._width_of_last == len(self.header.titles):
-            return
-        last = self.picked.pop()
-        if self._width_of_last > self.columns.date + 1:
-            others = len(last) - len(self.columns.numbers) - len(self.columns.other_numbers)
-            self.picked.append((*last[:others], *[""] * (len(last) - others)))
+        columns, width = self.columns, len(self.header.titles)
+        if torn:
+            if columns.symbol is not None or len(cells) <= columns.date + 1:
+                return
+            for place in columns.numbers.values():
+                cells[place : place + 1] = [""] if place < len(cells) else []
+        self._take(cells + [""] * (width - len(cells)))
 
     def _is_row(self, cells: list[str], number: int, line: str) -> bool:
         """Whether cells are a row: not the header again, and not a note such as `Source: ...`."""
@@ -167,24 +182,15 @@ class _Rows:
 
     def _is_note(self, cells: list[str]) -> bool:
         """Whether cells without a date are text. A row of numbers is none, even if it is shifted or summed up."""
-        if sum(_NUMBER.fullmatch(cell) is not None for cell in cells) > 1:
+        numbers = {place for place, cell in enumerate(cells) if len(cell) <= LONGEST_CELL and _NUMBER.fullmatch(cell)}
+        if len(numbers) > 1:
             return False
-        prices = [cells[place] for place in self.columns.numbers.values() if place < len(cells)]
-        return len(cells) > len(self.header.titles) or not any(_NUMBER.fullmatch(cell) for cell in prices)
+        return len(cells) > len(self.header.titles) or not numbers & set(self.columns.numbers.values())
 
     def _no_row(self) -> DataError:
         return DataError(f"{self.file}: {self.notes[0]} is not a row of prices", "remove the line")
 
     def _take(self, cells: list[str]) -> None:
-        if self.columns.symbol is not None and not self._tickers.keeps(
-            cells[self.columns.symbol].strip()[:LONGEST_CELL]
-        ):
-            return
-        if len(self.picked) == MOST_ROWS:
-            raise too_many_rows(self.file)
-        event = self._event(cells)
-        if event is not None:
-            self.events.append(event)
         picked = self._pick(cells)
         longest = max(picked, key=len)
         if len(longest) > LONGEST_CELL:
@@ -192,6 +198,13 @@ class _Rows:
                 f"{self.file}: a cell of {len(longest):,} characters is neither a date nor a number: {longest[:40]!r}",
                 "correct the cell",
             )
+        if self.columns.symbol is not None and not self._tickers.keeps(cells[self.columns.symbol].strip()):
+            return
+        if len(self.picked) == MOST_ROWS:
+            raise too_many_rows(self.file)
+        event = self._event(cells)
+        if event is not None:
+            self.events.append(event)
         self.picked.append(picked)
 
     def _event(self, cells: list[str]) -> Event | None:

@@ -108,6 +108,14 @@ def test_a_torn_last_line_loses_its_numbers():
     assert bars.iloc[0]["close"] == 10.5
 
 
+def test_a_torn_date_or_ticker_is_left_out_with_its_line():
+    assert len(read_bars(Content.of_bytes(HEADER + ROW + b"2024-03-1"), "AAA", lambda: "UTC")) == 1
+    header = HEADER.strip() + b",symbol\n"
+    rows = b"2024-03-11,10,11,9,10.5,1000,AAA\n2024-03-11,20,21,19,20.5,2000,BBB\n2024-03-12,20,21,19,20"
+    bars = read_bars(Content.of_bytes(header + rows), "AAA", lambda: "UTC")
+    assert bars["close"].to_list() == [10.5]
+
+
 def test_a_short_line_that_ends_keeps_its_numbers():
     bars = read_bars(Content.of_bytes(HEADER + ROW + b"2024-03-12,10,11,9,10.5\n"), "AAA", lambda: "UTC")
     assert bars.iloc[1]["close"] == 10.5
