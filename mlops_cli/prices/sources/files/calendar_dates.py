@@ -78,14 +78,17 @@ def calendar_days(texts: Sequence[str], order: str | None, file: str) -> pd.Date
 
 def _decided(readings: Sequence[pd.DatetimeIndex], texts: Sequence[str], file: str) -> pd.DatetimeIndex:
     """The reading that fits every row; if none does, the one that fits most rows."""
-    fitting = [days for days in readings if not days.hasnans]
+    fitting: list[pd.DatetimeIndex] = []
+    for days in readings:
+        if not days.hasnans and not any(days.equals(other) for other in fitting):
+            fitting.append(days)
     if not fitting:
         return min(readings, key=lambda days: np.count_nonzero(days.isna()))
-    if all(days.equals(fitting[0]) for days in fitting):
+    if len(fitting) == 1:
         return fitting[0]
-    daily = [days for days in fitting if _step(days) <= _DAILY]
-    if len(daily) == 1 and all(days is daily[0] or _step(days) >= _NOT_DAILY for days in fitting):
-        return daily[0]
+    steps = sorted(_step(days) for days in fitting)
+    if steps[0] <= _DAILY and steps[1] >= _NOT_DAILY:
+        return min(fitting, key=_step)
     raise _first_unclear(f"{texts[0]!r}: day first or month first? every row allows both", file)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -117,22 +117,21 @@ def find_columns(titles: Sequence[str], form: FileFormat, file: str) -> Columns:
     Raises:
         DataError: a column is missing, or two columns hold the same.
     """
-    said = {position: _said(title, form.columns) for position, title in enumerate(titles)}
-    words = {position: canonical(title) for position, title in enumerate(titles) if said[position] is None}
-    numbers = {kind: place for kind in KINDS if (place := _place_of(kind, titles, said, words, file)) is not None}
-    date, time = _date_and_time(titles, said, words, file)
-    missing = [kind for kind in ("date", *PRICE_COLUMNS) if kind not in {"adj_close", *numbers}]
-    missing = [kind for kind in missing if kind != "date" or date is None]
-    if missing or date is None:
+    table = _Titles.of(titles, form.columns, file)
+    numbers = {kind: place for kind in KINDS if (place := table.number(kind)) is not None}
+    date = table.date()
+    missing = [kind for kind in PRICE_COLUMNS if kind not in {"adj_close", *numbers}]
+    missing = [*(["date"] if date is None else []), *missing]
+    if date is None or missing:
         shown = ", ".join(titles)[:200]
         raise DataError(
             f"{file}: no column for {', '.join(missing)} (columns: {shown})",
             "name the columns as Yahoo does, or say what they hold: source.columns: {TITLE: " + missing[0] + "}",
         )
-    symbol, may_be_name = _symbol(said, words)
-    other = [place for place, word in words.items() if word in _OTHER_NUMBERS.split() or "%" in titles[place]]
+    time = table.time(date)
+    symbol, may_be_name = table.symbol()
     kept = {date, time, symbol, *numbers.values()}
-    return Columns(date, time, symbol, may_be_name, numbers, tuple(place for place in other if place not in kept))
+    return Columns(date, time, symbol, may_be_name, numbers, tuple(set(table.other_numbers()) - kept))
 
 
 def _said(title: str, columns: Mapping[str, str]) -> str | None:
@@ -144,43 +143,57 @@ def _said(title: str, columns: Mapping[str, str]) -> str | None:
     return columns.get(text) or by_word.get(canonical(text))
 
 
-def _place_of(
-    kind: str, titles: Sequence[str], said: Mapping[int, str | None], words: Mapping[int, str], file: str
-) -> int | None:
-    """The column of a kind: the user's choice, else one with a usual title, else one with a second-choice title."""
-    choices = (
-        [place for place, word in said.items() if word == kind],
-        [place for place, word in words.items() if _FIRST.get(word) == kind],
-        [place for place, word in words.items() if _SECOND.get(word) == kind],
-    )
-    return _only([places for places in choices if places], kind, titles, file)
+@dataclass(frozen=True)
+class _Titles:
+    """The titles of a file by position: what the user says that they hold, and else their words."""
 
+    titles: Sequence[str]
+    said: Mapping[int, str]
+    words: Mapping[int, str]
+    file: str
 
-def _only(choices: Sequence[Sequence[int]], kind: str, titles: Sequence[str], file: str) -> int | None:
-    if not choices:
-        return None
-    places = choices[0]
-    if len(places) > 1:
-        raise DataError(
-            f"{file}: two columns contain {kind} ({titles[places[1]]!r} is the second)",
-            f"remove one of them, or say which is not meant: source.columns: {{TITLE: ignore}} ({kind} is another)",
-        )
-    return places[0]
+    @classmethod
+    def of(cls, titles: Sequence[str], columns: Mapping[str, str], file: str) -> _Titles:
+        said = {place: kind for place, title in enumerate(titles) if (kind := _said(title, columns)) is not None}
+        return cls(titles, said, {n: canonical(title) for n, title in enumerate(titles) if n not in said}, file)
 
+    def number(self, kind: str) -> int | None:
+        """The column of a kind: the user's choice, else one with a usual title, else one with a second-choice title."""
+        first = [place for place, word in self.words.items() if _FIRST.get(word) == kind]
+        second = [place for place, word in self.words.items() if _SECOND.get(word) == kind]
+        return self._only(kind, self._by_user(kind) or first or second)
 
-def _date_and_time(
-    titles: Sequence[str], said: Mapping[int, str | None], words: Mapping[int, str], file: str
-) -> tuple[int | None, int | None]:
-    choices = [[place for place, kind in said.items() if kind == "date"]]
-    choices += [[place for place, word in words.items() if word in group] for group in _DATES]
-    date = _only([places for places in choices if places], "date", titles, file)
-    times = [place for place, kind in said.items() if kind == "time"] or choices[-1]
-    return date, times[0] if times and times[0] != date else None
+    def date(self) -> int | None:
+        """The column of dates: days rather than moments, and moments rather than times of day."""
+        groups = [self._by_user("date"), *(self._titled(words) for words in _DATES)]
+        return self._only("date", next((places for places in groups if places), []))
 
+    def time(self, date: int) -> int | None:
+        """The column of times of day, if it is not the column of dates."""
+        places = self._by_user("time") or self._titled(_DATES[-1])
+        return places[0] if places and places[0] != date else None
 
-def _symbol(said: Mapping[int, str | None], words: Mapping[int, str]) -> tuple[int | None, bool]:
-    by_user = [place for place, kind in said.items() if kind == "symbol"]
-    sure = by_user or [place for place, word in words.items() if word in SYMBOL_TITLES]
-    names = [place for place, word in words.items() if word in _NAMES_OF_STOCKS.split()]
-    places = sure or names
-    return (places[0] if places else None), not sure
+    def symbol(self) -> tuple[int | None, bool]:
+        """The column that names the instrument, and whether it may hold the names of companies."""
+        sure = self._by_user("symbol") or self._titled(SYMBOL_TITLES)
+        places = sure or self._titled(_NAMES_OF_STOCKS.split())
+        return (places[0] if places else None), not sure
+
+    def other_numbers(self) -> list[int]:
+        """Columns of numbers that are not kept."""
+        percentages = [place for place in self.words if "%" in self.titles[place]]
+        return [*self._titled(_OTHER_NUMBERS.split()), *percentages]
+
+    def _by_user(self, kind: str) -> list[int]:
+        return [place for place, said in self.said.items() if said == kind]
+
+    def _titled(self, words: Collection[str]) -> list[int]:
+        return [place for place, word in self.words.items() if word in words]
+
+    def _only(self, kind: str, places: Sequence[int]) -> int | None:
+        if len(places) > 1:
+            raise DataError(
+                f"{self.file}: two columns contain {kind} ({self.titles[places[1]]!r} is the second)",
+                "remove one of them, or say which is not meant: source.columns: {TITLE: ignore}",
+            )
+        return places[0] if places else None

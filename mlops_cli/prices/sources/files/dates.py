@@ -25,6 +25,8 @@ _SPLIT_CLOCK = re.compile(r"^(\d{8}) (\d{2})(\d{2})(\d{2})$")
 _PLAIN = re.compile(r"(?:\d{4}-\d\d-\d\d\n)+")
 _EPOCH = re.compile(r"-?\d{1,19}(?:\.0*)?")
 _EPOCH_LEAST = 9e8  # 1998 in seconds: smaller numbers alone are no Unix time
+_EPOCH_MOST = 9e18
+_FIRST_YEAR, _LAST_YEAR = 1700, 2200
 _UNITS = ((1e17, "ns"), (1e14, "us"), (2e10, "ms"), (0.0, "s"))
 """Unix time: from this size of the largest number on, the numbers are in this unit. 2e10 seconds are the year 2603."""
 
@@ -51,6 +53,7 @@ def read_dates(
         if times is not None and form.timezone is not None:
             texts = [f"{day} {_clock(time)}".strip() for day, time in zip(texts, times, strict=True)]
         cells, days = pd.Series(texts, dtype=object), _days_of_texts(texts, timezone, form, file)
+    days = pd.DatetimeIndex(days.where((days.year >= _FIRST_YEAR) & (days.year <= _LAST_YEAR)))
     if days.hasnans:
         row = int(np.flatnonzero(days.isna())[0])
         hint = "write dates as 2024-03-31, or say how they are written: source.dates"
@@ -108,20 +111,21 @@ def _days_of_texts(texts: list[str], timezone: Callable[[], str], form: FileForm
         return pd.DatetimeIndex(pd.to_datetime(pd.Series(texts), format="%Y-%m-%d", errors="coerce"))
     if _are_unix_times(texts):
         return _unix_days(texts, timezone)
-    texts = [_SPLIT_CLOCK.sub(r"\1 \2:\3:\4", text) for text in texts]
+    return _days_with_times([_SPLIT_CLOCK.sub(r"\1 \2:\3:\4", text) for text in texts], timezone, form, file)
+
+
+def _days_with_times(texts: list[str], timezone: Callable[[], str], form: FileFormat, file: str) -> pd.DatetimeIndex:
     parts = [_WITH_TIME.fullmatch(text) for text in texts]
     days = [match["day"] if match else text for match, text in zip(parts, texts, strict=True)]
     dates = calendar_days(days, form.dates, file)
     moments = [_moment(match) for match in parts]
-    if not any(moments):
-        return dates
-    return _with_moments(dates, moments, timezone, form, file)
+    return _with_moments(dates, moments, timezone, form, file) if any(moments) else dates
 
 
 def _are_unix_times(texts: Sequence[str]) -> bool:
     if not all(_EPOCH.fullmatch(text) for text in texts) or are_calendar_digits(texts):
         return False
-    return max(abs(float(text)) for text in texts) >= _EPOCH_LEAST
+    return _EPOCH_LEAST <= max(abs(float(text)) for text in texts) <= _EPOCH_MOST
 
 
 def _unix_days(texts: Sequence[str], timezone: Callable[[], str]) -> pd.DatetimeIndex:
@@ -167,21 +171,26 @@ def _with_moments(
     file: str,
 ) -> pd.DatetimeIndex:
     """The days of rows of which some have a time of day."""
-    zoned = np.array([moment is not None and moment[1] != "" for moment in moments])
-    timed = np.array([moment is not None for moment in moments])
-    clocks = [(moment[0] if moment else "00:00") for moment in moments]
-    offset = pd.to_timedelta(
-        pd.Series([clock if clock.count(":") == 2 else f"{clock}:00" for clock in clocks]), errors="coerce"
-    )
-    stamps = dates + pd.TimedeltaIndex(offset)
-    days = _days_of_naive(stamps, timed & ~zoned, timezone, form, file) if (timed & ~zoned).any() else dates
-    if zoned.any():
-        ahead = [(moment[1] if moment and moment[1] else "+00:00") for moment in moments]
-        minutes = [_minutes(zone) for zone in ahead]
-        utc = (stamps - pd.to_timedelta(minutes, unit="min")).tz_localize("UTC")
-        local = utc.tz_convert(timezone()).tz_localize(None).normalize()
-        days = days.where(~zoned, local)
-    return days
+    zones = ["" if moment is None else moment[1] for moment in moments]
+    zoned = np.array([zone != "" for zone in zones])
+    naive = np.array([moment is not None for moment in moments]) & ~zoned
+    clocks = pd.Series(["00:00:00" if moment is None else _with_seconds(moment[0]) for moment in moments])
+    stamps = dates + pd.TimedeltaIndex(pd.to_timedelta(clocks, errors="coerce"))
+    days = _days_of_naive(stamps, naive, timezone, form, file) if naive.any() else dates
+    return _in_local_time(days, stamps, zones, timezone) if zoned.any() else days
+
+
+def _in_local_time(
+    days: pd.DatetimeIndex, stamps: pd.DatetimeIndex, zones: Sequence[str], timezone: Callable[[], str]
+) -> pd.DatetimeIndex:
+    """The days, and those of stamps with a zone converted to the exchange's time."""
+    ahead = pd.to_timedelta([_minutes(zone or "+00:00") for zone in zones], unit="min")
+    local = (stamps - ahead).tz_localize("UTC").tz_convert(timezone()).tz_localize(None)
+    return days.where(np.array([zone == "" for zone in zones]), local.normalize())
+
+
+def _with_seconds(clock: str) -> str:
+    return clock if clock.count(":") == 2 else f"{clock}:00"
 
 
 def _minutes(zone: str) -> int:

@@ -54,17 +54,22 @@ def find_header(lines: Sequence[tuple[int, str]], form: FileFormat, file: str) -
     Raises:
         DataError: it is a web page, or a table without a header.
     """
-    named = _NAMED_SEPARATOR.match(lines[0][1].strip()) if lines else None
-    lines = lines[1:] if named else lines
     lines = [line for line in lines if line[1].strip()]
-    if not lines:
+    named = _NAMED_SEPARATOR.match(lines[0][1].strip()) if lines else None
+    if len(lines) <= bool(named):
         raise DataError(f"{file}: the file is empty", "download it again")
+    lines = lines[bool(named) :]
     _refuse_web_page(lines, file)
     separator = named[1] if named else _separator(lines, form.columns)
     rows = [(number, _cells(line, separator, file, number)) for number, line in lines]
     place, kinds = _best([cells for _, cells in rows], form.columns)
     if kinds == 0 and re.search(r"\d", rows[0][1][0]):
         raise DataError(f"{file}: row 1: no header line", "begin with Date,Open,High,Low,Close,Adj Close,Volume")
+    return _header_at(place, rows, separator, form)
+
+
+def _header_at(place: int, rows: Sequence[tuple[int, list[str]]], separator: str, form: FileFormat) -> Header:
+    """The header with its titles in this one of the rows."""
     titles = rows[place][1]
     dates = next((column for column, title in enumerate(titles) if is_date_title(title, form.columns)), None)
     below = _rows_of_header(rows[place + 1 :], dates or 0)
@@ -73,7 +78,7 @@ def find_header(lines: Sequence[tuple[int, str]], form: FileFormat, file: str) -
     if dates is None:
         titles = ["Date", *titles[1:]]
     rest = rows[place + 1 + len(below) :]
-    first_row = rest[0][0] if rest else lines[-1][0] + 1
+    first_row = rest[0][0] if rest else rows[-1][0] + 1
     above = [cells for _, cells in rows[:place]]
     return Header(separator, tuple(titles), tickers, None if tickers else _instrument(above), first_row)
 

@@ -34,6 +34,7 @@ _CELL = re.compile(
 )
 _SPACED = re.compile(r"\d{1,3}(?:(?P<mark>['\u2019 \u00a0\u202f\u2009])\d{3})(?:(?P=mark)\d{3})*(?:[.,]\d*)?")
 _RATIO = re.compile(r"(\d+(?:\.\d+)?)\s*(?::|/|-?for-?)\s*(\d+(?:\.\d+)?)", re.IGNORECASE)
+_INFINITE = ("inf", "-inf", "infinity", "-infinity")
 _PLAIN = re.compile(r"(?:(?:-?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?)?\n)*+")
 _EITHER = re.compile(r"^-?[1-9]\d{0,2}[.,]\d{3}$", re.MULTILINE)
 _FEW_DIGITS = re.compile(r"-?(?:0|[1-9]\d{0,2})|inf|-inf")
@@ -44,6 +45,7 @@ _MANY_DIGITS = re.compile(r"^-?\d{4,}(?:[.,]\d*)?$", re.MULTILINE)
 class Notation:
     """One way to write numbers."""
 
+    name: str
     decimal: str
     thousands: str
 
@@ -59,7 +61,7 @@ class Notation:
         return float(core.replace(self.thousands, "").replace(self.decimal, "."))
 
 
-POINT, COMMA = Notation(".", ","), Notation(",", ".")
+POINT, COMMA = Notation("point", ".", ","), Notation("comma", ",", ".")
 _FITS = {notation: re.compile(rf"(?:{notation.pattern()})?") for notation in (POINT, COMMA)}
 _ALL_FIT = {notation: re.compile(rf"(?:(?:{notation.pattern()})?\n)*+") for notation in (POINT, COMMA)}
 
@@ -79,6 +81,12 @@ class _Column:
 
     def misfits(self, notation: Notation) -> list[int]:
         return [row for row, core in enumerate(self.cores) if not _FITS[notation].fullmatch(core)]
+
+    def unclear(self) -> list[int]:
+        """Rows with cells such as `11,924`, in which the mark may be a decimal mark or a thousands mark."""
+        if not _EITHER.search(self.joined):
+            return []
+        return [row for row, core in enumerate(self.cores) if _EITHER.match(core)]
 
     def values(self, notation: Notation) -> np.ndarray:
         if notation is POINT and not self.scales and "," not in self.joined:
@@ -119,18 +127,17 @@ def _parsed(kind: str, texts: list[str], days: pd.DatetimeIndex, file: str) -> _
     joined = "\n".join([*texts, ""])
     if _PLAIN.fullmatch(joined):
         return _Column(kind, texts, texts, {}, joined)
-    cores, scales, currencies = [], {}, set()
+    cells = []
     for row, text in enumerate(texts):
-        core, power, currency = _core(kind, text)
-        if core is None:
+        cell = _cell(kind, text)
+        if cell is None:
             raise _no_number(file, days, row, kind, text)
-        cores.append(core)
-        currencies.add(currency)
-        if power:
-            scales[row] = power
-    currencies.discard("")
+        cells.append(cell)
+    currencies = sorted({cell.currency for cell in cells} - {""})
     if len(currencies) > 1:
-        raise DataError(f"{file}: {kind} is in {' and in '.join(sorted(currencies))}", "give prices in one currency")
+        raise DataError(f"{file}: {kind} is in {' and in '.join(currencies)}", "give prices in one currency")
+    cores = [cell.core for cell in cells]
+    scales = {row: cell.power for row, cell in enumerate(cells) if cell.power}
     return _Column(kind, texts, cores, scales, "\n".join([*cores, ""]))
 
 
@@ -138,60 +145,74 @@ def _no_number(file: str, days: pd.DatetimeIndex, row: int, kind: str, text: str
     return DataError(f"{file}:{days[row].date()}: {kind} {text!r} is not a number{why}", "write 1234.5 or 1,234.5")
 
 
-def _core(kind: str, text: str) -> tuple[str | None, int, str]:
-    """Digits and marks of a cell, the power of ten of its suffix, and its currency; None if it is not a number."""
+@dataclass(frozen=True)
+class _Cell:
+    """A cell taken apart: sign, digits and marks; the power of ten of its suffix; its currency."""
+
+    core: str = ""
+    power: int = 0
+    currency: str = ""
+
+
+def _cell(kind: str, text: str) -> _Cell | None:
+    """The parts of a cell, without a core if a number is missing; None if it is not a number."""
     word = text.lower()
     if word in NULLS or _BLOOMBERG_NULL.fullmatch(text):
-        return "", 0, ""
-    if word in ("inf", "-inf", "infinity", "-infinity"):
-        return word.replace("inity", ""), 0, ""
+        return _Cell()
+    if word in _INFINITE:
+        return _Cell(word.replace("inity", ""))
     if kind == "stock_splits" and (ratio := _RATIO.fullmatch(text)) and float(ratio[2]):
-        return repr(float(ratio[1]) / float(ratio[2])), 0, ""
-    cell = _CELL.fullmatch(text)
-    power = _SCALES.get((cell["scale"] or "").rstrip(".").lower(), 0) if cell else 0
-    if cell is None or (cell["scale"] and not (power and kind == "volume")):
-        return None, 0, ""
-    core = cell["core"]
+        return _Cell(repr(float(ratio[1]) / float(ratio[2])))
+    match = _CELL.fullmatch(text)
+    return None if match is None else _number_cell(kind, match)
+
+
+def _number_cell(kind: str, match: re.Match[str]) -> _Cell | None:
+    suffix = (match["scale"] or "").rstrip(".").lower()
+    power = _SCALES.get(suffix, 0) if kind == "volume" else 0
+    core = match["core"]
     if _SPACED.fullmatch(core):
         core = re.sub(r"['\u2019 \u00a0\u202f\u2009]", "", core)
-    if not re.fullmatch(r"[\d.,]+(?:[eE][-+]?\d+)?", core):
-        return None, 0, ""
-    minus = "-" if {cell["sign"], cell["sign2"]} & {"-", "\u2212"} else ""
-    return minus + core, power, cell["before"] or cell["after"] or ""
+    if (suffix and not power) or not re.fullmatch(r"[\d.,]+(?:[eE][-+]?\d+)?", core):
+        return None
+    minus = "-" if {match["sign"], match["sign2"]} & {"-", "\u2212"} else ""
+    return _Cell(minus + core, power, match["before"] or match["after"] or "")
 
 
 def _notation(columns: list[_Column], table: Table, days: pd.DatetimeIndex, decimal: str | None, file: str) -> Notation:
     """The only notation that all cells fit, or that the file proves otherwise, or that the user gave."""
-    fitting = [notation for notation in (POINT, COMMA) if all(column.fits(notation) for column in columns)]
     if decimal is not None:
         notation = POINT if decimal == "." else COMMA
-        if notation not in fitting:
-            raise _misfit(columns, notation, days, file, f" with source.decimal {decimal!r}")
-        return notation
+        return _checked(columns, notation, days, file, f" with source.decimal {decimal!r}")
+    fitting = _fitting(columns)
     if not fitting:
         best = min((POINT, COMMA), key=lambda notation: sum(len(column.misfits(notation)) for column in columns))
-        mark = "point" if best is POINT else "comma"
-        raise _misfit(columns, best, days, file, f" with a decimal {mark}, as the other cells have")
-    unclear = [
-        (column, row)
-        for column in columns
-        if len(fitting) > 1 and _EITHER.search(column.joined)
-        for row, core in enumerate(column.cores)
-        if _EITHER.match(core)
-    ]
-    return fitting[0] if not unclear else _proved_elsewhere(unclear, table, days, file)
+        return _checked(columns, best, days, file, f" with a decimal {best.name}, as the other cells have")
+    unclear = [column for column in columns if column.unclear()]
+    if len(fitting) == 1 or not unclear:
+        return fitting[0]
+    return _proved_elsewhere(unclear, table, days, file)
 
 
-def _proved_elsewhere(unclear: list[tuple[_Column, int]], table: Table, days: pd.DatetimeIndex, file: str) -> Notation:
+def _fitting(columns: list[_Column]) -> list[Notation]:
+    return [notation for notation in (POINT, COMMA) if all(column.fits(notation) for column in columns)]
+
+
+def _proved_elsewhere(columns: list[_Column], table: Table, days: pd.DatetimeIndex, file: str) -> Notation:
     """The notation that other columns, or separator and dates, prove."""
     votes = {vote for cells in table.other_numbers if (vote := _vote(cells)) is not None}
     if len(votes) == 1:
         return votes.pop()
-    dotted = table.dates.astype(str).str.match(r"\d{1,2}\.\d{1,2}\.\d{2,4}")
-    if not votes and table.separator == ";" and dotted.all() and not any("." in c.cores[row] for c, row in unclear):
+    points = any("." in column.cores[row] for column in columns for row in column.unclear())
+    if not votes and not points and _is_continental(table):
         return COMMA
-    column, row = unclear[0]
+    column, row = columns[0], columns[0].unclear()[0]
     raise unclear_mark(file, days, row, column.kind, column.texts[row])
+
+
+def _is_continental(table: Table) -> bool:
+    """Whether separator and dates are those of places with a decimal comma."""
+    return table.separator == ";" and bool(table.dates.astype(str).str.match(r"\d{1,2}\.\d{1,2}\.\d{2,4}").all())
 
 
 def unclear_mark(file: str, days: pd.DatetimeIndex, row: int, kind: str, text: str) -> DataError:
@@ -205,40 +226,45 @@ def unclear_mark(file: str, days: pd.DatetimeIndex, row: int, kind: str, text: s
     )
 
 
-def _vote(cells: list[str]) -> Notation | None:
+def _vote(texts: list[str]) -> Notation | None:
     """The only notation that fits numbers of a column that is not kept, such as `0.10%`."""
-    parsed = [_core("", cell.removesuffix("%").strip()) for cell in cells]
-    cores = [core for core, _, _ in parsed if core]
-    if len(cores) < len([cell for cell in cells if cell.lower() not in NULLS]):
+    cells = [_cell("", text.removesuffix("%").strip()) for text in texts]
+    cores = [cell.core for cell in cells if cell is not None]
+    if len(cores) < len(cells):
         return None
-    fitting = [notation for notation in (POINT, COMMA) if all(_FITS[notation].fullmatch(core) for core in cores)]
+    fitting = [notation for notation in (POINT, COMMA) if all(map(_FITS[notation].fullmatch, cores))]
     return fitting[0] if len(fitting) == 1 else None
 
 
-def _misfit(columns: list[_Column], notation: Notation, days: pd.DatetimeIndex, file: str, why: str) -> DataError:
-    column = next(column for column in columns if not column.fits(notation))
-    row = column.misfits(notation)[0]
-    return _no_number(file, days, row, column.kind, column.texts[row], why)
+def _checked(columns: list[_Column], notation: Notation, days: pd.DatetimeIndex, file: str, why: str) -> Notation:
+    """The notation, if all cells fit it; else an error about the first that does not."""
+    for column in columns:
+        for row in [] if column.fits(notation) else column.misfits(notation):
+            raise _no_number(file, days, row, column.kind, column.texts[row], why)
+    return notation
 
 
 def _refuse_unclear(column: _Column, notation: Notation, days: pd.DatetimeIndex, file: str) -> None:
-    """Refuse what one column leaves open: volumes such as `938.197`, or thousands marks in some cells only.
+    """Refuse what one column leaves open: volumes such as `938.197`, or thousands marks in some cells only."""
+    mark = ""
+    if column.kind == "volume" and _may_be_thousands(column):
+        mark = notation.decimal
+    elif _MANY_DIGITS.search(column.joined) and not _marks_thousands(column, notation):
+        mark = notation.thousands
+    suspects = [row for row in column.unclear() if row not in column.scales and mark in column.cores[row]]
+    if mark and suspects:
+        raise unclear_mark(file, days, suspects[0], column.kind, column.texts[suspects[0]])
 
-    Volumes are whole numbers. If all have three digits behind the decimal mark of the prices, the mark is likely
-    another program's thousands mark.
+
+def _may_be_thousands(column: _Column) -> bool:
+    """Whether each number has three digits behind its mark, or three digits at most and no mark.
+
+    Volumes are whole numbers. The mark is then likely a thousands mark, whatever the decimal mark of the prices is.
     """
-    if column.kind != "volume" and notation.thousands not in column.joined:
-        return
-    rows = [row for row, core in enumerate(column.cores) if _EITHER.match(core) and row not in column.scales]
-    as_decimal = [row for row in rows if notation.decimal in column.cores[row]]
-    as_thousand = [row for row in rows if notation.thousands in column.cores[row]]
-    if column.kind == "volume" and as_decimal:
-        rest = (core for row, core in enumerate(column.cores) if core and not _EITHER.match(core))
-        if all(_FEW_DIGITS.fullmatch(core) for core in rest):
-            raise unclear_mark(file, days, as_decimal[0], column.kind, column.texts[as_decimal[0]])
-    proved = any(
-        core.count(notation.thousands) > 1 or (notation.thousands in core and notation.decimal in core)
-        for core in column.cores
-    )
-    if as_thousand and not proved and _MANY_DIGITS.search(column.joined):
-        raise unclear_mark(file, days, as_thousand[0], column.kind, column.texts[as_thousand[0]])
+    return all(not core or _EITHER.match(core) or _FEW_DIGITS.fullmatch(core) for core in column.cores)
+
+
+def _marks_thousands(column: _Column, notation: Notation) -> bool:
+    """Whether a cell proves that the column has thousands marks: two of them, or one beside a decimal mark."""
+    mark = notation.thousands
+    return any(core.count(mark) > 1 or (mark in core and notation.decimal in core) for core in column.cores)

@@ -117,15 +117,20 @@ def _unreadable(content: Content, error: Exception) -> DataError:
 
 def _levels(titles: Sequence[str], content: Content) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
     """The titles, and the tickers of the columns if there are two levels, as pandas writes ("('Close', 'AAPL')")."""
+    index = _index_columns(content)
+    pairs = [_pair(title) for title in titles if title not in index]
+    if not pairs or any(len(pair) != 2 for pair in pairs):
+        return _with_date(tuple(titles), titles, index), None
+    first, second = (tuple(_pair(title)[level] for title in titles) for level in (0, -1))
+    if count_kinds(first, {}) < count_kinds(second, {}):
+        first, second = second, first
+    return _with_date(first, titles, index), second
+
+
+def _index_columns(content: Content) -> list[str]:
+    """The columns that were the index of a pandas table."""
     about: dict[str, Any] = _open(content).schema_arrow.pandas_metadata or {}
-    index = [name for name in about.get("index_columns", []) if isinstance(name, str)]
-    pairs = [_pair(title) for title in titles]
-    named = [pair for pair, title in zip(pairs, titles, strict=True) if title not in index]
-    if named and all(len(pair) == 2 for pair in named):
-        first, second = (tuple(pair[level] if len(pair) == 2 else pair[0] for pair in pairs) for level in (0, 1))
-        names, tickers = (first, second) if count_kinds(first, {}) >= count_kinds(second, {}) else (second, first)
-        return _with_date(names, titles, index), tickers
-    return _with_date(tuple(titles), titles, index), None
+    return [name for name in about.get("index_columns", []) if isinstance(name, str)]
 
 
 def _pair(title: str) -> tuple[str, ...]:

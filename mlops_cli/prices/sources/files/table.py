@@ -114,12 +114,12 @@ class TickerRows:
 
     def check(self) -> None:
         """Refuse a file that has only rows of others, or rows of which it is unknown whose they are."""
-        named = sorted(symbol for symbol in self._kept if symbol)
+        named = sorted(filter(None, self._kept))
+        if len(named) == 1 and self._is_company(named[0]):
+            return
         others = [symbol for symbol in named if not same_ticker(symbol, self.ticker)]
-        only_a_company = len(named) == 1 and self._is_company(named[0])
-        if others and not only_a_company and (len(others) == len(named) or any(map(self._is_company, others))):
+        if any(map(self._is_company, others)) or (others and others == named):
             raise other_ticker(self.file, others, self.ticker)
-        others = [] if only_a_company else others
         if others and self._blank:
             raise DataError(
                 f"{self.file}: {self._blank} rows do not name their ticker, and the file has rows of {bounded(others)}",

@@ -30,8 +30,8 @@ from mlops_cli.prices.sources.files.text_lines import encodings, not_text, numbe
 _NUMBER = re.compile(r"\W*\d[\d.,' \u00a0]*\W*[A-Za-z]{0,3}")
 MOST_NOTES = 100  # lines of text below the rows
 _EVENT = re.compile(
-    r"(?:(?:dividend|div\.?)\s*(?P<a>\d*\.?\d+)|(?P<b>\d*\.?\d+)\s*dividend|"
-    r"(?:stock )?splits?\s*(?P<c>\d+\s*[:/]\s*\d+)|(?P<d>\d+\s*[:/]\s*\d+)\s*(?:stock )?splits?)",
+    r"(?:(?:dividend|div\.?)\s*(?P<dividend>\d*\.?\d+)|(?P<dividend2>\d*\.?\d+)\s*dividend|"
+    r"(?:stock )?splits?\s*(?P<split>\d+\s*[:/]\s*\d+)|(?P<split2>\d+\s*[:/]\s*\d+)\s*(?:stock )?splits?)",
     re.IGNORECASE,
 )
 
@@ -209,14 +209,14 @@ class _Rows:
 
     def _event(self, cells: list[str]) -> Event | None:
         """The dividend or split in a row that has nothing else; such a row must not be read as a bar."""
-        close = cells[self.columns.numbers["close"]]
-        if close[:1].isdigit() and close[-1:].isdigit():
+        if _NUMBER.fullmatch(cells[self.columns.numbers["close"]]):
             return None
         filled = [cell.strip() for cell in cells if cell.strip()]
-        if len(filled) != 2 or len(filled[1]) > LONGEST_CELL or not (match := _EVENT.fullmatch(filled[1])):
+        match = _EVENT.fullmatch(filled[1][:LONGEST_CELL]) if len(filled) == 2 else None
+        if match is None:
             return None
-        amount = match["a"] or match["b"]
-        return Event(len(self.picked), "dividends" if amount else "stock_splits", amount or match["c"] or match["d"])
+        dividend, split = match["dividend"] or match["dividend2"], match["split"] or match["split2"]
+        return Event(len(self.picked), "dividends" if dividend else "stock_splits", dividend or split)
 
     def table(self) -> Table:
         """The collected rows; a `DataError` if there are none."""

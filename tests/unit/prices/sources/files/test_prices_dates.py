@@ -183,3 +183,10 @@ FORMATS = ["%Y-%m-%d", "%Y%m%d", "%Y/%m/%d", "%d.%m.%Y", "%m/%d/%Y", "%d-%b-%Y",
 def test_thirty_days_in_a_row_are_read_as_they_were(first, written):
     index = pd.bdate_range(first, periods=30)
     assert days(*index.strftime(written)) == list(index.strftime("%Y-%m-%d"))
+
+
+@pytest.mark.parametrize(
+    "cell", ["1000-01-01", "0001-01-01", "9999-12-31", "99999999999999999999", "9223372036854775807"]
+)
+def test_days_that_no_exchange_knew_are_no_dates(cell):
+    assert "is not a date" in refused(cell).message
