@@ -21,6 +21,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 SWEEP_SECONDS = 1.0
 SLICE_BYTES = 4096
 """A head is parsed in parts of this size: what the bound of its size may be exceeded by."""
+_LARGEST_REST = 10_000_000
 LEAST_CONNECTIONS = 8
 LEAST_FILES = 64
 """Kept free for models, databases, and connections that are accepted and refused in one turn of the event loop."""
@@ -35,7 +36,7 @@ class Limits:
         head_bytes: of request line and headers, and of the trailers behind a chunked body.
         headers: number of headers.
         head_seconds: for the head to arrive, from the connection or the first byte of the request on.
-        body_seconds: for the body to arrive, from the end of the head on.
+        body_seconds: for the whole request to arrive.
         patience: seconds for which a body, or the reader of an answer, may be slower than `slowest`.
         slowest: bytes per second.
     """
@@ -54,32 +55,33 @@ class Connections:
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
+        self._open: dict[BoundedHttp, None] = {}  # in the order in which they came
         self._most = 0  # known at the first connection, when the server has opened what it needs
-        self.waiting: dict[BoundedHttp, None] = {}
-        """Connections that are not being answered, in the order in which they began to wait for a request."""
-        self._open: set[BoundedHttp] = set()
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, connection: BoundedHttp) -> bool:
-        """Count a new connection, and close another if there are too many; False if all others are being answered."""
+        """Count a new connection, and close others if there are too many; False if all of them are being answered."""
         if not self._most:
             self._most = min(self.limits.connections, _files_to_spare(self.limits.connections))
-        if len(self._open) >= self._most:
-            oldest = next(iter(self.waiting), None)
-            if oldest is None:
-                return False
-            self.remove(oldest)
-            oldest.transport.abort()
-        self._open.add(connection)
-        self.waiting[connection] = None
+        if len(self._open) >= self._most and not self._make_room():
+            return False
+        self._open[connection] = None
         if self._timer is None:
             self._timer = connection.loop.call_later(SWEEP_SECONDS, self._sweep, connection.loop)
         return True
 
     def remove(self, connection: BoundedHttp) -> None:
         """Forget a connection that is closed."""
-        self._open.discard(connection)
-        self.waiting.pop(connection, None)
+        self._open.pop(connection, None)
+
+    def _make_room(self) -> bool:
+        """Close some of the connections without a whole request: those that began to wait first, and idle ones last."""
+        waiting = [connection for connection in self._open if connection.is_waiting]
+        waiting.sort(key=lambda connection: (connection.since is None, connection.since))
+        for connection in waiting[: 1 + self._most // 20]:  # several, because looking for them takes time
+            self.remove(connection)
+            connection.transport.abort()
+        return bool(waiting)
 
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
@@ -89,26 +91,36 @@ class Connections:
 
 
 class BoundedHttp(HttpToolsProtocol):
-    """A connection within `Limits`."""
+    """A connection within `Limits`.
+
+    A request that arrives as a whole, as most do, costs one comparison more than without limits.
+    """
 
     def __init__(self, connections: Connections, **settings: Any) -> None:
         super().__init__(**settings)
+        self.since: float | None = None
+        """When the wait for the rest of a request began; None where nothing of one has arrived, or all of it."""
         self._connections = connections
         self._limits = connections.limits
-        self._since: float | None = None  # when the wait for a request, or for its body, began; None: it has arrived
-        self._in_head = True
-        self._in_trailers = False  # or at the beginning of a chunk
-        self._head_bytes = 0
-        self._body_bytes = 0
+        self._begun: Any = None  # the scope of the request that is arriving
+        self._received = 0  # bytes of it
+        self._in_chunks = False
+        self._trailers = 0  # bytes that may be trailers: none of them was body
+        self._body: tuple[int, int] = (0, 0)
         self._unread_since: float | None = None
         self._unread_bytes = 0
 
-    # what the event loop calls
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the connection waits for a request or a part of it, and is not being answered."""
+        return self.since is not None or self.cycle is None or self.cycle.response_complete
+
+    # what the event loop and the parser call
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection, or refuse it with 503 if all others are being answered."""
         super().connection_made(transport)
-        self._since = self.loop.time()
+        self.since = self.loop.time()
         if not self._connections.add(self):
             self._refuse(503, "too many connections are open")
 
@@ -118,17 +130,19 @@ class BoundedHttp(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what has arrived."""
-        if self._since is None:
-            self._since = self.loop.time()
+        """Parse what has arrived; a head and chunks in slices, because their bounds are checked between them."""
         if len(data) <= SLICE_BYTES:
             self._parse(data)
             return
         place = 0
         while place < len(data) and not self.transport.is_closing():
-            size = SLICE_BYTES if self._in_head or self._in_trailers else len(data)
+            size = len(data) if self._in_body and not self._in_chunks else SLICE_BYTES
             self._parse(data[place : place + size])
             place += size
+
+    def on_chunk_header(self) -> None:
+        """A chunk of a body begins; the last one is empty, and trailers follow it."""
+        self._in_chunks, self._trailers = True, 0
 
     def pause_writing(self) -> None:
         """Note when the client stopped reading its answer."""
@@ -140,46 +154,6 @@ class BoundedHttp(HttpToolsProtocol):
         super().resume_writing()
         self._unread_since = None
 
-    # what the parser calls
-
-    def on_message_begin(self) -> None:
-        """A request begins."""
-        self._since, self._body_bytes = self.loop.time(), 0
-        super().on_message_begin()
-
-    def on_headers_complete(self) -> None:
-        """The head of a request has arrived."""
-        self._in_head = False
-        self._since = self.loop.time()
-        super().on_headers_complete()
-
-    def on_chunk_header(self) -> None:
-        """A chunk of the body begins; without data, it is the last one, and trailers follow."""
-        self._in_trailers = True
-        self._head_bytes = 0
-
-    def on_body(self, body: bytes) -> None:
-        """A part of a body has arrived."""
-        self._in_trailers = False
-        self._body_bytes += len(body)
-        super().on_body(body)
-
-    def on_message_complete(self) -> None:
-        """A request has arrived."""
-        if self.cycle is not None and self.cycle.response_complete:
-            self._since = self.loop.time()  # it was answered before its end, and the wait for the next one begins
-        else:
-            self._since = None
-            self._connections.waiting.pop(self, None)
-        self._in_head, self._in_trailers, self._head_bytes = True, False, 0
-        super().on_message_complete()
-
-    def on_response_complete(self) -> None:
-        """A request was answered; the connection waits for the next one."""
-        if self.parser is not None:  # else the connection is closed
-            self._connections.waiting[self] = None
-        super().on_response_complete()
-
     # limits
 
     def check_time(self, now: float) -> None:
@@ -188,32 +162,59 @@ class BoundedHttp(HttpToolsProtocol):
         if self._unread_since is not None:
             if now - self._unread_since > limits.patience + self._unread_bytes / limits.slowest:
                 self.transport.abort()
-        elif self._since is not None and self.flow.read_paused:
-            self._since = now  # the server itself does not read
-        elif self._since is not None and now - self._since > self._seconds():
-            if self._in_head:
-                self.transport.abort()  # nothing was asked yet that could be answered
-            else:
+        elif self.since is not None and self.flow.read_paused:
+            self.since = now  # the server itself does not read
+        elif self.since is not None and now - self.since > self._seconds():
+            if self._in_body:
                 self._refuse(408, "the body of the request did not arrive in time")
+            else:
+                self.transport.abort()  # nothing was asked yet that could be answered
 
     def _seconds(self) -> float:
-        """The time that a head, or a body of which some bytes have arrived, may take in all."""
-        if self._in_head:
+        """The time that a head, or a request of which some bytes have arrived, may take in all."""
+        if not self._in_body:
             return self._limits.head_seconds
-        return min(self._limits.body_seconds, self._limits.patience + self._body_bytes / self._limits.slowest)
+        return min(self._limits.body_seconds, self._limits.patience + self._received / self._limits.slowest)
+
+    @property
+    def _in_body(self) -> bool:
+        """Whether the head of the present request has arrived, and its body has not."""
+        return self.cycle is not None and self.cycle.more_body and self.scope is self.cycle.scope
 
     def _parse(self, data: bytes) -> None:
-        self._head_bytes += len(data)
         super().data_received(data)
-        if not (self._in_head or self._in_trailers) or self.transport.is_closing():
-            return
-        if self._head_bytes > self._limits.head_bytes - SLICE_BYTES or len(self.headers or ()) > self._limits.headers:
+        cycle = self.cycle
+        if cycle is not None and not cycle.more_body and self.scope is cycle.scope:
+            self.since = None  # a request has arrived, and nothing of another one
+            self._in_chunks = False
+        else:
+            self._check_size(len(data))
+
+    def _check_size(self, size: int) -> None:
+        """Refuse a request whose head or trailers are too large; `size` bytes of it have just arrived."""
+        if self.since is None or self.scope is not self._begun:
+            self.since, self._received, self._begun = self.loop.time(), 0, self.scope
+        self._received += size
+        if not self._in_body:
+            large = self._received > self._limits.head_bytes - SLICE_BYTES
+            large = large or len(self.headers or ()) > self._limits.headers
+        else:
+            large = self._in_chunks and self._too_many_trailers(size)
+        if large and not self.transport.is_closing():
             self._refuse(431, "the headers of the request are too large or too many")
+
+    def _too_many_trailers(self, size: int) -> bool:
+        """Whether what has arrived since the beginning of a chunk is no body, and too large for trailers."""
+        body, self._body = self._body, (id(self.cycle.body), len(self.cycle.body))
+        self._trailers = self._trailers + size if body == self._body else 0
+        answered = self.cycle.response_complete  # then the rest of the body is thrown away, and looks like trailers
+        most = _LARGEST_REST if answered else self._limits.head_bytes - SLICE_BYTES
+        return self._trailers > most or len(self.headers) > 2 * self._limits.headers
 
     def _refuse(self, status: int, why: str) -> None:
         """Answer without the application, and close. If this request, or the one before it, is answered: only close."""
         cycle = self.cycle
-        if cycle is not None and (not cycle.response_complete if self._in_head else cycle.response_started):
+        if cycle is not None and (cycle.response_started if self._in_body else not cycle.response_complete):
             self.transport.abort()
             return
         body = json.dumps({"error": why, "code": status * 100_000 + 10_000, "message": why}).encode()

@@ -22,6 +22,7 @@ _AUTHORITY = re.compile(r"(?P<host>\[[0-9a-fA-F:.]{2,45}\]|[0-9a-zA-Z._-]{1,255}
 _ORIGIN = re.compile(r"(?P<scheme>https?)://(?P<authority>[^/?#@\s]+)")
 _PORTS = {"http": 80, "https": 443}
 _SHOWN = 80
+_MARKS = frozenset({b"host", b"origin", b"sec-fetch-site"})
 _OWN_SITES = (b"same-origin", b"none")
 _HINT = "call it as localhost or by its address; for another name, start it with --allowed-host NAME"
 _ORIGIN_HINT = "ask from a program; for a page behind a reverse proxy, start the server with --allowed-host NAME"
@@ -77,7 +78,11 @@ class OwnSite:
 
     def refusal(self, scope: Mapping[str, Any]) -> Refusal | None:
         """Why an HTTP request (an ASGI scope) is not answered; None if it is."""
-        caller = _read_caller(scope["headers"])
+        marks = [(name, value) for name, value in scope["headers"] if name in _MARKS]
+        local = scope.get("server")
+        if len(marks) == 1 and marks[0][0] == b"host" and _is_own(marks[0][1], local[0] if local else "", self.names):
+            return None  # quickly, as for every program
+        caller = _read_caller(marks)
         return self._foreign_host(caller, scope) or self._foreign_page(caller, scope) or _host_count(caller, scope)
 
     def _foreign_host(self, caller: _Caller, scope: Mapping[str, Any]) -> Refusal | None:

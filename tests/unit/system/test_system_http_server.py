@@ -56,7 +56,7 @@ class Running:
 
 
 def read(connection: socket.socket) -> bytes:
-    """One answer, or what comes before the connection is closed."""
+    """An answer's head and what comes with it, or what comes before the connection is closed."""
     data = b""
     with contextlib.suppress(ConnectionResetError):
         while b"\r\n\r\n" not in data:
