@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -9,6 +12,18 @@ from collections.abc import Callable, Sequence
 import psutil
 
 POLL_SECONDS = 0.5
+PR_SET_PDEATHSIG = 1
+
+
+def end_with_parent() -> Callable[[], None] | None:
+    """For `Popen(preexec_fn=...)`: the kernel sends the child SIGTERM once the thread that started it has ended.
+
+    It holds for a parent that was killed too, and for children that know nothing of it. None outside of Linux.
+    """
+    if not sys.platform.startswith("linux"):
+        return None
+    prctl = ctypes.CDLL(None).prctl  # before the fork: a child of a process with threads must not load libraries
+    return lambda: prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def call_when_ended(

@@ -20,6 +20,7 @@ from mlops_cli.config.run_environment import RUN_KEY, RUN_PID, STOP_NOTE, WORKER
 from mlops_cli.errors import ConfigError, MlopsError, ServiceError, error_with
 from mlops_cli.pipeline.stages.stage import ItemFailure, failures_of, read_failures
 from mlops_cli.system.files import write_text
+from mlops_cli.system.lifetime import end_with_parent
 from mlops_cli.system.locks import file_lock
 
 RWLOCK = Path(".dvc") / "tmp" / "rwlock"
@@ -137,7 +138,11 @@ def _dvc(project: Project, key: str, arguments: list[str]) -> int:
         STOP_NOTE: str(_stop_note(project, key)),
     }
     process = subprocess.Popen(
-        [sys.executable, "-m", "dvc", *arguments], cwd=project.root, env=environment, stdout=sys.stderr
+        [sys.executable, "-m", "dvc", *arguments],
+        cwd=project.root,
+        env=environment,
+        stdout=sys.stderr,
+        preexec_fn=end_with_parent(),  # noqa: PLW1509 - between two stages nothing else would end DVC
     )
     try:
         return process.wait()

@@ -76,3 +76,22 @@ def test_watching_keeps_no_process_alive():
     imports = "import os; from mlops_cli.system.lifetime import call_when_ended"
     program = f"{imports}; call_when_ended([os.getppid()], lambda: None)"
     subprocess.run([sys.executable, "-c", program], check=True, timeout=30)
+
+
+def test_a_child_that_knows_nothing_of_it_ends_with_its_killed_parent():
+    program = (
+        "import subprocess, sys, time\n"
+        "from mlops_cli.system.lifetime import end_with_parent\n"
+        "child = subprocess.Popen(['sleep', '60'], preexec_fn=end_with_parent())\n"
+        "print(child.pid, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    with parent.stdout:
+        child = psutil.Process(int(parent.stdout.readline()))
+        assert child.is_running()
+        parent.kill()
+        parent.wait()
+    _, alive = psutil.wait_procs([child], timeout=5)
+    assert not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
