@@ -1,11 +1,13 @@
 # Only the server, about 0.6 GB: no torch, no Ludwig, no DVC. It serves the models of a mounted project, see compose.yaml.
+# By tag, not by digest: a new build shall have the security updates of Debian and Python.
 FROM python:3.12-slim
 
-RUN pip install --no-cache-dir --disable-pip-version-check uv==0.13.8
 WORKDIR /build
-COPY requirements.lock pyproject.toml README.md ./
-# The packages that `mlops serve`, `mlops export` and `mlops models` import, in the locked versions.
-RUN uv pip install --system --no-cache --compile-bytecode --constraint requirements.lock \
+COPY requirements-uv.lock requirements.lock pyproject.toml README.md ./
+RUN pip install --no-cache-dir --disable-pip-version-check --require-hashes -r requirements-uv.lock
+# The packages that `mlops serve`, `mlops export` and `mlops models` import, in the locked versions. uv compares each of
+# them, and what they need in turn, with the hashes of requirements.lock.
+RUN uv pip install --system --no-cache --compile-bytecode --verify-hashes --constraint requirements.lock \
     cachetools exchange-calendars fastapi filelock hatchling httptools numpy onnx onnxruntime orjson pandas \
     prometheus-client psutil pyarrow pydantic pydantic-settings python-dotenv pyyaml rich ruamel.yaml scipy statsmodels \
     ta-lib typer uvicorn uvloop watchfiles

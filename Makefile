@@ -52,16 +52,19 @@ bench: $(READY)  ## measure everything and print tables (some 35 minutes)
 
 check: lint test  ## what to run before a commit; CI adds `make run` and `make test-package`
 
-lock: $(UV)  ## resolve the dependencies of pyproject.toml to their newest versions
+lock: $(UV)  ## resolve the dependencies of pyproject.toml to their newest versions, and the hashes of uv
 	@$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.12 \
 		--group dev --upgrade pyproject.toml -o requirements.lock
+	@(echo "# uv, which installs everything else; made by make lock"; echo "uv==$(UV_VERSION)" | $(UV) pip compile --quiet \
+		--universal --generate-hashes --no-header --no-annotate --no-emit-index-url --python-version 3.12 -) > .uv.part
+	@mv .uv.part requirements-uv.lock
 
 clean:  ## remove the environments; keep results and data
 	@rm -rf .venv .tools
 
 $(UV):
 	@python3 -m venv .tools
-	@.tools/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@.tools/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.lock
 
 $(READY): $(UV) requirements.lock pyproject.toml
 	@$(UV) venv --quiet --allow-existing --python 3.12 .venv

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from itertools import batched
-from textwrap import shorten
 from typing import Any
 
 import requests
@@ -45,7 +44,7 @@ from mlops_cli.trading.contract.broker import (
 from mlops_cli.trading.contract.types import AccountState, Holding, OrderIntent
 
 ORDERS_PAGE, ACTIVITIES_PAGE, SYMBOLS_PAGE = 500, 100, 100
-CALENDAR_AHEAD, SHORTEST_SECRET = timedelta(days=45), 7
+CALENDAR_AHEAD, SHORTEST_SECRET, LONGEST_WORDS = timedelta(days=45), 7, 200
 NOT_UNIQUE = "client_order_id must be unique"
 
 
@@ -291,7 +290,8 @@ class AlpacaBroker:
         for secret in (self._access.key, self._access.secret):
             if len(secret) > SHORTEST_SECRET:  # a word such as red opens an account of the local exchange
                 words = words.replace(secret, "***")
-        return shorten(words, 200, placeholder=" ...")
+        line = " ".join(words.split())
+        return line if len(line) <= LONGEST_WORDS else f"{line[:LONGEST_WORDS]} ..."
 
     def _odd(self, error: Failed) -> BrokerError:
         status = f" (HTTP {error.status})" if error.status else ""
