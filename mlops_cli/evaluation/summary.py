@@ -25,6 +25,10 @@ from mlops_cli.evaluation.significance import (
 LEVEL = 0.05
 """Significance level of the verdicts, after false-discovery control."""
 
+MIN_CALLS = 10
+DIRECTION = ["direction_accuracy", "direction_se", "always_up_rate"]
+"""The figures that are left out if there are fewer than MIN_SESSIONS sessions or MIN_CALLS calls."""
+
 SKILL, NO_SKILL, WORSE = "skill", "no skill", "worse than naive"
 
 
@@ -47,7 +51,8 @@ def summarise(forecasts: pd.DataFrame, shrinkage: Mapping[str, float]) -> dict[s
         weighs the same), mae_ratio_se and direction_se (clustered by day), share_of_models_below_naive, shrinkage
         (mean), the day-clustered tests `dm_t`, `dm_p` (against naive), `drift_t`, `drift_p` (against drift), `pt_t`,
         `pt_p` (direction beyond independence) and verdict. A t that is infinite is None beside its p of 0.
-        With fewer than 20 sessions (pooled: days) the direction's accuracy and error are None: they would mean nothing.
+        With fewer than 20 sessions (pooled: days), or 10 calls, direction_accuracy, direction_se and always_up_rate are
+        None: they would mean nothing.
         `alarm`: `sounded` and `reasons` (see evaluation.alarm).
         A verdict is `skill` if MAE < naive and the (adjusted) dm_p < 0.05, `worse than naive` if MAE > naive and
         dm_p < 0.05, else `no skill`; for teams and pooled, "MAE < naive" is the sign of `dm_t`.
@@ -78,7 +83,7 @@ def _models(scores: pd.DataFrame) -> pd.DataFrame:
     accuracy, calls = table["direction_accuracy"], table["direction_calls"]
     # The clustered error with one row per day: std(ddof=1) / sqrt(n) of zeros and ones.
     table["direction_se"] = np.sqrt(accuracy * (1.0 - accuracy) / (calls - 1).where(calls > 1))
-    table.loc[calls < MIN_SESSIONS, ["direction_accuracy", "direction_se"]] = np.nan
+    table.loc[(table["n"] < MIN_SESSIONS) | (calls < MIN_CALLS), DIRECTION] = np.nan
     table["shrinkage"] = groups["shrinkage"].first()
     tests = pd.DataFrame({model: _tests(rows) for model, rows in groups}).T
     table["dm_p"], table["pt_p"] = tests["dm_p"], tests["pt_p"]
@@ -104,7 +109,7 @@ def _pools(scores: pd.DataFrame, by: str) -> pd.DataFrame:
     table = figures(scores, by)
     pools = pd.DataFrame({name: _pool(rows) for name, rows in scores.groupby(by, observed=True, sort=True)}).T
     table = table.join(pools.astype({name: "int64" for name in pools if str(name).startswith("n_")}))
-    table.loc[table["n_days"] < MIN_SESSIONS, ["direction_accuracy", "direction_se"]] = np.nan
+    table.loc[table["n_days"] < MIN_SESSIONS, DIRECTION] = np.nan
     table["verdict"] = [_verdict(-t, p) for t, p in zip(table["dm_t"], table["dm_p"], strict=True)]
     return table.reset_index()
 

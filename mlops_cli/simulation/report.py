@@ -82,7 +82,7 @@ def result_table(summary: Mapping[str, Any]) -> Table:
     )
     retrained = _retrained_maes(summary)
     caption = " ".join(
-        [CAPTION + (RETRAINED_CAPTION if retrained else "") + (left_out if hidden else ""), *_few(summary)]
+        [CAPTION + (RETRAINED_CAPTION if retrained else "") + (left_out if hidden else ""), *remarks(summary)]
     )
     table = Table(box=box.SIMPLE_HEAD, padding=0, caption=caption, caption_justify="left", caption_style="dim")
     table.add_column("model", overflow="fold")
@@ -100,14 +100,14 @@ def result_table(summary: Mapping[str, Any]) -> Table:
     return table
 
 
-def _few(summary: Mapping[str, Any]) -> list[str]:
-    """What the table must say about itself: figures that are left out, a scenario that the data do not fill."""
-    few = sum(row["n"] < FEWEST for row in summary["models"])
+def remarks(summary: Mapping[str, Any]) -> list[str]:
+    """What a reader of the figures must know: which are left out, and how much of the scenario there was."""
+    few = sum(row["direction_accuracy"] is None for row in summary["models"])
     if not few:
         return _scenario_lines(summary)
     reason = (
-        f"{few} of {len(summary['models'])} models have fewer than {FEWEST} sessions: for these, direction, skill and "
-        "always up would mean nothing, so they are not shown."
+        f"{few} of {len(summary['models'])} models have fewer than {FEWEST} sessions, or hardly any with a direction: "
+        "their direction, skill and always up would mean nothing, so they are not shown."
     )
     return [reason, *_scenario_lines(summary)]
 
@@ -140,7 +140,7 @@ def result_lines(summary: Mapping[str, Any]) -> list[str]:
     """The results in sentences: the collection, the teams, walk-forward, and the look-ahead alarm."""
     return [
         *_pooled_lines(summary),
-        *(f"  {line}" for line in _scenario_lines(summary)),
+        *(f"  {line}" for line in remarks(summary)),
         *_team_lines(summary["teams"]),
         *_walk_forward_lines(summary.get("walk_forward")),
         *_alarm_lines(summary["alarm"]),
@@ -248,13 +248,13 @@ def _retrained_maes(summary: Mapping[str, Any]) -> dict[str, float] | None:
 
 def _cells(row: Mapping[str, Any], name: str, retrained: Mapping[str, float] | None) -> list[str]:
     few = row.get("n_days", row["n"]) < FEWEST
-    skill, always_up = (None, None) if few else (row["skill"], row["always_up_rate"])
+    skill = None if few else row["skill"]
     beside = [] if retrained is None else [_price(retrained[name]) if name in retrained else "-"]
     return [
         name,
         *(_price(row["mae"]), *beside, _price(row["mae_raw"]), _direction(row)),
         *(_price(row["mae_naive"]), _percent(skill, 2, "+"), _price(row["mae_drift"]), str(row["n"])),
-        *(_p(row["dm_p"]), _p(row["pt_p"]), _percent(always_up), _figure(row["shrinkage"], ".2f")),
+        *(_p(row["dm_p"]), _p(row["pt_p"]), _percent(row["always_up_rate"]), _figure(row["shrinkage"], ".2f")),
         row["verdict"],
     ]
 

@@ -32,7 +32,7 @@ from mlops_cli.pipeline.walk.retrain import RetrainTools, remove_unused
 from mlops_cli.pipeline.walk.walk_forward import KEY, FrozenModel, WalkForward, walk_forward
 from mlops_cli.prices.cleaning.counts import read_repairs
 from mlops_cli.simulation.coverage import coverage
-from mlops_cli.simulation.report import write_report
+from mlops_cli.simulation.report import remarks, write_report
 from mlops_cli.tracking.tracker import Tracking
 
 
@@ -121,6 +121,7 @@ def simulate(
     exchanges = _exchanges(branches, frozen)
     filled = coverage(forecasts, exchanges, scenario.start, scenario.end)
     summary["scenario"] = {"name": simulation.name, **scenario.model_dump(mode="json"), **filled}
+    summary["remarks"] = remarks(summary)
     summary["repaired_prices"] = _repaired_prices(project, branches, frozen)
     walk = None
     if simulation.retraining is not None and simulation.retraining.every != "never":

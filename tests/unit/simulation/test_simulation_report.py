@@ -19,7 +19,7 @@ from mlops_cli.evaluation.frame import FORECAST_COLUMNS, check_forecasts
 from mlops_cli.evaluation.paired import compare
 from mlops_cli.evaluation.summary import summarise
 from mlops_cli.simulation.ranking import best_and_worst
-from mlops_cli.simulation.report import result_lines, result_table, write_report
+from mlops_cli.simulation.report import remarks, result_lines, result_table, write_report
 from mlops_cli.system.files import write_whole
 from tests.fakes.forecast_frames import equal_shrinkage, forecast_frame, market_returns, noise
 
@@ -288,6 +288,7 @@ def test_figures_of_few_sessions_are_not_shown_and_the_table_says_why(sessions: 
         assert cells[3] == "-"
         assert cells[5] == "-"  # skill
     assert ("have fewer than 20 sessions" in " ".join(text.split())) != shown
+    assert bool(remarks(summary)) != shown
 
 
 def scenario_summary(sessions: int, replayed: int, short: dict[str, int]) -> dict[str, Any]:
