@@ -186,26 +186,36 @@ def _notation(columns: list[_Column], table: Table, days: pd.DatetimeIndex, deci
         return _checked(columns, notation, days, file, f" with source.decimal {decimal!r}")
     fitting = _fitting(columns)
     if not fitting:
-        best = min((POINT, COMMA), key=lambda notation: sum(len(column.misfits(notation)) for column in columns))
+        best = min((POINT, COMMA), key=lambda notation: _misfits(columns, notation))
         return _checked(columns, best, days, file, f" with a decimal {best.name}, as the other cells have")
-    unclear = [column for column in columns if column.unclear()]
-    if len(fitting) == 1 or not unclear:
-        return fitting[0]
-    return _proved_elsewhere(unclear, table, days, file)
+    judges = [column for column in columns if column.kind != "volume"] or columns
+    unclear = [column for column in judges if column.unclear()]
+    if not unclear or len(_fitting(judges)) == 1:
+        return fitting[0]  # if the prices are the same by both notations, the volumes may decide alone
+    return _proved_elsewhere(unclear, fitting, table, days, file)
+
+
+def _misfits(columns: list[_Column], notation: Notation) -> int:
+    return sum(len(column.misfits(notation)) for column in columns)
 
 
 def _fitting(columns: list[_Column]) -> list[Notation]:
     return [notation for notation in (POINT, COMMA) if all(column.fits(notation) for column in columns)]
 
 
-def _proved_elsewhere(columns: list[_Column], table: Table, days: pd.DatetimeIndex, file: str) -> Notation:
-    """The notation that other columns, or separator and dates, prove."""
+def _proved_elsewhere(
+    columns: list[_Column], fitting: list[Notation], table: Table, days: pd.DatetimeIndex, file: str
+) -> Notation:
+    """The fitting notation that other columns of prices, or separator and dates, prove.
+
+    Volumes prove nothing about prices: a program may write `12.020` beside `1,39M`.
+    """
     votes = {vote for cells in table.other_numbers if (vote := _vote(cells)) is not None}
-    if len(votes) == 1:
-        return votes.pop()
     points = any("." in column.cores[row] for column in columns for row in column.unclear())
     if not votes and not points and _is_continental(table):
-        return COMMA
+        votes = {COMMA}
+    if len(votes) == 1 and votes <= set(fitting):
+        return votes.pop()
     column, row = columns[0], columns[0].unclear()[0]
     raise unclear_mark(file, days, row, column.kind, column.texts[row])
 

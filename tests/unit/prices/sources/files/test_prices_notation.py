@@ -91,9 +91,25 @@ def test_columns_that_are_not_kept_may_decide():
     assert "'11,924'" in refused({"close": ["11,924"]}, other=(["up 0,10%"],)).message
 
 
-def test_another_column_decides():
-    assert numbers({"close": ["38.197"], "volume": ["1,234,567"]})["close"] == [38.197]
-    assert numbers({"close": ["38,197"], "volume": ["1,52M"]})["close"] == [38.197]
+def test_another_column_of_prices_decides():
+    read = numbers({"close": ["38.197"], "adj_close": ["37.5"], "volume": ["1,234,567"]})
+    assert [column[0] for column in read.values()] == [38.197, 37.5, 1_234_567]
+    assert numbers({"close": ["38,197"], "dividends": ["0,24"]})["close"] == [38.197]
+
+
+@pytest.mark.parametrize(("closing", "volume"), [("12.020", "1,39M"), ("12,020", "1.39M"), ("38,197", "1,234,567")])
+def test_volumes_do_not_decide_about_prices(closing, volume):
+    assert f"close {closing!r}" in refused({"close": [closing], "volume": [volume]}).message
+
+
+def test_volumes_decide_about_themselves_where_prices_are_whole():
+    assert numbers({"close": ["38"], "volume": ["1,234,567"]})["volume"] == [1_234_567]
+
+
+def test_volumes_that_contradict_separator_and_dates_are_refused():
+    german = {"separator": ";", "dates": "%d.%m.%Y"}
+    assert numbers({"close": ["11,924"], "volume": ["1.234.567"]}, **german)["close"] == [11.924]
+    assert "close '11,924'" in refused({"close": ["11,924"], "volume": ["1,234,567"]}, **german).message
 
 
 @pytest.mark.parametrize("closing", ["100.11", "100,11"])
