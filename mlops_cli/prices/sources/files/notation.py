@@ -189,10 +189,9 @@ def _notation(columns: list[_Column], table: Table, days: pd.DatetimeIndex, deci
         best = min((POINT, COMMA), key=lambda notation: _misfits(columns, notation))
         return _checked(columns, best, days, file, f" with a decimal {best.name}, as the other cells have")
     judges = [column for column in columns if column.kind != "volume"] or columns
-    unclear = [column for column in judges if column.unclear()]
-    if not unclear or len(_fitting(judges)) == 1:
-        return fitting[0]  # if the prices are the same by both notations, the volumes may decide alone
-    return _proved_elsewhere(unclear, fitting, table, days, file)
+    if len(_fitting(judges)) == 1:
+        return fitting[0]
+    return _proved_elsewhere(judges, fitting, table, days, file)
 
 
 def _misfits(columns: list[_Column], notation: Notation) -> int:
@@ -206,10 +205,13 @@ def _fitting(columns: list[_Column]) -> list[Notation]:
 def _proved_elsewhere(
     columns: list[_Column], fitting: list[Notation], table: Table, days: pd.DatetimeIndex, file: str
 ) -> Notation:
-    """The fitting notation that other columns of prices, or separator and dates, prove.
+    """The fitting notation that other columns of prices, or separator and dates, prove; any if they mean the same.
 
     Volumes prove nothing about prices: a program may write `12.020` beside `1,39M`.
     """
+    columns = [column for column in columns if column.unclear()]
+    if not columns:
+        return fitting[0]  # the volumes may have decided about themselves
     votes = {vote for cells in table.other_numbers if (vote := _vote(cells)) is not None}
     points = any("." in column.cores[row] for column in columns for row in column.unclear())
     if not votes and not points and _is_continental(table):
