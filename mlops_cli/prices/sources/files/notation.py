@@ -209,16 +209,15 @@ def _proved_elsewhere(
 
     Volumes prove nothing about prices: a program may write `12.020` beside `1,39M`.
     """
-    columns = [column for column in columns if column.unclear()]
-    if not columns:
+    cells = [(column, row) for column in columns for row in column.unclear()]
+    if not cells:
         return fitting[0]  # the volumes may have decided about themselves
-    votes = {vote for cells in table.other_numbers if (vote := _vote(cells)) is not None}
-    points = any("." in column.cores[row] for column in columns for row in column.unclear())
-    if not votes and not points and _is_continental(table):
+    votes = _votes(table)
+    if not votes and _is_continental(table) and not any("." in column.cores[row] for column, row in cells):
         votes = {COMMA}
     if len(votes) == 1 and votes <= set(fitting):
         return votes.pop()
-    column, row = columns[0], columns[0].unclear()[0]
+    column, row = cells[0]
     raise unclear_mark(file, days, row, column.kind, column.texts[row])
 
 
@@ -236,6 +235,10 @@ def unclear_mark(file: str, days: pd.DatetimeIndex, row: int, kind: str, text: s
         "nothing in the file decides it",
         f'say which mark is the decimal mark: source.decimal: "{mark}" (or "{other}")',
     )
+
+
+def _votes(table: Table) -> set[Notation]:
+    return {vote for texts in table.other_numbers if (vote := _vote(texts)) is not None}
 
 
 def _vote(texts: list[str]) -> Notation | None:
