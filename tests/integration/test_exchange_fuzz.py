@@ -22,7 +22,7 @@ from tests.fakes.exchange_process import exchange_process
 KEYS = {"APCA-API-KEY-ID": "fuzz", "APCA-API-SECRET-KEY": "secret"}
 START = "2012-05-18T14:00:00+00:00"
 LONGEST_SECONDS, MOST_GROWTH, LONGEST_ANSWER = 2.0, 100e6, 3_000_000
-SHORT, SOAK_SECONDS = 6, float(os.environ.get("MLOPS_SOAK_SECONDS", "300"))
+SHORT, SOAK_SECONDS = 6, float(os.environ.get("MLOPS_SOAK_SECONDS", "600"))
 QUIET = {"deadline": None, "database": None, "suppress_health_check": list(HealthCheck)}
 
 
@@ -154,6 +154,7 @@ def test_no_bomb_makes_the_exchange_fail(fuzzed: Fuzzed) -> None:
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(SOAK_SECONDS + 300)
 def test_nothing_makes_the_exchange_fail_for_minutes(fuzzed: Fuzzed) -> None:
     end, number = time.monotonic() + SOAK_SECONDS, 2
     while time.monotonic() < end:

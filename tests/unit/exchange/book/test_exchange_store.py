@@ -13,8 +13,9 @@ import pytest
 from mlops_cli.errors import ConfigError, DataError, ServiceError
 from mlops_cli.exchange.api.action_requests import read_action
 from mlops_cli.exchange.book.clock import Clock
+from mlops_cli.exchange.book.corporate_actions import announce
 from mlops_cli.exchange.book.engine import Exchange
-from mlops_cli.exchange.book.records import MarketRules, RefusedError
+from mlops_cli.exchange.book.records import AssetFlags, MarketRules, RefusedError
 from mlops_cli.exchange.book.store import Store
 from mlops_cli.exchange.market import market as market_module
 from mlops_cli.exchange.market.market import Market
@@ -190,3 +191,31 @@ def test_what_a_reverse_split_leaves_nothing_of_is_gone() -> None:
     assert not account.positions
     assert (rest.status, other.qty, exchange.state.actions) == ("canceled", 8, [])
     assert account.activities[-1].body["activity_type"] == "SPLIT"
+
+
+def test_names_companies_and_blocks_are_known_after_a_restart(tmp_path: Path) -> None:
+    first = on_disk(tmp_path / "x.db")
+    account = first.account("key", "secret")
+    send(first, account)
+    for body in (
+        {"type": "spin_off", "symbol": "AAA", "new_symbol": "PART", "ratio": "0.2", "price": "5", "date": "2024-07-02"},
+        {"type": "rename", "symbol": "AAA", "new_symbol": "NEW", "date": "2024-07-02"},
+        {"type": "split", "symbol": "AAA", "ratio": "1.5", "cash_in_lieu": False, "date": "2024-07-08"},
+    ):
+        announce(first.state, read_action(body))
+    until(first, "2024-07-02T14:00:00")
+    first.state.assets["PART"] = AssetFlags(tradable=False)
+    account.trading_blocked = True
+    first.state.changed(account)
+    first.commit()
+    first.close()
+    second = on_disk(tmp_path / "x.db")
+    again, market = second.state.accounts["key"], second.state.market
+    assert (market.listings, market.cuts) == (first.state.market.listings, first.state.market.cuts)
+    assert market.symbols == {"AAA", "NEW", "PART"}
+    assert second.state.actions == first.state.actions
+    assert [(action.symbol, action.cash_in_lieu) for action in second.state.actions] == [("NEW", False)]
+    assert {symbol: position.qty for symbol, position in again.positions.items()} == {"NEW": 10, "PART": 2}
+    assert second.state.worth(again) == first.state.worth(account)
+    assert (again.trading_blocked, second.state.assets) == (True, {"PART": AssetFlags(tradable=False)})
+    second.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,9 @@ from mlops_cli.exchange.book.records import RefusedError
 from mlops_cli.exchange.market import market as market_module
 from mlops_cli.exchange.market.market import Market
 from mlops_cli.exchange.market.price_tables import MemoryTables, ParquetTables
-from mlops_cli.market.hours import midnight, parse_time, us_hours
+from mlops_cli.market.hours import Session, midnight, parse_time, us_hours
 from tests.fakes.exchange_server import exchange_server, some_prices
+from tests.fakes.small_exchange import table
 
 TABLES = some_prices()
 NOON = datetime(2024, 3, 12, 16, 0, tzinfo=UTC)
@@ -123,3 +124,55 @@ def test_real_time_is_real(market: Market) -> None:
     exchange.state.clock.advance(exchange.state.now + timedelta(days=3))
     exchange.catch_up()
     assert exchange.state.now > datetime.now(UTC)
+
+
+def session_of(market: Market, day: date) -> Session:
+    (session,) = market.hours.between(day, day)
+    return session
+
+
+def test_a_renamed_symbol_has_the_prices_of_the_old_one() -> None:
+    market = Market(MemoryTables({"AAA": table()}), us_hours())
+    market.split("AAA", date(2024, 7, 1), 2.0)
+    market.rename("AAA", "NEW", date(2024, 7, 2))
+    for day in (date(2024, 6, 28), date(2024, 7, 1), date(2024, 7, 2)):
+        assert market.path("NEW", session_of(market, day)) == market.path("AAA", session_of(market, day))
+    assert market.has("NEW")
+    assert market.symbols == {"AAA", "NEW"}
+    noon = datetime(2024, 7, 2, 16, tzinfo=UTC)
+    assert (market.listed("AAA", noon), market.listed("NEW", noon)) == (False, True)
+    market.split("NEW", date(2024, 7, 3), 3.0)
+    assert market.split_factor("NEW", date(2024, 7, 3)) == 6
+    assert market.split_factor("AAA", date(2024, 7, 3)) == 2
+
+
+def test_a_part_of_a_company_begins_at_its_price_and_follows_the_company() -> None:
+    market = Market(MemoryTables({"AAA": table()}), us_hours())
+    day, session = date(2024, 7, 1), session_of(Market(MemoryTables({}), us_hours()), date(2024, 7, 1))
+    before = market.path("AAA", session)
+    market.spin_off("AAA", "PART", session, ratio=0.5, price=20.4)  # a tenth of 102
+    company, part = market.path("AAA", session), market.path("PART", session)
+    assert before is not None
+    assert company is not None
+    assert part is not None
+    assert part.points == pytest.approx([point * 0.2 for point in before.points])
+    assert company.points == pytest.approx([point * 0.9 for point in before.points])
+    assert part.volume == company.volume == before.volume
+    assert (market.path("PART", session_of(market, date(2024, 6, 28))), market.first_day("PART")) == (None, day)
+    assert not market.listed("PART", datetime(2024, 6, 28, 16, tzinfo=UTC))
+    market.split("AAA", date(2024, 7, 2), 4.0)
+    later = market.path("PART", session_of(market, date(2024, 7, 2)))
+    assert later is not None
+    assert later.points[0] == pytest.approx(104 * 0.2), "a split of the company does not concern the part"
+
+
+def test_a_spin_off_of_a_renamed_company_and_back() -> None:
+    market = Market(MemoryTables({"AAA": table()}), us_hours())
+    monday, tuesday = session_of(market, date(2024, 7, 1)), session_of(market, date(2024, 7, 2))
+    market.spin_off("AAA", "PART", monday, ratio=1.0, price=51.0)
+    market.rename("PART", "REST", tuesday.day)
+    market.spin_off("REST", "BIT", tuesday, ratio=1.0, price=13.0)
+    paths = {symbol: market.path(symbol, tuesday) for symbol in ("AAA", "REST", "BIT")}
+    assert {symbol: path and round(path.points[0], 6) for symbol, path in paths.items()} == {
+        "AAA": 52.0, "REST": 39.0, "BIT": 13.0,
+    }  # fmt: skip
