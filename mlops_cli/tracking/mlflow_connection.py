@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from mlops_cli.errors import printable
 from mlops_cli.system.files import create_private
 
 if TYPE_CHECKING:
@@ -94,6 +95,6 @@ def without_password(text: str) -> str:
 
 
 def reason(error: Exception) -> str:
-    """The first line of an error, at most 400 characters, without passwords."""
+    """The first line of an error, at most 400 characters, without passwords and control characters."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return without_password(lines[0])[:MAX_REASON]
+    return printable(without_password(lines[0]))[:MAX_REASON]

@@ -11,6 +11,7 @@ import typer
 
 from mlops_cli.cli.options import ProjectOption, command_group, open_project, warn_of_exposed_files
 from mlops_cli.cli.trading.paper_trade import TeamOption
+from mlops_cli.errors import ConfigError
 
 if TYPE_CHECKING:
     from mlops_cli.trading.schedule.schedule import Job
@@ -78,6 +79,10 @@ def _job(folder: Path | None, teams: list[str] | None) -> Job:
 
     project = open_project(folder)
     warn_of_exposed_files(project)
+    if not str(project.root).isprintable() or '"' in str(project.root):
+        # it becomes a part of lines and units that cron, systemd and logrotate read
+        text = f"{project.root}: no line of a crontab or unit can hold such a name"
+        raise ConfigError(text, "rename the folder, without control characters and double quotes")
     scheduled = teams_of(chosen_branches(project, None), teams or [])
     program = Path(sys.executable).with_name("mlops")
     return Job(project.root, program, tuple(scheduled), load_params(project).trading.opens_minutes)

@@ -350,3 +350,19 @@ def test_five_hundred_stocks_are_loaded_once_for_many_branches(tmp_path, monkeyp
     assert len(branches) == 100
     assert [m.name for m in branches["b42"].models] == ["red-t42"]
     assert sum(path.name == "red.yaml" for path in reads) == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["../mine", "../../etc/passwd", "/etc/passwd", "", "a/b", "mine\n", "-mine", ".hidden"]
+)
+def test_a_scenario_s_name_never_leaves_its_folder(tmp_path, name):
+    project = make_project(tmp_path)
+    (tmp_path / "mine.yaml").write_text("start: 2012-09-04\n")
+    with pytest.raises(ConfigError, match="expected the name of a file in simulation/"):
+        load_scenario(project, name)
+
+
+def test_a_scenario_that_reaches_beyond_all_years(tmp_path):
+    project = make_project(tmp_path, {"simulation/far.yaml": 'start: "9990-01-01"\ndays: 99999999999\n'})
+    with pytest.raises(ConfigError, match="reach beyond the year 9999"):
+        load_scenario(project, "far")

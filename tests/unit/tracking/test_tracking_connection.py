@@ -47,6 +47,7 @@ def test_whatever_stands_before_the_host_is_hidden(user: str, host: str) -> None
 
 def test_a_reason_is_one_short_line() -> None:
     assert reason(OSError("first\nsecond")) == "first"
+    assert reason(OSError("\x1b[31mred")) == r"\x1b[31mred"
     assert reason(OSError()) == "OSError"
     assert reason(OSError("  \n ")) == "OSError"
     assert len(reason(OSError("x" * 10_000))) == MAX_REASON

@@ -54,3 +54,10 @@ def test_mistakes(tmp_path, text, mistake):
 def test_a_team_without_models_is_a_mistake(tmp_path):
     (line,) = mistakes(tmp_path, "trading: {teams: {rde: {sizing: equal}}}\n", check_project)
     assert line == "params.yaml: trading.teams.rde: no model belongs to this team, did you mean red?"
+
+
+@pytest.mark.parametrize(("key", "value"), [("weights", {"a": float("inf")}), ("lot_fraction", float("nan")),
+                                            ("max_order_notional", float("inf"))])  # fmt: skip
+def test_numbers_that_are_none_are_refused(key, value):
+    with pytest.raises(ValidationError):
+        Rules.model_validate({key: value})
