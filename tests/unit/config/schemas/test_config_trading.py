@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from pydantic import ValidationError
 
 from mlops_cli.config.load import check_project, load_params
 from mlops_cli.config.schemas.trading import Rules, Trading

@@ -202,7 +202,7 @@ class TestCheckName:
     def test_a_team_is_one_that_has_a_model(self, project):
         branches = [branch_of(a_model("red-aapl"))]
         check_name(project, lambda: branches, "red")
-        with pytest.raises(ConfigError, match="no model is of that team"):
+        with pytest.raises(ConfigError, match="no model belongs to that team"):
             check_name(project, lambda: branches, "rde")
 
     def test_one_with_a_ledger_or_a_halt_file_needs_no_configs(self, project):
