@@ -127,10 +127,7 @@ class CatalogLoader:
     def _keep(self, key: ModelKey, model: ModelOnDisk) -> None:
         for marked, is_so in ((self.untried, model.untried), (self.blocked, model.blocked)):
             (marked.add if is_so else marked.discard)(key)
-        before = self._models.get(key)
-        if before is not None and before.versions and (model.untried or (model.blocked and not model.versions)):
-            # the versions from before go on answering
-            model = replace(before, quarantined=model.quarantined if model.blocked else ())
+        model = _until_it_answers(model, self._models.get(key))
         if model.versions or model.quarantined:
             self._models[key] = model
         else:
@@ -238,6 +235,15 @@ class CatalogLoader:
             shadow=version_for_role(shadow, versions, record.version) if shadow else None,
             verdicts={number: judged[key.name, number] for number in numbers if (key.name, number) in judged},
         )
+
+
+def _until_it_answers(model: ModelOnDisk, before: ModelOnDisk | None) -> ModelOnDisk:
+    """The model, or as it was before while its new version is untried or cannot be prepared."""
+    if before is None or not before.versions:
+        return model
+    if model.untried or (model.blocked and not model.versions):
+        return replace(before, quarantined=model.quarantined if model.blocked else ())
+    return model
 
 
 def _check_place(finished: VersionFolder, key: ModelKey, archived: bool) -> None:

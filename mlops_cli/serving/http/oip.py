@@ -206,13 +206,18 @@ def _requested_outputs(request: dict[str, Any]) -> tuple[tuple[str, bool], ...]:
     outputs = request.get("outputs")
     if not outputs:
         return _BINARY_OUTPUTS if all_binary else _JSON_OUTPUTS
+    _check_outputs(outputs)
+    return tuple((output["name"], _flag(output, "binary_data") or all_binary) for output in outputs)
+
+
+def _check_outputs(outputs: Any) -> None:
+    known = f"known: {', '.join(OUTPUTS)}"
     if type(outputs) is not list or not all(type(output) is dict for output in outputs):
-        raise BadInputError("outputs: expected a list of objects with a name", f"known: {', '.join(OUTPUTS)}")
+        raise BadInputError("outputs: expected a list of objects with a name", known)
     for output in outputs:
         _check_output(output)
     if len(outputs) > len({output["name"] for output in outputs}):
-        raise BadInputError("outputs: one of them is asked for twice", f"known: {', '.join(OUTPUTS)}")
-    return tuple((output["name"], _flag(output, "binary_data") or all_binary) for output in outputs)
+        raise BadInputError("outputs: one of them is asked for twice", known)
 
 
 def _check_output(output: dict[str, Any]) -> None:

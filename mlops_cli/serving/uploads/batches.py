@@ -74,7 +74,7 @@ def batch_of_upload(body: bytes, facts: FeatureFacts, max_body: int) -> PostedRo
     if body[:4] == b"PAR1":
         file = open_parquet(body)
         if set(facts.inputs) <= set(file.schema_arrow.names):
-            return _batch_of_features(read_parquet(file, facts.inputs, LARGEST_GROWTH * max_body))
+            return _batch_of_features(read_parquet(file, body, facts.inputs, LARGEST_GROWTH * max_body))
     elif set(facts.inputs) <= set(csv_columns(body)):
         return _batch_of_features(read_csv(body, facts.inputs))
     try:

@@ -18,6 +18,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from mlops_cli.errors import bounded
+from mlops_cli.prices.sources.parquet_pages import check_pages
 from mlops_cli.serving.contract.messages import BadInputError, Rows
 
 SESSION = "session"
@@ -86,15 +87,21 @@ def open_parquet(body: bytes) -> pyarrow.parquet.ParquetFile:
     return file
 
 
-def read_parquet(file: pyarrow.parquet.ParquetFile, inputs: tuple[str, ...], most_bytes: int) -> FeatureRows:
-    """The columns `inputs`, and `session` where there is one; a `BadInputError` names a column of another kind.
+def read_parquet(
+    file: pyarrow.parquet.ParquetFile, body: bytes, inputs: tuple[str, ...], most_bytes: int
+) -> FeatureRows:
+    """The columns `inputs`, and `session` where there is one, of a file that `open_parquet` opened from `body`.
 
     At most `most_bytes` are unpacked. The file has all these columns.
+
+    Raises:
+        BadInputError: a column is of another kind, or there are too many rows.
+        DataError: a column unpacks to more than numbers or dates can take, or it is damaged.
     """
     names = _wanted(file.schema_arrow.names, inputs)
     for name in names:
         _check_kind(name, file.schema_arrow.field(name).type)
-    _check_size(file.metadata, names, most_bytes)
+    _check_size(file, memoryview(body), names, most_bytes)
     try:
         batches = file.iter_batches(_ROWS_AT_ONCE, columns=names, use_threads=False)
         return _joined(_counted(batches, file.metadata.num_rows), inputs)
@@ -120,23 +127,19 @@ def _check_kind(name: str, kind: pa.DataType) -> None:
         raise BadInputError(f"column {name}: {kind}, expected numbers")
 
 
-def _check_size(about: pyarrow.parquet.FileMetaData, names: list[str], most_bytes: int) -> None:
-    """Refuse a file that says it holds more than `most_bytes`, or more than numbers and dates can take."""
-    held = 8 * about.num_rows * len(names)
+def _check_size(file: pyarrow.parquet.ParquetFile, body: memoryview, names: list[str], most_bytes: int) -> None:
+    """Refuse a file that holds more than `most_bytes`, or more than numbers and dates can take, whatever it says."""
+    about = file.metadata
+    if 8 * about.num_rows * len(names) > most_bytes:
+        text = f"the parquet file holds {about.num_rows} rows, {8 * about.num_rows * len(names)} bytes once unpacked"
+        raise BadInputError(text, "send it in parts")
     for number in range(about.num_row_groups):
         group = about.row_group(number)
+        most = _WIDEST * min(group.num_rows, about.num_rows) + _SLACK
         for index in range(group.num_columns):
             column = group.column(index)
-            if column.path_in_schema not in names:
-                continue
-            held += max(0, column.total_uncompressed_size - 8 * group.num_rows)
-            if column.total_uncompressed_size > _WIDEST * group.num_rows + _SLACK:
-                text = f"column {column.path_in_schema}: {column.total_uncompressed_size} bytes unpacked"
-                raise BadInputError(f"{text} for {group.num_rows} rows", "send plain numbers")
-    if held > most_bytes:
-        raise BadInputError(
-            f"the parquet file holds {about.num_rows} rows, {held} bytes once unpacked", "send it in parts"
-        )
+            if column.path_in_schema in names:
+                check_pages(body, column, most, f"the upload: column {column.path_in_schema}")
 
 
 def _counted(batches: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
@@ -181,6 +184,7 @@ def _check_finite(values: Rows, names: tuple[str, ...], before: int) -> None:
 
 def _sessions(column: pa.Array) -> list[str]:
     """Sessions as ISO dates, or as the file writes them."""
+    column.validate(full=True)  # in a damaged file, a reference may point beyond the dictionary
     if pa.types.is_dictionary(column.type):
         _check_length(column.dictionary)
     elif pa.types.is_string(column.type):

@@ -23,6 +23,7 @@ from mlops_cli.prices.sources.files.content import LONGEST_CELL, MOST_COLUMNS, M
 from mlops_cli.prices.sources.files.file_format import FileFormat
 from mlops_cli.prices.sources.files.table import Table, TickerRows, too_many_rows
 from mlops_cli.prices.sources.files.text_table import titles_of
+from mlops_cli.prices.sources.parquet_pages import check_pages
 
 BYTES_PER_VALUE = 100  # of a column, unpacked; plain numbers have 8
 _FIXED_BYTES = 1 << 20  # of a column, unpacked: what a short column may have beyond that
@@ -89,7 +90,7 @@ def read_columns(content: Content, names: Sequence[str]) -> Iterator[pa.RecordBa
         raise DataError(f"{content.name}: two columns have the same name", "remove one of them")
     texts = [name for name in names if _check_type(schema.field(name), content.name)]
     file = _open(content, texts)
-    _check_sizes(file, set(names), content.name)
+    _check_sizes(file, content, set(names))
     try:
         for batch in file.iter_batches(columns=list(names), use_threads=False):
             for name in texts:
@@ -163,21 +164,19 @@ def _check_type(field: pa.Field, file: str) -> bool:
     return False
 
 
-def _check_sizes(file: pq.ParquetFile, names: set[str], file_name: str) -> None:
+def _check_sizes(file: pq.ParquetFile, content: Content, names: set[str]) -> None:
     about = file.metadata
+    body = memoryview(content.body if content.path is None else np.memmap(content.path, np.uint8, "r"))
     for group in range(about.num_row_groups):
         for place in range(about.num_columns):
             chunk = about.row_group(group).column(place)
-            size, most = chunk.total_uncompressed_size, BYTES_PER_VALUE * chunk.num_values + _FIXED_BYTES
-            if chunk.path_in_schema in names and size > most:
-                raise DataError(
-                    f"{file_name}: column {chunk.path_in_schema} unpacks to {size:,} bytes for "
-                    f"{chunk.num_values:,} rows",
-                    "write numbers, dates or short texts",
-                )
+            most = BYTES_PER_VALUE * min(chunk.num_values, about.num_rows) + _FIXED_BYTES
+            if chunk.path_in_schema in names:
+                check_pages(body, chunk, most, f"{content.name}: column {chunk.path_in_schema}")
 
 
 def _check_texts(column: pa.DictionaryArray, name: str, file: str) -> None:
+    column.validate(full=True)  # in a damaged file, a reference may point beyond the dictionary
     longest = pc.max(pc.binary_length(column.dictionary)).as_py() or 0
     if longest > LONGEST_CELL:
         raise DataError(
