@@ -20,7 +20,7 @@ _TITLES = {
     "low": "low px_low low_price price_low day_low 3_low tief tagestief tiefst plus_bas bas minimo minima",
     "close": "close close_last px_close close_price price_close closing_price closing 4_close schluss schlusskurs "
     "cloture cierre chiusura fechamento close_close_price_adjusted_for_splits",
-    "adj_close": "adj_close adjclose adjusted_close adjustedclose adj_close_price close_adj close_adjusted "
+    "adj_close": "adj_close adjusted adjclose adjusted_close adjustedclose adj_close_price close_adj close_adjusted "
     "adj_closing_price 5_adjusted_close "
     "adj_close_adjusted_close_price_adjusted_for_splits_and_dividend_and_or_capital_gain_distributions",
     "volume": "volume vol px_volume 5_volume 6_volume volumen volumes shares_traded total_trade_quantity "

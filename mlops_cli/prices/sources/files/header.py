@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from mlops_cli.errors import DataError
 from mlops_cli.prices.sources.files.columns import SYMBOL_TITLES, canonical, count_kinds, is_date_title, is_number_title
@@ -12,6 +13,11 @@ from mlops_cli.prices.sources.files.file_format import FileFormat
 from mlops_cli.prices.sources.files.text_lines import split_line
 
 _PRICES = 4
+_SAMPLE = 500
+_PRICE_WORD = re.compile(r"open|high|low|close|last|price|vol|adj", re.IGNORECASE)
+_LONGEST_PAIR, _MOST_WORDS, _PAIR_LINES = 40, 5, 5  # titles are taken apart within these bounds
+_TICKER = re.compile(r"[A-Z0-9^][A-Z0-9.^=-]{0,9}")
+_CURRENCIES = ("USD", "EUR", "GBP", "JPY", "CHF", "INR", "CAD", "AUD", "HKD", "SEK", "NOK", "DKK", "CNY", "KRW", "BRL")
 HEAD_LINES = 60  # the header is looked for in this number of lines
 _SEPARATORS = ",;\t|"
 _NAMED_SEPARATOR = re.compile(r'^"?sep=(.)"?$', re.IGNORECASE)
@@ -70,17 +76,40 @@ def find_header(lines: Sequence[tuple[int, str]], form: FileFormat, file: str) -
 
 def _header_at(place: int, rows: Sequence[tuple[int, list[str]]], separator: str, form: FileFormat) -> Header:
     """The header with its titles in this one of the rows."""
-    titles = rows[place][1]
+    titles, tickers = _apart(rows[place][1], form.columns)
     dates = next((column for column, title in enumerate(titles) if is_date_title(title, form.columns)), None)
     below = _rows_of_header(rows[place + 1 :], dates or 0)
     around = [*rows[max(place - 1, 0) : place], *below]
-    tickers = _ticker_row([cells for _, cells in around], len(titles))
+    tickers = tickers or _ticker_row([cells for _, cells in around], len(titles))
     if dates is None:
         titles = ["Date", *titles[1:]]
     rest = rows[place + 1 + len(below) :]
     first_row = rest[0][0] if rest else rows[-1][0] + 1
     above = [cells for _, cells in rows[:place]]
     return Header(separator, tuple(titles), tickers, None if tickers else _instrument(above), first_row)
+
+
+def _apart(titles: list[str], columns: Mapping[str, str]) -> tuple[list[str], tuple[str, ...] | None]:
+    """The titles and their tickers if they are like `AAPL.Open`, `Close_AAPL` or `('Close', 'AAPL')`; currencies go."""
+    sample = _sample(titles)
+    if count_kinds(sample, columns) >= _PRICES or count_kinds([_pair(cell)[0] for cell in sample], columns) < _PRICES:
+        return titles, None
+    pairs = [_pair(title) for title in titles]
+    names = [name for name, _ in pairs]
+    tickers = tuple("" if other in _CURRENCIES else other for _, other in pairs)
+    return names, tickers if any(tickers) else None
+
+
+def _pair(title: str) -> tuple[str, str]:
+    """The kind of number that a title names, and the other word in it; the title and "" if it is not of two words."""
+    if not _PRICE_WORD.search(title):
+        return title, ""
+    for mark in islice(re.finditer(r"[._, (]", title[:_LONGEST_PAIR]), _MOST_WORDS):
+        first, second = (part.strip("()[]'\" ,") for part in (title[: mark.start()], title[mark.end() :]))
+        for name, other in ((first, second), (second, first)):
+            if is_number_title(name, {}) and not is_number_title(other, {}) and _TICKER.fullmatch(other):
+                return name, other
+    return title, ""
 
 
 def _refuse_web_page(lines: Sequence[tuple[int, str]], file: str) -> None:
@@ -105,13 +134,21 @@ def _separator(lines: Sequence[tuple[int, str]], columns: Mapping[str, str]) -> 
 def _best(rows: Iterable[Sequence[str]], columns: Mapping[str, str]) -> tuple[int, int]:
     """The first row that names the four prices, else the row that names most kinds of numbers; and their count."""
     best, most = 0, -1
-    for place, cells in enumerate(rows):
+    for place, row in enumerate(rows):
+        cells = _sample(row)
         kinds = count_kinds(cells, columns)
+        if not kinds and place < _PAIR_LINES:
+            kinds = count_kinds([_pair(cell)[0] for cell in cells], columns)
         if kinds > most:
             best, most = place, kinds
         if most >= _PRICES:
             break
     return best, most
+
+
+def _sample(cells: Sequence[str]) -> Sequence[str]:
+    """Cells from all over a row that is very wide."""
+    return cells if len(cells) <= _SAMPLE else [*cells[:_SAMPLE], *cells[:: len(cells) // _SAMPLE]]
 
 
 def _cells(line: str, separator: str, file: str, number: int) -> list[str]:

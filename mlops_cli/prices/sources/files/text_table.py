@@ -89,9 +89,9 @@ def titles_of(
     ticker: str, titles: Sequence[str], tickers: Sequence[str], form: FileFormat, file: str
 ) -> tuple[str, ...]:
     """The titles of the columns of dates and of `ticker`, with "" for the columns of other tickers."""
-    if plain(ticker) not in map(plain, tickers):
-        numbers = {other for title, other in zip(titles, tickers, strict=True) if is_number_title(title, form.columns)}
-        raise other_ticker(file, sorted(numbers), ticker)
+    named = {other for title, other in zip(titles, tickers, strict=True) if is_number_title(title, form.columns)}
+    if named and plain(ticker) not in map(plain, named):
+        raise other_ticker(file, sorted(named), ticker)
     return tuple(
         title if is_date_title(title, form.columns) or plain(other) == plain(ticker) else ""
         for title, other in zip(titles, tickers, strict=True)

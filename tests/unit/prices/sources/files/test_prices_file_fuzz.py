@@ -62,7 +62,6 @@ def outcomes(number: int | None, files: int) -> Counter[str]:
     @given(written_files())
     def judge(file: WrittenFile) -> None:
         seen[verdict(file)] += 1
-        seen[f"{verdict(file)} without a fault"] += not file.fault
 
     run = settings(QUIET, max_examples=files, derandomize=number is None)(judge)
     (seed(number)(run) if number is not None else run)()
@@ -83,4 +82,4 @@ def test_files_for_minutes():
             break
         seen += outcomes(number, 500)
     print(dict(seen), "seeds", number)
-    assert seen["read"] >= seen.total() // 6
+    assert seen["read"] >= seen.total() // 3

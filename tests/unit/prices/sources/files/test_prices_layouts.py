@@ -99,6 +99,35 @@ def assert_meant(bars: pd.DataFrame) -> None:
     np.testing.assert_allclose(bars[list(MEANT.columns)], MEANT, rtol=1e-12)
 
 
+TICKER_IN_TITLES = [
+    '"","{}.Open","{}.High","{}.Low","{}.Close","{}.Volume"',
+    "Date,Open_{},High_{},Low_{},Close_{},Volume_{}",
+    "Date,Open {},High {},Low {},Close {},Volume {}",
+    """"('Date', '')","('Open', '{}')","('High', '{}')","('Low', '{}')","('Close', '{}')","('Volume', '{}')\"""",
+]
+
+
+@pytest.mark.parametrize("ticker", ["AAPL", "BRK.B"])
+@pytest.mark.parametrize("titles", TICKER_IN_TITLES)
+def test_titles_that_name_the_ticker(titles, ticker):
+    text = PLAIN.replace("Date,Open,High,Low,Close,Volume", titles.replace("{}", ticker))
+    assert_meant(read(text, ticker))
+    with pytest.raises(DataError, match="contains prices of"):
+        read(text, "NVDA")
+
+
+def test_titles_that_name_two_tickers():
+    titles = "Date," + ",".join(
+        f"{t}.{kind}" for t in ("BBB", "AAA") for kind in ("Open", "High", "Low", "Close", "Volume")
+    )
+    rows = [f"{line.split(',')[0]},1,1,1,1,1,{','.join(line.split(',')[1:])}" for line in PLAIN.splitlines()[1:]]
+    assert_meant(read("\n".join([titles, *rows]) + "\n"))
+
+
+def test_titles_that_name_the_currency():
+    assert_meant(read(PLAIN.replace("Open,High,Low,Close", "Open (USD),High (USD),Low (USD),Close (USD)")))
+
+
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_layouts(name):
     assert_meant(read(LAYOUTS[name]))
