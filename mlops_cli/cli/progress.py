@@ -7,6 +7,8 @@ import time
 from types import TracebackType
 from typing import Any, Self
 
+from mlops_cli.errors import printable
+
 ITEMS = {"replay": "session"}  # every other stage counts models
 SPEED_SECONDS = 120.0  # long, because models of a fleet finish by the dozen
 
@@ -68,9 +70,11 @@ class ConsoleProgress:
     def doing(self, text: str) -> None:
         """Show what is being done now."""
         if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, description=text)
+            from rich.markup import escape
+
+            self._bar.update(self._task, description=escape(printable(text)))
         elif self._verbose:
-            print(f"{self._stage}: {text}", file=sys.stderr, flush=True)
+            print(f"{self._stage}: {printable(text)}", file=sys.stderr, flush=True)
 
     def done(self, count: int = 1) -> None:
         """Count `count` more items as finished."""

@@ -137,12 +137,16 @@ def _check_written_out(root: yaml.Node) -> None:
         if id(node) in sizes:
             continue
         # an alias inside its own value has no size yet; constructing it is refused
-        parts = [sizes.get(id(child), (1, 1)) for child in children]
-        values, levels = 1 + sum(part[0] for part in parts), 1 + max((part[1] for part in parts), default=0)
+        values, levels = _size([sizes.get(id(child), (1, 1)) for child in children])
         if values > MOST_VALUES or levels > MOST_DEPTH:
             much = f"more than {MOST_VALUES:,} values" if values > MOST_VALUES else f"more than {MOST_DEPTH} levels"
             raise UnreadableYaml(f"line {node.start_mark.line + 1}: gives {much} with its aliases written out")
         sizes[id(node)] = values, levels
+
+
+def _size(parts: list[tuple[int, int]]) -> tuple[int, int]:
+    """Values and levels of a node with these parts."""
+    return 1 + sum(part[0] for part in parts), 1 + max((part[1] for part in parts), default=0)
 
 
 def _children(node: yaml.Node) -> list[yaml.Node]:

@@ -197,7 +197,7 @@ def _day(text: str) -> date:
 def _show(report: PassReport, dry_run: bool) -> None:
     equity = "" if report.equity is None else f" Equity {report.equity:,.2f} USD, {report.booked} entries booked."
     show(f"{report.team}: {report.text}.{equity}")
-    if dry_run and report.planned:
+    if report.planned:  # by a dry run
         _show_planned(report)
     held = {
         decision.ticker: "; ".join(filter(None, (decision.bound, *decision.reasons)))
@@ -206,7 +206,7 @@ def _show(report: PassReport, dry_run: bool) -> None:
     }
     told = {"no order": held if dry_run else {}, "no forecast": report.missing, "blocked": report.blocked}
     _say_each(told | {"refused": report.refused, "stays refused": report.stay_refused, "unknown": report.unknown})
-    if report.refused or report.stay_refused:
+    if report.refused | report.stay_refused:
         say(f"once they can be taken, let the next pass send them again: mlops ledger retry --team {report.team}")
     if held and not dry_run:
         say(f"no order in {len(held)} of {len(report.decisions)} tickers: mlops ledger decisions --team {report.team}")

@@ -181,7 +181,7 @@ def trade_teams(
     """
     reports: list[PassReport] = []
     failures: list[MlopsError | OSError] = []
-    until = time.monotonic() + WAIT_SECONDS
+    until = time.monotonic() + (WAIT_SECONDS if len(teams) > 1 else 0)
     waiting = deque(teams)
     tried: set[str] = set()
     while waiting:
@@ -189,7 +189,7 @@ def trade_teams(
         try:
             report = trade_team(team)
         except PassAtWork as error:
-            if len(teams) > 1 and time.monotonic() < until:
+            if time.monotonic() < until:
                 if team in tried:
                     time.sleep(PAUSE_SECONDS)
                 tried.add(team)
@@ -204,7 +204,7 @@ def trade_teams(
                 say(f"failed: {team}: {str(error).splitlines()[0]}")
         else:
             reports.append(report)
-            failures += [] if report.error is None else [report.error]
+            failures += filter(None, [report.error])
             lines = report.alerts
         if alerts is not None:
             alerts.send(team, lines)

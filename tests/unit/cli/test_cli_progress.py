@@ -71,3 +71,19 @@ def test_slow_work_is_told_in_seconds_a_model(capsys: pytest.CaptureFixture[str]
         progress.start("train main", 3)
         progress.done(3)
     assert capsys.readouterr().err == "train main: 90.0 s, 30.0 s/model\n"
+
+
+def test_words_from_outside_are_neither_obeyed_nor_taken_for_markup(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ConsoleProgress(verbose=True) as progress:
+        progress.start("ingest main", 1)
+        progress.doing("\x1b[2J[/nothing]")
+    assert capsys.readouterr().err.splitlines()[0] == r"ingest main: \x1b[2J[/nothing]"
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with ConsoleProgress() as progress:
+        progress.start("ingest main", 1)
+        progress.doing("\x1b]0;pwn[/nothing]")
+        time.sleep(0.3)
+    assert "\x1b]0;" not in terminal.getvalue()
