@@ -15,6 +15,7 @@ MOVED = 0.15
 NEAR_ROWS = 3
 LARGE = float(np.log(1.2))  # a split from 6:5 on moves the close more than most days do
 TINY = float(np.log(1.015))  # a split below 1.5 % is less than the move of a day: nothing shows in one price
+FREEDOM = 3  # degrees of freedom of Student's t, as fitted to daily returns
 CLEAR = 3.0  # log likelihood ratio from which on a split is seen...
 ABSENT = -1.5  # ...and below which it is not
 LEAN = -6.5  # what an adjusted close of its own without a step says: the closes beside it are adjusted already
@@ -107,7 +108,7 @@ def _shown_small(
 ) -> dict[int, Fraction]:
     """Small splits that the moves show: each is judged by its own move, and by what the other splits show."""
     own = np.array([_likelihood_ratio(moves, listed) for listed in small])
-    lean = 0.0 if np.allclose(bars["adj_close"], bars["close"], rtol=1e-9) else LEAN
+    lean = 0.0 if np.allclose(bars["adj_close"], bars["close"], rtol=1e-3) else LEAN
     splits = {}
     for listed, ratio in zip(small, own, strict=True):
         others = float(np.clip(habit + own.sum() - ratio, -MOST_OTHERS, MOST_OTHERS))
@@ -120,9 +121,13 @@ def _shown_small(
 
 
 def _likelihood_ratio(moves: Moves, listed: _Listed) -> float:
-    """Log of how much likelier the move is with an unadjusted split than without, for normal moves."""
+    """Log of how much likelier the move is with an unadjusted split than without, by Student's t distribution.
+
+    Its tails are those of daily returns: of two moves that are both unlikely, neither proves anything.
+    """
     move, size = moves.noise(listed.row)
-    return float((move**2 - (move - listed.log) ** 2) / (2 * size**2))
+    without, with_split = ((value / size) ** 2 / FREEDOM for value in (move, move - listed.log))
+    return float((FREEDOM + 1) / 2 * (np.log1p(without) - np.log1p(with_split)))
 
 
 def _refusal(bars: pd.DataFrame, listed: _Listed, ticker: str) -> DataError:

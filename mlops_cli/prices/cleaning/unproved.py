@@ -45,6 +45,7 @@ FLOOR_SIGMA, FLOOR_RANGE = 0.01, 0.02
 FEW_TICKS = 2.5
 LARGE_STEP, SMALL_STEP = float(np.log(1.1)), float(np.log(1.04))
 LARGEST_ODD = 3.0  # spin-offs have ratios like 1.231; splits of more than 3:1 have whole ones
+CENTS = 0.005  # the rounding of prices in cents
 HOLE = pd.Timedelta(days=30)
 TWICE = float(np.log(2))
 
@@ -136,7 +137,7 @@ def _unexplained(bars: pd.DataFrame, moves: Moves) -> NDArray[np.bool_]:
     unexplained = np.zeros(len(bars), dtype=bool)
     for row in rows[rows > 0].tolist():
         size = float(step[row])
-        made = _made(moves, row, size) or (abs(size) > LARGE_STEP and _made(moves, row, -size))
+        made = _made(moves, row, size) or ((size < 0 or size > LARGE_STEP) and _made(moves, row, -size))
         unexplained[row] = made and _suspicious(bars, row, size)
     return unexplained
 
@@ -158,11 +159,14 @@ def _suspicious(bars: pd.DataFrame, row: int, step: float) -> bool:
     error = 2 * rounding(adjusted) / min(adjusted[row - 1], adjusted[row])
     amount = float(close[row - 1] * (1 - np.exp(-step)))
     ratio = float(np.exp(step))
-    if close[row - 1] * error < 1e-4:
-        round_amount = abs(amount - round(amount, 3)) <= close[row - 1] * error + 2e-5
-        return not round_amount and ratio < LARGEST_ODD and abs(ratio - round(ratio, 3)) <= ratio * error + 2e-5
     of_five = abs(ratio * 20 - round(ratio * 20)) / 20 <= ratio * (error + 2e-4)
-    return bool(of_five or step > LARGE_STEP)
+    if close[row - 1] * error >= 1e-4:
+        return bool(of_five or step > LARGE_STEP)
+    if abs(amount - round(amount, 3)) <= close[row - 1] * error + 2e-5:
+        return False
+    if rounding(close) >= CENTS:  # closes in cents were never divided by a later split: a dividend would be round
+        return bool(of_five or step > LARGE_STEP)
+    return ratio < LARGEST_ODD and abs(ratio - round(ratio, 3)) <= ratio * error + 2e-5
 
 
 def _ordinary_day(bars: pd.DataFrame, moves: Moves, row: int, ratio: float) -> bool:
