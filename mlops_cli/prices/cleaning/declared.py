@@ -7,9 +7,12 @@ from fractions import Fraction
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from mlops_cli.errors import DataError
 from mlops_cli.prices.cleaning.moves import Moves, dividend_steps, tolerance
+
+Rows = NDArray[np.int64]
 
 MOVED = 0.15
 NEAR_ROWS = 3
@@ -49,10 +52,8 @@ def proved_by_column(
     splits: dict[int, Fraction] = {}
     small: list[_Listed] = []
     habit = 0.0
-    for listed in _listed(bars):
-        near = np.arange(max(1, listed.row - NEAR_ROWS), min(len(bars), listed.row + NEAR_ROWS + 1))
-        if listed.row == 0 or by_factor.keys() & set(near.tolist()):
-            continue
+    for listed in _listed(bars, by_factor):
+        near = _near(bars, listed.row)
         row = _shown_by_factor(bars, moves, listed, near)
         if row is None and abs(listed.log) < LARGE:
             small.append(listed)
@@ -66,17 +67,23 @@ def proved_by_column(
     return {**splits, **_shown_small(bars, moves, small, habit, ticker)}
 
 
-def _listed(bars: pd.DataFrame) -> list[_Listed]:
+def _listed(bars: pd.DataFrame, by_factor: dict[int, Fraction]) -> list[_Listed]:
+    """The listed splits that are not near one of those that the adjusted close proves."""
     ratios = bars["stock_splits"].to_numpy()
     rows = np.flatnonzero((ratios > 0) & np.isfinite(ratios) & (ratios != 1))
-    return [_Listed(int(row), float(ratios[row]), float(np.log(ratios[row]))) for row in rows]
+    open_rows = [row for row in rows[rows > 0].tolist() if not by_factor.keys() & set(_near(bars, row).tolist())]
+    return [_Listed(row, float(ratios[row]), float(np.log(ratios[row]))) for row in open_rows]
+
+
+def _near(bars: pd.DataFrame, row: int) -> Rows:
+    return np.arange(max(1, row - NEAR_ROWS), min(len(bars), row + NEAR_ROWS + 1))
 
 
 def _fraction(listed: _Listed) -> Fraction:
     return Fraction(listed.ratio).limit_denominator(10_000)
 
 
-def _shown_by_factor(bars: pd.DataFrame, moves: Moves, listed: _Listed, near: np.ndarray) -> int | None:
+def _shown_by_factor(bars: pd.DataFrame, moves: Moves, listed: _Listed, near: Rows) -> int | None:
     """The row near the listed one in which the factor steps by the ratio (and a dividend), as does the close."""
     before = bars["close"].to_numpy()[near - 1]
     dividends = np.nan_to_num(bars["dividends"].to_numpy()[near])
@@ -89,7 +96,7 @@ def _shown_by_factor(bars: pd.DataFrame, moves: Moves, listed: _Listed, near: np
     return int(near[np.where(shown, off, np.inf).argmin()]) if shown.any() else None
 
 
-def _shown_by_price(moves: Moves, listed: _Listed, near: np.ndarray) -> int | None:
+def _shown_by_price(moves: Moves, listed: _Listed, near: Rows) -> int | None:
     """The row near the listed one in which the close moved by the ratio, if the ratio is large."""
     by_day = np.abs(moves.day[near] - listed.log) <= abs(listed.log) / 2
     off = np.where(by_day, np.abs(moves.gap[near] - listed.log), np.inf)

@@ -253,6 +253,7 @@ dirt = st.lists(
         st.sampled_from([np.nan, 0.0, -1.0, np.inf, "slightly up", "slightly down"]),
     ),
     max_size=12,
+    unique_by=lambda fault: fault[:2],
 )
 
 
