@@ -193,3 +193,18 @@ def test_the_exchange_decides_when_a_session_has_closed():
 
 def test_without_a_time_rows_of_any_day_are_accepted():
     assert len(assembled_at("").frame) == ROWS
+
+
+@pytest.mark.parametrize("new_rows", [0, 1, 10])
+def test_moves_that_were_explained_when_they_were_stored_are_not_refused_later(new_rows):
+    row, until = 30, ROWS - new_rows
+    paid = BARS["close"].iloc[row - 1] * 0.1873
+    factor = [1 - 0.1873 if number < row else 1.0 for number in range(ROWS)]
+    fallen = BARS.mul([1.0 if number < row else 0.8127 for number in range(ROWS)], axis=0)
+    bars = fallen.assign(adj_close=(fallen["close"] * factor).round(2), dividends=0.0)
+    bars.loc[bars.index[row], "dividends"] = paid
+    stored = assembled(bars.iloc[:until])
+    again = assembled(bars.iloc[until:], stored.frame)
+    pd.testing.assert_frame_equal(again.frame, assembled(bars).frame)
+    with pytest.raises(DataError, match="nothing in the data explains it"):
+        assembled(bars.drop(columns="dividends"))
