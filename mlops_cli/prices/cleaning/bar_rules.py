@@ -23,6 +23,8 @@ def fill_prices(bars: pd.DataFrame) -> Cleaned:
     """
     prices = bars[OHLC].to_numpy()
     absent = np.isnan(prices) | (prices == 0)
+    if not absent.any():
+        return Cleaned(bars)
     valid = np.isfinite(prices) & (prices > 0)
     whole = pd.Series(valid.all(axis=1)).groupby(bars.index).transform("any").to_numpy()
     fillable = absent.any(axis=1) & (absent | valid).all(axis=1) & valid[:, 3] & ~whole

@@ -45,6 +45,8 @@ def outside_calendar(bars: pd.DataFrame, _ticker: str, sessions: pd.DatetimeInde
 def non_sessions(bars: pd.DataFrame, ticker: str, sessions: pd.DatetimeIndex) -> Cleaned:
     """Drop rows on days without a session; a `DataError` if many of them traded."""
     stray = ~bars.index.isin(sessions)
+    if not stray.any():
+        return Cleaned(bars)
     days = bars.index[stray & _traded(bars)].unique()
     if len(days) >= FOREIGN_ROWS and len(days) > FOREIGN_SHARE * len(bars):
         raise DataError(
