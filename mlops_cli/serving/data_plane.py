@@ -55,8 +55,8 @@ class DataPlane:
         """Serve the models that `load_catalog.select` finds for `models`, with the project's features and verdicts."""
         self._settings = settings
         self._selection = select(project, models)
-        self._trial = TrialProcess()
-        self._files, self._temporary = open_weight_files(project.state / "serving", self._trial.same_answers)
+        self._trials = TrialProcess()
+        self._files, self._temporary = open_weight_files(project.state / "serving", self._trials)
         self._loader = CatalogLoader(project, settings, self._selection, self._files)
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="models")
         self._table_readers = ThreadPoolExecutor(2, thread_name_prefix="tables")  # so that models never wait for tables
@@ -97,7 +97,7 @@ class DataPlane:
     async def stop(self) -> None:
         """Stop watching, and finish queued requests."""
         self._stopping.set()
-        self._trial.close()
+        self._trials.close()
         await self._live.stop()
         if self._watching is not None:
             await self._watching

@@ -182,6 +182,7 @@ class Architectures:
         """Look for stripped graphs in `folder`."""
         self._folder = folder
         self._live: WeakValueDictionary[str, Architecture] = WeakValueDictionary()
+        self._warm = False
         self._building = Lock()  # two threads build a session once, and measure memory one at a time
 
     def live(self, key: str) -> Architecture | None:
@@ -206,8 +207,11 @@ class Architectures:
         if hashlib.sha256(graph).hexdigest() != key:
             self.path(key).unlink(missing_ok=True)  # the next request writes it again
             raise ModelError(f"{self.path(key)}: damaged", "it was removed: try again")
-        before = _resident_bytes()
         try:
+            if not self._warm:  # the first session of a process takes some MB for ONNX Runtime itself
+                start_session(graph)
+                self._warm = True
+            before = _resident_bytes()
             session = start_session(graph)
         except SESSION_FAILURES as error:
             raise ModelError(f"{self.path(key)}: damaged: {error}", "remove it and start again") from error

@@ -56,6 +56,13 @@ class TrialProcess:
             raise ModelError(values["error"], "train the model again: mlops train")
         return bool(values["same"])
 
+    def rest(self) -> None:
+        """End the child process; the next trial starts another one."""
+        with self._one_at_a_time:
+            if self._process is not None:
+                self._process.kill()
+            self._release()
+
     def close(self) -> None:
         """End the child process, and start no other one. A trial that is under way fails."""
         self._closed = True

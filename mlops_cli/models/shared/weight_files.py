@@ -13,10 +13,11 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -65,22 +66,27 @@ class UntriedError(ModelError):
     """The graph has an architecture that was not tried yet."""
 
 
-Trial = Callable[[bytes, Split, int], bool]
+class Trials(Protocol):
+    """Does what `same_answers` does, but may take seconds."""
+
+    def same_answers(self, graph: bytes, shared: Split, columns: int) -> bool:
+        """See `same_answers`."""
+        ...
+
+    def rest(self) -> None:
+        """Free what trials need, until the next one."""
+        ...
 
 
 class WeightFiles:
     """The folder of weight files and stripped graphs, and the sessions that run these graphs."""
 
-    def __init__(self, folder: Path, trial: Trial | None = None) -> None:
-        """Use `folder`; it is created if it is missing.
-
-        `trial` does what `same_answers` does, but may take seconds; None: `same_answers` itself.
-        """
+    def __init__(self, folder: Path, trials: Trials | None = None) -> None:
+        """Use `folder`; it is created if it is missing. Without `trials`, graphs are tried in this process, at once."""
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.architectures = Architectures(folder)
-        self._trial = trial or same_answers
-        self._is_slow = trial is not None
+        self._trials = trials
         self._needed: set[str] = set()
         self._unused: dict[str, float] = {}  # by the graph's hash, since when no model needs it
         self._tried: dict[str, bool] = {}  # by the graph's hash, what the trial found
@@ -98,7 +104,7 @@ class WeightFiles:
             return
         parts = split(graph, columns)
         if not self.architectures.path(parts.key).is_file():
-            if self._is_slow and not (may_try or sha in self._tried or sha in self._failed):
+            if self._trials is not None and not (may_try or sha in self._tried or sha in self._failed):
                 raise UntriedError("its graph is being tried for the first time", "ask again in a moment")
             if not self._may_share(sha, graph, parts, columns):
                 parts = whole(graph)
@@ -112,11 +118,17 @@ class WeightFiles:
             raise ModelError(self._failed[sha], "train the model again: mlops train")
         if sha not in self._tried:
             try:
-                self._tried[sha] = self._trial(graph, parts, columns)
+                same = same_answers if self._trials is None else self._trials.same_answers
+                self._tried[sha] = same(graph, parts, columns)
             except ModelError as error:
                 self._failed[sha] = error.message
                 raise
         return self._tried[sha]
+
+    def end_trials(self) -> None:
+        """Free what trials need; called after all graphs of a scan were tried."""
+        if self._trials is not None:
+            self._trials.rest()
 
     def forget_failures(self) -> None:
         """Let graphs that failed their trial be tried again."""
@@ -199,16 +211,16 @@ def _write(path: Path, content: bytes) -> None:
     write_whole(path, lambda part: part.write_bytes(content))
 
 
-def open_weight_files(folder: Path, trial: Trial | None = None) -> tuple[WeightFiles, ExitStack | None]:
+def open_weight_files(folder: Path, trials: Trials | None = None) -> tuple[WeightFiles, ExitStack | None]:
     """Weight files in `folder`; if it is not writable, in a temporary folder, and what removes that folder."""
     try:
-        files = WeightFiles(folder, trial)
+        files = WeightFiles(folder, trials)
         if os.access(folder, os.W_OK):
             return files, None
     except OSError:
         pass
     temporary = ExitStack()
-    return WeightFiles(temporary.enter_context(scratch_folder("mlops-serving-")), trial), temporary
+    return WeightFiles(temporary.enter_context(scratch_folder("mlops-serving-")), trials), temporary
 
 
 def _pack(key: str, weights: Weights) -> list[bytes]:

@@ -139,6 +139,7 @@ class CatalogLoader:
             for finished in model_versions(self._selection.root, *key):
                 with contextlib.suppress(ModelError, OSError):
                     self._prepare(finished, may_try=True)
+        self._files.end_trials()
 
     def remove_unused(self, seconds: float) -> None:
         """Remove the weights of versions that were served, and have not been for this many seconds."""

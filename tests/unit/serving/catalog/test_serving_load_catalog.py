@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,21 @@ def loader(root: Path, models: str | None = None, **settings: Any) -> CatalogLoa
 
 def scan(root: Path, **settings: Any) -> Catalog:
     return loader(root, **settings).scan()
+
+
+class Trials:
+    """Counts trials, which a function decides."""
+
+    def __init__(self, decide: Callable[..., bool]) -> None:
+        self._decide = decide
+        self.count = self.rested = 0
+
+    def same_answers(self, *given: Any) -> bool:
+        self.count += 1
+        return self._decide(*given)
+
+    def rest(self) -> None:
+        self.rested += 1
 
 
 def reasons(catalog: Catalog) -> Mapping[str, str]:
@@ -251,21 +266,16 @@ def test_a_branch_may_have_the_name_of_its_model(root: Path) -> None:
 
 
 def test_a_graph_that_must_be_tried_answers_after_its_trial_and_the_old_one_until_then(root: Path) -> None:
-    tried = []
-
-    def trial(*given: Any) -> bool:
-        tried.append(given)
-        return same_answers(*given)
-
+    trials = Trials(same_answers)
     project = Project.at(root)
-    files = WeightFiles(root / ".mlops" / "serving", trial)
+    files = WeightFiles(root / ".mlops" / "serving", trials)
     reader = CatalogLoader(project, Serving(), select(project, None), files)
     assert {entry.reason for name in ("red-a", "blue-b") for entry in reader.scan().model(name).quarantined} == {
         "its graph is being tried for the first time"
     }
-    assert tried == []
+    assert trials.count == 0
     reader.try_graphs(set(reader.untried))
-    assert len(tried) == 1, "models of one architecture need one trial"
+    assert (trials.count, trials.rested) == (1, 1), "models of one architecture need one trial"
     before = reader.scan()
     assert not reader.untried
     install_model(root, "red-a", 7, hidden=5)
@@ -277,24 +287,22 @@ def test_a_graph_that_must_be_tried_answers_after_its_trial_and_the_old_one_unti
 
 
 def test_a_graph_that_failed_its_trial_is_not_tried_at_every_scan(root: Path) -> None:
-    tried = []
-
-    def trial(*_: Any) -> bool:
-        tried.append(1)
+    def fail(*_: Any) -> bool:
         raise ModelError("the graph did not finish a trial")
 
+    trials = Trials(fail)
     project = Project.at(root)
-    files = WeightFiles(root / ".mlops" / "serving", trial)
+    files = WeightFiles(root / ".mlops" / "serving", trials)
     reader = CatalogLoader(project, Serving(), select(project, "red-a"), files)
     reader.scan()
     for _ in range(3):
         reader.try_graphs(set(reader.untried))
         assert reasons(reader.scan()) == {"red-a": "the graph did not finish a trial"}
-    assert len(tried) == 1
+    assert trials.count == 1
     files.forget_failures()
     reader.scan()
     reader.try_graphs(set(reader.untried))
-    assert len(tried) == 2
+    assert trials.count == 2
 
 
 def test_weights_that_cannot_be_written_are_no_fault_of_the_model_and_are_tried_again(root: Path) -> None:
