@@ -50,7 +50,9 @@ class Settings(BaseSettings):
         description="where MLflow keeps runs; empty: mlruns.db in the project",
     )
     api_token: SecretStr | None = Field(
-        None, validation_alias="MLOPS_API_TOKEN", description="bearer token that callers of `mlops serve` must send"
+        None,
+        validation_alias="MLOPS_API_TOKEN",
+        description="bearer token that callers of `mlops serve` must send, at least 8 characters",
     )
     alpaca_api_key: SecretStr | None = Field(
         None, validation_alias=KEY, description="key of the Alpaca paper account, where one team trades"

@@ -43,16 +43,16 @@ class _Reader:
 
     def fields(self, depth: int = 0) -> dict[int, int]:
         """The whole numbers of a struct by the numbers of their fields; everything else is skipped."""
-        found: dict[int, int] = {}
+        values: dict[int, int] = {}
         field = 0
         while (head := self.byte()) != _STOP:
             field = field + (head >> 4) if head >> 4 else _signed(self.number())
             kind = head & 0x0F
             if kind in _WHOLE_NUMBERS:
-                found[field] = _signed(self.number())
+                values[field] = _signed(self.number())
             else:
                 self._skip(kind, depth)
-        return found
+        return values
 
     def _skip(self, kind: int, depth: int) -> None:
         if kind == _STRUCT and depth < _DEEPEST:

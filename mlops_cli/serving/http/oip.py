@@ -211,13 +211,13 @@ def _requested_outputs(request: dict[str, Any]) -> tuple[tuple[str, bool], ...]:
 
 
 def _check_outputs(outputs: Any) -> None:
-    known = f"known: {', '.join(OUTPUTS)}"
+    hint = f"known: {', '.join(OUTPUTS)}"
     if type(outputs) is not list or not all(type(output) is dict for output in outputs):
-        raise BadInputError("outputs: expected a list of objects with a name", known)
+        raise BadInputError("outputs: expected a list of objects with a name", hint)
     for output in outputs:
         _check_output(output)
     if len(outputs) > len({output["name"] for output in outputs}):
-        raise BadInputError("outputs: one of them is asked for twice", known)
+        raise BadInputError("outputs: one of them is asked for twice", hint)
 
 
 def _check_output(output: dict[str, Any]) -> None:
