@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from pydantic import SecretStr
 
@@ -68,6 +69,15 @@ class TestPriceSource:
         source = wiring.price_source(project, branch_of(SPEC, source=Source(kind="csv", folder="my/files")), Settings())
         (bars,) = source.fetch(FetchRequest(["A"], exchanges={"A": "XNYS"}), lambda _: None)
         assert len(bars.frame) == 30
+
+    def test_the_settings_of_price_files_reach_the_csv_source(self, project: Project) -> None:
+        text = "Tag;Open;High;Low;Settle;Volume;symbol\n02/03/2024;11,924;12,1;11,1;11,9;900;A\n"
+        (project.root / "all.csv").write_text(text)
+        said = Source(kind="csv", folder=".", file="all.csv", columns={"Tag": "date", "Settle": "close"}, decimal=",",
+                      dates="day-first", timezone="UTC")  # fmt: skip
+        source = wiring.price_source(project, branch_of(SPEC, source=said), Settings())
+        (bars,) = source.fetch(FetchRequest(["A"], exchanges={"A": "XNYS"}), lambda _: None)
+        assert bars.frame["close"].to_dict() == {pd.Timestamp("2024-03-02"): 11.9}
 
 
 class TestExchangePrices:
