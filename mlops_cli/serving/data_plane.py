@@ -42,7 +42,7 @@ from mlops_cli.serving.contract.messages import (
 )
 
 _TICK = 0.02  # seconds between two samples of the load
-_START_SECONDS = 10.0
+_START_SECONDS = 5.0
 _MEGABYTE = 1_000_000
 
 log = logging.getLogger(__name__)
@@ -85,7 +85,7 @@ class DataPlane:
     async def start(self) -> None:
         """Watch the folders, read them, and load the models of `serving.prewarm`. Returns when all that is done.
 
-        New graphs are tried for at most `_START_SECONDS`; those that take longer are served once they were tried.
+        No new graph is begun to be tried after `_START_SECONDS`; those that are left are served once they were tried.
         """
         first = asyncio.get_running_loop().create_future()
         self._watching = asyncio.create_task(self._watch(first))
@@ -272,9 +272,9 @@ class DataPlane:
     async def _watch(self, first: asyncio.Future[None]) -> None:
         async for paths in changes(self._watched, self._stopping):
             try:
-                await self._live.rescan(None if paths is None else touched(paths, self._selection.root))
+                changed = None if paths is None else touched(paths, self._selection.root)
+                await self._live.rescan(changed, 0.0 if first.done() else _START_SECONDS)
                 if not first.done():
-                    await self._live.tried(_START_SECONDS)
                     await asyncio.to_thread(self._files.remove_others, self._loader.shas())
                     first.set_result(None)
                 await self._rows.get(self._live.catalog.models_by_key)  # the next request need not read them

@@ -36,15 +36,16 @@ class LiveCatalog:
         self._retrying: asyncio.Task[None] | None = None
         self.catalog = Catalog()
 
-    async def rescan(self, models: Iterable[ModelKey] | None) -> None:
+    async def rescan(self, models: Iterable[ModelKey] | None, trial_seconds: float = 0.0) -> None:
         """Read folders (None: of all) again, load new versions of models in memory, then swap the catalog.
 
         A model that was in memory is in memory afterwards: no request has to wait until its new version is loaded.
-        What has to be tried first, or is kept by a full disk, is taken up later by tasks of their own.
+        New graphs are tried at once while `trial_seconds` have not passed. Tasks of their own take up later what is
+        still to be tried then, and what a full disk prevented.
         """
         async with self._scanning:
             loop = asyncio.get_running_loop()
-            catalog = await loop.run_in_executor(self._executor, self._loader.scan, models)
+            catalog = await loop.run_in_executor(self._executor, self._loader.scan, models, trial_seconds)
             pinned = _matching(catalog, self._settings.pinned)
             self._loaded.pinned = {model.default.sha for model in pinned if model.default is not None}
             for model in [*pinned, *self._new(_matching(catalog, self._settings.prewarm)), *self._renewed(catalog)]:
@@ -59,10 +60,10 @@ class LiveCatalog:
         if self._loader.blocked and _is_over(self._retrying):
             self._retrying = loop.create_task(self._read_blocked())
 
-    async def tried(self, seconds: float | None = None) -> None:
-        """Wait until no new graph is being tried, at most this long."""
+    async def tried(self) -> None:
+        """Wait until no new graph is being tried."""
         if self._trying is not None:
-            await asyncio.wait({self._trying}, timeout=seconds)
+            await asyncio.wait({self._trying})
 
     async def stop(self) -> None:
         """End the tasks."""

@@ -100,15 +100,17 @@ class CatalogLoader:
         self._selection = selection
         self._files = files
         self._models: dict[ModelKey, ModelOnDisk] = {}
+        self._try_until = 0.0
         self.untried: set[ModelKey] = set()
         self.blocked: set[ModelKey] = set()
 
-    def scan(self, touched: Iterable[ModelKey] | None = None) -> Catalog:
+    def scan(self, touched: Iterable[ModelKey] | None = None, trial_seconds: float = 0.0) -> Catalog:
         """Read the folders of the `touched` models (None: of all) again and build the catalog.
 
-        A version whose graph must be tried first is left out until `try_graphs` has done so. Meanwhile the versions
-        from before answer.
+        Graphs that must be tried first are tried while `trial_seconds` have not passed. A version whose graph was not
+        tried is left out until `try_graphs` has done so; meanwhile the versions from before answer.
         """
+        self._try_until = time.monotonic() + trial_seconds
         if touched is None:
             keys = self._selection.models()
             self._models = {key: self._models[key] for key in self._models.keys() & set(keys)}
@@ -122,6 +124,8 @@ class CatalogLoader:
                 time.sleep(_SETTLING)  # perhaps read between the two renames of an installation
                 model = self._read(key)
             self._keep(key, model)
+        if trial_seconds:
+            self._files.end_trials()
         return self._catalog()
 
     def _keep(self, key: ModelKey, model: ModelOnDisk) -> None:
@@ -178,7 +182,7 @@ class CatalogLoader:
 
     def _served(self, finished: VersionFolder) -> ServedVersion:
         manifest = finished.manifest
-        self._prepare(finished, may_try=False)
+        self._prepare(finished, may_try=time.monotonic() < self._try_until)
         return ServedVersion(
             version=finished.version,
             sha=manifest.files.get(GRAPH, ""),
