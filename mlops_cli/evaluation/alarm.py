@@ -2,9 +2,9 @@
 
 Honest forecasts of daily closes have at best a ratio of MAE to naive MAE of 0.99, 75 % of stocks below 1, and 56 %
 right directions (500 stocks, 7 years). A small collection can exceed these limits by luck, and a constant forecast of
-"a bit up" exceeds them in a bull market. So each rule also needs a test that is significant at level CHANCE. The tests
-measure *timing*: errors are compared with those of the model's mean forecast repeated every day, and hits with those
-expected if the same number of up-calls fell on random days. Any of these rules sounds the alarm:
+"a bit up" exceeds them in a bull market. So each rule also needs a test that is significant at SIGNIFICANCE_LEVEL. The
+tests measure *timing*: errors are compared with those of the model's mean forecast repeated every day, and hits with
+those expected if the same number of up-calls fell on random days. Any of these rules sounds the alarm:
 
 - *ratio*: mean MAE / naive MAE below 0.99, and timing (day-clustered t) significant;
 - *share*: more than 75 % of at least 20 stocks below 1, and timing significant;
@@ -30,7 +30,7 @@ MAX_RATIO = 0.99
 MAX_SHARE = 0.75
 MAX_ACCURACY = 0.56
 MIN_MODELS_FOR_SHARE = 20
-CHANCE = 0.001
+SIGNIFICANCE_LEVEL = 0.001
 """Significance level of each rule's test, one-sided."""
 
 
@@ -89,7 +89,9 @@ def _single_model_reasons(scores: pd.DataFrame) -> list[str]:
     sums = groups[["up", "call", "both"]].sum()
     p = stats.hypergeom.sf(sums["both"] - 1, groups.size(), sums["up"], sums["call"])
     accuracy = groups["hit"].mean()
-    suspects = accuracy[(accuracy > MAX_ACCURACY) & (p * len(accuracy) < CHANCE)].sort_values(ascending=False)
+    suspects = accuracy[(accuracy > MAX_ACCURACY) & (p * len(accuracy) < SIGNIFICANCE_LEVEL)].sort_values(
+        ascending=False
+    )
     if suspects.empty:
         return []
     named = [f"{model} ({value:.1%})" for model, value in suspects.items()]
@@ -97,5 +99,5 @@ def _single_model_reasons(scores: pd.DataFrame) -> list[str]:
 
 
 def _is_significant(test: TTest, better: int) -> bool:
-    """Whether the mean has the sign `better` (-1 or 1) and is significant at level CHANCE, one-sided."""
-    return bool(np.sign(test.mean) == better and test.p / 2 < CHANCE)
+    """Whether the mean has the sign `better` (-1 or 1) and is significant at level SIGNIFICANCE_LEVEL, one-sided."""
+    return bool(np.sign(test.mean) == better and test.p / 2 < SIGNIFICANCE_LEVEL)

@@ -32,7 +32,7 @@ def naive_scale(errors: pd.DataFrame) -> pd.Series:
     return errors.groupby("model", observed=True)["mae_naive"].transform("mean").replace(0.0, np.nan)
 
 
-def scored(forecasts: pd.DataFrame) -> pd.DataFrame:
+def score_forecasts(forecasts: pd.DataFrame) -> pd.DataFrame:
     """Score every forecast.
 
     Args:
@@ -74,7 +74,7 @@ def _hits_by_chance(frame: pd.DataFrame) -> pd.Series:
     return shares["up"] * shares["call"] + (1.0 - shares["up"]) * (1.0 - shares["call"])
 
 
-def figures(scores: pd.DataFrame, by: str) -> pd.DataFrame:
+def average_by(scores: pd.DataFrame, by: str) -> pd.DataFrame:
     """Average the scores per value of column `by`, with equal weights of all rows.
 
     Args:

@@ -12,7 +12,7 @@ import pandas as pd
 from mlops_cli.errors import DataError, bounded
 from mlops_cli.evaluation.alarm import look_ahead
 from mlops_cli.evaluation.frame import check_forecasts
-from mlops_cli.evaluation.metrics import figures, naive_ratios, scored
+from mlops_cli.evaluation.metrics import average_by, naive_ratios, score_forecasts
 from mlops_cli.evaluation.significance import (
     MIN_SESSIONS,
     clustered_error,
@@ -64,7 +64,7 @@ def summarise(forecasts: pd.DataFrame, shrinkage: Mapping[str, float]) -> dict[s
     missing = sorted(set(frame["model"]) - set(shrinkage))
     if missing:
         raise DataError(f"no shrinkage factor for {bounded(missing)}", "train these models again: mlops train")
-    scores = scored(frame)
+    scores = score_forecasts(frame)
     scores["shrinkage"] = scores["model"].map(dict(shrinkage)).astype("float64")
     reasons = look_ahead(scores)
     return {
@@ -78,7 +78,7 @@ def summarise(forecasts: pd.DataFrame, shrinkage: Mapping[str, float]) -> dict[s
 def _models(scores: pd.DataFrame) -> pd.DataFrame:
     """One row per model, columns as `summarise` names them."""
     groups = scores.groupby("model", observed=True, sort=True)
-    table = groups[["team", "ticker"]].first().join(figures(scores, "model"))
+    table = groups[["team", "ticker"]].first().join(average_by(scores, "model"))
     table["mae_ratio"] = 1.0 - table["skill"]
     accuracy, calls = table["direction_accuracy"], table["direction_calls"]
     # The clustered error with one row per day: std(ddof=1) / sqrt(n) of zeros and ones.
@@ -106,7 +106,7 @@ def _tests(rows: pd.DataFrame) -> dict[str, float]:
 
 def _pools(scores: pd.DataFrame, by: str) -> pd.DataFrame:
     """One row per value of column `by`, columns as `summarise` names them for `pooled`."""
-    table = figures(scores, by)
+    table = average_by(scores, by)
     pools = pd.DataFrame({name: _pool(rows) for name, rows in scores.groupby(by, observed=True, sort=True)}).T
     table = table.join(pools.astype({name: "int64" for name in pools if str(name).startswith("n_")}))
     table.loc[table["n_days"] < MIN_SESSIONS, DIRECTION] = np.nan

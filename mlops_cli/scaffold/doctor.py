@@ -31,8 +31,8 @@ from mlops_cli.models.versions import ARCHIVE
 from mlops_cli.prices.cleaning.counts import read_repairs
 
 PACKAGES = ("ludwig", "torch", "onnxruntime", "dvc", "mlflow", "pandas", "numpy", "yfinance", "alpaca-py")
-LEAST_DISK_GB = 5
-OLD_DAYS = 7
+MIN_DISK_GB = 5
+MAX_PRICE_AGE_DAYS = 7
 NO_GPU = "none; models train on the processors"
 
 
@@ -81,7 +81,7 @@ def _packages(names: Sequence[str] = PACKAGES) -> Check:
 def _disk(folder: Path) -> Check:
     existing = next(path for path in (folder.resolve(), *folder.resolve().parents) if path.exists())
     free = shutil.disk_usage(existing).free / 1e9
-    if free < LEAST_DISK_GB:
+    if free < MIN_DISK_GB:
         return Check("disk", "warning", f"{free:.0f} GB free", "make room: results and DVC's cache grow with every run")
     return Check("disk", "ok", f"{free:.0f} GB free")
 
@@ -206,7 +206,7 @@ def _data_age(project: Project, branch: str, kind: str) -> Check:
         return Check(name, "warning", "none yet", "mlops run")
     days = (datetime.now(UTC) - min(fetched)).days
     age = f"{len(fetched)} tickers up to {max(last_days)}, fetched {days} days ago"
-    if days > OLD_DAYS and kind == "yfinance":
+    if days > MAX_PRICE_AGE_DAYS and kind == "yfinance":
         return Check(name, "warning", age, f"mlops ingest --branch {branch}")
     return Check(name, "ok", age)
 

@@ -60,7 +60,7 @@ class Git:
             check=False,
         )
 
-    def holds(self, revision: str) -> bool:
+    def exists(self, revision: str) -> bool:
         """Whether a revision or an object exists."""
         return self.run("rev-parse", "--verify", "--quiet", revision).returncode == 0
 

@@ -102,7 +102,7 @@ def main_branch(project: Project) -> str:
     """
     git = Git(project.root)
     for title in _MAIN:
-        if git.holds(f"refs/heads/{title}"):
+        if git.exists(f"refs/heads/{title}"):
             return title
     raise ConfigError(f"git has no branch {' or '.join(_MAIN)}", "name the branch to take from: --from BRANCH")
 
@@ -116,7 +116,7 @@ def sync(project: Project, source: str) -> list[Synced]:
         ConfigError: there is no git repository, or no such branch.
     """
     git = Git(project.root)
-    if not git.holds(f"refs/heads/{source}"):
+    if not git.exists(f"refs/heads/{source}"):
         raise ConfigError(f"git has no branch {source!r}", "see them with: git branch")
     inside = git("rev-parse", "--show-prefix")
     busy = [line.removeprefix("branch refs/heads/") for line in git("worktree", "list", "--porcelain").splitlines()]
@@ -212,7 +212,7 @@ def _lock_of(text: str | None, branch: str) -> str | None:
 
 
 def _needs_commit(git: Git) -> None:
-    if not git.holds("HEAD"):
+    if not git.exists("HEAD"):
         raise ConfigError(
             f"{git.folder} is no git repository with a commit",
             "start it with: git init && git add -A && git commit -m start",

@@ -30,7 +30,7 @@ _LAYERS = {
 
 
 @dataclass(frozen=True)
-class Started:
+class NewProject:
     """The files that `start_project` wrote, sorted, and the reason if it did not commit them."""
 
     files: tuple[str, ...]
@@ -38,7 +38,7 @@ class Started:
     remark: str = ""
 
 
-def start_project(folder: Path, template: Template) -> Started:
+def start_project(folder: Path, template: Template) -> NewProject:
     """Write a template's files and put them under git and DVC.
 
     If the folder is not yet the root of a git repository, it becomes one with a first commit. Otherwise nothing is
@@ -59,7 +59,7 @@ def start_project(folder: Path, template: Template) -> Started:
     for name, path in paths.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(files[name], encoding="utf-8")
-    return Started(tuple(files), *_commit(git, list(files), template))
+    return NewProject(tuple(files), *_commit(git, list(files), template))
 
 
 def template_files(template: Template) -> dict[str, str]:

@@ -13,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 
-from mlops_cli.evaluation.metrics import naive_scale, scored
+from mlops_cli.evaluation.metrics import naive_scale, score_forecasts
 from mlops_cli.simulation.ranking import best_and_worst
 from mlops_cli.system.files import write_whole
 
@@ -71,7 +71,7 @@ def error_over_time(forecasts: pd.DataFrame) -> Figure:
     The lower panel adds up, day by day, the mean of (error - naive error) / mean naive error: a rising line loses to
     naive.
     """
-    scores = scored(forecasts)
+    scores = score_forecasts(forecasts)
     days = scores["target_session"]
     figure = _figure(width=10.0, height=6.6)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1, 1.1))

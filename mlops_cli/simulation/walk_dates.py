@@ -39,7 +39,7 @@ def segments(dates: Sequence[date], end: date) -> list[tuple[date, date]]:
     return list(zip(dates, [*dates[1:], end], strict=False))
 
 
-def stitch(
+def join_forecasts(
     frozen: Mapping[str, pd.DataFrame], retrained: Mapping[str, pd.DataFrame], first: Mapping[str, date]
 ) -> pd.DataFrame:
     """Join the frozen models' forecasts before the first retraining with the later forecasts of the retrained models.

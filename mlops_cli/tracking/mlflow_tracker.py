@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("mlops.tracking")
 
 FINGERPRINTS_PER_SEARCH = 100
-BEGUN = "KILLED"
-DONE = "FINISHED"
+UNFINISHED_STATUS = "KILLED"
+FINISHED_STATUS = "FINISHED"
 
 
 class MlflowTracker:
@@ -63,7 +63,7 @@ class MlflowTracker:
             if self._log_models:
                 mlflow_registry.model_format()
 
-    def trained(self, models: Sequence[TrainedModel], context: RunContext) -> bool:
+    def record_training(self, models: Sequence[TrainedModel], context: RunContext) -> bool:
         """See `Tracker`. Models that are recorded already cost one search per hundred fingerprints."""
         if self._log_models:
             _require_onnx(models)
@@ -75,7 +75,7 @@ class MlflowTracker:
             self._record_all({model.key: model for model in models if model.key not in finished}, runs, context)
         return not self._down
 
-    def tested(self, metrics: Mapping[ModelKey, Mapping[str, float]], context: RunContext) -> bool:
+    def record_test(self, metrics: Mapping[ModelKey, Mapping[str, float]], context: RunContext) -> bool:
         """See `Tracker`. Metrics that changed are written to the child runs, as `test/<name>`."""
         if not metrics or self._down:
             return not metrics
@@ -98,7 +98,7 @@ class MlflowTracker:
         """See `Tracker`; nothing waits here: see `QueuedTracker`."""
         return 0
 
-    def trials(self, models: Sequence[str]) -> int:
+    def count_trainings(self, models: Sequence[str]) -> int:
         """See `Tracker`."""
         keys: set[ModelKey] = set()
         if models and not self._down:
@@ -133,7 +133,7 @@ class MlflowTracker:
         if begun is None:
             child = client.create_run(experiment, run_name=model.name, tags=tags)
             client.log_inputs(child.info.run_id, [mlflow_entities.training_input(model, context)])
-            client.set_terminated(child.info.run_id, BEGUN)
+            client.set_terminated(child.info.run_id, UNFINISHED_STATUS)
         else:
             child = begun
         run_id = child.info.run_id
@@ -146,7 +146,7 @@ class MlflowTracker:
         if self._log_models and model.folder is not None:
             mlflow_registry.upload(client, model, model.folder, child)
             mlflow_registry.register(client, model, child, maybe_registered=begun is not None)
-        client.set_terminated(run_id, DONE)
+        client.set_terminated(run_id, FINISHED_STATUS)
 
     def _connected(self) -> tuple[MlflowClient, str]:
         if self._preparing is not None:
@@ -192,7 +192,7 @@ def _parent(client: MlflowClient, experiment: str, context: RunContext) -> str:
     tags = mlflow_entities.source_tags(context) | {mlflow_entities.RUN_KEY: context.key}
     name = f"mlops run {context.key}" if context.key else context.command or "mlops"
     run_id = str(client.create_run(experiment, run_name=name, tags=tags).info.run_id)
-    client.set_terminated(run_id, DONE)
+    client.set_terminated(run_id, FINISHED_STATUS)
     return run_id
 
 
@@ -202,7 +202,7 @@ def _key(run: Run) -> ModelKey:
 
 
 def _done(run: Run) -> bool:
-    return bool(run.info.status == DONE)
+    return bool(run.info.status == FINISHED_STATUS)
 
 
 def _require_onnx(models: Sequence[TrainedModel]) -> None:

@@ -47,29 +47,29 @@ class QueuedTracker:
         """See `Tracker`."""
         self._inner.prepare()
 
-    def trained(self, models: Sequence[TrainedModel], context: RunContext) -> bool:
+    def record_training(self, models: Sequence[TrainedModel], context: RunContext) -> bool:
         """See `Tracker`; what cannot be recorded now is written to the queue."""
         self.catch_up()
-        if self._inner.trained(models, context):
+        if self._inner.record_training(models, context):
             return True
         for model in models:
             content = {**asdict(model), "folder": str(model.folder)}
             self._write(TRAINED, model.key, {"context": asdict(context), "model": content})
         return False
 
-    def tested(self, metrics: Mapping[ModelKey, Mapping[str, float]], context: RunContext) -> bool:
+    def record_test(self, metrics: Mapping[ModelKey, Mapping[str, float]], context: RunContext) -> bool:
         """See `Tracker`; what cannot be recorded now is written to the queue."""
         self.catch_up()
-        if self._inner.tested(metrics, context):
+        if self._inner.record_test(metrics, context):
             return True
         for key, values in metrics.items():
             content = {"name": key[0], "fingerprint": key[1], "metrics": dict(values)}
             self._write(TESTED, key, {"context": asdict(context), "test": content})
         return False
 
-    def trials(self, models: Sequence[str]) -> int:
+    def count_trainings(self, models: Sequence[str]) -> int:
         """See `Tracker`."""
-        return self._inner.trials(models)
+        return self._inner.count_trainings(models)
 
     def catch_up(self) -> int:
         """See `Tracker`. Does nothing while another process does it."""
@@ -89,7 +89,7 @@ class QueuedTracker:
         recorded = 0
         for context in dict.fromkeys(entry.context for entry in waiting):
             entries = [entry for entry in waiting if entry.context == context]
-            if not self._inner.trained([entry.content for entry in entries], context):
+            if not self._inner.record_training([entry.content for entry in entries], context):
                 break
             recorded += _remove(entries)
         return recorded
@@ -101,7 +101,7 @@ class QueuedTracker:
         for context in dict.fromkeys(entry.context for entry in waiting):
             entries = [entry for entry in waiting if entry.context == context]
             metrics = {key: values for entry in entries for key, values in entry.content.items()}
-            if not self._inner.tested(metrics, context):
+            if not self._inner.record_test(metrics, context):
                 break
             _remove(entries)
         return 0  # counted with their trainings

@@ -67,7 +67,7 @@ class Tracker(Protocol):
         """Start, in the background, what takes seconds before the first thing can be recorded; returns at once."""
         ...
 
-    def trained(self, models: Sequence[TrainedModel], context: RunContext) -> bool:
+    def record_training(self, models: Sequence[TrainedModel], context: RunContext) -> bool:
         """Record models that were just trained.
 
         Raises:
@@ -75,7 +75,7 @@ class Tracker(Protocol):
         """
         ...
 
-    def tested(self, metrics: Mapping[ModelKey, Mapping[str, float]], context: RunContext) -> bool:
+    def record_test(self, metrics: Mapping[ModelKey, Mapping[str, float]], context: RunContext) -> bool:
         """Record metrics on held-out time, by the training they belong to."""
         ...
 
@@ -83,7 +83,7 @@ class Tracker(Protocol):
         """Record what could not be recorded by earlier calls, of earlier processes too; returns how many trainings."""
         ...
 
-    def trials(self, models: Sequence[str]) -> int:
+    def count_trainings(self, models: Sequence[str]) -> int:
         """How many different trainings of these models are recorded; 0 where the record cannot be reached."""
         ...
 
@@ -104,11 +104,11 @@ class NullTracker:
     def prepare(self) -> None:
         """Do nothing."""
 
-    def trained(self, models: Sequence[TrainedModel], context: RunContext) -> bool:
+    def record_training(self, models: Sequence[TrainedModel], context: RunContext) -> bool:
         """Record nothing; that is all there is to record."""
         return True
 
-    def tested(self, metrics: Mapping[ModelKey, Mapping[str, float]], context: RunContext) -> bool:
+    def record_test(self, metrics: Mapping[ModelKey, Mapping[str, float]], context: RunContext) -> bool:
         """Record nothing; that is all there is to record."""
         return True
 
@@ -116,6 +116,6 @@ class NullTracker:
         """Record nothing: what waits is left for the time when tracking is on again."""
         return 0
 
-    def trials(self, models: Sequence[str]) -> int:
+    def count_trainings(self, models: Sequence[str]) -> int:
         """Return 0, as nothing is recorded."""
         return 0

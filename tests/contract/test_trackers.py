@@ -137,8 +137,8 @@ def test_it_has_a_name(desk: Desk) -> None:
 
 def test_a_training_and_its_test_told_again_and_again_are_recorded_once(desk: Desk, model: TrainedModel) -> None:
     for _ in range(2):
-        desk.tracker.trained([model, model], CONTEXT)
-        desk.tracker.tested({model.key: {"mae": 0.5}}, CONTEXT)
+        desk.tracker.record_training([model, model], CONTEXT)
+        desk.tracker.record_test({model.key: {"mae": 0.5}}, CONTEXT)
     run = desk.only(model)
     if run is not None:
         assert run.info.status == "FINISHED"
@@ -148,7 +148,7 @@ def test_a_training_and_its_test_told_again_and_again_are_recorded_once(desk: De
 
 
 def test_models_are_stored_where_they_are_asked_for(desk: Desk, model: TrainedModel, tmp_path: Path) -> None:
-    desk.tracker.trained([model], CONTEXT)
+    desk.tracker.record_training([model], CONTEXT)
     stored = list((tmp_path / "runs").rglob("model.onnx"))
     assert len(stored) == (1 if desk.models else 0)
     assert all(path.read_bytes() == (model.folder / "model.onnx").read_bytes() for path in stored)
@@ -157,16 +157,16 @@ def test_models_are_stored_where_they_are_asked_for(desk: Desk, model: TrainedMo
 def test_it_counts_the_different_trainings_of_models(desk: Desk, model: TrainedModel) -> None:
     other = replace(model, name=f"{model.name}-2")
     for told in (model, replace(model, fingerprint="cd" * 32), other, model):
-        desk.tracker.trained([told], CONTEXT)
-    assert desk.tracker.trials([model.name]) == (2 if desk.keeps else 0)
-    assert desk.tracker.trials([model.name, other.name, "blue-none"]) == (3 if desk.keeps else 0)
-    assert desk.tracker.trials([]) == 0
+        desk.tracker.record_training([told], CONTEXT)
+    assert desk.tracker.count_trainings([model.name]) == (2 if desk.keeps else 0)
+    assert desk.tracker.count_trainings([model.name, other.name, "blue-none"]) == (3 if desk.keeps else 0)
+    assert desk.tracker.count_trainings([]) == 0
 
 
 def test_it_may_be_told_beforehand(desk: Desk, model: TrainedModel, caplog: pytest.LogCaptureFixture) -> None:
     desk.tracker.prepare()
     desk.tracker.prepare()
-    desk.tracker.trained([model], CONTEXT)
+    desk.tracker.record_training([model], CONTEXT)
     desk.tracker.prepare()
     desk.only(model)
     quiet = desk.keeps or isinstance(desk.tracker, NullTracker)
@@ -174,16 +174,16 @@ def test_it_may_be_told_beforehand(desk: Desk, model: TrainedModel, caplog: pyte
 
 
 def test_nothing_to_record_is_not_recorded(desk: Desk, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    desk.tracker.trained([], CONTEXT)
-    desk.tracker.tested({}, CONTEXT)
+    desk.tracker.record_training([], CONTEXT)
+    desk.tracker.record_test({}, CONTEXT)
     assert desk.runs() == {}
     assert caplog.records == [], "not even an outage is noticed"
     assert not (tmp_path / "runs").exists()
 
 
 def test_a_run_of_its_own_that_knows_neither_code_nor_data(desk: Desk, model: TrainedModel) -> None:
-    desk.tracker.trained([model], RunContext())
-    desk.tracker.tested({model.key: {"mae": 0.5}}, RunContext())
+    desk.tracker.record_training([model], RunContext())
+    desk.tracker.record_test({model.key: {"mae": 0.5}}, RunContext())
     run = desk.only(model)
     if run is not None:
         assert (run.data.tags["mlflow.source.git.commit"], run.data.tags["mlops.data_hash"]) == ("", "")
@@ -191,7 +191,7 @@ def test_a_run_of_its_own_that_knows_neither_code_nor_data(desk: Desk, model: Tr
 
 
 def test_a_model_without_epochs_params_or_metrics(desk: Desk, model: TrainedModel) -> None:
-    desk.tracker.trained([replace(model, epochs=[], params={}, validation={})], CONTEXT)
+    desk.tracker.record_training([replace(model, epochs=[], params={}, validation={})], CONTEXT)
     run = desk.only(model)
     if run is not None:
         assert (run.info.status, run.data.params, run.data.metrics) == ("FINISHED", {}, {})
@@ -199,8 +199,8 @@ def test_a_model_without_epochs_params_or_metrics(desk: Desk, model: TrainedMode
 
 def test_numbers_that_are_none(desk: Desk, model: TrainedModel) -> None:
     odd = {"mae_ratio": math.nan, "loss": math.inf}
-    desk.tracker.trained([replace(model, epochs=[odd], validation=odd)], CONTEXT)
-    desk.tracker.tested({model.key: odd}, CONTEXT)
+    desk.tracker.record_training([replace(model, epochs=[odd], validation=odd)], CONTEXT)
+    desk.tracker.record_test({model.key: odd}, CONTEXT)
     run = desk.only(model)
     if run is not None:
         assert run.info.status == "FINISHED"
@@ -211,8 +211,8 @@ def test_numbers_that_are_none(desk: Desk, model: TrainedModel) -> None:
 def test_odd_keys_and_long_values(desk: Desk, model: TrainedModel) -> None:
     odd = {"../a b": "x" * 10_000, "": 1, "ü/ß": [1, 2], "k" * 400: 1, "p" * 300: {"q": 2}}
     odd_metrics = {"../a": 1.0, "é/ñ?": 2.0, "m" * 300: 3.0}
-    desk.tracker.trained([replace(model, params=odd, epochs=[odd_metrics], validation=odd_metrics)], CONTEXT)
-    desk.tracker.tested({model.key: odd_metrics}, CONTEXT)
+    desk.tracker.record_training([replace(model, params=odd, epochs=[odd_metrics], validation=odd_metrics)], CONTEXT)
+    desk.tracker.record_test({model.key: odd_metrics}, CONTEXT)
     run = desk.only(model)
     if run is not None:
         assert len(run.data.params) == len(odd), "none is lost"
@@ -222,7 +222,7 @@ def test_odd_keys_and_long_values(desk: Desk, model: TrainedModel) -> None:
 
 
 def test_a_test_of_a_training_it_never_saw_is_not_recorded(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
-    desk.tracker.tested({("blue-ibm", "00"): {"mae": 0.5}}, CONTEXT)
+    desk.tracker.record_test({("blue-ibm", "00"): {"mae": 0.5}}, CONTEXT)
     assert desk.runs() == {}
     if desk.keeps:
         (record,) = caplog.records
@@ -234,8 +234,8 @@ def test_it_says_at_most_one_thing_and_prints_nothing(
 ) -> None:
     for number in range(3):
         context = replace(CONTEXT, key=f"{CONTEXT.key}-{number}")
-        desk.tracker.trained([model], context)
-        desk.tracker.tested({model.key: {"mae": 0.5}}, context)
+        desk.tracker.record_training([model], context)
+        desk.tracker.record_test({model.key: {"mae": 0.5}}, context)
     said = [record for record in caplog.records if record.levelno >= logging.INFO]
     assert len(said) <= 1
     assert all(record.name == "mlops.tracking" and record.levelno == logging.WARNING for record in said)

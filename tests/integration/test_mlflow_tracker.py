@@ -249,8 +249,8 @@ def test_a_process_that_tracks_is_silent_even_when_it_makes_the_database(tmp_pat
         "root, folder = map(Path, sys.argv[1:])\n"
         "model = TrainedModel('red-aapl', 'red', 'AAPL', 'red', 'ab', {}, [], {'mae_ratio': 0.9}, folder)\n"
         "tracker = MlflowTracker(f'sqlite:///{root}/mlruns.db', root / 'mlruns')\n"
-        "tracker.trained([model], RunContext('key'))\n"
-        "tracker.tested({model.key: {'mae': 1.0}}, RunContext('key'))\n"
+        "tracker.record_training([model], RunContext('key'))\n"
+        "tracker.record_test({model.key: {'mae': 1.0}}, RunContext('key'))\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path), str(folder)],
@@ -482,8 +482,8 @@ class TestOutOfOrder:
         tracker = MlflowTracker(uri, model.folder / "runs")
         begin = time.monotonic()
         for _ in range(2):
-            tracker.trained([model], MORNING)
-            tracker.tested({model.key: {"mae": 1.0}}, MORNING)
+            tracker.record_training([model], MORNING)
+            tracker.record_test({model.key: {"mae": 1.0}}, MORNING)
         assert time.monotonic() - begin < 60  # MLflow's own patience is 100 s for a database, 240 s for a server
         return only_warning(caplog)
 
@@ -581,7 +581,7 @@ class TestOutOfOrder:
     ) -> None:
         (tmp_path / "taken").write_text("x")
         tracker = MlflowTracker(f"sqlite:///{ready}", tmp_path / "taken")
-        tracker.trained([model], MORNING)
+        tracker.record_training([model], MORNING)
         assert "taken" in only_warning(caplog)
 
 

@@ -21,7 +21,7 @@ from mlops_cli.models.store import check_files, install
 from mlops_cli.models.versions import Champion, archive, champion, model_versions, promote, rollback
 from mlops_cli.pipeline.judge import judge
 from mlops_cli.pipeline.trade.competition_forecasts import replay_book
-from mlops_cli.pipeline.trade.paper_trade import Newest
+from mlops_cli.pipeline.trade.paper_trade import NewestForecasts
 from mlops_cli.pipeline.versions.challenge import promote_by_skill
 from mlops_cli.prices.sources.csv_source import CsvSource
 from mlops_cli.tracking.tracker import NullTracker, RunContext, Tracking
@@ -143,7 +143,7 @@ class TestTrading:
 
         def by_pass() -> set[tuple[str, str | None]]:
             source = CsvSource(small.root / "data" / "incoming")
-            newest = Newest(small.project, [small.branch], lambda _: source, Silent())
+            newest = NewestForecasts(small.project, [small.branch], lambda _: source, Silent())
             row = pd.read_parquet(small.project.features("main") / f"{NAME}.parquet").iloc[[-1]]
             days = row.index[0].date(), row["target_session"].iloc[0].date()
             return traded({("red", days[1]): newest.forecasts("red", Rules(), *days)})

@@ -49,7 +49,7 @@ REPLAY = Replay(START, DAYS, trade_without_skill=True)
 class CountingTracker(NullTracker):
     """A record of five trainings for every model."""
 
-    def trials(self, models: Any) -> int:
+    def count_trainings(self, models: Any) -> int:
         return 5 * len(models)
 
 

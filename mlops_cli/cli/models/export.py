@@ -13,10 +13,10 @@ from mlops_cli.cli.options import BranchOption, OnlyOption, ProjectOption, open_
 from mlops_cli.cli.output import say
 from mlops_cli.errors import EXIT_SOME_FAILED, ConfigError
 
-STORAGE = "pvc://mlops-models"
+DEFAULT_STORAGE_URI = "pvc://mlops-models"
 
 
-class Format(StrEnum):
+class ModelServer(StrEnum):
     """The server that the model repository is for."""
 
     TRITON = "triton"
@@ -24,7 +24,9 @@ class Format(StrEnum):
 
 
 Target = Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty folder.")]
-FormatOption = Annotated[Format, typer.Option("--format", help="The server that will read it.", show_default=False)]
+FormatOption = Annotated[
+    ModelServer, typer.Option("--format", help="The server that will read it.", show_default=False)
+]
 Storage = Annotated[
     str, typer.Option("--storage-uri", metavar="URI", help="For kserve: where the cluster finds the folder models/.")
 ]
@@ -33,7 +35,7 @@ Storage = Annotated[
 def export(
     target: Target,
     layout: FormatOption,
-    storage: Storage = STORAGE,
+    storage: Storage = DEFAULT_STORAGE_URI,
     branch: BranchOption = None,
     only: OnlyOption = None,
     folder: ProjectOption = None,
@@ -47,7 +49,7 @@ def export(
         raise ConfigError(
             f"{project.params}: branches: no models to export", "add one: mlops models add TICKER --team TEAM"
         )
-    if layout is Format.KSERVE:
+    if layout is ModelServer.KSERVE:
         done = export_kserve(project.model_root, chosen, target.absolute(), storage)
     else:
         done = export_triton(project.model_root, chosen, target.absolute())

@@ -130,7 +130,7 @@ def _passes(
     from mlops_cli.cli.stage_calls import chosen_branches
     from mlops_cli.config.load import load_params
     from mlops_cli.config.settings import load_settings
-    from mlops_cli.pipeline.trade.paper_trade import Newest, teams_of, trade, trade_teams
+    from mlops_cli.pipeline.trade.paper_trade import NewestForecasts, run_team_pass, teams_of, trade_teams
     from mlops_cli.trading.schedule.alerts import Alerts
 
     branches = chosen_branches(project, branch)
@@ -141,10 +141,12 @@ def _passes(
     brokers = wiring.brokers(project, teams)
     warn_of_exposed_files(project)
     with ConsoleProgress(verbose) as progress:
-        newest = Newest(project, branches, lambda source: wiring.price_source(project, source, settings), progress)
+        newest = NewestForecasts(
+            project, branches, lambda source: wiring.price_source(project, source, settings), progress
+        )
 
         def trade_team(team: str) -> PassReport:
-            return trade(project, team, brokers(team), trading, newest, dry_run=dry_run)
+            return run_team_pass(project, team, brokers(team), trading, newest, dry_run=dry_run)
 
         return trade_teams(teams, trade_team, None if dry_run else alerts, say)
 

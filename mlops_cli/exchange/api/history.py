@@ -13,23 +13,23 @@ from mlops_cli.exchange.book.records import ZERO, Account, Position, unprocessab
 from mlops_cli.exchange.book.state import State
 from mlops_cli.market.hours import in_new_york, midnight, parse_time
 
-LONGEST_DAYS = 36_500
+MAX_PERIOD_DAYS = 36_500
 PERIOD_DAYS = {"D": 1, "W": 7, "M": 30, "A": 365}
 
 
 @dataclass(frozen=True, slots=True)
-class Days:
+class DayRange:
     """A period of days, both ends included."""
 
     first: date
     last: date
 
-    def include(self, day: date) -> bool:
+    def contains(self, day: date) -> bool:
         """Whether a day belongs to the period."""
         return self.first <= day <= self.last
 
 
-def read_days(query: Mapping[str, str], today: date) -> Days:
+def read_days(query: Mapping[str, str], today: date) -> DayRange:
     """Read a period from at most two of `start`, `end` and `period`; `RefusedError` if one is wrong, or for three."""
     start, end, period = query.get("start"), query.get("end") or query.get("date_end"), query.get("period")
     if start and end and period:
@@ -38,17 +38,17 @@ def read_days(query: Mapping[str, str], today: date) -> Days:
         length = read_period(period or "1M")
         last = in_new_york(parse_time(end)).date() if end else today
         if not start:
-            return Days(last - length, last)
+            return DayRange(last - length, last)
         first = in_new_york(parse_time(start)).date()
-        return Days(first, first + length if period else last)
+        return DayRange(first, first + length if period else last)
     except ValueError:
         raise unprocessable("invalid start, end or period") from None
 
 
 def read_period(text: str) -> timedelta:
-    """Read a period such as 5D, 2W, 1M or 1A; `ValueError` for other text, or `LONGEST_DAYS` or more."""
+    """Read a period such as 5D, 2W, 1M or 1A; `ValueError` for other text, or `MAX_PERIOD_DAYS` or more."""
     unit = PERIOD_DAYS.get(text[-1:].upper())
-    if unit is None or not 0 < int(text[:-1]) * unit < LONGEST_DAYS:
+    if unit is None or not 0 < int(text[:-1]) * unit < MAX_PERIOD_DAYS:
         raise ValueError(f"no period: {text}")
     return timedelta(days=int(text[:-1]) * unit)
 
@@ -86,11 +86,11 @@ def _base(account: Account, before: date | None, values: list[float]) -> float:
     return values[0] if values else float(account.base_value)
 
 
-def _points(state: State, account: Account, days: Days) -> dict[date, float]:
+def _points(state: State, account: Account, days: DayRange) -> dict[date, float]:
     """Equity in USD by day, oldest first; today's is the current equity."""
-    points = {day: value for day, value in account.equity.items() if days.include(day)}
+    points = {day: value for day, value in account.equity.items() if days.contains(day)}
     today = in_new_york(state.now).date()
-    if today not in points and days.include(today) and state.hours.between(today, today):
+    if today not in points and days.contains(today) and state.hours.between(today, today):
         points[today] = state.worth(account).equity
     return {day: float(points[day]) for day in sorted(points)}
 

@@ -64,8 +64,8 @@ def match(
     return Match(reached, best)
 
 
-def volume_left(path: PricePath, rules: MarketRules, taken: Decimal) -> Decimal:
-    """Whole shares that an account may still trade in a session; `taken`: those already traded."""
+def volume_left(path: PricePath, rules: MarketRules, already_traded: Decimal) -> Decimal:
+    """Whole shares that an account may still trade in a session. `already_traded`: what it has traded in it."""
     if not path.traded:
         return ZERO
-    return max(ZERO, Decimal(int(path.volume * rules.volume_limit)) - taken)
+    return max(ZERO, Decimal(int(path.volume * rules.volume_limit)) - already_traded)

@@ -29,7 +29,7 @@ from mlops_cli.pipeline.stages.stage import (
     write_failures,
 )
 from mlops_cli.pipeline.walk.retrain import RetrainTools, remove_unused
-from mlops_cli.pipeline.walk.walk_forward import KEY, FrozenModel, WalkForward, walk_forward
+from mlops_cli.pipeline.walk.walk_forward import SUMMARY_KEY, FrozenModel, WalkForward, walk_forward
 from mlops_cli.prices.cleaning.counts import read_repairs
 from mlops_cli.simulation.coverage import coverage
 from mlops_cli.simulation.report import remarks, write_report
@@ -126,7 +126,7 @@ def simulate(
     walk = None
     if simulation.retraining is not None and simulation.retraining.every != "never":
         walk = walk_forward(project, branches, scenario, frozen, simulation.retraining, progress)
-        summary[KEY] = walk.summary
+        summary[SUMMARY_KEY] = walk.summary
         reasons = [*summary["alarm"]["reasons"], *walk.alarm]
         summary["alarm"] = {"sounded": bool(reasons), "reasons": reasons}
     if simulation.write and simulation.only is None:
@@ -212,7 +212,7 @@ def _track(models: Sequence[ReportModel], figures: Mapping[str, Mapping[str, Any
         }
         for model in models
     }
-    tracking.tracker.tested(metrics, tracking.context)
+    tracking.tracker.record_test(metrics, tracking.context)
 
 
 def _open_all(

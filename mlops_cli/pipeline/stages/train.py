@@ -172,7 +172,7 @@ class _Training:
         models = [tracked for name in names if (tracked := self._tracked(name))]
         if models:
             self._progress.doing(f"tracking {len(models)} models")
-            self._tools.tracking.tracker.trained(models, self._tools.tracking.context)
+            self._tools.tracking.tracker.record_training(models, self._tools.tracking.context)
         shutil.rmtree(self._untracked, ignore_errors=True)
 
     def _job(self, plan: Plan) -> TrainJob:

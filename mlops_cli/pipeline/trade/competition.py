@@ -141,7 +141,7 @@ def competition(
                 _pass(team, book, trading)
             progress.done(target is not None)
         # the tracker takes seconds to load
-        books = [_team_book(team, book, tools.tracker.trials(book.models[team.name])) for team in teams]
+        books = [_team_book(team, book, tools.tracker.count_trainings(book.models[team.name])) for team in teams]
         summary = compete(books, book.market, trading.costs, _notes(teams, book, replay))
         summary["replay"] = {"start": replay.start.isoformat(), "days": replay.days}
         folder = project.report(f"competition-{replay.start}")

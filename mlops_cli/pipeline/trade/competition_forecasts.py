@@ -24,7 +24,7 @@ from mlops_cli.models.versions import answering_version
 from mlops_cli.pipeline.judge.replays import ReportModel, replay_all
 from mlops_cli.pipeline.stages.stage import Progress, StageReport
 from mlops_cli.pipeline.stages.tables import read_table
-from mlops_cli.pipeline.trade.paper_trade import VOLATILITY_SESSIONS, trades
+from mlops_cli.pipeline.trade.paper_trade import VOLATILITY_SESSIONS, is_traded_by
 from mlops_cli.trading.contract.types import TradeForecast
 from mlops_cli.trading.decide.signals import reason_against
 from mlops_cli.trading.passes.paper_pass import SessionForecasts
@@ -103,7 +103,7 @@ def _open_models(
     opened = []
     for branch in branches:
         for spec in branch.models:
-            if spec.team not in rules or not trades(spec, spec.team, rules[spec.team]):
+            if spec.team not in rules or not is_traded_by(spec, spec.team, rules[spec.team]):
                 continue
             if spec.exchange not in US_EXCHANGES:
                 report.refuse(spec.name, f"the local exchange trades US stocks only, not {spec.exchange}", 4)

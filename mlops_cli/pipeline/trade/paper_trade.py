@@ -40,7 +40,7 @@ from mlops_cli.trading.results.slippage import filled_orders, slippage_by_day
 from mlops_cli.trading.schedule.alerts import Alerts
 
 VOLATILITY_SESSIONS = 60
-WAIT_SECONDS, PAUSE_SECONDS = 60, 0.5
+LEDGER_WAIT_SECONDS, PAUSE_SECONDS = 60, 0.5
 PRICE_DECIMALS = 4
 
 
@@ -55,7 +55,7 @@ class _ModelForecast:
 
 
 @dataclass
-class Newest:
+class NewestForecasts:
     """The newest forecasts of some branches. Updates prices and features once for all teams."""
 
     project: Project
@@ -83,7 +83,7 @@ class Newest:
         return SessionForecasts(made, volatilities, missing, late)
 
     def _newest(self, branch: Branch, team: str, rules: Rules) -> Iterator[_ModelForecast]:
-        specs = [spec for spec in branch.models if trades(spec, team, rules)]
+        specs = [spec for spec in branch.models if is_traded_by(spec, team, rules)]
         failures = self._update(branch) if specs else {}
         judged = verdicts(self.project.evaluation(branch.name)) if specs else {}
         for spec in specs:
@@ -133,8 +133,8 @@ def check_team(branches: Sequence[Branch], team: str) -> None:
         raise ConfigError(f"--team {team}: no model belongs to that team", f"teams: {', '.join(teams)}")
 
 
-def trade(
-    project: Project, team: str, broker: Broker, trading: Trading, newest: Newest, *, dry_run: bool = False
+def run_team_pass(
+    project: Project, team: str, broker: Broker, trading: Trading, newest: NewestForecasts, *, dry_run: bool = False
 ) -> PassReport:
     """One pass of a team; see `passes.paper_pass`.
 
@@ -181,7 +181,7 @@ def trade_teams(
     """
     reports: list[PassReport] = []
     failures: list[MlopsError | OSError] = []
-    until = time.monotonic() + (WAIT_SECONDS if len(teams) > 1 else 0)
+    until = time.monotonic() + (LEDGER_WAIT_SECONDS if len(teams) > 1 else 0)
     waiting = deque(teams)
     tried: set[str] = set()
     while waiting:
@@ -234,11 +234,11 @@ def liquidate_team(project: Project, team: str, open_broker: Callable[[], Broker
     broker = open_broker()
     account = broker.account_id()
     ledger_file = project.ledger(team)
-    with open_ledger(ledger_file, team, WAIT_SECONDS) as ledger, claim_account(project.ledgers, account, team):
+    with open_ledger(ledger_file, team, LEDGER_WAIT_SECONDS) as ledger, claim_account(project.ledgers, account, team):
         return liquidate(broker, ledger)
 
 
-def trades(spec: ModelSpec, team: str, rules: Rules) -> bool:
+def is_traded_by(spec: ModelSpec, team: str, rules: Rules) -> bool:
     """Whether a team trades on a model's forecasts."""
     return (
         spec.team == team

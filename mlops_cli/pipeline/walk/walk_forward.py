@@ -14,12 +14,12 @@ from mlops_cli.evaluation.paired import compare
 from mlops_cli.evaluation.summary import summarise
 from mlops_cli.pipeline.stages.stage import ItemFailure, Progress
 from mlops_cli.pipeline.walk.retrain import RetrainTools, Walk, retrain_branch
-from mlops_cli.simulation.walk_dates import stitch
+from mlops_cli.simulation.walk_dates import join_forecasts
 
 if TYPE_CHECKING:
     import pandas as pd
 
-KEY = "walk_forward"
+SUMMARY_KEY = "walk_forward"
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def _joined(
     """
     before = {model.label: model.forecasts.assign(shrinkage=model.shrinkage) for model in frozen}
     dates = {model.label: walks[model.branch].dates for model in frozen}
-    return stitch(before, retrained, {label: days[1] for label, days in dates.items() if len(days) > 1})
+    return join_forecasts(before, retrained, {label: days[1] for label, days in dates.items() if len(days) > 1})
 
 
 def _judged(forecasts: pd.DataFrame) -> dict[str, Any]:

@@ -12,12 +12,12 @@ import pytest
 
 from mlops_cli.evaluation.alarm import look_ahead
 from mlops_cli.evaluation.frame import check_forecasts
-from mlops_cli.evaluation.metrics import scored
+from mlops_cli.evaluation.metrics import score_forecasts
 from tests.fakes.forecast_frames import forecast_frame, market_returns, noise
 
 
 def alarm_of(returns: np.ndarray, raw: np.ndarray, shrinkage: float = 1.0) -> list[str]:
-    return look_ahead(scored(check_forecasts(forecast_frame(returns, raw, shrinkage))))
+    return look_ahead(score_forecasts(check_forecasts(forecast_frame(returns, raw, shrinkage))))
 
 
 @pytest.mark.parametrize("shrinkage", [1.0, 0.1, 0.0])
@@ -70,7 +70,7 @@ def test_a_dozen_sessions_of_a_leak_are_enough_for_the_exact_test() -> None:
 def test_always_up_in_a_bull_market_is_no_leak(models: int) -> None:
     returns = market_returns(models, 125, seed=5, mean=0.003)
     raw = np.full_like(returns, 0.003)
-    scores = scored(check_forecasts(forecast_frame(returns, raw)))
+    scores = score_forecasts(check_forecasts(forecast_frame(returns, raw)))
     assert scores["hit"].mean() > 0.56
     assert scores["mae"].sum() < scores["mae_naive"].sum()
     assert look_ahead(scores) == []
@@ -90,7 +90,9 @@ def test_forecasts_that_are_wrong_beyond_chance_are_no_leak() -> None:
 def test_order_of_rows_changes_nothing() -> None:
     returns = market_returns(25, 60, seed=8)
     frame = forecast_frame(returns, 0.05 * returns + noise(25, 60, 8))
-    one, other = (look_ahead(scored(check_forecasts(each))) for each in (frame, frame.sample(frac=1, random_state=0)))
+    one, other = (
+        look_ahead(score_forecasts(check_forecasts(each))) for each in (frame, frame.sample(frac=1, random_state=0))
+    )
     assert one == other
     assert one
 
@@ -108,7 +110,7 @@ def test_false_alarms_are_rare() -> None:
 
 def false_alarms(kind: str, collections: int) -> int:
     # without check_forecasts, which takes a quarter of the time and changes no figure of a generated frame
-    return sum(bool(look_ahead(scored(forecast_frame(*honest(kind, seed))))) for seed in range(collections))
+    return sum(bool(look_ahead(score_forecasts(forecast_frame(*honest(kind, seed))))) for seed in range(collections))
 
 
 def honest(kind: str, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlops_cli.evaluation.frame import check_forecasts
-from mlops_cli.evaluation.metrics import figures, naive_ratios, naive_scale, scored, with_errors
+from mlops_cli.evaluation.metrics import average_by, naive_ratios, naive_scale, score_forecasts, with_errors
 from tests.fakes.forecast_frames import forecast_frame, market_returns, noise
 
 #       last, shrunk,   raw, actual, drift
@@ -25,7 +25,7 @@ PRICES = [
 
 @pytest.fixture
 def scores() -> pd.DataFrame:
-    return scored(check_forecasts(hand_frame("a", PRICES)))
+    return score_forecasts(check_forecasts(hand_frame("a", PRICES)))
 
 
 def hand_frame(model: str, prices: list[tuple[float, ...]]) -> pd.DataFrame:
@@ -38,7 +38,7 @@ def hand_frame(model: str, prices: list[tuple[float, ...]]) -> pd.DataFrame:
 
 
 def test_mean_errors_by_hand(scores: pd.DataFrame) -> None:
-    row = figures(scores, "model").loc["a"]
+    row = average_by(scores, "model").loc["a"]
     assert row["n"] == 5
     assert row["mae"] == pytest.approx((2 + 3 + 4.5 + 2 + 1) / 5, abs=1e-12)
     assert row["mae_raw"] == pytest.approx((1 + 4 + 5 + 4 + 1) / 5, abs=1e-12)
@@ -48,7 +48,7 @@ def test_mean_errors_by_hand(scores: pd.DataFrame) -> None:
 
 
 def test_direction_by_hand(scores: pd.DataFrame) -> None:
-    row = figures(scores, "model").loc["a"]
+    row = average_by(scores, "model").loc["a"]
     assert row["direction_calls"] == 3
     assert row["direction_accuracy"] == pytest.approx(1 / 3, abs=1e-12)
     assert row["always_up_rate"] == pytest.approx(3 / 4, abs=1e-12)
@@ -72,24 +72,24 @@ def test_excess_hits_by_hand(scores: pd.DataFrame) -> None:
 
 def test_up_every_day_earns_no_excess_hit() -> None:
     frame = forecast_frame(market_returns(1, 60, 3, mean=0.004), noise(1, 60, 3) * 0 + 0.001)
-    scores = scored(check_forecasts(frame))
-    assert figures(scores, "model")["direction_accuracy"].iloc[0] > 0.55
+    scores = score_forecasts(check_forecasts(frame))
+    assert average_by(scores, "model")["direction_accuracy"].iloc[0] > 0.55
     assert scores["excess_hit"].mean() == pytest.approx(0.0, abs=1e-12)
 
 
 def test_the_smallest_move_is_a_move() -> None:
     last = 100.0
     above = math.nextafter(last, 200.0)
-    scores = scored(check_forecasts(hand_frame("a", [(last, above, above, above, last)])))
-    row = figures(scores, "model").loc["a"]
+    scores = score_forecasts(check_forecasts(hand_frame("a", [(last, above, above, above, last)])))
+    row = average_by(scores, "model").loc["a"]
     assert (row["direction_calls"], row["direction_accuracy"]) == (1, 1.0)
     assert scores["actual_return"].iloc[0] > 0
 
 
 def test_a_close_that_never_moves_has_no_skill_figure_and_no_ratio() -> None:
     still = hand_frame("still", [(50.0, 51.0, 51.0, 50.0, 50.0)] * 4)
-    scores = scored(check_forecasts(pd.concat([still, hand_frame("a", PRICES)])))
-    row = figures(scores, "model").loc["still"]
+    scores = score_forecasts(check_forecasts(pd.concat([still, hand_frame("a", PRICES)])))
+    row = average_by(scores, "model").loc["still"]
     assert (row["mae"], row["mae_naive"], row["direction_calls"]) == (1.0, 0.0, 0)
     assert row[["skill", "direction_accuracy", "always_up_rate"]].isna().all()
     assert naive_ratios(scores).to_dict() == pytest.approx({"a": 1.25}, abs=1e-12)
@@ -97,7 +97,7 @@ def test_a_close_that_never_moves_has_no_skill_figure_and_no_ratio() -> None:
 
 def test_pooling_weighs_every_row_alike() -> None:
     two = pd.concat([hand_frame("a", PRICES), hand_frame("b", PRICES[:1])])
-    row = figures(scored(check_forecasts(two)), "team").loc["red"]
+    row = average_by(score_forecasts(check_forecasts(two)), "team").loc["red"]
     assert row["n"] == 6
     assert row["mae"] == pytest.approx((12.5 + 2) / 6, abs=1e-12)
     assert row["direction_accuracy"] == pytest.approx(2 / 4, abs=1e-12)
@@ -106,7 +106,7 @@ def test_pooling_weighs_every_row_alike() -> None:
 def test_input_is_left_alone() -> None:
     frame = check_forecasts(hand_frame("a", PRICES))
     before = frame.copy()
-    scored(frame)
+    score_forecasts(frame)
     pd.testing.assert_frame_equal(frame, before)
 
 
@@ -114,7 +114,9 @@ def test_input_is_left_alone() -> None:
 @given(st.integers(0, 10_000), st.floats(0.0, 1.0))
 def test_shrinkage_cannot_change_direction(seed: int, factor: float) -> None:
     returns, raw = market_returns(2, 12, seed), noise(2, 12, seed)
-    one, other = (figures(scored(check_forecasts(forecast_frame(returns, raw, by))), "model") for by in (1.0, factor))
+    one, other = (
+        average_by(score_forecasts(check_forecasts(forecast_frame(returns, raw, by))), "model") for by in (1.0, factor)
+    )
     columns = ["direction_accuracy", "direction_calls", "always_up_rate", "mae_raw", "mae_naive"]
     pd.testing.assert_frame_equal(one[columns], other[columns])
 
@@ -123,7 +125,9 @@ def test_shrinkage_cannot_change_direction(seed: int, factor: float) -> None:
 @given(st.integers(0, 10_000))
 def test_the_opposite_calls_are_right_when_these_are_wrong(seed: int) -> None:
     returns, raw = market_returns(2, 12, seed), noise(2, 12, seed)
-    one, other = (figures(scored(check_forecasts(forecast_frame(returns, by))), "model") for by in (raw, -raw))
+    one, other = (
+        average_by(score_forecasts(check_forecasts(forecast_frame(returns, by))), "model") for by in (raw, -raw)
+    )
     assert (one["direction_accuracy"] + other["direction_accuracy"]).tolist() == pytest.approx([1.0, 1.0], abs=1e-12)
     assert one["direction_calls"].tolist() == other["direction_calls"].tolist()
 
@@ -133,7 +137,9 @@ def test_the_opposite_calls_are_right_when_these_are_wrong(seed: int) -> None:
 def test_skill_knows_no_currency(seed: int, rate: float) -> None:
     frame = check_forecasts(forecast_frame(market_returns(2, 12, seed), noise(2, 12, seed)))
     prices = frame.select_dtypes("float64").columns
-    one, other = (figures(scored(each), "model") for each in (frame, frame.assign(**(frame[prices] * rate))))
+    one, other = (
+        average_by(score_forecasts(each), "model") for each in (frame, frame.assign(**(frame[prices] * rate)))
+    )
     assert other["skill"].tolist() == pytest.approx(one["skill"].tolist(), abs=1e-9)
     assert other["mae"].tolist() == pytest.approx((one["mae"] * rate).tolist(), rel=1e-9)
 

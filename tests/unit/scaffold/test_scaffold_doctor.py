@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from mlops_cli.cli.app import app
 from mlops_cli.config.paths import Project
 from mlops_cli.scaffold import doctor
-from mlops_cli.scaffold.doctor import LEAST_DISK_GB, PACKAGES, Check, examine, stray_results
+from mlops_cli.scaffold.doctor import MIN_DISK_GB, PACKAGES, Check, examine, stray_results
 from tests.fakes.team_project import PARAMS, team_project
 
 Usage = namedtuple("Usage", "total used free")
@@ -54,7 +54,7 @@ def test_a_folder_that_is_not_there_yet_is_on_its_parents_disk(tmp_path: Path) -
 
 @pytest.mark.parametrize(("spare", "status"), [(0, "ok"), (-1e6, "warning"), (1e9, "ok")])
 def test_the_limit_of_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spare: float, status: str) -> None:
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(0, 0, LEAST_DISK_GB * 1e9 + spare))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(0, 0, MIN_DISK_GB * 1e9 + spare))
     check = checks(tmp_path)["disk"]
     assert (check.status, bool(check.hint)) == (status, status == "warning")
 

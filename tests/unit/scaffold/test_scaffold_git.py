@@ -67,9 +67,9 @@ def test_a_missing_identity_says_how_to_set_it(git: Git, monkeypatch: pytest.Mon
 
 
 def test_what_is_there_and_what_is_not(git: Git) -> None:
-    assert git.holds("HEAD")
-    assert git.holds("refs/heads/main")
-    assert not git.holds("refs/heads/other")
+    assert git.exists("HEAD")
+    assert git.exists("refs/heads/main")
+    assert not git.exists("refs/heads/other")
     assert git.show("HEAD", "sub/b.txt") == "b\n"
     assert git.show("HEAD", "sub/c.txt") is None
     assert git.show("nowhere", "a.txt") is None

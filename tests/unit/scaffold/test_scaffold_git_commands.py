@@ -53,9 +53,9 @@ def test_git_missing(tmp_path, monkeypatch):
 
 
 def test_holds(git):
-    assert git.holds("HEAD")
-    assert git.holds("refs/heads/main")
-    assert not git.holds("refs/heads/other")
+    assert git.exists("HEAD")
+    assert git.exists("refs/heads/main")
+    assert not git.exists("refs/heads/other")
 
 
 def test_show_gives_none_for_what_is_not_there(git):

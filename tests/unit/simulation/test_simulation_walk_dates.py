@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlops_cli.simulation.walk_dates import retraining_dates, segments, stitch, target_sessions
+from mlops_cli.simulation.walk_dates import join_forecasts, retraining_dates, segments, target_sessions
 
 SESSIONS = pd.bdate_range("2024-01-15", "2024-08-09")
 
@@ -74,11 +74,11 @@ def frame(model: str, days: pd.DatetimeIndex, value: float) -> pd.DataFrame:
 def test_stitched_forecasts_are_the_frozen_ones_up_to_the_first_retraining() -> None:
     frozen = {name: frame(name, SESSIONS[:10], 1.0) for name in ("a", "b", "c")}
     retrained = {"a": frame("a", SESSIONS[4:10], 2.0), "b": pd.DataFrame()}
-    joined = stitch(frozen, retrained, {"a": SESSIONS[4].date()})
+    joined = join_forecasts(frozen, retrained, {"a": SESSIONS[4].date()})
     assert list(joined["model"]) == ["a"] * 10 + ["b"] * 10
     assert list(joined["target_session"]) == [*SESSIONS[:10], *SESSIONS[:10]]
     assert list(joined["predicted_close"]) == [1.0] * 4 + [2.0] * 6 + [1.0] * 10
-    assert stitch(frozen, {}, {}).empty
+    assert join_forecasts(frozen, {}, {}).empty
 
 
 @pytest.mark.parametrize("retrain", ["monthly", 5])
@@ -86,4 +86,4 @@ def test_stitching_a_model_with_itself_changes_nothing(retrain: object) -> None:
     frozen = {"a": frame("a", SESSIONS, 1.0)}
     first = retraining_dates(SESSIONS, retrain)[1]
     later = {"a": frozen["a"].loc[frozen["a"]["target_session"] >= pd.Timestamp(first)]}
-    pd.testing.assert_frame_equal(stitch(frozen, later, {"a": first}), frozen["a"])
+    pd.testing.assert_frame_equal(join_forecasts(frozen, later, {"a": first}), frozen["a"])

@@ -84,7 +84,7 @@ def test_the_tracker_that_is_off_takes_everything_and_counts_nothing(tmp_path: o
     model = TrainedModel("red-a", "red", "A", "main", "ff", {}, [], {}, tmp_path)
     tracker = NullTracker()
     tracker.prepare()
-    tracker.trained([model], RunContext())
-    tracker.tested({model.key: {"mae": 1.0}}, RunContext())
-    assert tracker.trials(["red-a"]) == 0
+    tracker.record_training([model], RunContext())
+    tracker.record_test({model.key: {"mae": 1.0}}, RunContext())
+    assert tracker.count_trainings(["red-a"]) == 0
     assert model.key == ("red-a", "ff")

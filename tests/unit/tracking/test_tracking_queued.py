@@ -36,18 +36,18 @@ class Notebook:
     def prepare(self) -> None:
         self.prepared += 1
 
-    def trained(self, models: Sequence[TrainedModel], context: RunContext) -> bool:
+    def record_training(self, models: Sequence[TrainedModel], context: RunContext) -> bool:
         self.trainings += [] if self.away else [(model, context) for model in models]
         return not self.away
 
-    def tested(self, metrics: Mapping[ModelKey, Mapping[str, float]], context: RunContext) -> bool:
+    def record_test(self, metrics: Mapping[ModelKey, Mapping[str, float]], context: RunContext) -> bool:
         self.tests += [] if self.away else [(key, values, context) for key, values in metrics.items()]
         return not self.away
 
     def catch_up(self) -> int:
         return 0
 
-    def trials(self, models: Sequence[str]) -> int:
+    def count_trainings(self, models: Sequence[str]) -> int:
         return len(models)
 
 
@@ -78,16 +78,16 @@ def waiting(tmp_path: Path) -> list[str]:
 
 def test_what_is_recorded_at_once_does_not_wait(tracker, notebook, tmp_path):
     notebook.away = False
-    assert tracker.trained([training(tmp_path)], MORNING)
-    assert tracker.tested({("red-aapl", "ab" * 32): {"mae": 0.5}}, MORNING)
+    assert tracker.record_training([training(tmp_path)], MORNING)
+    assert tracker.record_test({("red-aapl", "ab" * 32): {"mae": 0.5}}, MORNING)
     assert (len(notebook.trainings), len(notebook.tests), waiting(tmp_path)) == (1, 1, [])
-    assert (tracker.name, tracker.trials(["a", "b"]), tracker.catch_up()) == ("notebook", 2, 0)
+    assert (tracker.name, tracker.count_trainings(["a", "b"]), tracker.catch_up()) == ("notebook", 2, 0)
 
 
 def test_what_could_not_be_recorded_is_recorded_later_as_it_was(tracker, notebook, tmp_path):
     first, second = training(tmp_path), training(tmp_path, "red-ibm", "cd" * 32)
-    assert not tracker.trained([first, second], MORNING)
-    assert not tracker.tested({first.key: {"mae": 0.5, "odd": float("inf")}}, EVENING)
+    assert not tracker.record_training([first, second], MORNING)
+    assert not tracker.record_test({first.key: {"mae": 0.5, "odd": float("inf")}}, EVENING)
     notebook.away = False
     later = QueuedTracker(notebook, tmp_path / "unlogged")  # another process
     assert later.catch_up() == 2
@@ -97,14 +97,14 @@ def test_what_could_not_be_recorded_is_recorded_later_as_it_was(tracker, noteboo
 
 
 def test_the_next_training_takes_along_what_waits(tracker, notebook, tmp_path):
-    tracker.trained([training(tmp_path)], MORNING)
+    tracker.record_training([training(tmp_path)], MORNING)
     notebook.away = False
-    assert tracker.trained([training(tmp_path, "red-ibm", "cd" * 32)], EVENING)
+    assert tracker.record_training([training(tmp_path, "red-ibm", "cd" * 32)], EVENING)
     assert [(model.name, context.key) for model, context in notebook.trainings] == [("red-aapl", "1"), ("red-ibm", "2")]
 
 
 def test_it_waits_for_as_long_as_the_tracker_is_away(tracker, notebook, tmp_path):
-    tracker.trained([training(tmp_path)], MORNING)
+    tracker.record_training([training(tmp_path)], MORNING)
     for _ in range(3):
         assert tracker.catch_up() == 0
     assert len(waiting(tmp_path)) == 1
@@ -113,8 +113,8 @@ def test_it_waits_for_as_long_as_the_tracker_is_away(tracker, notebook, tmp_path
 def test_one_training_waits_once_and_of_its_metrics_the_newest(tracker, notebook, tmp_path):
     model = training(tmp_path)
     for mae in (0.5, 0.4):
-        tracker.trained([model], MORNING)
-        tracker.tested({model.key: {"mae": mae}}, MORNING)
+        tracker.record_training([model], MORNING)
+        tracker.record_test({model.key: {"mae": mae}}, MORNING)
     notebook.away = False
     assert tracker.catch_up() == 1
     assert [values for _, values, _ in notebook.tests] == [{"mae": 0.4}]
@@ -122,9 +122,9 @@ def test_one_training_waits_once_and_of_its_metrics_the_newest(tracker, notebook
 
 def test_metrics_wait_for_their_training(tracker, notebook, tmp_path, monkeypatch):
     model = training(tmp_path)
-    tracker.trained([model], MORNING)
-    tracker.tested({model.key: {"mae": 0.5}}, MORNING)
-    monkeypatch.setattr(notebook, "trained", lambda models, context: False)
+    tracker.record_training([model], MORNING)
+    tracker.record_test({model.key: {"mae": 0.5}}, MORNING)
+    monkeypatch.setattr(notebook, "record_training", lambda models, context: False)
     notebook.away = False
     assert tracker.catch_up() == 0
     assert notebook.tests == []
@@ -132,7 +132,7 @@ def test_metrics_wait_for_their_training(tracker, notebook, tmp_path, monkeypatc
 
 def test_the_files_are_those_of_that_training_though_the_model_was_trained_again(tracker, notebook, tmp_path):
     model = training(tmp_path)
-    tracker.trained([model], MORNING)
+    tracker.record_training([model], MORNING)
     assert move_to_archive(model.folder)
     (earlier,) = archive(tmp_path / "models", "main", "red-aapl").iterdir()
     training(tmp_path, fingerprint="cd" * 32)
@@ -144,7 +144,7 @@ def test_the_files_are_those_of_that_training_though_the_model_was_trained_again
 
 def test_a_model_that_is_gone_is_recorded_without_its_files(tracker, notebook, tmp_path):
     model = training(tmp_path)
-    tracker.trained([model], MORNING)
+    tracker.record_training([model], MORNING)
     shutil.rmtree(tmp_path / "models")
     notebook.away = False
     assert tracker.catch_up() == 1
@@ -153,7 +153,7 @@ def test_a_model_that_is_gone_is_recorded_without_its_files(tracker, notebook, t
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"context": {"x": 1}, "model": {}}', "[" * 20_000])
 def test_a_damaged_record_is_named_and_stops_nothing(tracker, notebook, tmp_path, caplog, text):
-    tracker.trained([training(tmp_path)], MORNING)
+    tracker.record_training([training(tmp_path)], MORNING)
     damaged = tmp_path / "unlogged" / "trained" / "a.json"
     damaged.write_text(text)
     notebook.away = False
@@ -164,7 +164,7 @@ def test_a_damaged_record_is_named_and_stops_nothing(tracker, notebook, tmp_path
 
 
 def test_two_processes_do_not_record_the_same_at_once(tracker, notebook, tmp_path):
-    tracker.trained([training(tmp_path)], MORNING)
+    tracker.record_training([training(tmp_path)], MORNING)
     notebook.away = False
     with file_lock(tmp_path / "unlogged" / "queue.lock", ServiceError("busy")):
         assert tracker.catch_up() == 0
@@ -172,7 +172,7 @@ def test_two_processes_do_not_record_the_same_at_once(tracker, notebook, tmp_pat
 
 
 def test_records_are_small_and_plain(tracker, tmp_path):
-    tracker.trained([training(tmp_path)], MORNING)
+    tracker.record_training([training(tmp_path)], MORNING)
     (file,) = (tmp_path / "unlogged" / "trained").iterdir()
     assert file.stat().st_size < 2000
     assert json.loads(file.read_text())["context"]["git_commit"] == "0123abc"

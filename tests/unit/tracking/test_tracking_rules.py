@@ -74,7 +74,7 @@ def test_a_tracker_with_nothing_to_record_loads_no_mlflow() -> None:
         "from mlops_cli.tracking.mlflow_tracker import MlflowTracker\n"
         "from mlops_cli.tracking.tracker import RunContext\n"
         "tracker = MlflowTracker('http://127.0.0.1:9', pathlib.Path('nowhere'))\n"
-        "tracker.trained([], RunContext()); tracker.tested({}, RunContext())\n"
+        "tracker.record_training([], RunContext()); tracker.record_test({}, RunContext())\n"
         "print([m for m in ('mlflow', 'sqlalchemy', 'onnx', 'numpy', 'pandas') if m in sys.modules])\n"
     )
     root = Path(__file__).parents[3]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlops_cli.exchange.api.history import Days, day_basis, history_view, read_days, read_period
+from mlops_cli.exchange.api.history import DayRange, day_basis, history_view, read_days, read_period
 from mlops_cli.exchange.book.engine import Exchange
 from mlops_cli.exchange.book.records import Account, Activity, Position, RefusedError
 from mlops_cli.market.hours import midnight
@@ -46,7 +46,7 @@ def test_what_is_no_period(text: str) -> None:
     ],
 )
 def test_the_days_that_are_asked_for(query: dict[str, str], first: str, last: str) -> None:
-    assert read_days(query, TODAY) == Days(date.fromisoformat(first), date.fromisoformat(last))
+    assert read_days(query, TODAY) == DayRange(date.fromisoformat(first), date.fromisoformat(last))
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ class Recorder(NullTracker):
         self.metrics: dict[ModelKey, Mapping[str, float]] = {}
         self.contexts: list[RunContext] = []
 
-    def tested(self, metrics: Mapping[ModelKey, Mapping[str, float]], context: RunContext) -> None:
+    def record_test(self, metrics: Mapping[ModelKey, Mapping[str, float]], context: RunContext) -> None:
         self.metrics.update(metrics)
         self.contexts.append(context)
 

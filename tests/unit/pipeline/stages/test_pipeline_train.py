@@ -41,7 +41,7 @@ class Recorder(NullTracker):
     def prepare(self) -> None:
         self.prepared += 1
 
-    def trained(self, models: Sequence[TrainedModel], context: RunContext) -> None:
+    def record_training(self, models: Sequence[TrainedModel], context: RunContext) -> None:
         assert context == CONTEXT
         if self.interrupt:
             raise KeyboardInterrupt

@@ -11,7 +11,14 @@ from mlops_cli.config.paths import Project
 from mlops_cli.config.schemas.project import ModelSpec
 from mlops_cli.config.schemas.trading import Rules
 from mlops_cli.errors import ConfigError, MlopsError, ServiceError
-from mlops_cli.pipeline.trade.paper_trade import check_name, check_team, liquidate_team, teams_of, trade_teams, trades
+from mlops_cli.pipeline.trade.paper_trade import (
+    check_name,
+    check_team,
+    is_traded_by,
+    liquidate_team,
+    teams_of,
+    trade_teams,
+)
 from mlops_cli.trading.ledger.opening import PassAtWork, open_ledger, read_ledger
 from mlops_cli.trading.passes.halt import HaltFiles
 from mlops_cli.trading.passes.pass_report import PassReport
@@ -92,7 +99,7 @@ class TestTradeTeams:
         assert ([report.team for report in passes.reports], passes.failures) == (["red", "blue"], [])
 
     def test_it_is_not_waited_for_for_ever(self, monkeypatch):
-        monkeypatch.setattr("mlops_cli.pipeline.trade.paper_trade.WAIT_SECONDS", 0.1)
+        monkeypatch.setattr("mlops_cli.pipeline.trade.paper_trade.LEDGER_WAIT_SECONDS", 0.1)
         monkeypatch.setattr("mlops_cli.pipeline.trade.paper_trade.PAUSE_SECONDS", 0.02)
         teams = Teams({"blue": PassAtWork("busy"), "red": PassAtWork("busy")})
         assert [failure.exit_code for failure in teams.run().failures] == [8, 8]
@@ -144,11 +151,13 @@ class TestTeams:
         assert teams_of([self.BRANCH, other], ["blue"]) == ["blue"]
 
     def test_which_models_have_a_voice(self):
-        assert trades(spec("red-aapl", "red"), "red", Rules())
-        assert not trades(spec("red-aapl", "red"), "blue", Rules())
-        assert not trades(spec("red-aapl-s", "red", small_of="red-aapl"), "red", Rules()), "stands in under load only"
-        assert not trades(spec("red-aapl", "red"), "red", Rules(models=("red-m*",)))
-        assert trades(spec("red-aapl", "red"), "red", Rules(models=("x", "red-a*")))
+        assert is_traded_by(spec("red-aapl", "red"), "red", Rules())
+        assert not is_traded_by(spec("red-aapl", "red"), "blue", Rules())
+        assert not is_traded_by(spec("red-aapl-s", "red", small_of="red-aapl"), "red", Rules()), (
+            "stands in under load only"
+        )
+        assert not is_traded_by(spec("red-aapl", "red"), "red", Rules(models=("red-m*",)))
+        assert is_traded_by(spec("red-aapl", "red"), "red", Rules(models=("x", "red-a*")))
 
 
 class TestLiquidateTeam:
