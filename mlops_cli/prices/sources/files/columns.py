@@ -177,7 +177,7 @@ class _Titles:
         """The column that names the instrument, and whether it may hold the names of companies."""
         sure = self._by_user("symbol") or self._titled(SYMBOL_TITLES)
         places = sure or self._titled(_NAMES_OF_STOCKS.split())
-        return (places[0] if places else None), not sure
+        return (places[0] if places else None), bool(places) and not sure
 
     def other_numbers(self) -> list[int]:
         """Columns of numbers that are not kept."""

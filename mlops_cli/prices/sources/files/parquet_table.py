@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from mlops_cli.errors import DataError
 from mlops_cli.prices.sources.files.columns import Columns, count_kinds, find_columns, is_date_title
 from mlops_cli.prices.sources.files.content import LONGEST_CELL, MOST_COLUMNS, MOST_ROWS, Content
 from mlops_cli.prices.sources.files.file_format import FileFormat
-from mlops_cli.prices.sources.files.table import Table, TickerRows, too_many_rows
+from mlops_cli.prices.sources.files.table import Table, TickerRows, names_a_company, too_many_rows
 from mlops_cli.prices.sources.files.text_table import titles_of
 from mlops_cli.prices.sources.parquet_pages import check_pages
 
@@ -45,7 +46,9 @@ def _read(content: Content, ticker: str, form: FileFormat) -> Table:
     if tickers is not None:
         names = titles_of(ticker, names, tickers, form, content.name)
     columns = find_columns(names, form, content.name)
-    rows = TickerRows(content.name, ticker, columns.symbol_may_be_name)
+    if columns.symbol_may_be_name and names_a_company(_symbols(content, titles[columns.symbol or 0])):
+        columns = replace(columns, symbol=None)
+    rows = TickerRows(content.name, ticker)
     wanted = {place: titles[place] for place in columns.positions()}
     parts = list(_kept_parts(content, wanted, columns, rows))
     rows.check()
@@ -53,6 +56,12 @@ def _read(content: Content, ticker: str, form: FileFormat) -> Table:
         raise DataError(f"{content.name}: the file is empty", "download it again")
     table = pa.Table.from_batches(parts) if count else parts
     return _converted(table, titles, columns)
+
+
+def _symbols(content: Content, title: str) -> Iterator[str]:
+    """The different cells of each batch of a column that names the instrument."""
+    for batch in read_columns(content, [title]):
+        yield from (str(value) for value in pc.unique(batch.column(0)).to_pylist() if value is not None)
 
 
 def parquet_titles(content: Content) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from mlops_cli.prices.sources.files.content import MOST_ROWS
 
 _US_SUFFIX = re.compile(r"(?:\.US|\s+U[SNWQAPRV]?(?:\s+Equity)?)$", re.IGNORECASE)
 _US_PREFIX = re.compile(r"^(?:NASDAQ|NASDAQGS|NYSE|AMEX|NYSEARCA|XNAS|XNYS|XASE|ARCX|BATS)\s*:\s*", re.IGNORECASE)
-_LIKE_A_TICKER = re.compile(r"(?:[A-Z]{1,5}|[a-z]{1,5}|\d{4,6})(?:[.-][A-Za-z]{1,3})?")
+_LIKE_A_TICKER = re.compile(r"(?:[A-Z0-9&]{1,12}|[a-z]{1,5})(?:[.-][A-Za-z]{1,3})?")
 
 
 def plain(ticker: str) -> str:
@@ -84,18 +84,30 @@ class Table:
     separator: str = ""
 
 
+def names_a_company(symbols: Iterable[str]) -> bool:
+    """Whether the column `name` of a file holds the same name of a company in each row, which says no ticker.
+
+    Args:
+        symbols: its cells; they are read up to the second different one.
+    """
+    different: set[str] = set()
+    for symbol in symbols:
+        different |= {symbol.strip()} - {""}
+        if len(different) > 1:
+            return False
+    return not any(map(looks_like_ticker, different))
+
+
 @dataclass
 class TickerRows:
-    """Decides which rows of a file belong to a ticker, where a column names the instrument of each row.
+    """Decides which rows of a file belong to a ticker, where a column names the ticker of each row.
 
     Attributes:
         file: for messages.
-        may_be_name: whether the column may hold the name of the company; a file may then have rows of one only.
     """
 
     file: str
     ticker: str
-    may_be_name: bool
     _kept: dict[str, bool] = field(default_factory=dict)
     _blank: int = 0
 
@@ -103,22 +115,17 @@ class TickerRows:
         """Whether a row with this symbol (without space around it) is the ticker's. A row without a symbol is kept."""
         kept = self._kept.get(symbol)
         if kept is None:
-            kept = not symbol or same_ticker(symbol, self.ticker) or self._is_company(symbol)
+            kept = not symbol or same_ticker(symbol, self.ticker)
             if len(self._kept) < MOST_ROWS:
                 self._kept[symbol] = kept
         self._blank += not symbol
         return kept
 
-    def _is_company(self, symbol: str) -> bool:
-        return self.may_be_name and not looks_like_ticker(symbol)
-
     def check(self) -> None:
         """Refuse a file that has only rows of others, or rows of which it is unknown whose they are."""
-        named = sorted(filter(None, self._kept))
-        if len(named) == 1 and self._is_company(named[0]):
-            return
-        others = [symbol for symbol in named if not same_ticker(symbol, self.ticker)]
-        if any(map(self._is_company, others)) or (others and others == named):
+        others = sorted(symbol for symbol, kept in self._kept.items() if not kept)
+        ours = [symbol for symbol, kept in self._kept.items() if kept and symbol]
+        if others and not ours:
             raise other_ticker(self.file, others, self.ticker)
         if others and self._blank:
             raise DataError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from operator import itemgetter
 
@@ -20,6 +20,7 @@ from mlops_cli.prices.sources.files.table import (
     Table,
     TickerRows,
     looks_like_ticker,
+    names_a_company,
     other_ticker,
     plain,
     same_ticker,
@@ -64,10 +65,20 @@ def _read(content: Content, encoding: str, ticker: str, form: FileFormat) -> Tab
     header = find_header(head, form, content.name)
     _check_instrument(header, ticker, content.name)
     columns = _columns(header, ticker, form, content.name)
+    if columns.symbol_may_be_name and names_a_company(_symbols(content, encoding, header, columns)):
+        columns = replace(columns, symbol=None)
     begun = [line for line in head if line[0] >= header.first_row]
     rows = _Rows(content.name, header, columns, ticker)
     rows.read(chain(begun, lines), torn=not content.ends_a_line())
     return rows.table()
+
+
+def _symbols(content: Content, encoding: str, header: Header, columns: Columns) -> Iterator[str]:
+    """The cells of the column that names the instrument."""
+    for number, line in numbered_lines(content, encoding):
+        cells = split_line(line, header.separator, content.name, number) if number >= header.first_row else []
+        if columns.symbol is not None and columns.symbol < len(cells):
+            yield cells[columns.symbol]
 
 
 def _check_instrument(header: Header, ticker: str, file: str) -> None:
@@ -112,7 +123,7 @@ class _Rows:
 
     def __post_init__(self) -> None:
         self._pick = itemgetter(*self.columns.positions())
-        self._tickers = TickerRows(self.file, self.ticker, self.columns.symbol_may_be_name)
+        self._tickers = TickerRows(self.file, self.ticker)
 
     def read(self, lines: Iterator[tuple[int, str]], torn: bool) -> None:
         """Read all lines.

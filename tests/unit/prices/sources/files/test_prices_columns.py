@@ -123,5 +123,5 @@ def test_whether_a_symbol_is_the_ticker(symbol, ticker, same):
 
 
 def test_names_of_companies_are_no_tickers():
-    assert all(map(looks_like_ticker, ["AMD", "BRK.B", "amd", "600519", "0700.HK"]))
-    assert not any(map(looks_like_ticker, ["Apple", "Advanced Micro Devices", "ALPHABET", ""]))
+    assert all(map(looks_like_ticker, ["AMD", "BRK.B", "amd", "600519", "0700.HK", "RELIANCE.NS", "T250", "M&M"]))
+    assert not any(map(looks_like_ticker, ["Apple", "Advanced Micro Devices", "Apple, Inc.", ""]))

@@ -195,6 +195,15 @@ def test_rows_without_a_ticker_among_rows_of_several_are_refused():
         read(text)
 
 
+@pytest.mark.parametrize("others", [("AAL", "ABCDEFGH.NS"), ("Apple Inc", "Ford Co")])
+def test_a_column_of_names_may_be_of_tickers_of_any_form(others):
+    rows = "".join(f"2024-06-28,1,1,1,1,1,{name}\n" for name in others)
+    text = PLAIN.replace("Volume", "Volume,Name").replace("000\n", "000,T250\n") + rows
+    assert_meant(read(text, "T250"))
+    with pytest.raises(DataError, match="contains prices of"):
+        read(text, "NVDA")
+
+
 def test_rows_of_two_companies_without_tickers_are_refused():
     text = (
         PLAIN.replace("Volume", "Volume,Name").replace("2020000", "2020000,Apple Inc").replace("1930000", "1,Ford Co")
