@@ -20,7 +20,7 @@ from mlops_cli.prices.table import assemble
 from tests.fakes.price_files import TICKER, WrittenFile, written_files
 
 FILES = 200
-MINUTES = float(os.environ.get("MLOPS_FUZZ_MINUTES", "5"))
+MINUTES = float(os.environ.get("MLOPS_FUZZ_MINUTES", "10"))
 QUIET = settings(deadline=None, database=None, suppress_health_check=list(HealthCheck))
 
 
