@@ -49,6 +49,7 @@ class Manifest(BaseModel):
         shrinkage: lambda inside the graph; None until the group's choice is made: the model is not finished then.
         facts: remarks of the trainer.
         files: sha256 of every other file of the folder, by relative path.
+        branch: the branch that it was trained in; empty in manifests written before it was noted.
         small: name of the model that answers for this one under load, of the same branch.
     """
 
@@ -76,6 +77,7 @@ class Manifest(BaseModel):
     facts: dict[str, float | int | str] = {}
     versions: dict[str, str] = {}
     files: dict[str, str] = {}
+    branch: str = ""
     small: str | None = None
 
     @property

@@ -248,6 +248,7 @@ def manifest_of(plan: Plan, branch: Branch, result: Fitted, mae_ratio_raw: float
         trained_until=plan.trained_until,
         drift=plan.drift,
         validation=Validation(mae_ratio_raw=mae_ratio_raw),
+        branch=branch.name,
         small=spec.small,
         epochs=result.epochs,
         facts=result.facts,

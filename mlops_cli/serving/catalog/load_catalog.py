@@ -263,6 +263,8 @@ def _check_place(finished: VersionFolder, key: ModelKey, archived: bool) -> None
         raise ModelError(f"{folder}: it holds the model {manifest.name} (its manifest says so)", hint)
     if not _is_named_after(manifest):
         raise ModelError(f"{folder}: its manifest says ticker {manifest.ticker}, which is not that of {key.name}", hint)
+    if manifest.branch and key.branch and manifest.branch != key.branch:
+        raise ModelError(f"{folder}: it was trained in branch {manifest.branch} (its manifest says so)", hint)
     if archived and folder.name != finished.version:
         raise ModelError(f"{folder}: it holds the version {finished.version} (its manifest says so)", hint)
 

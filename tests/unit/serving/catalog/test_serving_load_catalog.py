@@ -245,6 +245,17 @@ def test_a_folder_with_the_model_of_another_stock_is_set_aside(root: Path, chang
     assert catalog.model("blue-b").default is not None
 
 
+@pytest.mark.parametrize(("branch", "served"), [("", True), (BRANCH, True), ("other", False)])
+def test_a_model_of_another_branch_is_set_aside_and_one_from_before_branches_were_noted_is_not(
+    root: Path, branch: str, served: bool
+) -> None:
+    path = root / "models" / BRANCH / "red-a" / MANIFEST
+    path.write_text(json.dumps({**json.loads(path.read_text()), "branch": branch}))
+    catalog = scan(root)
+    assert (catalog.model("red-a").default is not None) is served
+    assert served or "it was trained in branch other" in reasons(catalog)["red-a"]
+
+
 def test_an_archived_version_of_another_model_or_name_is_set_aside(root: Path) -> None:
     old = scan(root).model("red-a").versions[0].version
     install_model(root, "red-a", 7, hidden=4)
