@@ -56,9 +56,9 @@ class RunContext:
 class Tracker(Protocol):
     """Keeps a record of trainings and tests.
 
-    `trained` and `tested` may be called again with the same content, as a stage does that starts again after a crash:
-    nothing is recorded twice. When the record cannot be reached, no method raises: the first call logs one warning
-    (logger `mlops.tracking`), and later calls do nothing. `trained` and `tested` return whether all is recorded.
+    `record_training` and `record_test` may be called again with the same content, as a stage does that starts again
+    after a crash: nothing is recorded twice. When the record cannot be reached, no method raises: the first call logs
+    one warning (logger `mlops.tracking`), and later calls do nothing. Both return whether all is recorded.
     """
 
     name: str

@@ -64,8 +64,8 @@ def test_a_database_that_comes_back(tmp_path: Path) -> None:
         return QueuedTracker(MlflowTracker(uri, tmp_path / "runs"), queue)
 
     down = tracker()
-    assert not down.trained(models, CONTEXT)
-    assert not down.tested({model.key: {"mae": 0.5} for model in models}, CONTEXT)
+    assert not down.record_training(models, CONTEXT)
+    assert not down.record_test({model.key: {"mae": 0.5} for model in models}, CONTEXT)
     database.unlink()
     assert tracker().catch_up() == 2
     assert tracker().catch_up() == 0
@@ -82,12 +82,12 @@ def test_a_server_that_goes_away_between_two_models_and_comes_back(tmp_path: Pat
     models = [training(tmp_path), training(tmp_path)]
     server = serve(tmp_path, port)
     try:
-        assert QueuedTracker(MlflowTracker(uri, tmp_path, log_models=False), queue).trained(models[:1], CONTEXT)
+        assert QueuedTracker(MlflowTracker(uri, tmp_path, log_models=False), queue).record_training(models[:1], CONTEXT)
     finally:
         stop(server)
     down = QueuedTracker(MlflowTracker(uri, tmp_path, log_models=False), queue)
-    assert not down.trained(models, CONTEXT), "the first is recorded already"
-    assert not down.tested({model.key: {"mae": 0.5} for model in models}, CONTEXT)
+    assert not down.record_training(models, CONTEXT), "the first is recorded already"
+    assert not down.record_test({model.key: {"mae": 0.5} for model in models}, CONTEXT)
     server = serve(tmp_path, port)
     try:
         assert QueuedTracker(MlflowTracker(uri, tmp_path, log_models=False), queue).catch_up() == 2

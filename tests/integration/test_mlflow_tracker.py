@@ -130,7 +130,7 @@ EVENING = replace(MORNING, key="2026-01-05T19.00", git_commit="89def", data_hash
 class TestWhatIsInIt:
     def test_one_parent_and_a_child_per_model_all_finished(self, desk: Desk) -> None:
         models = [desk.model("AAPL"), desk.model("IBM")]
-        desk.tracker().trained(models, MORNING)
+        desk.tracker().record_training(models, MORNING)
         (parent,) = desk.parents()
         children = desk.children()
         assert set(children) == {model.name for model in models}
@@ -141,7 +141,7 @@ class TestWhatIsInIt:
 
     def test_a_child_has_params_losses_metrics_code_and_data(self, desk: Desk) -> None:
         model = desk.model()
-        desk.tracker().trained([model], MORNING)
+        desk.tracker().record_training([model], MORNING)
         child = desk.children()[model.name]
         assert child.data.params == {"seed": "7", "trainer.epochs": "2", "trainer.batch_size": "512"}
         assert child.data.metrics == {
@@ -167,7 +167,7 @@ class TestWhatIsInIt:
         from mlflow.models import Model
 
         model = desk.model()
-        desk.tracker().trained([model], MORNING)
+        desk.tracker().record_training([model], MORNING)
         run = desk.children()[model.name].info
         found = Path(run.artifact_uri.removeprefix("file://")) / "model"
         own = Model(artifact_path="model", run_id=run.run_id)
@@ -190,7 +190,7 @@ class TestWhatIsInIt:
     def test_more_values_than_mlflow_takes_at_once(self, desk: Desk) -> None:
         epochs = [{"train_loss": float(number), "validation_loss": 1.0} for number in range(700)]
         model = replace(desk.model(epochs=epochs), params={f"p{number}": number for number in range(250)})
-        desk.tracker().trained([model], MORNING)
+        desk.tracker().record_training([model], MORNING)
         child = desk.children()[model.name]
         assert len(child.data.params) == 250
         assert len(desk.client.get_metric_history(child.info.run_id, "train_loss")) == 700
@@ -201,7 +201,7 @@ class TestWhatIsInIt:
         (tmp_path / "here").mkdir()
         monkeypatch.chdir(tmp_path / "here")  # MLflow's own default is a folder mlruns in the working directory
         model = desk.model()
-        desk.tracker().trained([model], MORNING)
+        desk.tracker().record_training([model], MORNING)
         child = desk.children()[model.name]
         files = {path.name for path in (desk.folder / "runs" / child.info.run_id / "artifacts" / "model").iterdir()}
         assert {"MLmodel", "model.onnx", "manifest.json", "requirements.txt"} <= files
@@ -213,7 +213,7 @@ class TestWhatIsInIt:
         import mlflow
 
         model = desk.model(generation=3)
-        desk.tracker().trained([model], MORNING)
+        desk.tracker().record_training([model], MORNING)
         monkeypatch.setenv("MLFLOW_TRACKING_URI", desk.uri)
         features = np.array([[1.0, 2.0], [3.0, -4.0]], np.float32)
         before = onnxruntime.InferenceSession(model.folder / "model.onnx").run(None, {"features": features})[0]
@@ -226,7 +226,7 @@ class TestWhatIsInIt:
 
     def test_models_can_be_left_out(self, desk: Desk) -> None:
         model = replace(desk.model(), folder=desk.folder / "nowhere")
-        desk.tracker(log_models=False).trained([model], MORNING)
+        desk.tracker(log_models=False).record_training([model], MORNING)
         child = desk.children()[model.name]
         assert child.info.status == "FINISHED"
         assert desk.client.list_artifacts(child.info.run_id) == []
@@ -235,7 +235,7 @@ class TestWhatIsInIt:
     def test_a_model_without_its_file_is_an_error_of_the_caller(self, desk: Desk) -> None:
         model = replace(desk.model(), folder=desk.folder / "nowhere")
         with pytest.raises(ModelError, match=r"no model\.onnx to track in .*nowhere"):
-            desk.tracker().trained([model], MORNING)
+            desk.tracker().record_training([model], MORNING)
 
 
 def test_a_process_that_tracks_is_silent_even_when_it_makes_the_database(tmp_path: Path) -> None:
@@ -268,32 +268,32 @@ def test_a_process_that_tracks_is_silent_even_when_it_makes_the_database(tmp_pat
 
 class TestStagesOfOneRun:
     def test_later_stages_find_the_parent(self, desk: Desk) -> None:
-        desk.tracker().trained([desk.model("AAPL")], MORNING)
-        desk.tracker().trained([desk.model("IBM")], replace(MORNING, branch="blue"))
+        desk.tracker().record_training([desk.model("AAPL")], MORNING)
+        desk.tracker().record_training([desk.model("IBM")], replace(MORNING, branch="blue"))
         assert len(desk.parents()) == 1
         assert len(desk.children()) == 2
 
     def test_the_next_run_has_a_parent_of_its_own(self, desk: Desk) -> None:
-        desk.tracker().trained([desk.model("AAPL")], MORNING)
-        desk.tracker().trained([desk.model("IBM")], EVENING)
+        desk.tracker().record_training([desk.model("AAPL")], MORNING)
+        desk.tracker().record_training([desk.model("IBM")], EVENING)
         assert {run.data.tags["mlops.run"] for run in desk.parents()} == {MORNING.key, EVENING.key}
 
     def test_without_a_key_each_stage_is_a_run_of_its_own(self, desk: Desk) -> None:
         alone = replace(MORNING, key="")
-        desk.tracker().trained([desk.model("AAPL")], alone)
-        desk.tracker().trained([desk.model("IBM")], alone)
+        desk.tracker().record_training([desk.model("AAPL")], alone)
+        desk.tracker().record_training([desk.model("IBM")], alone)
         assert [run.info.run_name for run in desk.parents()] == ["mlops train --branch red"] * 2
 
     def test_the_parent_ends_with_its_last_stage(self, desk: Desk) -> None:
-        desk.tracker().trained([desk.model("AAPL")], MORNING)
+        desk.tracker().record_training([desk.model("AAPL")], MORNING)
         first = desk.parents()[0].info.end_time
-        desk.tracker().trained([desk.model("IBM")], MORNING)
+        desk.tracker().record_training([desk.model("IBM")], MORNING)
         assert desk.parents()[0].info.end_time > first
 
     def test_test_metrics_go_onto_the_child(self, desk: Desk) -> None:
         models = [desk.model("AAPL"), desk.model("IBM")]
-        desk.tracker().trained(models, MORNING)
-        desk.tracker().tested(
+        desk.tracker().record_training(models, MORNING)
+        desk.tracker().record_test(
             {model.key: {"mae": number} for number, model in enumerate(models)}, replace(MORNING, git_commit="new")
         )
         children = desk.children()
@@ -303,24 +303,24 @@ class TestStagesOfOneRun:
 
     def test_only_changed_test_metrics_are_written(self, desk: Desk) -> None:
         model = desk.model()
-        desk.tracker().trained([model], MORNING)
+        desk.tracker().record_training([model], MORNING)
         for hits in (0.5, 0.5, 0.6):
-            desk.tracker().tested({model.key: {"mae": 0.02, "hits": hits}}, MORNING)
+            desk.tracker().record_test({model.key: {"mae": 0.02, "hits": hits}}, MORNING)
         run_id = desk.children()[model.name].info.run_id
         assert [metric.value for metric in desk.client.get_metric_history(run_id, "test/hits")] == [0.5, 0.6]
         assert len(desk.client.get_metric_history(run_id, "test/mae")) == 1
 
     def test_a_test_belongs_to_its_own_training(self, desk: Desk) -> None:
         old, new = desk.model(generation=1), desk.model(generation=2)
-        desk.tracker().trained([old], MORNING)
-        desk.tracker().trained([new], EVENING)
-        desk.tracker().tested({old.key: {"mae": 1.0}, new.key: {"mae": 2.0}}, EVENING)
+        desk.tracker().record_training([old], MORNING)
+        desk.tracker().record_training([new], EVENING)
+        desk.tracker().record_test({old.key: {"mae": 1.0}, new.key: {"mae": 2.0}}, EVENING)
         tested = {run.data.tags.get("mlops.fingerprint"): run.data.metrics.get("test/mae") for run in desk.runs()}
         assert (tested[old.fingerprint], tested[new.fingerprint]) == (1.0, 2.0)
 
     def test_a_test_without_a_training_is_told(self, desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
-        desk.tracker().trained([desk.model("AAPL")], MORNING)
-        desk.tracker().tested({(f"stranger-{number}", "00"): {"mae": 1.0} for number in range(7)}, MORNING)
+        desk.tracker().record_training([desk.model("AAPL")], MORNING)
+        desk.tracker().record_test({(f"stranger-{number}", "00"): {"mae": 1.0} for number in range(7)}, MORNING)
         assert [record.getMessage() for record in caplog.records] == [
             "no tracked training for the test metrics of: stranger-0, stranger-1, stranger-2, stranger-3, stranger-4"
             " and 2 more"
@@ -330,36 +330,36 @@ class TestStagesOfOneRun:
 class TestChampion:
     def test_the_first_is_champion(self, desk: Desk) -> None:
         model = desk.model(ratio=1.5)
-        desk.tracker().trained([model], MORNING)
+        desk.tracker().record_training([model], MORNING)
         assert desk.champion(model) == 1
 
     @pytest.mark.parametrize(("ratio", "champion"), [(0.98, 2), (0.99, 1), (1.0, 1), (float("nan"), 1)])
     def test_the_next_is_if_its_validation_is_better(self, desk: Desk, ratio: float, champion: int) -> None:
-        desk.tracker().trained([desk.model(generation=1, ratio=0.99)], MORNING)
-        desk.tracker().trained([desk.model(generation=2, ratio=ratio)], EVENING)
+        desk.tracker().record_training([desk.model(generation=1, ratio=0.99)], MORNING)
+        desk.tracker().record_training([desk.model(generation=2, ratio=ratio)], EVENING)
         assert desk.versions(desk.model()) == 2
         assert desk.champion(desk.model()) == champion
 
     def test_it_must_beat_the_champion_not_the_latest(self, desk: Desk) -> None:
         for generation, ratio in enumerate([0.97, 0.99, 0.98], start=1):
-            desk.tracker().trained([desk.model(generation=generation, ratio=ratio)], MORNING)
+            desk.tracker().record_training([desk.model(generation=generation, ratio=ratio)], MORNING)
         assert desk.champion(desk.model()) == 1
 
     def test_a_champion_of_unknown_worth_is_beaten(self, desk: Desk) -> None:
-        desk.tracker().trained([replace(desk.model(generation=1), validation={})], MORNING)
-        desk.tracker().trained([desk.model(generation=2)], EVENING)
+        desk.tracker().record_training([replace(desk.model(generation=1), validation={})], MORNING)
+        desk.tracker().record_training([desk.model(generation=2)], EVENING)
         assert desk.champion(desk.model()) == 2
 
     def test_a_champion_that_was_deposed_by_hand_is_replaced(self, desk: Desk) -> None:
         model = desk.model(ratio=0.9)
-        desk.tracker().trained([model], MORNING)
+        desk.tracker().record_training([model], MORNING)
         desk.client.delete_registered_model_alias(model.name, "champion")
-        desk.tracker().trained([desk.model(generation=2, ratio=1.0)], EVENING)
+        desk.tracker().record_training([desk.model(generation=2, ratio=1.0)], EVENING)
         assert desk.champion(model) == 2
 
     def test_each_model_has_its_own(self, desk: Desk) -> None:
-        desk.tracker().trained([desk.model("AAPL", 1, 0.99), desk.model("IBM", 1, 0.99)], MORNING)
-        desk.tracker().trained([desk.model("AAPL", 2, 0.98), desk.model("IBM", 2, 1.00)], EVENING)
+        desk.tracker().record_training([desk.model("AAPL", 1, 0.99), desk.model("IBM", 1, 0.99)], MORNING)
+        desk.tracker().record_training([desk.model("AAPL", 2, 0.98), desk.model("IBM", 2, 1.00)], EVENING)
         assert (desk.champion(desk.model("AAPL")), desk.champion(desk.model("IBM"))) == (2, 1)
 
 
@@ -377,14 +377,14 @@ class TestOnceAgain:
     def test_the_same_training_twice_is_one(self, desk: Desk) -> None:
         models = [desk.model("AAPL"), desk.model("IBM")]
         for context in (MORNING, MORNING, EVENING):
-            desk.tracker().trained(models, context)
+            desk.tracker().record_training(models, context)
         assert len(desk.children()) == 2
         assert len(desk.parents()) == 1, "a run that trained nothing new leaves no trace"
         assert [desk.versions(model) for model in models] == [1, 1]
 
     def test_the_same_model_twice_in_one_call_is_one(self, desk: Desk) -> None:
         model = desk.model()
-        desk.tracker().trained([model, model], MORNING)
+        desk.tracker().record_training([model, model], MORNING)
         assert desk.versions(model) == 1
         assert len(desk.children()) == 1
 
@@ -392,21 +392,21 @@ class TestOnceAgain:
         model = desk.model()
         many = [replace(model, name=f"{model.name}-{n}", fingerprint=f"{n:064x}"[::-1]) for n in range(102)]
         for _ in range(2):
-            desk.tracker(log_models=False).trained(many, MORNING)
+            desk.tracker(log_models=False).record_training(many, MORNING)
         assert len(desk.children()) == 102
-        assert desk.tracker().trials([one.name for one in many]) == 102
+        assert desk.tracker().count_trainings([one.name for one in many]) == 102
 
     def test_after_a_crash_the_rest_is_done(self, desk: Desk) -> None:
         whole = [desk.model("AAPL"), desk.model("IBM"), desk.model("MSFT")]
         with pytest.raises(KeyboardInterrupt):
-            desk.tracker().trained([whole[0], replace(whole[1], epochs=CtrlC()), whole[2]], MORNING)
+            desk.tracker().record_training([whole[0], replace(whole[1], epochs=CtrlC()), whole[2]], MORNING)
         status = {run.info.run_name: run.info.status for run in desk.runs()}
         assert status == {
             "mlops run 2026-01-05T07.00": "FINISHED",
             whole[0].name: "FINISHED",
             whole[1].name: "KILLED",
         }
-        desk.tracker().trained(whole, EVENING)
+        desk.tracker().record_training(whole, EVENING)
         children = desk.children()
         assert {run.info.status for run in children.values()} == {"FINISHED"}
         assert [desk.versions(model) for model in whole] == [1, 1, 1]
@@ -420,11 +420,11 @@ class TestOnceAgain:
 
     def test_a_crash_before_the_alias_makes_no_second_version(self, desk: Desk) -> None:
         model = desk.model()
-        desk.tracker().trained([model], MORNING)
+        desk.tracker().record_training([model], MORNING)
         run_id = desk.children()[model.name].info.run_id
         desk.client.set_terminated(run_id, "KILLED")
         desk.client.delete_registered_model_alias(model.name, "champion")
-        desk.tracker().trained([replace(model, params={"seed": 8, "host": "other"})], MORNING)
+        desk.tracker().record_training([replace(model, params={"seed": 8, "host": "other"})], MORNING)
         assert (desk.versions(model), desk.champion(model)) == (1, 1)
         child = desk.children()[model.name]
         assert child.info.status == "FINISHED"
@@ -433,9 +433,9 @@ class TestOnceAgain:
 
     def test_a_run_deleted_by_the_user_is_tracked_anew(self, desk: Desk) -> None:
         model = desk.model()
-        desk.tracker().trained([model], MORNING)
+        desk.tracker().record_training([model], MORNING)
         desk.client.delete_run(desk.children()[model.name].info.run_id)
-        desk.tracker().trained([model], EVENING)
+        desk.tracker().record_training([model], EVENING)
         assert desk.children()[model.name].info.status == "FINISHED"
 
 
@@ -468,7 +468,7 @@ class TestOutOfOrder:
     @pytest.fixture
     def ready(self, uri: str, tmp_path: Path, model: TrainedModel) -> Path:
         """A database of MLflow's own that is nobody else's."""
-        MlflowTracker(uri, tmp_path / "runs", "ready").tested({model.key: {"mae": 1.0}}, MORNING)
+        MlflowTracker(uri, tmp_path / "runs", "ready").record_test({model.key: {"mae": 1.0}}, MORNING)
         path = tmp_path / "mlruns.db"
         with sqlite3.connect(uri.removeprefix("sqlite:///")) as shared, sqlite3.connect(path) as own:
             shared.backup(own)
@@ -624,10 +624,10 @@ def test_a_server_keeps_the_same(
 ) -> None:
     desk = Desk(server, tmp_path)
     model = desk.model(generation=1, ratio=0.99)
-    desk.tracker().trained([model], MORNING)
-    desk.tracker().trained([model], MORNING)
-    desk.tracker().trained([desk.model(generation=2, ratio=0.98)], EVENING)
-    desk.tracker().tested({model.key: {"mae": 0.5}}, EVENING)
+    desk.tracker().record_training([model], MORNING)
+    desk.tracker().record_training([model], MORNING)
+    desk.tracker().record_training([desk.model(generation=2, ratio=0.98)], EVENING)
+    desk.tracker().record_test({model.key: {"mae": 0.5}}, EVENING)
     assert (capfd.readouterr(), caplog.messages) == (("", ""), [])
     assert {run.info.status for run in desk.runs()} == {"FINISHED"}
     assert len(desk.parents()) == 2

@@ -161,7 +161,7 @@ def _train(job: TrainJob, model: LudwigModel, rows: pd.DataFrame, writes: bool) 
     # inside the job's folder, which is removed if this process is killed
     with tempfile.TemporaryDirectory(dir=job.folder) as scratch, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with refusing(f"{job.spec.name}: training broke down", HELP):
+        with refusing(f"{job.spec.name}: training failed", HELP):
             results = model.train(
                 dataset=rows,
                 output_directory=scratch,

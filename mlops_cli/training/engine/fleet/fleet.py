@@ -121,7 +121,7 @@ class LudwigFleet:
             histories = self._histories(template, chunk, tick)
         except LIBRARY_FAILURES as error:
             # e.g. an argument that torch refuses: Ludwig's own trainer reports it for each model
-            reason = f"its fleet broke down ({refusal_text(error)})"
+            reason = f"its fleet failed ({refusal_text(error)})"
             for prepared in chunk:
                 yield self._alone(prepared.job, reason, tick)
             return

@@ -166,10 +166,10 @@ def test_linear_normalisations(small: ModuleType, metadata: dict[str, Any], expe
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"normalization": "log1p"}, "feature a: normalization log1p is not carried"),
+        ({"normalization": "log1p"}, "feature a: normalization log1p is not supported"),
         (
             {"normalization": "zscore", "outlier_strategy": "fill_with_mean"},
-            "feature a: outlier_strategy is not carried",
+            "feature a: outlier_strategy is not supported",
         ),
     ],
 )
