@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
+
 import mlops_cli
 from mlops_cli.errors import ConfigError, ServiceError
 from mlops_cli.training.process_settings import PROCESS_SETTINGS
@@ -18,6 +20,7 @@ from mlops_cli.training.process_settings import PROCESS_SETTINGS
 TASK_BYTES = 1_500_000_000  # memory that a task asks for: Ludwig, and a fleet of usual size
 STORE_BYTES = 1_000_000_000  # shared memory of a cluster on this machine
 REACH_SECONDS = 10  # for a TCP connection
+TRIES = 3  # of a connection that the server refuses to set up
 ANSWER_SECONDS = 30  # for a Ray server to answer, also on a busy machine
 CLIENT = "ray://"
 
@@ -64,7 +67,7 @@ def connected(address: str | None, workers: int | None, patience: float = ANSWER
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what matters is raised as well
             environment = {**code, "env_vars": PROCESS_SETTINGS}
-            ray.init(**where, runtime_env=environment, log_to_driver=False, logging_level=logging.CRITICAL)
+            _initialise({**where, "runtime_env": environment})
     except (ray.exceptions.RayError, OSError, RuntimeError, ValueError) as error:
         ray.shutdown()
         raise _refusal(address, str(error)) from error
@@ -74,6 +77,19 @@ def connected(address: str | None, workers: int | None, patience: float = ANSWER
         raise _refusal(address, f"the connection was lost: {error}") from error
     finally:
         ray.shutdown()
+
+
+def _initialise(options: Mapping[str, Any]) -> None:
+    """Call `ray.init`; again if the server of a Ray client gave up, as it may while it looks at its own processes."""
+    import ray
+
+    tries = Retrying(
+        retry=retry_if_exception_type(ConnectionAbortedError),
+        stop=stop_after_attempt(TRIES),
+        after=lambda _: ray.shutdown(),
+        reraise=True,
+    )
+    tries(ray.init, **options, log_to_driver=False, logging_level=logging.CRITICAL)
 
 
 def devices(cuda: bool) -> int:

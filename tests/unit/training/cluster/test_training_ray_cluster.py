@@ -1,14 +1,18 @@
-"""How many tasks the nodes of a cluster take, and which of their libraries differ."""
+"""Connecting to a cluster, how many tasks its nodes take, and which of their libraries differ."""
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from importlib.metadata import version
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlops_cli.training.cluster.ray_cluster import TASK_BYTES, count_places
+from mlops_cli.errors import ServiceError
+from mlops_cli.training.cluster.ray_cluster import TASK_BYTES, connected, count_places
 from mlops_cli.training.cluster.ray_task import LIBRARIES, library_difference, library_versions
 
 nodes = st.lists(
@@ -73,3 +77,29 @@ def test_other_releases_are_named_with_those_that_are_needed():
 
 def test_a_missing_library_is_named():
     assert library_difference({"torch": "missing"}, {"torch": "2.9"}) == "torch missing, not torch 2.9"
+
+
+@pytest.mark.parametrize(("failures", "calls"), [(0, 1), (2, 3), (5, 3)])
+def test_a_server_that_gives_up_while_it_sets_up_a_connection_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch, failures: int, calls: int
+) -> None:
+    asked: list[str] = []
+
+    def init(**options: Any) -> None:
+        asked.append(options["address"])
+        if len(asked) <= failures:
+            raise ConnectionAbortedError("Initialization failure from server")
+
+    ray, grpc = pytest.importorskip("ray"), pytest.importorskip("grpc")
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    refused = pytest.raises(ServiceError, match="Initialization failure") if failures == 5 else nullcontext()
+    server = grpc.server(ThreadPoolExecutor(1))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        with refused, connected(f"ray://127.0.0.1:{port}", None):
+            pass
+    finally:
+        server.stop(None)
+    assert asked == [f"ray://127.0.0.1:{port}"] * calls
