@@ -13,6 +13,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as state
 from mlops_cli.models.graph import INPUT, LARGEST_LOG_RETURN, OUTPUTS
 
 Values = npt.NDArray[np.float32]
+_FLOAT32 = np.dtype(np.float32)
 
 # ONNX Runtime's exceptions share no base class of their own
 SESSION_FAILURES: tuple[type[Exception], ...] = (
@@ -51,14 +52,11 @@ def run_graph(session: onnxruntime.InferenceSession, feed: Mapping[str, Values])
         any of `RUN_FAILURES`: the feed does not fit the graph, or an output is not one float32 number per row.
     """
     log_return, raw = session.run(OUTPUTS, feed)
-    rows = (len(feed[INPUT]),)
-    if not (_is_vector(log_return, rows) and _is_vector(raw, rows)):
-        raise ValueError(f"its outputs are not one float32 number for each of {rows[0]} rows")
+    rows = len(feed[INPUT])
+    vectors = type(log_return) is type(raw) is np.ndarray and log_return.shape == raw.shape == (rows,)
+    if not (vectors and log_return.dtype is raw.dtype is _FLOAT32):  # dtypes are singletons: this is run per request
+        raise ValueError(f"its outputs are not one float32 number for each of {rows} rows")
     return log_return, raw
-
-
-def _is_vector(value: object, shape: tuple[int]) -> bool:
-    return isinstance(value, np.ndarray) and value.shape == shape and value.dtype == np.float32
 
 
 def usable_rows(log_return: Values, raw: Values) -> npt.NDArray[np.bool_]:

@@ -78,10 +78,12 @@ class OwnSite:
 
     def refusal(self, scope: Mapping[str, Any]) -> Refusal | None:
         """Why an HTTP request (an ASGI scope) is not answered; None if it is."""
-        marks = [(name, value) for name, value in scope["headers"] if name in _MARKS]
-        local = scope.get("server")
-        if len(marks) == 1 and marks[0][0] == b"host" and _is_own(marks[0][1], local[0] if local else "", self.names):
-            return None  # quickly, as for every program
+        marks = [header for header in scope["headers"] if header[0] in _MARKS]
+        if len(marks) == 1:  # quickly, as for every program
+            name, value = marks[0]
+            local = scope.get("server")
+            if name == b"host" and _is_own(value, local[0] if local else "", self.names):
+                return None
         caller = _read_caller(marks)
         return self._foreign_host(caller, scope) or self._foreign_page(caller, scope) or _host_count(caller, scope)
 

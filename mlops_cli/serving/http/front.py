@@ -123,7 +123,14 @@ class Front:
     async def _infer(self, scope: Scope, headers: RequestHeaders, body: bytes) -> Reply:
         model, version = _model_and_version(scope["path"])
         header_length = headers.get(b"inference-header-content-length")
-        request = await self._decoded(body, header_length, lambda: describe(self._plane.catalog, model, version).inputs)
+
+        def columns() -> tuple[str, ...]:
+            return describe(self._plane.catalog, model, version).inputs
+
+        if len(body) <= _AT_ONCE:
+            request = decode(body, header_length, columns, self._limits)
+        else:
+            request = await self._decoded_aside(body, header_length, columns)
         answer = await self._plane.infer(Query(model, request.rows, version, caller(scope, headers)))
         self._counters.answers[answer.rung] += 1
         if len(answer.log_return) <= _ROWS_AT_ONCE:
@@ -141,12 +148,10 @@ class Front:
             about.append((b"inference-header-content-length", b"%d" % json_length))
         return 200, about, content
 
-    async def _decoded(
+    async def _decoded_aside(
         self, body: bytes, header_length: bytes | None, columns: Callable[[], tuple[str, ...]]
     ) -> InferRequest:
-        """The request of a body. A large one is read in a thread, so that others need not wait for it."""
-        if len(body) <= _AT_ONCE:
-            return decode(body, header_length, columns, self._limits)
+        """The request of a large body, which is read in a thread, so that others need not wait for it."""
         async with self._converting:
             return await asyncio.to_thread(decode, body, header_length, columns, self._limits)
 
