@@ -51,7 +51,7 @@ def bounded(ask: Callable[[], requests.Response], seconds: float, most_bytes: in
                 response._content = _body(response, until, most_bytes)
                 response._content_consumed = True
             answer.set_result(response)
-        except BaseException as error:  # noqa: BLE001 - handed to the caller, whatever it is
+        except BaseException as error:  # noqa: BLE001 - not swallowed: `result` raises it in the caller's thread
             answer.set_exception(error)
 
     threading.Thread(target=work, daemon=True, name="request").start()
