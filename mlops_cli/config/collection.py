@@ -139,7 +139,7 @@ class ModelCollection:
         return base.feature_sets.get(given)
 
 
-_INHERITED = ("exchange", "trainer", "features", "target")
+_INHERITED = ("exchange", "trainer", "features", "target", "base")
 _MERGED = ("feature_sets", "ludwig")
 
 

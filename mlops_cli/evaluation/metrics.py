@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-ERROR_COLUMNS = ("mae", "mae_raw", "mae_naive", "mae_drift")
+ERROR_COLUMNS = ("mae", "mae_raw", "mae_naive", "mae_drift", "mae_base")
 
 
 def with_errors(forecasts: pd.DataFrame) -> pd.DataFrame:
@@ -15,8 +15,8 @@ def with_errors(forecasts: pd.DataFrame) -> pd.DataFrame:
         forecasts: as `frame.check_forecasts` returns it.
 
     Returns:
-        `forecasts` with the columns `mae`, `mae_raw`, `mae_naive` and `mae_drift`, in price units: errors of the
-        shrunk, the raw, the naive (last close) and the drift forecast.
+        `forecasts` with the columns `mae`, `mae_raw`, `mae_naive`, `mae_drift` and `mae_base`, in price units: errors
+        of the shrunk, the raw, the naive (last close) and the drift forecast, and of the base.
     """
     actual = forecasts["actual_close"]
     return forecasts.assign(
@@ -24,6 +24,7 @@ def with_errors(forecasts: pd.DataFrame) -> pd.DataFrame:
         mae_raw=(forecasts["raw_predicted_close"] - actual).abs(),
         mae_naive=(forecasts["last_close"] - actual).abs(),
         mae_drift=(forecasts["drift_predicted_close"] - actual).abs(),
+        mae_base=(forecasts["base_predicted_close"] - actual).abs(),
     )
 
 
@@ -40,10 +41,11 @@ def score_forecasts(forecasts: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         `forecasts` with these columns added, same index:
-        `mae`, `mae_raw`, `mae_naive`, `mae_drift`: see `with_errors`;
+        `mae`, `mae_raw`, `mae_naive`, `mae_drift`, `mae_base`: see `with_errors`;
+        `scale`: the model's mean naive error; NaN where the model's stock never moved;
         `relative_loss`: (mae - mae_naive) / the model's mean naive error, comparable between stocks of any price;
         NaN where the model's stock never moved;
-        `drift_relative_loss`: (mae - mae_drift) on the same scale, a comparison with the drift forecast;
+        `drift_relative_loss`, `base_relative_loss`: the same against the drift forecast and against the base;
         `actual_return`, `raw_return`: log returns from the last close, actual and as forecast before shrinkage;
         `up`: 1.0 where the close rose, 0.0 where it fell, NaN where it did not move;
         `call`: 1.0 where the raw forecast is up, 0.0 where it is down, NaN where it is neither or the close did not
@@ -55,9 +57,10 @@ def score_forecasts(forecasts: pd.DataFrame) -> pd.DataFrame:
     """
     frame = with_errors(forecasts)
     actual, last, raw = frame["actual_close"], frame["last_close"], frame["raw_predicted_close"]
-    scale = naive_scale(frame)
+    frame["scale"] = scale = naive_scale(frame)
     frame["relative_loss"] = (frame["mae"] - frame["mae_naive"]) / scale
     frame["drift_relative_loss"] = (frame["mae"] - frame["mae_drift"]) / scale
+    frame["base_relative_loss"] = (frame["mae"] - frame["mae_base"]) / scale
     frame["actual_return"] = np.log(actual / last)
     frame["raw_return"] = np.log(raw / last)
     frame["up"] = (actual > last).astype("float64").mask(actual == last)
@@ -82,7 +85,7 @@ def average_by(scores: pd.DataFrame, by: str) -> pd.DataFrame:
         by: a column of `scores`, such as `model` or `team`.
 
     Returns:
-        One row per value of `by`, sorted, columns: `n` (rows); `mae`, `mae_raw`, `mae_naive`, `mae_drift` (price
+        One row per value of `by`, sorted, columns: `n` (rows); the errors of `with_errors` (price
         units); `skill` = 1 - mae / mae_naive (NaN where the close never moved); `direction_accuracy` (share of calls
         that were right, NaN without calls), `direction_calls` (their number), `always_up_rate` (share of rises among
         the sessions that moved: what "up, every day" would have scored; NaN if none moved).
@@ -97,8 +100,11 @@ def average_by(scores: pd.DataFrame, by: str) -> pd.DataFrame:
     return table
 
 
-def naive_ratios(errors: pd.DataFrame) -> pd.Series:
-    """Return MAE / naive MAE per model (index: model, sorted), without the models whose close never moved."""
-    means = errors.groupby("model", observed=True, sort=True)[["mae", "mae_naive"]].mean()
+def naive_ratios(errors: pd.DataFrame, column: str = "mae") -> pd.Series:
+    """Return MAE / naive MAE per model (index: model, sorted), without the models whose close never moved.
+
+    `column`: the errors to compare with the naive ones.
+    """
+    means = errors.groupby("model", observed=True, sort=True)[[column, "mae_naive"]].mean()
     moved = means[means["mae_naive"] > 0]
-    return moved["mae"] / moved["mae_naive"]
+    return moved[column] / moved["mae_naive"]

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from mlops_cli.errors import DataError, bounded
-from mlops_cli.evaluation.alarm import look_ahead
+from mlops_cli.evaluation.alarm import look_ahead, total_returns
+from mlops_cli.evaluation.decomposition import decompose, verdict_on_model
 from mlops_cli.evaluation.frame import check_forecasts
 from mlops_cli.evaluation.metrics import average_by, naive_ratios, score_forecasts
 from mlops_cli.evaluation.significance import (
@@ -66,11 +67,12 @@ def summarise(forecasts: pd.DataFrame, shrinkage: Mapping[str, float]) -> dict[s
         raise DataError(f"no shrinkage factor for {bounded(missing)}", "train these models again: mlops train")
     scores = score_forecasts(frame)
     scores["shrinkage"] = scores["model"].map(dict(shrinkage)).astype("float64")
-    reasons = look_ahead(scores)
+    reasons = look_ahead(scored(total_returns(frame)))
     return {
         "models": _records(_models(scores)),
         "teams": _records(_teams(scores)),
         "pooled": _records(_pools(scores.assign(collection="all"), "collection").drop(columns="collection"))[0],
+        "decomposition": decompose(scores),
         "alarm": {"sounded": bool(reasons), "reasons": reasons},
     }
 
@@ -90,6 +92,12 @@ def _models(scores: pd.DataFrame) -> pd.DataFrame:
     table["dm_p_fdr"], table["pt_p_fdr"] = false_discovery(table["dm_p"]), false_discovery(table["pt_p"])
     gain = table["mae_naive"] - table["mae"]
     table["verdict"] = [_verdict(g, p) for g, p in zip(gain, table["dm_p_fdr"], strict=True)]
+    table["base_p"] = tests["base_p"]
+    table["base_p_fdr"] = false_discovery(table["base_p"])
+    over_base = table["mae_base"] - table["mae"]
+    table["model_verdict"] = [
+        verdict_on_model(g, p, LEVEL) for g, p in zip(over_base, table["base_p_fdr"], strict=True)
+    ]
     return table.reset_index()
 
 
@@ -99,6 +107,9 @@ def _tests(rows: pd.DataFrame) -> dict[str, float]:
     return {
         "dm_p": diebold_mariano_p(
             rows["actual_close"].to_numpy(), rows["predicted_close"].to_numpy(), rows["last_close"].to_numpy()
+        ),
+        "base_p": diebold_mariano_p(
+            rows["actual_close"].to_numpy(), rows["predicted_close"].to_numpy(), rows["base_predicted_close"].to_numpy()
         ),
         "pt_p": pesaran_timmermann_p(called["actual_return"].to_numpy(), called["raw_return"].to_numpy()),
     }
@@ -111,14 +122,18 @@ def _pools(scores: pd.DataFrame, by: str) -> pd.DataFrame:
     table = table.join(pools.astype({name: "int64" for name in pools if str(name).startswith("n_")}))
     table.loc[table["n_days"] < MIN_SESSIONS, DIRECTION] = np.nan
     table["verdict"] = [_verdict(-t, p) for t, p in zip(table["dm_t"], table["dm_p"], strict=True)]
+    table["model_verdict"] = [
+        verdict_on_model(-t, p, LEVEL) for t, p in zip(table["base_t"], table["base_p"], strict=True)
+    ]
     return table.reset_index()
 
 
 def _pool(rows: pd.DataFrame) -> dict[str, float]:
     """The figures whose unit is a model or a day; `metrics.figures` gives the others."""
     days, ratios = rows["target_session"], naive_ratios(rows)
-    naive, drift, direction = (
-        day_clustered(rows[name], days) for name in ("relative_loss", "drift_relative_loss", "excess_hit")
+    naive, drift, base, direction = (
+        day_clustered(rows[name], days)
+        for name in ("relative_loss", "drift_relative_loss", "base_relative_loss", "excess_hit")
     )
     return {
         "n_models": rows["model"].nunique(),
@@ -133,6 +148,9 @@ def _pool(rows: pd.DataFrame) -> dict[str, float]:
         "dm_p": naive.p,
         "drift_t": drift.t,
         "drift_p": drift.p,
+        "base_t": base.t,
+        "base_p": base.p,
+        "base_mae_ratio": naive_ratios(rows, "mae_base").mean(),
         "pt_t": direction.t,
         "pt_p": direction.p,
     }

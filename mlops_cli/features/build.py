@@ -3,13 +3,17 @@
 Returns are log returns of `close`, not of `adj_close`, because the forecast is of the close that will be quoted
 tomorrow, and errors are measured in that close. `close` is split-adjusted, so a split is not a return. It is not
 dividend-adjusted, so the return of an ex-dividend day includes the drop of the quote. `adj_close` is
-not used: every dividend changes all its earlier values, so its returns differ. Features and target use the same
-series, so that their units are the same.
+not used: every dividend changes all its earlier values, so its returns differ.
+
+Where dividends are given, the target is the *total* return: the next close plus the dividend of that session. What a
+dividend takes from the quote is known before, so a model need not learn it: the announced dividend of the next session
+is an input of the graph, which subtracts it (`models.base`).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -20,7 +24,10 @@ from mlops_cli.config.schemas.project import FeatureSpec, Macd, Target
 from mlops_cli.errors import ConfigError, DataError, bounded
 from mlops_cli.features import indicators as ind
 from mlops_cli.features.indicators import Bars, log_return
+from mlops_cli.prices.actions.dividends import Sighting, announced_amounts, paid_amounts, usable_shares
 
+ANNOUNCED = "announced_dividend"
+"""Input column: the dividend of the next session, as it was known at the close of the row, over that close; else 0."""
 REMAINING_START_SHARE = 1e-6
 """How much of the arbitrary starting value of an exponential average may remain in the first row, as a fraction.
 
@@ -138,7 +145,12 @@ def sessions_needed(spec: FeatureSpec) -> int:
 
 
 def build_features(
-    prices: pd.DataFrame, spec: FeatureSpec, target: Target, exchange_sessions: pd.DatetimeIndex, ticker: str
+    prices: pd.DataFrame,
+    spec: FeatureSpec,
+    target: Target,
+    exchange_sessions: pd.DatetimeIndex,
+    ticker: str,
+    dividends: Sequence[Sighting] | None = None,
 ) -> pd.DataFrame:
     """Compute the features and the target of one ticker.
 
@@ -153,11 +165,14 @@ def build_features(
         exchange_sessions: the exchange's sessions, rising, from the day of the first price or earlier to at least one
             session after the last price's.
         ticker: for messages.
+        dividends: all sightings of the ticker's dividends, for a model with a base that subtracts them.
 
     Returns:
         Index `session`: the sessions of the prices without the warm-up at the start. Columns, in order:
         `input_columns` (float64, finite, never NaN), `target` (float64), then for reports `last_close`, `next_close`
-        (float64) and `target_session` (datetime64 in the index's unit), the exchange's next session. If the ticker has
+        (float64) and `target_session` (datetime64 in the index's unit), the exchange's next session. With `dividends`
+        also the input `announced_dividend`, `target` is of total return, and `paid_dividend` (float64, price units) is
+        what the target session paid, whenever that became known. If the ticker has
         no price in that next session (in the last row, or in the row before a halt), `target` and `next_close` are
         NaN, because a forecast is for the very next session only. The row has features, so that a forecast can
         be made.
@@ -176,13 +191,19 @@ def build_features(
 
     next_close = np.append(bars.close[1:], np.nan)
     next_close[:-1][bars.sessions[1:] != bars.next_sessions[:-1]] = np.nan
-    outcome = next_close if target == "close" else np.log(next_close / bars.close)
-    return table.assign(
+    paid = np.zeros(len(bars.close))
+    if dividends is not None:
+        announced = usable_shares(announced_amounts(dividends, bars.sessions, bars.next_sessions), bars.close)
+        paid = paid_amounts(dividends, bars.next_sessions)
+        table[ANNOUNCED] = announced[warm_up:]
+    outcome = next_close + paid if target == "close" else np.log((next_close + paid) / bars.close)
+    table = table.assign(
         target=outcome[warm_up:],
         last_close=bars.close[warm_up:],
         next_close=next_close[warm_up:],
         target_session=bars.next_sessions[warm_up:],
     )
+    return table if dividends is None else table.assign(paid_dividend=paid[warm_up:])
 
 
 def _bars(prices: pd.DataFrame, exchange_sessions: pd.DatetimeIndex, ticker: str) -> Bars:

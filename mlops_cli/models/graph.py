@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -49,15 +50,17 @@ def constant_return_graph(columns: int, log_return: float) -> onnx.ModelProto:
     return model
 
 
-def set_shrinkage(source: Path, destination: Path, value: float) -> None:
-    """Copy a graph and change only its shrinkage; a `ModelError` if it is damaged or has no `shrinkage`."""
+def set_constants(source: Path, destination: Path, values: Mapping[str, float]) -> None:
+    """Copy a graph and change only these scalars, by name; a `ModelError` if it is damaged or lacks one of them."""
     try:
         model = onnx.load(source)
     except DecodeError as error:
         raise ModelError(f"{source}: damaged: {error}", "train the model again: mlops train") from error
+    left = dict(values)
     for initializer in model.graph.initializer:
-        if initializer.name == SHRINKAGE:
-            initializer.CopyFrom(numpy_helper.from_array(np.array(value, dtype=np.float32), SHRINKAGE))
-            onnx.save(model, destination)
-            return
-    raise ModelError(f"{source}: the graph has no constant {SHRINKAGE!r}", "train the model again: mlops train")
+        if initializer.name in left:
+            value = np.array(left.pop(initializer.name), dtype=np.float32)
+            initializer.CopyFrom(numpy_helper.from_array(value, initializer.name))
+    if left:
+        raise ModelError(f"{source}: the graph has no constant {', '.join(left)}", "train the model again: mlops train")
+    onnx.save(model, destination)

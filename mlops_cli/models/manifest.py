@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from mlops_cli.config.schemas.project import FeatureSpec, Target, TrainerKind
+from mlops_cli.config.schemas.project import Base, FeatureSpec, Target, TrainerKind
 from mlops_cli.errors import ModelError
 from mlops_cli.system.files import write_text
 
@@ -47,6 +47,8 @@ class Manifest(BaseModel):
         trained_until: last session whose close the model saw.
         drift: mean log return of the training rows, the drift baseline's forecast.
         shrinkage: lambda inside the graph; None until the group's choice is made: the model is not finished then.
+        base: the base that forecasts are shrunk to (`models.base`).
+        base_drift: mu inside the graph, the drift of the base.
         facts: remarks of the trainer.
         files: sha256 of every other file of the folder, by relative path.
         branch: the branch that it was trained in; empty in manifests written before it was noted.
@@ -72,6 +74,8 @@ class Manifest(BaseModel):
     trained_until: date
     drift: float
     shrinkage: float | None = None
+    base: Base = "none"
+    base_drift: float = 0.0
     validation: Validation
     epochs: list[dict[str, float]] = []
     facts: dict[str, float | int | str] = {}

@@ -9,6 +9,7 @@ import pandas as pd
 
 from mlops_cli.errors import DataError, ModelError
 from mlops_cli.evaluation.frame import FORECAST_COLUMNS
+from mlops_cli.features.build import ANNOUNCED
 from mlops_cli.models.predict import Model
 
 
@@ -40,6 +41,7 @@ def replay(model: Model, table: pd.DataFrame, start: date, end: date | None) -> 
     rows = _rows(manifest.name, table, start, end)
     shrunk, raw = model.log_returns(rows)
     last = rows["last_close"].to_numpy(np.float64)
+    dividend = last * rows[ANNOUNCED].to_numpy(np.float64) if ANNOUNCED in manifest.inputs else np.zeros(len(rows))
     frame = pd.DataFrame(
         {
             "model": manifest.name,
@@ -52,6 +54,8 @@ def replay(model: Model, table: pd.DataFrame, start: date, end: date | None) -> 
             "raw_predicted_close": last * np.exp(raw),
             "actual_close": rows["next_close"].to_numpy(np.float64),
             "drift_predicted_close": last * np.exp(manifest.drift),
+            "base_predicted_close": last * np.exp(manifest.base_drift) - dividend,
+            "announced_dividend": dividend,
         }
     )
     return frame[list(FORECAST_COLUMNS)]

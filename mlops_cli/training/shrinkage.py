@@ -1,20 +1,32 @@
-"""Shrinkage of forecasts towards "no change", chosen on validation and pooled over the models of a group.
+"""Shrinkage of forecasts to their base, chosen on validation and pooled over the models of a group.
 
-A forecast of the log return r becomes lambda * r with lambda in [0, 1]; lambda = 0 is the naive forecast. Daily closes
-are so close to a random walk that unshrunk models lose to it; pooling the choice over a group keeps the estimate
-from chasing the noise of one stock.
+The total log return that a network forecasts, r, becomes mu + lambda * (r - mu) with lambda in [0, 1]. Without a base
+mu is 0, and lambda = 0 is the naive forecast. Daily closes are so close to a random walk that unshrunk models lose to
+it; pooling the choice over a group keeps the estimate from chasing the noise of one stock.
+
+mu, the drift of a model, is half the mean log total return of its own stock and half the mean of these over the group:
+the stocks of a group have had similar drifts, and a stock's own mean is mostly noise.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 Vector = npt.NDArray[np.float64]
 GRID: Vector = np.round(np.linspace(0.0, 1.0, 21), 2)
+OWN = 0.5  # weight of a stock's own mean in its drift; the rest is that of the group
+
+
+@dataclass(frozen=True)
+class MeanReturns:
+    """Mean daily log total returns of a stock: over its training rows, and over all rows that a model may see."""
+
+    train: float
+    used: float
 
 
 @dataclass(frozen=True)
@@ -24,29 +36,45 @@ class ValidationForecasts:
     Attributes:
         last_close: close of the session on which the forecast was made, price units, > 0.
         actual_close: close of the next session, price units, > 0.
-        log_return: predicted log return.
+        log_return: predicted log return, of total return if the model has a base.
+        dividend: announced dividend of the next session, price units; None if the model's base subtracts none.
+        means: mean returns of the stock; None if the model's base has no drift.
     """
 
     last_close: Vector
     actual_close: Vector
     log_return: Vector
+    dividend: Vector | None = None
+    means: MeanReturns | None = field(default=None)
 
-    def mae_ratio(self, shrinkage: float) -> float:
+    def mae_ratio(self, shrinkage: float, drift: float = 0.0) -> float:
         """MAE of the shrunk forecast over MAE of the naive one, in price units; 1 where the price never moved."""
         naive = np.abs(self.actual_close - self.last_close).mean()
         if naive == 0:
             return 1.0
-        forecast = self.last_close * np.exp(shrinkage * self.log_return)
+        forecast = self.last_close * np.exp(drift + shrinkage * (self.log_return - drift))
+        if self.dividend is not None:
+            forecast = forecast - self.dividend
         return float(np.abs(self.actual_close - forecast).mean() / naive)
 
 
-def choose_shrinkage(group: Sequence[ValidationForecasts]) -> float:
+def choose_shrinkage(group: Sequence[ValidationForecasts], drifts: Sequence[float] = ()) -> float:
     """Return the lambda of `GRID` with the lowest mean MAE ratio over the group's models; ties go to the smaller one.
+
+    `drifts`: mu of each model, of its training rows only, so that no validation row is known; empty: all 0.
 
     Raises:
         ValueError: the group is empty.
     """
     if not group:
         raise ValueError("a group needs at least one model")
-    losses = np.array([[model.mae_ratio(value) for value in GRID] for model in group]).mean(axis=0)
+    models = list(zip(group, drifts or [0.0] * len(group), strict=True))
+    losses = np.array([[model.mae_ratio(value, drift) for value in GRID] for model, drift in models]).mean(axis=0)
     return float(GRID[int(np.argmin(losses))])
+
+
+def pooled_drifts(means: Sequence[float | None]) -> list[float]:
+    """The drift mu of each model of a group, from the mean returns of their stocks; 0 where the base has no drift."""
+    known = [mean for mean in means if mean is not None]
+    pooled = float(np.mean(known)) if known else 0.0
+    return [0.0 if mean is None else OWN * mean + (1.0 - OWN) * pooled for mean in means]

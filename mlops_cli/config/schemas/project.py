@@ -82,6 +82,8 @@ class FeatureSpec(StrictModel):
 
 
 Target = Literal["log_return", "close"]
+Base = Literal["none", "drift", "dividend", "drift_dividend"]
+BaseChoice = Literal["auto"] | Base
 TrainerKind = Literal["ludwig", "naive", "drift"]
 # strict: otherwise YAML's true would count as 1 session
 Retrain = Annotated[
@@ -102,6 +104,11 @@ class Defaults(StrictModel):
         "standard", description="name of a feature set of configs/base.yaml, or the keys of one"
     )
     target: Target = Field("log_return", description="what is forecast: the next session's log return, or its close")
+    base: BaseChoice = Field(
+        "auto",
+        description="forecast that the model is shrunk to: the last close, plus the drift of total returns, less the "
+        "announced dividend; auto: drift_dividend where the dividends of the ticker are known, else none",
+    )
     ludwig: dict[str, Any] = Field(default_factory=dict, description="any part of a Ludwig config")
 
 
@@ -165,6 +172,7 @@ class ModelSpec(StrictModel):
     trainer: TrainerKind
     features: FeatureSpec
     target: Target
+    base: BaseChoice = "auto"
     ludwig: dict[str, Any] = Field(default_factory=dict)
     pool: tuple[Ticker, ...] = Field(
         (), description="tickers that share one training, the model's own included; empty: not pooled"

@@ -18,6 +18,9 @@ from mlops_cli.config.schemas.project import Period
 from mlops_cli.errors import DataError, MlopsError
 from mlops_cli.pipeline.stages.stage import Progress, StageReport, branch_lock, chosen, close_stage, read_note
 from mlops_cli.pipeline.stages.tables import read_table, remove_other_tables, write_table
+from mlops_cli.prices.actions.dividends import new_sightings, restated
+from mlops_cli.prices.actions.implied_dividends import implied_dividends
+from mlops_cli.prices.actions.sightings_file import dividends_file, read_sightings, write_sightings
 from mlops_cli.prices.sources.source import FetchRequest, PriceSource, RawBars, SourceFailure
 from mlops_cli.prices.table import Provenance, assemble
 from mlops_cli.system.files import write_text
@@ -122,6 +125,7 @@ def _save(folder: Path, bars: RawBars, request: FetchRequest) -> bool:
         request.end,
         datetime.now(UTC).isoformat(timespec="seconds"),
     )
+    dividends = _note_dividends(folder, bars.ticker, table, provenance)
     notes = folder / f"{bars.ticker}.json"
     before = read_note(notes)
     if before is not None and bars.ticker in request.stored:
@@ -129,7 +133,25 @@ def _save(folder: Path, bars: RawBars, request: FetchRequest) -> bool:
             provenance = provenance.carrying(Provenance.from_dict(before))
         # writing the same prices with a new fetch time would make DVC run all later stages again
         if {**before, "fetched_at": ""} == {**provenance.to_dict(), "fetched_at": ""}:
-            return False
+            return dividends
     write_table(folder, bars.ticker, table)
     write_text(notes, json.dumps(provenance.to_dict(), indent=2) + "\n")
+    return True
+
+
+def _note_dividends(folder: Path, ticker: str, table: pd.DataFrame, provenance: Provenance) -> bool:
+    """Add what the prices say about dividends to the sightings of the ticker; whether there was anything new.
+
+    Prices without an adjusted close say nothing: there is no file then.
+    """
+    path = dividends_file(folder, ticker)
+    if any(repair.rule == "missing_adj_close" for repair in provenance.repairs):
+        return False
+    found = read_sightings(path)
+    stored = None if found is None else restated(found, table["close"])
+    seen = datetime.fromisoformat(provenance.fetched_at).date()
+    new = new_sightings(stored or [], implied_dividends(table, seen))
+    if stored is not None and not new:
+        return False
+    write_sightings(path, [*(found or []), *new])
     return True

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
 from pathlib import Path
+
+import numpy as np
+import pandas as pd
 
 from mlops_cli.config.load import Branch
 from mlops_cli.config.paths import Project
 from mlops_cli.config.schemas.project import ModelSpec
 from mlops_cli.errors import DataError, ModelError
-from mlops_cli.models.graph import set_shrinkage
+from mlops_cli.features.build import ANNOUNCED
+from mlops_cli.models.base import DRIFT
+from mlops_cli.models.graph import SHRINKAGE, set_constants
 from mlops_cli.models.manifest import GRAPH, Manifest, Validation, file_hashes, read_manifest
 from mlops_cli.models.predict import load_session, run_session
 from mlops_cli.models.store import install, staging_folder
-from mlops_cli.pipeline.stages.train_plan import by_group, member_mark, model_rows, pool_mark, training_mark
+from mlops_cli.pipeline.stages.train_plan import Inputs, by_group, member_mark, model_rows, pool_mark, training_mark
 from mlops_cli.system.parallel import each
 from mlops_cli.training.rows import RowSplit
-from mlops_cli.training.shrinkage import ValidationForecasts, choose_shrinkage
+from mlops_cli.training.shrinkage import MeanReturns, ValidationForecasts, choose_shrinkage, pooled_drifts
 
 
 def shrink_branch(project: Project, branch: Branch, start: date) -> None:
@@ -40,31 +45,62 @@ def shrink_branch(project: Project, branch: Branch, start: date) -> None:
         }
         if not forecasts:
             continue
-        choice = group_choice(branch, specs[0], list(forecasts.values()))
-        for name, validation in forecasts.items():
+        constants = group_constants(branch, specs[0], list(forecasts.values()))
+        for name, choice in zip(forecasts, constants, strict=True):
             folder = project.models(branch.name) / name
             # in the branch's staging folder, because the next training removes what a killed process leaves there
-            finish(folder, project.staging(branch.name), choice, validation, branch.keep_versions)
+            finish(folder, project.staging(branch.name), choice, branch.keep_versions)
             _note_small(folder, next(spec.small for spec in specs if spec.name == name))
 
 
-def validation_forecasts(folder: Path, split: RowSplit, inputs: tuple[str, ...]) -> ValidationForecasts:
+def validation_forecasts(folder: Path, split: RowSplit, inputs: Inputs) -> ValidationForecasts:
     """A model folder's unshrunk forecasts of its validation rows."""
     rows = split.validation
-    _, raw = run_session(load_session(folder / GRAPH), rows, inputs, folder.name)
-    return ValidationForecasts(rows["last_close"].to_numpy(), rows["next_close"].to_numpy(), raw)
+    _, raw = run_session(load_session(folder / GRAPH), rows, inputs.columns, folder.name)
+    last, dividend = rows["last_close"].to_numpy(), None
+    if ANNOUNCED in inputs.columns:
+        share = rows[ANNOUNCED].to_numpy(np.float32).astype(np.float64)
+        raw, dividend = np.log(np.exp(raw) + share), share * last
+    means = None
+    if inputs.base in ("drift", "drift_dividend"):
+        means = MeanReturns(_mean_total_return(split.train), _mean_total_return(split.used))
+    return ValidationForecasts(last, rows["next_close"].to_numpy(), raw, dividend, means)
 
 
-def group_choice(branch: Branch, spec: ModelSpec, forecasts: list[ValidationForecasts]) -> float:
-    """The shrinkage of `spec`'s group: fixed by training.shrinkage, or chosen on the validation rows; 1 for baselines.
+def _mean_total_return(rows: pd.DataFrame) -> float:
+    """Mean daily log return of close and dividend together."""
+    paid = rows["paid_dividend"].to_numpy() if "paid_dividend" in rows.columns else 0.0
+    return float(np.log((rows["next_close"].to_numpy() + paid) / rows["last_close"].to_numpy()).mean())
 
+
+@dataclass(frozen=True)
+class Constants:
+    """What the end of training writes into a model's graph, and what it makes of the validation rows."""
+
+    shrinkage: float
+    drift: float
+    validation: Validation
+
+
+def group_constants(branch: Branch, spec: ModelSpec, forecasts: list[ValidationForecasts]) -> list[Constants]:
+    """The constants of each model of `spec`'s group.
+
+    The shrinkage is fixed by training.shrinkage, or chosen on the validation rows; 1 for baselines. The figures of the
+    validation rows come from the drift of the training rows, because the final drift has seen the validation rows.
     `forecasts` are those of all its models, at least one.
     """
-    if spec.trainer != "ludwig":
-        return 1.0
-    if branch.training.shrinkage == "pooled":
-        return choose_shrinkage(forecasts)
-    return branch.training.shrinkage
+    earlier = pooled_drifts([model.means.train if model.means else None for model in forecasts])
+    drifts = pooled_drifts([model.means.used if model.means else None for model in forecasts])
+    shrinkage = 1.0
+    if spec.trainer == "ludwig":
+        fixed = branch.training.shrinkage
+        shrinkage = choose_shrinkage(forecasts, earlier) if fixed == "pooled" else fixed
+    return [
+        Constants(
+            shrinkage, drift, Validation(mae_ratio_raw=own.mae_ratio(1.0), mae_ratio=own.mae_ratio(shrinkage, mu))
+        )
+        for own, mu, drift in zip(forecasts, earlier, drifts, strict=True)
+    ]
 
 
 def _pool_mark(project: Project, branch: Branch, start: date, specs: list[ModelSpec]) -> str:
@@ -90,21 +126,20 @@ def _forecasts(
         return None  # not trained: the stage has reported the failure already
 
 
-def finish(folder: Path, scratch: Path, choice: float, forecasts: ValidationForecasts, keep: int | None = None) -> None:
-    """Write the shrinkage into the graph and the manifest of the model in `folder`, unless it is there already.
+def finish(folder: Path, scratch: Path, choice: Constants, keep: int | None = None) -> None:
+    """Write shrinkage and drift into graph and manifest of the model in `folder`, unless they are there already.
 
     The model folder is rebuilt in `scratch`, which must be on the same disk. For `keep` see `models.store.install`.
     """
     before = read_manifest(folder)
-    validation = Validation(mae_ratio_raw=forecasts.mae_ratio(1.0), mae_ratio=forecasts.mae_ratio(choice))
-    if before.shrinkage == choice and before.validation == validation:
+    update = {"shrinkage": choice.shrinkage, "base_drift": choice.drift, "validation": choice.validation}
+    if all(getattr(before, name) == value for name, value in update.items()):
         return
+    constants = {SHRINKAGE: choice.shrinkage, **({DRIFT: choice.drift} if before.base != "none" else {})}
     with staging_folder(scratch, folder.name) as staged:
         shutil.copytree(folder, staged, dirs_exist_ok=True)
-        set_shrinkage(folder / GRAPH, staged / GRAPH, choice)
-        finished: Manifest = before.model_copy(
-            update={"shrinkage": choice, "validation": validation, "files": file_hashes(staged)}
-        )
+        set_constants(folder / GRAPH, staged / GRAPH, constants)
+        finished: Manifest = before.model_copy(update={**update, "files": file_hashes(staged)})
         finished.write(staged)
         install(staged, folder, keep)
 

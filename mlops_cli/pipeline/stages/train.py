@@ -12,7 +12,9 @@ from mlops_cli.config.load import Branch
 from mlops_cli.config.paths import Project
 from mlops_cli.config.schemas.project import ModelSpec, Scenario, TrainerKind
 from mlops_cli.errors import ConfigError, MlopsError, ModelError, TrainingError, bounded
-from mlops_cli.models.manifest import Manifest, Validation, file_hashes, read_manifest
+from mlops_cli.features.build import ANNOUNCED
+from mlops_cli.models.base import add_base
+from mlops_cli.models.manifest import GRAPH, Manifest, Validation, file_hashes, read_manifest
 from mlops_cli.models.store import check_files, install, model_folders
 from mlops_cli.models.versions import archives
 from mlops_cli.pipeline.stages.shrink import shrink_branch, validation_forecasts
@@ -179,12 +181,14 @@ class _Training:
         folder = self.staging / plan.spec.name
         folder.mkdir(parents=True)
         table = self._features / f"{plan.spec.name}.parquet"
-        return TrainJob(plan.spec, table, plan.inputs, plan.validation.first, self._start, self.branch.seed, folder)
+        inputs = plan.network_inputs
+        return TrainJob(plan.spec, table, inputs, plan.validation.first, self._start, self.branch.seed, folder)
 
     def _install(self, plan: Plan, result: Fitted) -> None:
         spec, folder = plan.spec, result.job.folder
         try:
             split, inputs = model_rows(self._features, self.branch, self._start, spec)
+            build_base(folder, plan)
             ratio = validation_forecasts(folder, split, inputs).mae_ratio(1.0)
             manifest = manifest_of(plan, self.branch, result, ratio)
             manifest.write(folder)
@@ -247,6 +251,7 @@ def manifest_of(plan: Plan, branch: Branch, result: Fitted, mae_ratio_raw: float
         validation_rows=plan.validation,
         trained_until=plan.trained_until,
         drift=plan.drift,
+        base=plan.base,
         validation=Validation(mae_ratio_raw=mae_ratio_raw),
         branch=branch.name,
         small=spec.small,
@@ -255,6 +260,12 @@ def manifest_of(plan: Plan, branch: Branch, result: Fitted, mae_ratio_raw: float
         versions=versions(spec.trainer),
         files=file_hashes(result.job.folder),
     )
+
+
+def build_base(folder: Path, plan: Plan) -> None:
+    """Build the base of a model into the graph that its trainer wrote into `folder`; see `models.base`."""
+    if plan.base != "none":
+        add_base(folder / GRAPH, len(plan.network_inputs), ANNOUNCED in plan.inputs)
 
 
 def is_trained(folder: Path, mark: str) -> bool:

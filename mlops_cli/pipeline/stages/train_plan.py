@@ -13,13 +13,16 @@ from datetime import date
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from mlops_cli.config.load import Branch
-from mlops_cli.config.schemas.project import ModelSpec, TrainerKind, Training
+from mlops_cli.config.schemas.project import Base, ModelSpec, TrainerKind, Training
 from mlops_cli.errors import DataError
+from mlops_cli.features.build import ANNOUNCED
+from mlops_cli.models.base import BASE_VERSION
 from mlops_cli.models.manifest import Span, fingerprint
 from mlops_cli.pipeline.stages.stage import ItemFailure, read_note
 from mlops_cli.pipeline.stages.tables import read_table
@@ -36,7 +39,8 @@ class Plan:
     """The training of one model.
 
     `inputs` are the columns of its graph's input, `mark` is the fingerprint of its rows, settings, seed and libraries,
-    `trained_until` the last target session of these rows, `drift` the mean log return of the training rows.
+    `trained_until` the last target session of these rows, `drift` the mean log return of the training rows, `base` the
+    base that its forecasts are shrunk to.
     """
 
     spec: ModelSpec
@@ -46,6 +50,24 @@ class Plan:
     validation: Span
     trained_until: date
     drift: float
+    base: Base = "none"
+
+    @property
+    def network_inputs(self) -> tuple[str, ...]:
+        """The columns that the network itself gets: all but the announced dividend."""
+        return Inputs(self.inputs, self.base).network
+
+
+class Inputs(NamedTuple):
+    """The columns of a graph's input, and the base of its model."""
+
+    columns: tuple[str, ...]
+    base: Base = "none"
+
+    @property
+    def network(self) -> tuple[str, ...]:
+        """The columns that the network itself gets: all but the announced dividend."""
+        return tuple(name for name in self.columns if name != ANNOUNCED)
 
 
 def plan_model(folder: Path, branch: Branch, start: date, spec: ModelSpec, upstream: ItemFailure | None) -> Plan:
@@ -59,50 +81,48 @@ def plan_model(folder: Path, branch: Branch, start: date, spec: ModelSpec, upstr
     return plan_rows(*model_rows(folder, branch, start, spec, upstream), branch, spec)
 
 
-def plan_rows(split: RowSplit, inputs: tuple[str, ...], branch: Branch, spec: ModelSpec) -> Plan:
+def plan_rows(split: RowSplit, inputs: Inputs, branch: Branch, spec: ModelSpec) -> Plan:
     """Plan the training of a model whose rows were read with `model_rows`."""
     mark = training_mark(split, inputs, branch, spec)
     returns = np.log(split.train["next_close"] / split.train["last_close"])
-    return Plan(
-        spec, inputs, mark, _span(split.train), _span(split.validation), split.trained_until, float(returns.mean())
-    )
+    spans = _span(split.train), _span(split.validation)
+    return Plan(spec, inputs.columns, mark, *spans, split.trained_until, float(returns.mean()), inputs.base)
 
 
-def training_mark(split: RowSplit, inputs: tuple[str, ...], branch: Branch, spec: ModelSpec) -> str:
+def training_mark(split: RowSplit, inputs: Inputs, branch: Branch, spec: ModelSpec) -> str:
     """Fingerprint of everything that decides a training: rows, settings, seed, libraries."""
-    columns = list(dict.fromkeys((*inputs, "target", "last_close", "next_close")))
+    columns = list(dict.fromkeys((*inputs.columns, "target", "last_close", "next_close")))
     return fingerprint(
         {
             "rows": content_hash(split.used[columns]),
-            "inputs": inputs,
-            "spec": spec.model_dump(exclude={"file", *ROLES}),
+            "inputs": inputs.columns,
+            "spec": spec.model_dump(exclude={"file", "base", *ROLES}),
             "validation": len(split.validation),
             "seed": branch.seed,
             **_learning_settings(branch.training),
             "versions": versions(spec.trainer),
             "graph": GRAPH_VERSION,
+            **({"base": [inputs.base, BASE_VERSION]} if inputs.base != "none" else {}),
         }
     )
 
 
 def model_rows(
     folder: Path, branch: Branch, start: date, spec: ModelSpec, upstream: ItemFailure | None = None
-) -> tuple[RowSplit, tuple[str, ...]]:
+) -> tuple[RowSplit, Inputs]:
     """A model's rows before `start`, split into training and validation, and its input columns; see `plan_model`."""
     table, inputs = model_table(folder, spec, upstream)
     return split_rows(table, start, branch.training, spec.ticker), inputs
 
 
-def model_table(
-    folder: Path, spec: ModelSpec, upstream: ItemFailure | None = None
-) -> tuple[pd.DataFrame, tuple[str, ...]]:
+def model_table(folder: Path, spec: ModelSpec, upstream: ItemFailure | None = None) -> tuple[pd.DataFrame, Inputs]:
     """A model's whole feature table and its input columns; see `plan_model`."""
     table = read_table(folder, spec.name)
     note = read_note(folder / f"{spec.name}.json")
     if table is None or note is None:
         reason = upstream.reason if upstream else f"{spec.name}: no features in {folder}"
         raise DataError(reason, "" if upstream else "run: mlops featurize")
-    return table, tuple(note["inputs"])
+    return table, Inputs(tuple(note["inputs"]), note.get("base", "none"))
 
 
 def _learning_settings(training: Training) -> dict[str, float]:
@@ -126,7 +146,10 @@ def _version(library: str) -> str:
 
 def group_of(spec: ModelSpec) -> str:
     """Id of a model's group. The models of a group differ in nothing but the ticker, and share their shrinkage."""
-    return fingerprint(spec.model_dump(exclude={"name", "ticker", "file", *ROLES}))[:12]
+    values = spec.model_dump(exclude={"name", "ticker", "file", *ROLES})
+    if spec.base == "auto":  # left out, so that models trained before there were bases keep their group
+        del values["base"]
+    return fingerprint(values)[:12]
 
 
 def by_group(specs: Sequence[ModelSpec]) -> dict[str, list[ModelSpec]]:

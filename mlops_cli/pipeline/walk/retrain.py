@@ -19,9 +19,9 @@ from mlops_cli.config.schemas.project import ModelSpec, Retrain, Scenario, Train
 from mlops_cli.errors import MlopsError, ModelError, TrainingError
 from mlops_cli.models.predict import Model
 from mlops_cli.models.store import install
-from mlops_cli.pipeline.stages.shrink import finish, group_choice, validation_forecasts
+from mlops_cli.pipeline.stages.shrink import finish, group_constants, validation_forecasts
 from mlops_cli.pipeline.stages.stage import ItemFailure, Progress, branch_lock
-from mlops_cli.pipeline.stages.train import clear_staging, manifest_of
+from mlops_cli.pipeline.stages.train import build_base, clear_staging, manifest_of
 from mlops_cli.pipeline.stages.train_plan import by_group, group_of, model_rows, model_table
 from mlops_cli.pipeline.walk.steps import Step, StepPlan
 from mlops_cli.simulation.replay import replay
@@ -134,10 +134,10 @@ class _WalkRun:
                 groups.setdefault((step.day, group_of(step.plan.spec)), []).append(step)
         for steps in groups.values():
             validations = [self._plan.validations[step.folder] for step in steps]
-            choice = group_choice(self._branch, steps[0].plan.spec, validations)
-            for step, validation in zip(steps, validations, strict=True):
+            constants = group_constants(self._branch, steps[0].plan.spec, validations)
+            for step, choice in zip(steps, constants, strict=True):
                 try:
-                    finish(step.folder, self.staging, choice, validation)
+                    finish(step.folder, self.staging, choice)
                 except MlopsError as error:
                     self._fail(step.model, step.day, error)
 
@@ -188,12 +188,14 @@ class _WalkRun:
         folder = self.staging / f"{plan.spec.name}@{step.day}"
         folder.mkdir(parents=True)
         table = self._features / f"{plan.spec.name}.parquet"
-        return TrainJob(plan.spec, table, plan.inputs, plan.validation.first, step.day, self._branch.seed, folder)
+        inputs = plan.network_inputs
+        return TrainJob(plan.spec, table, inputs, plan.validation.first, step.day, self._branch.seed, folder)
 
     def _install(self, step: Step, result: Fitted) -> None:
         plan, folder = step.plan, result.job.folder
         try:
             split, inputs = model_rows(self._features, self._branch, step.day, plan.spec)
+            build_base(folder, plan)
             validation = validation_forecasts(folder, split, inputs)
             manifest_of(plan, self._branch, result, validation.mae_ratio(1.0)).write(folder)
             install(folder, step.folder)

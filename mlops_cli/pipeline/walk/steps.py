@@ -13,7 +13,15 @@ from mlops_cli.config.schemas.project import ModelSpec, Retrain, Scenario
 from mlops_cli.errors import MlopsError
 from mlops_cli.pipeline.stages.shrink import validation_forecasts
 from mlops_cli.pipeline.stages.train import is_trained
-from mlops_cli.pipeline.stages.train_plan import Plan, group_of, model_rows, model_table, plan_rows, with_pool_marks
+from mlops_cli.pipeline.stages.train_plan import (
+    Inputs,
+    Plan,
+    group_of,
+    model_rows,
+    model_table,
+    plan_rows,
+    with_pool_marks,
+)
 from mlops_cli.simulation.walk_dates import retraining_dates, segments, target_sessions
 from mlops_cli.training.rows import split_rows
 from mlops_cli.training.shrinkage import ValidationForecasts
@@ -120,6 +128,7 @@ class StepPlan:
         for step in steps:
             try:
                 split = splits.get(step.model) or model_rows(self._features, self._branch, step.day, step.plan.spec)[0]
-                self.validations[step.folder] = validation_forecasts(step.folder, split, step.plan.inputs)
+                inputs = Inputs(step.plan.inputs, step.plan.base)
+                self.validations[step.folder] = validation_forecasts(step.folder, split, inputs)
             except MlopsError as error:
                 self._fail(step.model, step.day, error)

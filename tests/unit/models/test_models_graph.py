@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from onnx import numpy_helper
 
 from mlops_cli.errors import ModelError
-from mlops_cli.models.graph import INPUT, OUTPUT, RAW_OUTPUT, SHRINKAGE, constant_return_graph, set_shrinkage
+from mlops_cli.models.graph import INPUT, OUTPUT, RAW_OUTPUT, SHRINKAGE, constant_return_graph, set_constants
 from mlops_cli.models.session import SESSION_FAILURES, start_session
 from tests.fakes.linear_trainer import linear_graph
 
@@ -70,7 +70,7 @@ def test_the_face():
 @pytest.mark.parametrize("value", [0.0, 0.35, 1.0])
 def test_shrinkage_is_a_factor(tmp_path: Path, graph: onnx.ModelProto, value: float):
     onnx.save(graph, tmp_path / "a.onnx")
-    set_shrinkage(tmp_path / "a.onnx", tmp_path / "b.onnx", value)
+    set_constants(tmp_path / "a.onnx", tmp_path / "b.onnx", {SHRINKAGE: value})
     rows = numbers(50, 3)
     shrunk, raw = run(onnx.load(tmp_path / "b.onnx"), rows)
     np.testing.assert_array_equal(raw, run(graph, rows)[1])
@@ -80,7 +80,7 @@ def test_shrinkage_is_a_factor(tmp_path: Path, graph: onnx.ModelProto, value: fl
 def test_nothing_but_the_shrinkage_changes(tmp_path: Path):
     before, after = tmp_path / "before.onnx", tmp_path / "after.onnx"
     onnx.save(linear_graph(WEIGHTS, 0.1), before)
-    set_shrinkage(before, after, 0.35)
+    set_constants(before, after, {SHRINKAGE: 0.35})
     old, new = before.read_bytes(), after.read_bytes()
     assert len(old) == len(new)
     changed = [at for at in range(len(old)) if old[at] != new[at]]
@@ -94,9 +94,9 @@ def test_setting_it_back_gives_the_same_file(tmp_path: Path):
     path = tmp_path / "a.onnx"
     onnx.save(constant_return_graph(3, 0.02), path)
     before = path.read_bytes()
-    set_shrinkage(path, path, 0.1)
+    set_constants(path, path, {SHRINKAGE: 0.1})
     assert path.read_bytes() != before
-    set_shrinkage(path, path, 1.0)
+    set_constants(path, path, {SHRINKAGE: 1.0})
     assert path.read_bytes() == before
 
 
@@ -105,14 +105,14 @@ def test_a_foreign_graph_is_refused(tmp_path: Path):
     foreign.graph.initializer.remove(next(one for one in foreign.graph.initializer if one.name == SHRINKAGE))
     onnx.save(foreign, tmp_path / "foreign.onnx")
     with pytest.raises(ModelError, match=r"foreign\.onnx: the graph has no constant 'shrinkage'"):
-        set_shrinkage(tmp_path / "foreign.onnx", tmp_path / "out.onnx", 0.5)
+        set_constants(tmp_path / "foreign.onnx", tmp_path / "out.onnx", {SHRINKAGE: 0.5})
     assert not (tmp_path / "out.onnx").exists()
 
 
 def test_a_damaged_graph_is_refused(tmp_path: Path):
     (tmp_path / "text.onnx").write_text("this is no graph")
     with pytest.raises(ModelError, match=r"text\.onnx: damaged: "):
-        set_shrinkage(tmp_path / "text.onnx", tmp_path / "out.onnx", 0.5)
+        set_constants(tmp_path / "text.onnx", tmp_path / "out.onnx", {SHRINKAGE: 0.5})
 
 
 def one_float(value: float) -> bytes:

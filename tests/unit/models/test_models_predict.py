@@ -14,7 +14,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from mlops_cli.errors import ModelError
-from mlops_cli.models.graph import INPUT, OPSET, OUTPUT, RAW_OUTPUT, constant_return_graph, set_shrinkage
+from mlops_cli.models.graph import INPUT, OPSET, OUTPUT, RAW_OUTPUT, SHRINKAGE, constant_return_graph, set_constants
 from mlops_cli.models.predict import Model, load_session, run_session
 from tests.fakes.linear_trainer import linear_graph
 from tests.fakes.model_folders import INPUTS, INTERCEPT, WEIGHTS, model_folder
@@ -81,7 +81,7 @@ def test_every_row_is_forecast_from_the_columns_of_the_manifest(model: Model, co
 
 def test_shrunk_and_raw_are_told_apart(model: Model):
     graph = model.folder / "model.onnx"
-    set_shrinkage(graph, graph, 0.25)
+    set_constants(graph, graph, {SHRINKAGE: 0.25})
     shrunk, raw = model.log_returns(rows())
     np.testing.assert_allclose(shrunk, 0.25 * raw, rtol=1e-6)
 
@@ -155,7 +155,7 @@ def test_a_forecast_that_gives_no_price_is_refused(tmp_path: Path, weight: float
 
 def test_a_shrinkage_that_is_no_number_is_refused(model: Model):
     graph = model.folder / "model.onnx"
-    set_shrinkage(graph, graph, float("nan"))
+    set_constants(graph, graph, {SHRINKAGE: float("nan")})
     with pytest.raises(ModelError, match="no usable forecast for 5 of 5 rows"):
         model.log_returns(rows())
 

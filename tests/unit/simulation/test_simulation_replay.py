@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from mlops_cli.errors import DataError, ModelError
 from mlops_cli.evaluation.frame import check_forecasts
 from mlops_cli.features.build import build_features, input_columns
-from mlops_cli.models.graph import constant_return_graph, set_shrinkage
+from mlops_cli.models.graph import SHRINKAGE, constant_return_graph, set_constants
 from mlops_cli.models.predict import Model
 from mlops_cli.simulation.replay import replay
 from tests.fakes.linear_trainer import linear_graph
@@ -48,7 +48,7 @@ def open_model(root: Path, name: str = "red-acme", graph: onnx.ModelProto | None
 def test_a_frame_by_hand(tmp_path: Path):
     model = open_model(tmp_path, graph=linear_graph(np.array([0.5, -0.25, 0.125]), 0.001), drift=0.0004)
     graph = model.folder / "model.onnx"
-    set_shrinkage(graph, graph, 0.5)
+    set_constants(graph, graph, {SHRINKAGE: 0.5})
     frame = replay(model, by_hand(), START, None)
     raw = np.array([0.5 * 0.01 + 0.001, 0.5 * -0.02 - 0.25 * 0.04 + 0.001, 0.5 * 0.03 + 0.125 * 0.08 + 0.001])
     last = np.array([100.0, 102.0, 99.0])

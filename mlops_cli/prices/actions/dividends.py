@@ -1,0 +1,148 @@
+"""Dividends as they were seen, and the rule which of them a forecast may use.
+
+A forecast made after the close of session *t* may subtract a dividend whose ex-date is *t+1* only if it was known by
+then. US exchanges demand that a dividend is announced at least ten days before its record date (SEC rule 10b-17), so
+the ex-dates of a price history were known in advance, although the history does not say since when. The rule is:
+
+- a sighting with `announced_at` was known from that day on;
+- a sighting of the first fetch of a ticker whose ex-date is not after that fetch is *taken as announced*;
+- any other sighting was known from the day on which it was seen.
+
+Sightings are only ever added. If a source changes an amount, or no longer lists a coming ex-date, that is a new
+sighting of the same ex-date, which replaces the earlier one from its own day on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+LEAST_SHARE, LARGEST_SHARE = 5e-4, 0.10
+"""A dividend below or above these shares of the last close is not used: rounding, or a spin-off, or a mistake."""
+
+ROUNDED = 1e-4  # relative difference of two closes that is rounding, and no split
+SAME_AMOUNT = 0.01  # relative difference of two amounts that count as the same: sources round differently
+
+Vector = npt.NDArray[np.float64]
+Kind = Literal["cash", "special"]
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """One dividend, as one source listed it on one day.
+
+    Attributes:
+        ex_date: first session on which the buyer of a share no longer receives it.
+        amount: per share, in the units of `close`; 0 if it was withdrawn.
+        close_session: a session of the price table at that time...
+        close: ...and its close then. A later split changes the close of that session in the price table, and so
+            shows by how much the amount changes too (`restated`).
+        source: name of the source, such as `implied`, `csv`, `alpaca`.
+        seen: day on which the source was asked.
+        announced: day of the announcement, if the source says so.
+        estimated: True if the source lists the ex-date without an amount, and the last paid amount is used.
+        currency: ISO code, if the source says so.
+    """
+
+    ex_date: date
+    amount: float
+    close_session: date
+    close: float
+    source: str
+    seen: date
+    announced: date | None = None
+    kind: Kind = "cash"
+    estimated: bool = False
+    currency: str | None = None
+
+
+@dataclass(frozen=True)
+class Known:
+    """A dividend as it stood on one day, and since when it was known.
+
+    `taken` is True if it is taken as announced: it belongs to the history that was there before the first fetch.
+    """
+
+    sighting: Sighting
+    since: date
+    taken: bool
+
+
+def known_since(sightings: Sequence[Sighting]) -> list[Known]:
+    """Each sighting with the day from which a forecast may use it, in order of that day; see the module's rule."""
+    if not sightings:
+        return []
+    first_fetch = min(sighting.seen for sighting in sightings)
+    listed = []
+    for sighting in sightings:
+        taken = sighting.announced is None and sighting.seen == first_fetch and sighting.ex_date <= first_fetch
+        since = date.min if taken else sighting.announced or sighting.seen
+        listed.append(Known(sighting, since, taken))
+    return sorted(listed, key=lambda known: (known.since, known.sighting.seen))
+
+
+def announced_amounts(sightings: Sequence[Sighting], sessions: pd.DatetimeIndex, targets: pd.DatetimeIndex) -> Vector:
+    """The dividend that was known at the close of each session, of the target session.
+
+    Args:
+        sightings: all sightings of one ticker.
+        sessions: sessions on which the forecasts are made, tz-naive, shape (n,).
+        targets: the session that each of them forecasts, tz-naive, shape (n,).
+
+    Returns:
+        float64 (n,), in price units; 0 where no dividend was known. Removing sightings that became known after a
+        session does not change its value.
+    """
+    amounts = np.zeros(len(sessions))
+    at = {day: place for place, day in enumerate(targets)}
+    for known in known_since(sightings):
+        place = at.get(pd.Timestamp(known.sighting.ex_date))
+        if place is not None and pd.Timestamp(max(known.since, date(1, 1, 1))) <= sessions[place]:
+            amounts[place] = known.sighting.amount
+    return amounts
+
+
+def paid_amounts(sightings: Sequence[Sighting], targets: pd.DatetimeIndex) -> Vector:
+    """The dividend of each target session as the newest sighting has it: float64 (n,), price units, else 0.
+
+    This is what the holder received, whenever it became known. It belongs into targets and figures, never into inputs.
+    """
+    newest = {known.sighting.ex_date: known.sighting.amount for known in known_since(sightings)}
+    return np.array([newest.get(day.date(), 0.0) for day in targets])
+
+
+def usable_shares(amounts: Vector, closes: Vector) -> Vector:
+    """`amounts` as shares of the last `closes`, (n,); 0 where the share is not within the limits of this module."""
+    shares = amounts / closes
+    return np.where((shares > LEAST_SHARE) & (shares <= LARGEST_SHARE), shares, 0.0)
+
+
+def restated(sightings: Iterable[Sighting], closes: pd.Series[float]) -> list[Sighting]:
+    """The sightings with their amounts in the units of these `closes` (index: tz-naive sessions)."""
+    return [_restated(sighting, closes) for sighting in sightings]
+
+
+def _restated(sighting: Sighting, closes: pd.Series[float]) -> Sighting:
+    now = float(closes.get(pd.Timestamp(sighting.close_session), sighting.close))
+    factor = now / sighting.close
+    if abs(factor - 1.0) <= ROUNDED:
+        return sighting
+    return replace(sighting, amount=sighting.amount * factor, close=now)
+
+
+def new_sightings(stored: Sequence[Sighting], fetched: Iterable[Sighting]) -> list[Sighting]:
+    """Those of the fetched sightings that say something new about their ex-date; all are in the same units."""
+    newest = {known.sighting.ex_date: known.sighting for known in known_since(stored)}
+    return [
+        sighting
+        for sighting in fetched
+        if (before := newest.get(sighting.ex_date)) is None
+        or (before.kind, before.estimated) != (sighting.kind, sighting.estimated)
+        or abs(before.amount - sighting.amount) > SAME_AMOUNT * max(before.amount, sighting.amount)
+    ]
