@@ -67,7 +67,7 @@ def summarise(forecasts: pd.DataFrame, shrinkage: Mapping[str, float]) -> dict[s
         raise DataError(f"no shrinkage factor for {bounded(missing)}", "train these models again: mlops train")
     scores = score_forecasts(frame)
     scores["shrinkage"] = scores["model"].map(dict(shrinkage)).astype("float64")
-    reasons = look_ahead(scored(total_returns(frame)))
+    reasons = look_ahead(score_forecasts(total_returns(frame)))
     return {
         "models": _records(_models(scores)),
         "teams": _records(_teams(scores)),
