@@ -57,14 +57,16 @@ def validation_forecasts(folder: Path, split: RowSplit, inputs: Inputs) -> Valid
     """A model folder's unshrunk forecasts of its validation rows."""
     rows = split.validation
     _, raw = run_session(load_session(folder / GRAPH), rows, inputs.columns, folder.name)
-    last, dividend = rows["last_close"].to_numpy(), None
+    # copies: a view of a column keeps the whole table in memory, and a walk holds the forecasts of thousands of models
+    last, actual = rows["last_close"].to_numpy(copy=True), rows["next_close"].to_numpy(copy=True)
+    dividend = None
     if ANNOUNCED in inputs.columns:
         share = rows[ANNOUNCED].to_numpy(np.float32).astype(np.float64)
         raw, dividend = np.log(np.exp(raw) + share), share * last
     means = None
     if inputs.base in ("drift", "drift_dividend"):
         means = MeanReturns(_mean_total_return(split.train), _mean_total_return(split.used))
-    return ValidationForecasts(last, rows["next_close"].to_numpy(), raw, dividend, means)
+    return ValidationForecasts(last, actual, raw, dividend, means)
 
 
 def _mean_total_return(rows: pd.DataFrame) -> float:
