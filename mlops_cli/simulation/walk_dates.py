@@ -9,6 +9,8 @@ import pandas as pd
 
 from mlops_cli.config.schemas.project import Retrain
 
+_PERIODS = {"monthly": "M", "quarterly": "Q", "yearly": "Y"}
+
 
 def target_sessions(table: pd.DataFrame, start: date, end: date) -> pd.DatetimeIndex:
     """Return the target sessions of a feature table in [start, end) whose close is known, in order."""
@@ -19,8 +21,8 @@ def target_sessions(table: pd.DataFrame, start: date, end: date) -> pd.DatetimeI
 def retraining_dates(sessions: Iterable[pd.Timestamp], every: Retrain) -> list[date]:
     """Return the dates at which models are retrained on all data before the date, earliest first.
 
-    The first of `sessions` (target sessions, in any order) of each month or quarter, or every N-th. The first session
-    is always the first date. Empty without sessions.
+    The first of `sessions` (target sessions, in any order) of each month, quarter or calendar year, or every N-th. The
+    first session is always the first date. Empty without sessions.
     """
     index = pd.DatetimeIndex(sorted(set(sessions)))
     if index.empty:
@@ -30,7 +32,7 @@ def retraining_dates(sessions: Iterable[pd.Timestamp], every: Retrain) -> list[d
     elif isinstance(every, int):
         dates = index[::every]
     else:
-        dates = index[~index.to_period("M" if every == "monthly" else "Q").duplicated()]
+        dates = index[~index.to_period(_PERIODS[every]).duplicated()]
     return [day.date() for day in dates]
 
 

@@ -69,10 +69,13 @@ def test_bad_values_are_refused_with_3(ran: Cli) -> None:
     before = ran.contents()
     done = ran.mlops("simulate", "--retrain", "daily")
     assert done.returncode == 3
-    assert "--retrain: expected never, monthly, quarterly or a whole number of sessions of at least 1, was 'daily'" in (
-        done.stderr
+    assert (
+        "--retrain: expected never, monthly, quarterly, yearly or a whole number of sessions of at least 1, was 'daily'"
+        in (done.stderr)
     )
     done = ran.mlops("simulate", "--set", "simulation.retrain=0")
     assert done.returncode == 3
-    assert "params.yaml: simulation.retrain: expected never, monthly, quarterly or a whole number" in done.stderr
+    assert (
+        "params.yaml: simulation.retrain: expected never, monthly, quarterly, yearly or a whole number" in done.stderr
+    )
     assert ran.contents() == before

@@ -331,5 +331,7 @@ def test_a_leak_that_only_retrained_models_learn_sets_off_the_alarm(small: Small
 def test_bad_values_are_refused_with_file_and_key(small: SmallProject, value: str) -> None:
     params = small.root / "params.yaml"
     params.write_text(params.read_text().replace("scenario: mine", f"scenario: mine, retrain: {value}"))
-    with pytest.raises(ConfigError, match=r"params\.yaml: simulation\.retrain: expected never, monthly, quarterly or"):
+    with pytest.raises(
+        ConfigError, match=r"params\.yaml: simulation\.retrain: expected never, monthly, quarterly, yearly or"
+    ):
         _ = small.branch

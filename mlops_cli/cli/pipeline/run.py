@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from mlops_cli.pipeline.stages.stage import ItemFailure, StageReport
 
 RETRAIN_HELP = (
-    "Retrain the models every month, quarter or N sessions of the scenario on the data known then, and compare. "
+    "Retrain the models every month, quarter, year or N sessions of the scenario on the data known then, and compare. "
     "Default: simulation.retrain of params.yaml."
 )
 
@@ -88,7 +88,7 @@ def simulate(
     only: OnlyOption = None,
     assignments: SetOption = None,
     retrain: Annotated[
-        str | None, typer.Option("--retrain", metavar="never|monthly|quarterly|N", help=RETRAIN_HELP)
+        str | None, typer.Option("--retrain", metavar="never|monthly|quarterly|yearly|N", help=RETRAIN_HELP)
     ] = None,
     gate: Annotated[bool, typer.Option("--gate", help="Exit 10 if the look-ahead alarm sounds.")] = False,
     keep_going: KeepGoing = False,

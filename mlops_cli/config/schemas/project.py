@@ -87,8 +87,8 @@ BaseChoice = Literal["auto"] | Base
 TrainerKind = Literal["ludwig", "naive", "drift"]
 # strict: otherwise YAML's true would count as 1 session
 Retrain = Annotated[
-    Literal["never", "monthly", "quarterly"] | Annotated[int, Field(strict=True, ge=1)],
-    Expect("never, monthly, quarterly or a whole number of sessions of at least 1"),
+    Literal["never", "monthly", "quarterly", "yearly"] | Annotated[int, Field(strict=True, ge=1)],
+    Expect("never, monthly, quarterly, yearly or a whole number of sessions of at least 1"),
 ]
 Strategy = Literal["auto", "sequential", "fleet", "ddp", "fsdp"]
 
@@ -238,7 +238,7 @@ class SimulationChoice(StrictModel):
     scenario: Slug = Field("demo", description="name of a file in simulation/, without .yaml")
     retrain: Retrain = Field(
         "never",
-        description="retrain in the held-out time, every month, quarter or N sessions, and report the difference",
+        description="retrain in the held-out time, every month, quarter, year or N sessions, and report the difference",
     )
 
 

@@ -13,17 +13,25 @@ RED = "team: red\ntickers: [AAPL, IBM]\n"
 
 
 @pytest.mark.parametrize(
-    ("text", "value"), [("never", "never"), ("monthly", "monthly"), ("quarterly", "quarterly"), ("21", 21), ("1", 1)]
+    ("text", "value"),
+    [
+        ("never", "never"),
+        ("monthly", "monthly"),
+        ("quarterly", "quarterly"),
+        ("yearly", "yearly"),
+        ("21", 21),
+        ("1", 1),
+    ],
 )
 def test_retrain_takes_words_and_numbers_of_sessions(text, value):
     assert check_retrain(text) == value
 
 
-@pytest.mark.parametrize("text", ["0", "-1", "1.5", "yearly", "", "true", "٣x"])
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "weekly", "", "true", "٣x"])
 def test_other_values_of_retrain_are_refused(text):
     with pytest.raises(ConfigError) as raised:
         check_retrain(text)
-    assert raised.value.message.startswith("--retrain: expected never, monthly, quarterly or a whole number")
+    assert raised.value.message.startswith("--retrain: expected never, monthly, quarterly, yearly or a whole number")
     assert raised.value.hint == "without the option, simulation.retrain in params.yaml applies"
 
 

@@ -28,7 +28,7 @@ def said(model: type[BaseModel], text: str) -> list[str]:
         (
             "zzz: 1\nticker: A\nteam: red",
             "f.yaml: zzz: unknown key"
-            " (known: exchange, trainer, features, target, ludwig, team, ticker, tickers, pool, suffix, small)",
+            " (known: exchange, trainer, features, target, base, ludwig, team, ticker, tickers, pool, suffix, small)",
         ),
         ("ticker: A", "f.yaml: team: is missing, expected a name of lower-case letters, digits and . _ -"),
         ("team: red", "f.yaml: give either ticker: AAPL or tickers: [AAPL, MSFT]"),

@@ -22,6 +22,9 @@ def test_monthly_is_the_first_session_of_the_period_and_of_each_later_month() ->
 
 
 def test_quarterly_never_and_every_so_many_sessions() -> None:
+    assert [str(day) for day in retraining_dates(SESSIONS, "yearly")] == ["2024-01-15"]
+    two_years = pd.bdate_range("2023-09-01", "2025-02-28")
+    assert [str(day) for day in retraining_dates(two_years, "yearly")] == ["2023-09-01", "2024-01-01", "2025-01-01"]
     assert [str(day) for day in retraining_dates(SESSIONS, "quarterly")] == ["2024-01-15", "2024-04-01", "2024-07-01"]
     assert retraining_dates(SESSIONS, "never") == [date(2024, 1, 15)]
     assert retraining_dates(SESSIONS, 60) == [SESSIONS[place].date() for place in (0, 60, 120)]
@@ -42,7 +45,7 @@ def test_without_sessions_there_is_no_date() -> None:
 
 @given(
     st.lists(st.dates(date(2020, 1, 1), date(2023, 12, 31)), min_size=1, max_size=60),
-    st.one_of(st.sampled_from(["never", "monthly", "quarterly"]), st.integers(1, 30)),
+    st.one_of(st.sampled_from(["never", "monthly", "quarterly", "yearly"]), st.integers(1, 30)),
 )
 def test_every_session_is_forecast_by_exactly_one_date_that_is_not_after_it(days: list[date], retrain: object) -> None:
     sessions = [pd.Timestamp(day) for day in days]

@@ -62,7 +62,7 @@ class Outer(StrictModel):
         (Annotated[float, Field(ge=0, lt=0.5)], "a number of at least 0 below 0.5"),
         (Annotated[str, Expect("a colour")], "a colour"),
         (Annotated[int, Field(ge=3)] | None, "a whole number of at least 3 or nothing"),
-        (Retrain, "never, monthly, quarterly or a whole number of sessions of at least 1"),
+        (Retrain, "never, monthly, quarterly, yearly or a whole number of sessions of at least 1"),
     ],
 )
 def test_types_in_words(annotation, words):
