@@ -8,7 +8,7 @@ UV := .tools/bin/uv
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup run test test-soak test-package lint format bench bench-train bench-serve bench-trade check lock clean
+.PHONY: help setup run test test-soak test-package lint format bench bench-train bench-serve bench-trade bench-skill check lock clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 24
@@ -46,6 +46,9 @@ bench-serve: $(READY)  ## measure serving alone, beside MLServer and ludwig serv
 
 bench-trade: $(READY)  ## measure paper trading alone: a replay, the decision, orders per second (some 3 minutes)
 	@$(BIN)/python tests/bench/bench_pipeline.py --only trade
+
+bench-skill: $(READY)  ## measure forecasts over years: make bench-skill PRICES=folder (500 stocks: half an hour)
+	@$(BIN)/python tests/bench/bench_skill.py $(PRICES)
 
 bench: $(READY)  ## measure everything and print tables (some 35 minutes)
 	@$(BIN)/python tests/bench/bench_pipeline.py

@@ -98,8 +98,8 @@ def make_project(place: Workplace, name: str, tickers: Sequence[str], sessions: 
         table.set_axis(CSV_COLUMNS, axis=1).rename_axis("Date").to_csv(incoming / f"{ticker}.csv")
     assert days is not None
     start, last = days[-HELD_OUT].date(), days[-1].date()
-    _write(root / "simulation" / f"{SCENARIO}.yaml", {"start": start, "days": (last - start).days + 1})
-    _write(
+    write_yaml(root / "simulation" / f"{SCENARIO}.yaml", {"start": start, "days": (last - start).days + 1})
+    write_yaml(
         root / "params.yaml",
         {
             "seed": SEED,
@@ -111,11 +111,12 @@ def make_project(place: Workplace, name: str, tickers: Sequence[str], sessions: 
         },
     )
     config = {"team": TEAM, "tickers": list(tickers), "features": "standard", "ludwig": ludwig_part(epochs)}
-    _write(root / "configs" / "bench" / "models.yaml", config)
+    write_yaml(root / "configs" / "bench" / "models.yaml", config)
     return BenchProject(root, tuple(tickers))
 
 
-def _write(path: Path, content: dict[str, Any]) -> None:
+def write_yaml(path: Path, content: dict[str, Any]) -> None:
+    """Write a config file; its folder is created."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(yaml.safe_dump(content, sort_keys=False))
 

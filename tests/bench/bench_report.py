@@ -32,6 +32,7 @@ class Row:
         met: whether the target was met; None without a target.
         ratio: of two figures of the same run.
         ratio_of: which two.
+        digits: significant digits of the value.
     """
 
     what: str
@@ -41,12 +42,13 @@ class Row:
     met: bool | None = None
     ratio: float | None = None
     ratio_of: str = ""
+    digits: int = 3
 
     def cells(self) -> tuple[str, str, str, str]:
         """Texts of its cells, in the order of `COLUMNS`."""
         verdict = "" if self.met is None else ": met" if self.met else ": missed"
-        ratio = "" if self.ratio is None else f"{_three_digits(self.ratio)} x {self.ratio_of}".rstrip()
-        value = "-" if math.isnan(self.value) else f"{_three_digits(self.value)} {self.unit}".rstrip()
+        ratio = "" if self.ratio is None else f"{_rounded(self.ratio)} x {self.ratio_of}".rstrip()
+        value = "-" if math.isnan(self.value) else f"{_rounded(self.value, self.digits)} {self.unit}".rstrip()
         return self.what, value, f"{self.expected}{verdict}", ratio
 
 
@@ -148,16 +150,16 @@ def _markdown(section: Section) -> list[str]:
     return lines
 
 
-def _three_digits(value: float) -> str:
-    """Three significant digits, with an exponent only for very small numbers.
+def _rounded(value: float, significant: int = 3) -> str:
+    """A number with so many significant digits, and an exponent only for very small numbers.
 
-    >>> [_three_digits(v) for v in (0, 0.01234, 3.14159, 27.96, 1234.5, 1.2e-8)]
+    >>> [_rounded(v) for v in (0, 0.01234, 3.14159, 27.96, 1234.5, 1.2e-8)]
     ['0', '0.0123', '3.14', '28.0', '1234', '1.2e-08']
     """
     if value == 0:
         return "0"
-    digits = 2 - math.floor(math.log10(abs(value)))
-    return f"{value:.2g}" if digits > 6 else f"{value:.{max(digits, 0)}f}"
+    digits = significant - 1 - math.floor(math.log10(abs(value)))
+    return f"{value:.{significant - 1}g}" if digits > significant + 3 else f"{value:.{max(digits, 0)}f}"
 
 
 def _cpu() -> str:

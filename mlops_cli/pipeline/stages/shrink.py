@@ -25,7 +25,13 @@ from mlops_cli.models.store import install, staging_folder
 from mlops_cli.pipeline.stages.train_plan import Inputs, by_group, member_mark, model_rows, pool_mark, training_mark
 from mlops_cli.system.parallel import each
 from mlops_cli.training.rows import RowSplit
-from mlops_cli.training.shrinkage import MeanReturns, ValidationForecasts, choose_shrinkage, pooled_drifts
+from mlops_cli.training.shrinkage import (
+    MeanReturns,
+    ValidationForecasts,
+    choose_cautiously,
+    choose_shrinkage,
+    pooled_drifts,
+)
 
 
 def shrink_branch(project: Project, branch: Branch, start: date) -> None:
@@ -54,8 +60,11 @@ def shrink_branch(project: Project, branch: Branch, start: date) -> None:
 
 
 def validation_forecasts(folder: Path, split: RowSplit, inputs: Inputs) -> ValidationForecasts:
-    """A model folder's unshrunk forecasts of its validation rows."""
-    rows = split.validation
+    """A model folder's unshrunk forecasts of the rows that choose its shrinkage.
+
+    These are the validation rows; of a model with a base, those of them that its training did not see.
+    """
+    rows = split.validation if inputs.base == "none" else split.unseen_validation
     _, raw = run_session(load_session(folder / GRAPH), rows, inputs.columns, folder.name)
     # copies: a view of a column keeps the whole table in memory, and a walk holds the forecasts of thousands of models
     last, actual = rows["last_close"].to_numpy(copy=True), rows["next_close"].to_numpy(copy=True)
@@ -65,8 +74,10 @@ def validation_forecasts(folder: Path, split: RowSplit, inputs: Inputs) -> Valid
         raw, dividend = np.log(np.exp(raw) + share), share * last
     means = None
     if inputs.base in ("drift", "drift_dividend"):
-        means = MeanReturns(_mean_total_return(split.train), _mean_total_return(split.used))
-    return ValidationForecasts(last, actual, raw, dividend, means)
+        before = split.used.iloc[: -len(rows)]
+        means = MeanReturns(_mean_total_return(before), _mean_total_return(split.used))
+    sessions = rows["target_session"].to_numpy(copy=True)
+    return ValidationForecasts(last, actual, raw, sessions, dividend, means)
 
 
 def _mean_total_return(rows: pd.DataFrame) -> float:
@@ -88,7 +99,7 @@ def group_constants(branch: Branch, spec: ModelSpec, forecasts: list[ValidationF
     """The constants of each model of `spec`'s group.
 
     The shrinkage is fixed by training.shrinkage, or chosen on the validation rows; 1 for baselines. The figures of the
-    validation rows come from the drift of the training rows, because the final drift has seen the validation rows.
+    validation rows come from the drift of earlier rows, because the final drift has seen the validation rows.
     `forecasts` are those of all its models, at least one.
     """
     earlier = pooled_drifts([model.means.train if model.means else None for model in forecasts])
@@ -96,7 +107,9 @@ def group_constants(branch: Branch, spec: ModelSpec, forecasts: list[ValidationF
     shrinkage = 1.0
     if spec.trainer == "ludwig":
         fixed = branch.training.shrinkage
-        shrinkage = choose_shrinkage(forecasts, earlier) if fixed == "pooled" else fixed
+        based = any(model.has_base for model in forecasts)
+        choose = choose_cautiously if based else choose_shrinkage
+        shrinkage = choose(forecasts, earlier) if fixed == "pooled" else fixed
     return [
         Constants(
             shrinkage, drift, Validation(mae_ratio_raw=own.mae_ratio(1.0), mae_ratio=own.mae_ratio(shrinkage, mu))

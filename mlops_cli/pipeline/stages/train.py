@@ -182,7 +182,8 @@ class _Training:
         folder.mkdir(parents=True)
         table = self._features / f"{plan.spec.name}.parquet"
         inputs = plan.network_inputs
-        return TrainJob(plan.spec, table, inputs, plan.validation.first, self._start, self.branch.seed, folder)
+        end = plan.fit_before or self._start
+        return TrainJob(plan.spec, table, inputs, plan.validation.first, end, self.branch.seed, folder)
 
     def _install(self, plan: Plan, result: Fitted) -> None:
         spec, folder = plan.spec, result.job.folder

@@ -40,7 +40,8 @@ class Plan:
 
     `inputs` are the columns of its graph's input, `mark` is the fingerprint of its rows, settings, seed and libraries,
     `trained_until` the last target session of these rows, `drift` the mean log return of the training rows, `base` the
-    base that its forecasts are shrunk to.
+    base that its forecasts are shrunk to. The trainer gets only rows whose target session is before `fit_before`; None:
+    all rows before the held-out time.
     """
 
     spec: ModelSpec
@@ -51,6 +52,7 @@ class Plan:
     trained_until: date
     drift: float
     base: Base = "none"
+    fit_before: date | None = None
 
     @property
     def network_inputs(self) -> tuple[str, ...]:
@@ -86,7 +88,12 @@ def plan_rows(split: RowSplit, inputs: Inputs, branch: Branch, spec: ModelSpec) 
     mark = training_mark(split, inputs, branch, spec)
     returns = np.log(split.train["next_close"] / split.train["last_close"])
     spans = _span(split.train), _span(split.validation)
-    return Plan(spec, inputs.columns, mark, *spans, split.trained_until, float(returns.mean()), inputs.base)
+    unseen = split.unseen_validation
+    fit_before = None
+    if inputs.base != "none" and len(unseen) < len(split.validation):
+        fit_before = unseen["target_session"].iloc[0].date()
+    drift = float(returns.mean())
+    return Plan(spec, inputs.columns, mark, *spans, split.trained_until, drift, inputs.base, fit_before)
 
 
 def training_mark(split: RowSplit, inputs: Inputs, branch: Branch, spec: ModelSpec) -> str:

@@ -189,7 +189,8 @@ class _WalkRun:
         folder.mkdir(parents=True)
         table = self._features / f"{plan.spec.name}.parquet"
         inputs = plan.network_inputs
-        return TrainJob(plan.spec, table, inputs, plan.validation.first, step.day, self._branch.seed, folder)
+        end = plan.fit_before or step.day
+        return TrainJob(plan.spec, table, inputs, plan.validation.first, end, self._branch.seed, folder)
 
     def _install(self, step: Step, result: Fitted) -> None:
         plan, folder = step.plan, result.job.folder

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlops_cli.errors import DataError
-from mlops_cli.training.rows import read_rows, training_rows
+from mlops_cli.training.rows import RowSplit, read_rows, training_rows
 from mlops_cli.training.trainer import TrainJob
 from tests.fakes.train_jobs import model_spec
 
@@ -54,6 +54,13 @@ def test_a_row_without_a_target_is_not_read(tmp_path):
     target = np.arange(10) / 1000
     target[[0, 3]] = np.nan
     assert list(read_rows(job(tmp_path, table(target=target))).index) == [SESSIONS[at] for at in (1, 2, 4, 5, 6)]
+
+
+@pytest.mark.parametrize(("rows", "unseen"), [(252, 126), (21, 11), (20, 10), (19, 19), (1, 1)])
+def test_the_later_half_of_the_validation_rows_chooses_the_shrinkage_of_a_model_with_a_base(rows, unseen):
+    sessions = pd.DataFrame({"x": np.arange(300.0)}, index=pd.bdate_range("2020-01-01", periods=300))
+    split = RowSplit(train=sessions.iloc[:-rows], validation=sessions.iloc[-rows:])
+    assert split.unseen_validation["x"].tolist() == sessions["x"].tolist()[-unseen:]
 
 
 @pytest.mark.parametrize("content", [None, b"", b"this is no parquet file"])

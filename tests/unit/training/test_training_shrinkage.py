@@ -8,14 +8,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from mlops_cli.training.shrinkage import GRID, ValidationForecasts, choose_shrinkage
+from mlops_cli.training.shrinkage import (
+    GRID,
+    MeanReturns,
+    ValidationForecasts,
+    choose_cautiously,
+    choose_shrinkage,
+    pooled_drifts,
+)
 
 LAST = np.array([100.0, 50.0, 20.0, 10.0])
 MOVES = np.array([0.02, -0.01, 0.03, -0.02])
 
 
+def days(number: int) -> np.ndarray:
+    return np.datetime64("2024-01-01") + np.arange(number)
+
+
 def forecasts(log_return: np.ndarray, actual: np.ndarray, last: np.ndarray = LAST) -> ValidationForecasts:
-    return ValidationForecasts(last, actual, log_return)
+    return ValidationForecasts(last, actual, log_return, days(len(last)))
 
 
 def moved(share: float) -> ValidationForecasts:
@@ -110,7 +121,7 @@ def groups(draw: st.DrawFn) -> list[ValidationForecasts]:
         last = draw(arrays(np.float64, rows, elements=st.floats(0.01, 1e5)))
         move = draw(arrays(np.float64, rows, elements=st.floats(-1, 1)))
         said = draw(arrays(np.float64, rows, elements=st.floats(-3, 3)))
-        group.append(ValidationForecasts(last, last * np.exp(move), said))
+        group.append(ValidationForecasts(last, last * np.exp(move), said, days(len(last))))
     return group
 
 
@@ -131,3 +142,53 @@ def test_the_order_of_a_group_does_not_change_what_is_gained(group: list[Validat
     random.shuffle(shuffled)
     gained = [np.mean([model.mae_ratio(choose_shrinkage(some)) for model in group]) for some in (group, shuffled)]
     assert gained[0] == pytest.approx(gained[1])
+
+
+def noisy(seed: int, rows: int, part: float, noise: float) -> ValidationForecasts:
+    """Forecasts of which `part` comes true on average, beside noise of the size `noise`; the moves are of 1 %."""
+    random = np.random.default_rng(seed)
+    said = random.normal(0.0, 0.01, rows)
+    last = np.full(rows, 100.0)
+    return ValidationForecasts(
+        last,
+        last * np.exp(part * said + random.normal(0.0, noise, rows)),
+        said,
+        days(rows),
+        means=MeanReturns(0.0, 0.0),
+    )
+
+
+class TestCautiousChoice:
+    def test_noise_is_not_worth_leaving_the_base(self):
+        chosen = [choose_cautiously([noisy(seed, 126, 0.0, 0.01)], [0.0]) for seed in range(200)]
+        plain = [choose_shrinkage([noisy(seed, 126, 0.0, 0.01)], [0.0]) for seed in range(200)]
+        assert np.mean([value > 0 for value in chosen]) < 0.2 < np.mean([value > 0 for value in plain])
+
+    def test_a_network_that_knows_something_is_used(self):
+        assert choose_cautiously([noisy(1, 126, 1.0, 0.002)], [0.0]) > 0.7
+
+    def test_days_count_once_however_many_stocks_move_together(self):
+        one = noisy(3, 60, 0.0, 0.01)
+        assert choose_cautiously([one] * 50, [0.0] * 50) == choose_cautiously([one], [0.0])
+
+    def test_never_more_than_the_best_one(self):
+        for seed in range(50):
+            group = [noisy(seed, 40, 0.3, 0.01), noisy(seed + 1000, 40, 0.3, 0.01)]
+            assert choose_cautiously(group, [0.0, 0.0]) <= choose_shrinkage(group, [0.0, 0.0])
+
+    def test_one_day_or_a_stock_that_never_moved_gives_no_standard_error(self):
+        still = ValidationForecasts(LAST, LAST, MOVES, days(4))
+        assert choose_cautiously([still], [0.0]) == choose_shrinkage([still], [0.0]) == 0.0
+        one = ValidationForecasts(LAST[:1], LAST[:1] * np.exp(MOVES[:1]), MOVES[:1], days(1))
+        assert choose_cautiously([one], [0.0]) == choose_shrinkage([one], [0.0]) == 1.0
+
+
+def test_the_forecast_is_shrunk_to_the_drift_and_loses_the_dividend():
+    model = ValidationForecasts(LAST, LAST, MOVES, days(4), dividend=np.array([1.0, 0.0, 0.5, 0.0]))
+    by_hand = LAST * np.exp(0.001 + 0.4 * (MOVES - 0.001)) - [1.0, 0.0, 0.5, 0.0]
+    assert model.absolute_errors(0.4, 0.001) == pytest.approx(np.abs(by_hand - LAST), abs=1e-12)
+
+
+def test_a_drift_is_half_own_and_half_that_of_the_stocks_with_a_base():
+    assert pooled_drifts([0.001, None, 0.003]) == [0.0015, 0.0, 0.0025]
+    assert pooled_drifts([None, None]) == [0.0, 0.0]
