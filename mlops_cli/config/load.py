@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -14,12 +14,18 @@ from mlops_cli.config.mistakes import Mistakes, suggestion, value_in_words
 from mlops_cli.config.paths import Project
 from mlops_cli.config.schemas.descriptions import type_in_words
 from mlops_cli.config.schemas.field_types import is_slug
+from mlops_cli.config.schemas.intervals import Intervals
 from mlops_cli.config.schemas.project import BranchSpec, ModelSpec, Params, Period, Retrain, Scenario, Training
 from mlops_cli.config.schemas.source import Source
 from mlops_cli.config.schemas.trading import Rules
 from mlops_cli.errors import ConfigError
 
-_OVERRIDES: dict[str, type[BaseModel]] = {"source": Source, "period": Period, "training": Training}
+_OVERRIDES: dict[str, type[BaseModel]] = {
+    "source": Source,
+    "period": Period,
+    "training": Training,
+    "intervals": Intervals,
+}
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,7 @@ class Branch:
         period: sessions to fetch.
         scenario: name of the scenario that defines the held-out time.
         keep_versions: how many finished versions of a model are kept, the newest included.
+        intervals: the prediction intervals of its forecasts.
     """
 
     name: str
@@ -42,6 +49,7 @@ class Branch:
     seed: int
     scenario: str
     keep_versions: int
+    intervals: Intervals = field(default_factory=Intervals)
 
 
 def load_params(project: Project) -> Params:
@@ -184,6 +192,7 @@ def _resolve(collection: ModelCollection, params: Params, name: str) -> Branch |
         seed=params.seed if spec.seed is None else spec.seed,
         scenario=params.simulation.scenario,
         keep_versions=params.serving.keep_versions,
+        intervals=Intervals.model_validate(_with_overrides(params, spec, "intervals")),
     )
 
 

@@ -7,7 +7,8 @@ not used: every dividend changes all its earlier values, so its returns differ.
 
 Where dividends are given, the target is the *total* return: the next close plus the dividend of that session. What a
 dividend takes from the quote is known before, so a model need not learn it: the announced dividend of the next session
-is an input of the graph, which subtracts it (`models.base`).
+is an input of the graph, which subtracts it (`models.base`). The widths of prediction intervals are inputs of the graph
+too (`features.intervals`), so that whoever runs the graph gets the interval with the forecast.
 """
 
 from __future__ import annotations
@@ -23,11 +24,18 @@ import pandas as pd
 from mlops_cli.config.schemas.project import FeatureSpec, Macd, Target
 from mlops_cli.errors import ConfigError, DataError, bounded
 from mlops_cli.features import indicators as ind
+from mlops_cli.features.extras import (
+    ANNOUNCED,
+    NO_EXTRAS,
+    Extras,
+    bar_errors,
+    interval_widths,
+    next_dividends,
+)
 from mlops_cli.features.indicators import Bars, log_return
-from mlops_cli.prices.actions.dividends import Sighting, announced_amounts, paid_amounts, usable_shares
+from mlops_cli.features.intervals import width_columns
+from mlops_cli.prices.actions.dividends import Sighting
 
-ANNOUNCED = "announced_dividend"
-"""Input column: the dividend of the next session, as it was known at the close of the row, over that close; else 0."""
 REMAINING_START_SHARE = 1e-6
 """How much of the arbitrary starting value of an exponential average may remain in the first row, as a fraction.
 
@@ -117,7 +125,15 @@ def _check_windows(spec: FeatureSpec) -> None:
         )
 
 
-__all__ = ["build_features", "history_columns", "input_columns", "sessions_needed"]
+__all__ = [
+    "ANNOUNCED",
+    "Extras",
+    "build_features",
+    "history_columns",
+    "input_columns",
+    "interval_errors",
+    "sessions_needed",
+]
 
 
 def input_columns(spec: FeatureSpec, target: Target) -> tuple[str, ...]:
@@ -150,7 +166,7 @@ def build_features(
     target: Target,
     exchange_sessions: pd.DatetimeIndex,
     ticker: str,
-    dividends: Sequence[Sighting] | None = None,
+    extras: Extras = NO_EXTRAS,
 ) -> pd.DataFrame:
     """Compute the features and the target of one ticker.
 
@@ -165,17 +181,16 @@ def build_features(
         exchange_sessions: the exchange's sessions, rising, from the day of the first price or earlier to at least one
             session after the last price's.
         ticker: for messages.
-        dividends: all sightings of the ticker's dividends, for a model with a base that subtracts them.
+        extras: what the graph needs beside the inputs of the network.
 
     Returns:
         Index `session`: the sessions of the prices without the warm-up at the start. Columns, in order:
-        `input_columns` (float64, finite, never NaN), `target` (float64), then for reports `last_close`, `next_close`
-        (float64) and `target_session` (datetime64 in the index's unit), the exchange's next session. With `dividends`
-        also the input `announced_dividend`, `target` is of total return, and `paid_dividend` (float64, price units) is
-        what the target session paid, whenever that became known. If the ticker has
-        no price in that next session (in the last row, or in the row before a halt), `target` and `next_close` are
-        NaN, because a forecast is for the very next session only. The row has features, so that a forecast can
-        be made.
+        `input_columns` and `extras.columns` (float64, finite, never NaN), `target` (float64), then for reports
+        `last_close`, `next_close` (float64) and `target_session` (datetime64 in the index's unit), the exchange's next
+        session. With dividends, `target` is of total return, and `paid_dividend` (float64, price units) is what the
+        target session paid, whenever that became known. If the ticker has no price in that next session (in the last
+        row, or in the row before a halt), `target` and `next_close` are NaN, because a forecast is for the very next
+        session only. The row has features, so that a forecast can be made.
 
     Raises:
         ConfigError: a window of 1 where it has no meaning.
@@ -191,11 +206,10 @@ def build_features(
 
     next_close = np.append(bars.close[1:], np.nan)
     next_close[:-1][bars.sessions[1:] != bars.next_sessions[:-1]] = np.nan
-    paid = np.zeros(len(bars.close))
-    if dividends is not None:
-        announced = usable_shares(announced_amounts(dividends, bars.sessions, bars.next_sessions), bars.close)
-        paid = paid_amounts(dividends, bars.next_sessions)
+    announced, paid = next_dividends(bars, extras)
+    if extras.dividends is not None:
         table[ANNOUNCED] = announced[warm_up:]
+    table[list(width_columns(extras.levels))] = interval_widths(bars, announced, extras)[warm_up:]
     outcome = next_close + paid if target == "close" else np.log((next_close + paid) / bars.close)
     table = table.assign(
         target=outcome[warm_up:],
@@ -203,7 +217,19 @@ def build_features(
         next_close=next_close[warm_up:],
         target_session=bars.next_sessions[warm_up:],
     )
-    return table if dividends is None else table.assign(paid_dividend=paid[warm_up:])
+    return table if extras.dividends is None else table.assign(paid_dividend=paid[warm_up:])
+
+
+def interval_errors(
+    prices: pd.DataFrame,
+    exchange_sessions: pd.DatetimeIndex,
+    ticker: str,
+    dividends: Sequence[Sighting] | None = None,
+) -> pd.Series[float]:
+    """The errors of one ticker for `intervals.fleet_quantiles`, by session; for the arguments see `build_features`."""
+    bars = _bars(prices, exchange_sessions, ticker)
+    announced, _ = next_dividends(bars, Extras(dividends))
+    return pd.Series(bar_errors(bars, announced).errors, index=bars.sessions)
 
 
 def _bars(prices: pd.DataFrame, exchange_sessions: pd.DatetimeIndex, ticker: str) -> Bars:

@@ -3,7 +3,11 @@
 - input `features`: float32 (rows, len(inputs)), raw columns of the feature table in the order of the manifest;
 - output `log_return`: float32 (rows,), the shrunk forecast of the next session's log return;
 - output `raw_log_return`: float32 (rows,), before shrinkage;
-- initializer `shrinkage`: the scalar factor: log_return = shrinkage * raw_log_return.
+- output `interval`: float32 (rows, 2 * levels), lower and upper bound of the log return by rising level. Models that
+  were trained before there were intervals do not have it.
+
+A trainer writes a graph of its network, with the first two outputs and the scalar constant `shrinkage`:
+log_return = shrinkage * raw_log_return. `models.base` adds the rest.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import TensorProto, helper, numpy_helper
@@ -22,6 +27,7 @@ INPUT = "features"
 OUTPUT = "log_return"
 RAW_OUTPUT = "raw_log_return"
 OUTPUTS = (OUTPUT, RAW_OUTPUT)
+INTERVAL = "interval"
 SHRINKAGE = "shrinkage"
 LARGEST_LOG_RETURN = 100.0  # a larger forecast gives no price that a float can hold
 OPSET = 20
@@ -50,8 +56,8 @@ def constant_return_graph(columns: int, log_return: float) -> onnx.ModelProto:
     return model
 
 
-def set_constants(source: Path, destination: Path, values: Mapping[str, float]) -> None:
-    """Copy a graph and change only these scalars, by name; a `ModelError` if it is damaged or lacks one of them."""
+def set_constants(source: Path, destination: Path, values: Mapping[str, npt.ArrayLike]) -> None:
+    """Copy a graph and change only these constants, by name; a `ModelError` if it is damaged or lacks one of them."""
     try:
         model = onnx.load(source)
     except DecodeError as error:

@@ -49,6 +49,8 @@ class Manifest(BaseModel):
         shrinkage: lambda inside the graph; None until the group's choice is made: the model is not finished then.
         base: the base that forecasts are shrunk to (`models.base`).
         base_drift: mu inside the graph, the drift of the base.
+        levels: of the prediction intervals that the graph gives, in percent, rising; empty: it has no such output.
+        width_factor: factor inside the graph by which the widths of the intervals are multiplied.
         facts: remarks of the trainer.
         files: sha256 of every other file of the folder, by relative path.
         branch: the branch that it was trained in; empty in manifests written before it was noted.
@@ -76,6 +78,8 @@ class Manifest(BaseModel):
     shrinkage: float | None = None
     base: Base = "none"
     base_drift: float = 0.0
+    levels: tuple[float, ...] = ()
+    width_factor: float = 1.0
     validation: Validation
     epochs: list[dict[str, float]] = []
     facts: dict[str, float | int | str] = {}

@@ -14,12 +14,36 @@ import onnxruntime
 from mlops_cli.errors import ModelError, bounded
 from mlops_cli.models.graph import INPUT
 from mlops_cli.models.manifest import GRAPH, Manifest, read_manifest
-from mlops_cli.models.session import RUN_FAILURES, SESSION_FAILURES, run_graph, start_session, usable_rows
+from mlops_cli.models.session import (
+    RUN_FAILURES,
+    SESSION_FAILURES,
+    Values,
+    run_graph,
+    run_with_interval,
+    start_session,
+    usable_intervals,
+    usable_rows,
+)
 
 if TYPE_CHECKING:
     import pandas as pd  # 40 MB that a server does not need
 
 Vector = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Forecasts:
+    """Forecasts of the rows of a table, as log returns of the close of the next session; float64.
+
+    Attributes:
+        log_return: shrunk, (rows,).
+        raw_log_return: before shrinkage, (rows,).
+        interval: lower and upper bound of each level, by rising level, (rows, 2 * levels); None if the model has none.
+    """
+
+    log_return: Vector
+    raw_log_return: Vector
+    interval: Vector | None = None
 
 
 @dataclass(frozen=True)
@@ -49,7 +73,13 @@ class Model:
         Raises:
             ModelError: a column is missing, an input or a forecast is not finite, or the graph is damaged.
         """
-        return run_session(self._session, table, self.manifest.inputs, self.manifest.name)
+        forecasts = run_session(self._session, table, self.manifest.inputs, self.manifest.name)
+        return forecasts.log_return, forecasts.raw_log_return
+
+    def forecasts(self, table: pd.DataFrame) -> Forecasts:
+        """The log returns and, where the model has them, the prediction intervals of every row; see `log_returns`."""
+        manifest = self.manifest
+        return run_session(self._session, table, manifest.inputs, manifest.name, len(manifest.levels))
 
 
 def load_session(path: Path) -> onnxruntime.InferenceSession:
@@ -63,28 +93,33 @@ def load_session(path: Path) -> onnxruntime.InferenceSession:
 
 
 def run_session(
-    session: onnxruntime.InferenceSession, table: pd.DataFrame, inputs: tuple[str, ...], name: str
-) -> tuple[Vector, Vector]:
-    """Run a graph over the rows of `table`; see `Model.log_returns`."""
+    session: onnxruntime.InferenceSession, table: pd.DataFrame, inputs: tuple[str, ...], name: str, levels: int = 0
+) -> Forecasts:
+    """Run a graph over the rows of `table`, with its intervals of so many levels; see `Model.log_returns`."""
     missing = [column for column in inputs if column not in table.columns]
     if missing:
         raise ModelError(f"{name}: the feature table lacks {bounded(missing)}", "run: mlops featurize, mlops train")
     if table.empty:  # ONNX Runtime ends the process when a recurrent graph gets no rows
-        return np.empty(0), np.empty(0)
-    rows = _inputs(table[list(inputs)], name)
+        return Forecasts(np.empty(0), np.empty(0), np.empty((0, 2 * levels)) if levels else None)
+    outputs = _run(session, _inputs(table[list(inputs)], name), levels, name)
+    usable = usable_rows(*outputs[:2])
+    if levels:
+        usable &= usable_intervals(outputs[0], outputs[2])
+    if not usable.all():
+        raise ModelError(f"{name}: no usable forecast for {_which(table, ~usable)}", "train it again: mlops train")
+    return Forecasts(*(values.astype(np.float64) for values in outputs))
+
+
+def _run(session: onnxruntime.InferenceSession, rows: Values, levels: int, name: str) -> tuple[Values, ...]:
     try:
-        shrunk, raw = run_graph(session, {INPUT: rows})
+        return run_with_interval(session, {INPUT: rows}, levels) if levels else run_graph(session, {INPUT: rows})
     except RUN_FAILURES as error:
         raise ModelError(
             f"{name}: the graph does not fit its manifest: {error}", "train it again: mlops train"
         ) from error
-    bad = ~usable_rows(shrunk, raw)
-    if bad.any():
-        raise ModelError(f"{name}: no usable forecast for {_which(table, bad)}", "train it again: mlops train")
-    return shrunk.astype(np.float64), raw.astype(np.float64)
 
 
-def _inputs(table: pd.DataFrame, name: str) -> npt.NDArray[np.float32]:
+def _inputs(table: pd.DataFrame, name: str) -> Values:
     with np.errstate(over="ignore"):  # values that float32 cannot hold become infinite, and are refused below
         rows = table.to_numpy(np.float32)
     bad = ~np.isfinite(rows)

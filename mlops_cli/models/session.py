@@ -10,7 +10,7 @@ import numpy.typing as npt
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as state
 
-from mlops_cli.models.graph import INPUT, LARGEST_LOG_RETURN, OUTPUTS
+from mlops_cli.models.graph import INPUT, INTERVAL, LARGEST_LOG_RETURN, OUTPUTS
 
 Values = npt.NDArray[np.float32]
 _FLOAT32 = np.dtype(np.float32)
@@ -57,6 +57,32 @@ def run_graph(session: onnxruntime.InferenceSession, feed: Mapping[str, Values])
     if not (vectors and log_return.dtype is raw.dtype is _FLOAT32):  # dtypes are singletons: this is run per request
         raise ValueError(f"its outputs are not one float32 number for each of {rows} rows")
     return log_return, raw
+
+
+def run_with_interval(
+    session: onnxruntime.InferenceSession, feed: Mapping[str, Values], levels: int
+) -> tuple[Values, Values, Values]:
+    """`run_graph` of a graph with intervals of so many levels, and its `interval`, float32 (rows, 2 * levels).
+
+    Check the interval with `usable_intervals`.
+
+    Raises:
+        any of `RUN_FAILURES`: the feed does not fit the graph, or an output has another shape or type.
+    """
+    log_return, raw, interval = session.run((*OUTPUTS, INTERVAL), feed)
+    rows = len(feed[INPUT])
+    arrays = all(type(value) is np.ndarray and value.dtype is _FLOAT32 for value in (log_return, raw, interval))
+    if not (arrays and log_return.shape == raw.shape == (rows,) and interval.shape == (rows, 2 * levels)):
+        raise ValueError(f"its outputs are not a forecast and {levels} intervals for each of {rows} rows")
+    return log_return, raw, interval
+
+
+def usable_intervals(log_return: Values, interval: Values) -> npt.NDArray[np.bool_]:
+    """Which intervals, (rows,), can be used: finite, and of each level around the forecast."""
+    forecast = log_return[:, None]
+    around = (interval[:, 0::2] <= forecast) & (forecast <= interval[:, 1::2])
+    usable: npt.NDArray[np.bool_] = around.all(axis=1) & np.isfinite(interval).all(axis=1)
+    return usable
 
 
 def usable_rows(log_return: Values, raw: Values) -> npt.NDArray[np.bool_]:

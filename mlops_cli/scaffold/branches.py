@@ -14,7 +14,7 @@ from mlops_cli.config.paths import Project
 from mlops_cli.config.schemas.project import BranchSpec, ModelSpec, Params, branch_slug
 from mlops_cli.errors import ConfigError
 
-_OVERRIDES = ("source", "period", "training", "seed")
+_OVERRIDES = ("source", "period", "training", "intervals", "seed")
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def _patterns(names: list[str], team: str, everyone: list[str], one_ticker: bool
 
 
 def _overrides(params: Params, holders: list[str]) -> dict[str, Any]:
-    """Source, period, training and seed of the branches that have the models now; they must not differ."""
+    """Source, period, training, intervals and seed of the branches that have the models now; they must not differ."""
 
     def of(spec: BranchSpec) -> dict[str, Any]:
         return {key: getattr(spec, key) for key in _OVERRIDES if getattr(spec, key) not in ({}, None)}

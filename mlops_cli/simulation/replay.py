@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from datetime import date
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from mlops_cli.errors import DataError, ModelError
 from mlops_cli.evaluation.frame import FORECAST_COLUMNS
-from mlops_cli.features.build import ANNOUNCED
-from mlops_cli.models.predict import Model
+from mlops_cli.features.extras import ANNOUNCED
+from mlops_cli.features.intervals import WIDEST, conformal_rank, width_columns
+from mlops_cli.models.predict import Forecasts, Model
+
+Vector = npt.NDArray[np.float64]
+CONSTANT_SESSIONS = 252  # before the period, of whose moves the constant intervals are made
 
 
 def replay(model: Model, table: pd.DataFrame, start: date, end: date | None) -> pd.DataFrame:
@@ -26,7 +32,10 @@ def replay(model: Model, table: pd.DataFrame, start: date, end: date | None) -> 
         end: the day after the last target session; None for all later sessions.
 
     Returns:
-        The frame of `evaluation.frame`, in order of the table; only sessions whose close is known.
+        The frame of `evaluation.frame`, in order of the table; only sessions whose close is known. For each level of
+        the model's intervals it has three columns more: `lower_80` and `upper_80`, prices, NaN where there were too few
+        sessions for an interval; and `constant_80`, the half width in log return of an interval of the same width on
+        all days, to compare with: the conformal quantile of the moves of the year before `start`.
 
     Raises:
         ModelError: the model was trained on sessions of the period.
@@ -39,9 +48,9 @@ def replay(model: Model, table: pd.DataFrame, start: date, end: date | None) -> 
             "train for this scenario first: mlops run --set simulation.scenario=NAME",
         )
     rows = _rows(manifest.name, table, start, end)
-    shrunk, raw = model.log_returns(rows)
+    forecasts = model.forecasts(rows)
     last = rows["last_close"].to_numpy(np.float64)
-    dividend = last * rows[ANNOUNCED].to_numpy(np.float64) if ANNOUNCED in manifest.inputs else np.zeros(len(rows))
+    dividend = last * _shares(rows, manifest.inputs)
     frame = pd.DataFrame(
         {
             "model": manifest.name,
@@ -50,15 +59,48 @@ def replay(model: Model, table: pd.DataFrame, start: date, end: date | None) -> 
             "session": rows.index.to_numpy(),
             "target_session": rows["target_session"].to_numpy(),
             "last_close": last,
-            "predicted_close": last * np.exp(shrunk),
-            "raw_predicted_close": last * np.exp(raw),
+            "predicted_close": last * np.exp(forecasts.log_return),
+            "raw_predicted_close": last * np.exp(forecasts.raw_log_return),
             "actual_close": rows["next_close"].to_numpy(np.float64),
             "drift_predicted_close": last * np.exp(manifest.drift),
             "base_predicted_close": last * np.exp(manifest.base_drift) - dividend,
             "announced_dividend": dividend,
         }
     )
-    return frame[list(FORECAST_COLUMNS)]
+    before = table.loc[table["target_session"] < pd.Timestamp(start)]
+    bounds = _bounds(rows, forecasts, manifest.levels) | _constant_widths(before, manifest.inputs, manifest.levels)
+    return frame[list(FORECAST_COLUMNS)].assign(**bounds)
+
+
+def _shares(rows: pd.DataFrame, inputs: tuple[str, ...]) -> Vector:
+    """The announced dividends that the model subtracts, over the last close."""
+    return rows[ANNOUNCED].to_numpy(np.float64) if ANNOUNCED in inputs else np.zeros(len(rows))
+
+
+def _bounds(rows: pd.DataFrame, forecasts: Forecasts, levels: tuple[float, ...]) -> dict[str, Vector]:
+    """Lower and upper prices of the intervals of each level."""
+    if forecasts.interval is None:
+        return {}
+    last = rows["last_close"].to_numpy(np.float64)[:, None]
+    prices = last * np.exp(forecasts.interval)
+    columns = {}
+    for place, (level, width) in enumerate(zip(levels, width_columns(levels), strict=True)):
+        narrow = rows[width].to_numpy() < WIDEST
+        columns[f"lower_{level:g}"] = np.where(narrow, prices[:, 2 * place], np.nan)
+        columns[f"upper_{level:g}"] = np.where(narrow, prices[:, 2 * place + 1], np.nan)
+    return columns
+
+
+def _constant_widths(before: pd.DataFrame, inputs: tuple[str, ...], levels: tuple[float, ...]) -> dict[str, float]:
+    """Half width of the constant interval of each level, from rows before the period; NaN if they are too few."""
+    rows = before.loc[before["next_close"].notna()].tail(CONSTANT_SESSIONS)
+    last, following = rows["last_close"].to_numpy(np.float64), rows["next_close"].to_numpy(np.float64)
+    moves = np.sort(np.abs(np.log(following / last + _shares(rows, inputs))))
+    ranks = {level: conformal_rank(len(moves), level / 100.0) for level in levels}
+    return {
+        f"constant_{level:g}": float(moves[rank - 1]) if rank <= len(moves) else math.nan
+        for level, rank in ranks.items()
+    }
 
 
 def _rows(name: str, table: pd.DataFrame, start: date, end: date | None) -> pd.DataFrame:

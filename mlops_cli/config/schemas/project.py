@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from mlops_cli.config.schemas.field_types import BranchName, Expect, Slug, StrictModel, Ticker
+from mlops_cli.config.schemas.intervals import Intervals
 from mlops_cli.config.schemas.serving import Serving
 from mlops_cli.config.schemas.source import Source
 from mlops_cli.config.schemas.trading import Trading
@@ -251,6 +252,7 @@ class BranchSpec(StrictModel):
     source: dict[str, Any] = Field(default_factory=dict, description="keys of source that differ in this branch")
     period: dict[str, Any] = Field(default_factory=dict, description="keys of period that differ in this branch")
     training: dict[str, Any] = Field(default_factory=dict, description="keys of training that differ in this branch")
+    intervals: dict[str, Any] = Field(default_factory=dict, description="keys of intervals that differ in this branch")
     seed: int | None = Field(None, ge=0, lt=2**31, description="seed of this branch; empty: the common one")
 
     @field_validator("collection", "only", "exclude", mode="before")
@@ -267,6 +269,7 @@ class Params(StrictModel):
     source: Source = Field(Source(), description="where prices come from")
     period: Period = Field(Period(), description="sessions to fetch; empty: all that exist")
     training: Training = Field(Training(), description="how models are trained")
+    intervals: Intervals = Field(Intervals(), description="the prediction intervals of forecasts")
     simulation: SimulationChoice = Field(SimulationChoice(), description="the held-out time")
     serving: Serving = Field(Serving(), description="how models are served")
     trading: Trading = Field(Trading(), description="how the teams trade")

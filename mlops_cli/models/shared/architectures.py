@@ -25,7 +25,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import TensorProto, helper, numpy_helper
 
 from mlops_cli.errors import ModelError
-from mlops_cli.models.graph import INPUT
+from mlops_cli.models.graph import INPUT, INTERVAL
 from mlops_cli.models.session import RUN_FAILURES, SESSION_FAILURES, Values, run_graph, start_session
 from mlops_cli.models.shared.column_joins import join_columns
 
@@ -90,21 +90,33 @@ def same_answers(graph: bytes, shared: Split, columns: int) -> bool:
     False also where no forecast is finite, because then there is nothing to compare.
 
     Raises:
-        ModelError: the model's own session cannot be built or run, or its outputs are not one number per row.
+        ModelError: the model's own session cannot be built or run, its forecasts are not one number per row, or its
+            intervals are no numbers.
     """
     rows = np.random.default_rng(0).normal(size=(_TRIAL_ROWS, columns)).astype(np.float32)
     rows[1:] = np.abs(rows[1:])  # a price model divides by the last close: it shows little for negative ones
     try:
         session = start_session(graph)
-        own = run_graph(session, {INPUT: rows})
+        own = _all_outputs(session, {INPUT: rows})
         run_graph(session, {INPUT: rows[:1]})  # for one row, a graph may leave out a dimension
     except RUN_FAILURES as error:
         raise ModelError(f"the graph does not run: {error}", "train the model again: mlops train") from error
     try:
-        other = run_graph(start_session(shared.graph), {**shared.weights, INPUT: rows})
+        other = _all_outputs(start_session(shared.graph), {**shared.weights, INPUT: rows})
     except RUN_FAILURES:
         return False
     return all(_agree(mine, theirs) for mine, theirs in zip(own, other, strict=True))
+
+
+def _all_outputs(session: onnxruntime.InferenceSession, feed: Weights) -> list[Values]:
+    """The forecasts, and the intervals of a graph that gives them; one of `RUN_FAILURES` as in `run_graph`."""
+    outputs = list(run_graph(session, feed))
+    if any(output.name == INTERVAL for output in session.get_outputs()):
+        (interval,) = session.run([INTERVAL], feed)
+        if not (isinstance(interval, np.ndarray) and interval.dtype == np.float32 and interval.ndim == 2):
+            raise ValueError("its intervals are no table of float32 numbers")
+        outputs.append(interval)
+    return outputs
 
 
 def _agree(own: Values, shared: Values) -> bool:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from mlops_cli.config.load import Branch
 from mlops_cli.config.paths import Project
 from mlops_cli.config.schemas.project import Base, ModelSpec
 from mlops_cli.errors import DataError
-from mlops_cli.features.build import ANNOUNCED, build_features, input_columns
-from mlops_cli.market.sessions import sessions
+from mlops_cli.features.build import Extras, build_features, input_columns
 from mlops_cli.models.manifest import fingerprint
+from mlops_cli.pipeline.stages.interval_pools import IntervalPools, Pool
 from mlops_cli.pipeline.stages.stage import (
     ItemFailure,
     Progress,
@@ -26,14 +30,14 @@ from mlops_cli.pipeline.stages.stage import (
     failures_of,
     read_note,
 )
-from mlops_cli.pipeline.stages.tables import read_table, remove_other_tables, write_table
-from mlops_cli.prices.actions.dividends import restated
-from mlops_cli.prices.actions.sightings_file import dividends_file, read_sightings
+from mlops_cli.pipeline.stages.stored_bars import read_bars
+from mlops_cli.pipeline.stages.tables import remove_other_tables, write_table
+from mlops_cli.prices.actions.sightings_file import dividends_file
 from mlops_cli.system.files import write_text
 from mlops_cli.system.parallel import each
 
 FEATURES_VERSION = 1  # raised when the code computes other features from the same prices
-DAYS_AHEAD = 30  # days after the last price that surely hold the exchange's next session
+WIDTHS_VERSION = 1  # the same for the widths of intervals
 
 
 def featurize(project: Project, branch: Branch, progress: Progress, only: str | None = None) -> StageReport:
@@ -45,9 +49,11 @@ def featurize(project: Project, branch: Branch, progress: Progress, only: str | 
     upstream = failures_of(prices, models)
     with branch_lock(project, branch.name, progress):
         progress.start(f"featurize {branch.name}", len(models))
-        todo = _todo(prices, folder, models, upstream, report)
+        pools = _pools(prices, branch)
+        todo = _todo(pools, folder, models, upstream, report)
         progress.done(len(models) - len(todo))
-        for task, failure in zip(todo, each(partial(_build, prices, folder), todo), strict=True):
+        quantiles = pools.quantiles(task.pool for task in todo)
+        for task, failure in zip(todo, each(partial(_build, prices, folder, quantiles), todo), strict=True):
             name = task.spec.name
             if failure is None:
                 report.done.append(name)
@@ -64,22 +70,43 @@ def featurize(project: Project, branch: Branch, progress: Progress, only: str | 
 
 @dataclass(frozen=True)
 class _Task:
-    """A feature table to compute, the fingerprint that it will have, and the base of its model."""
+    """A feature table to compute.
+
+    `mark` is the fingerprint that it will have, `base` the base of its model, `levels` those of its intervals, `pool`
+    the stocks that these are made of, or None for its own stock.
+    """
 
     spec: ModelSpec
     mark: str
     base: Base
+    levels: tuple[float, ...]
+    pool: Pool | None
+
+
+def _pools(prices: Path, branch: Branch) -> IntervalPools:
+    """The pools of all models of a branch, whichever of them are featurized now; none if each stock is on its own."""
+    pools = IntervalPools(prices, branch.intervals)
+    for spec in branch.models:
+        with contextlib.suppress(DataError):  # reported where the model itself is planned
+            pools.add(spec.ticker, spec.exchange, _has_dividends(_base(prices, spec)))
+    return pools
 
 
 def _todo(
-    prices: Path, folder: Path, models: list[ModelSpec], upstream: dict[str, ItemFailure], report: StageReport
+    pools: IntervalPools, folder: Path, models: list[ModelSpec], upstream: dict[str, ItemFailure], report: StageReport
 ) -> list[_Task]:
     """The tables that are missing, or were computed from other prices or settings; the other models are reported."""
     todo = []
     for spec in models:
         try:
-            base = _base(prices, spec)
-            mark = _mark(prices, spec, base, upstream.get(spec.name))
+            base = _base(pools.prices, spec)
+            pool = pools.of(spec.exchange, _has_dividends(base))
+            mark = fingerprint(
+                {
+                    **_mark_parts(pools.prices, spec, base, upstream.get(spec.name)),
+                    "widths": [WIDTHS_VERSION, pools.settings.model_dump(mode="json"), pools.mark(pool)],
+                }
+            )
         except DataError as error:
             report.fail(spec.name, error)
             continue
@@ -87,7 +114,7 @@ def _todo(
         if (folder / f"{spec.name}.parquet").is_file() and note.get("fingerprint") == mark:
             report.unchanged.append(spec.name)
         else:
-            todo.append(_Task(spec, mark, base))
+            todo.append(_Task(spec, mark, base, pools.settings.levels, pool))
     return todo
 
 
@@ -113,51 +140,71 @@ def _base(prices: Path, spec: ModelSpec) -> Base:
     return spec.base
 
 
-def _mark(prices: Path, spec: ModelSpec, base: Base, upstream: ItemFailure | None) -> str:
-    """Fingerprint of the prices and settings of a feature table; `upstream`: why there may be no prices."""
+def _mark_parts(prices: Path, spec: ModelSpec, base: Base, upstream: ItemFailure | None) -> dict[str, Any]:
+    """The prices and settings that decide the features of a model; `upstream`: why there may be no prices."""
     notes = read_note(prices / f"{spec.ticker}.json")
     if notes is None or "sha256" not in notes:
         reason = upstream.reason if upstream else f"{spec.ticker}: no prices in {prices}"
         raise DataError(reason, "" if upstream else "run: mlops ingest")
-    return fingerprint(
-        {
-            "prices": notes["sha256"],
-            "features": spec.features.model_dump(mode="json"),
-            "target": spec.target,
-            "exchange": spec.exchange,
-            "version": FEATURES_VERSION,
-            **({"base": base} if base != "none" else {}),
-            **({"dividends": dividends_file(prices, spec.ticker).read_text()} if _has_dividends(base) else {}),
-        }
-    )
+    return {
+        "prices": notes["sha256"],
+        "features": spec.features.model_dump(mode="json"),
+        "target": spec.target,
+        "exchange": spec.exchange,
+        "version": FEATURES_VERSION,
+        **({"base": base} if base != "none" else {}),
+        **({"dividends": dividends_file(prices, spec.ticker).read_text()} if _has_dividends(base) else {}),
+    }
 
 
 def _has_dividends(base: Base) -> bool:
     return base in ("dividend", "drift_dividend")
 
 
-def _build(prices: Path, folder: Path, task: _Task) -> None:
+def _build(prices: Path, folder: Path, fleets: Mapping[Pool, pd.DataFrame], task: _Task) -> None:
     spec = task.spec
     note = folder / f"{spec.name}.json"
     note.unlink(missing_ok=True)
-    table = build_table(prices, spec, task.base)
+    quantiles = fleets[task.pool] if task.pool else None
+    table = build_table(prices, spec, task.base, task.levels, quantiles)
     write_table(folder, spec.name, table)
-    inputs = [*input_columns(spec.features, spec.target), *([ANNOUNCED] if _has_dividends(task.base) else [])]
-    facts = {"fingerprint": task.mark, "inputs": inputs, "rows": len(table), "base": task.base}
+    extras = Extras([] if _has_dividends(task.base) else None, task.levels)
+    inputs = [*input_columns(spec.features, spec.target), *extras.columns]
+    facts = {
+        "fingerprint": task.mark,
+        "inputs": inputs,
+        "rows": len(table),
+        "base": task.base,
+        "levels": task.levels,
+        **({} if quantiles is None else {"quantiles": _newest(quantiles)}),
+    }
     write_text(note, json.dumps(facts, indent=2) + "\n")
 
 
-def build_table(prices: Path, spec: ModelSpec, base: Base = "none") -> pd.DataFrame:
+def _newest(quantiles: pd.DataFrame) -> dict[str, Any]:
+    """The quantiles of the fleet's last session, from which widths of bars that come later can be made.
+
+    One number per level, named as the column of its widths, or None where there are too few errors; and `session`.
+    """
+    last = quantiles.iloc[-1]
+    values = {str(name): float(value) if np.isfinite(value) else None for name, value in last.items()}
+    return {"session": f"{quantiles.index[-1]:%F}", **values}
+
+
+def build_table(
+    prices: Path,
+    spec: ModelSpec,
+    base: Base = "none",
+    levels: tuple[float, ...] = (),
+    quantiles: pd.DataFrame | None = None,
+) -> pd.DataFrame:
     """Compute the feature table of one model from its branch's price tables.
+
+    For `levels` and `quantiles` of its intervals see `features.extras.Extras`.
 
     Raises:
         DataError: there are no prices, or too few for the longest window.
     """
-    bars = read_table(prices, spec.ticker)
-    if bars is None:
-        raise DataError(f"{spec.ticker}: no prices in {prices}", "run: mlops ingest")
-    days = sessions(spec.exchange, bars.index[0], bars.index[-1] + pd.Timedelta(days=DAYS_AHEAD))
-    dividends = None
-    if _has_dividends(base):
-        dividends = restated(read_sightings(dividends_file(prices, spec.ticker)) or [], bars["close"])
-    return build_features(bars, spec.features, spec.target, days, spec.ticker, dividends)
+    stored = read_bars(prices, spec.ticker, spec.exchange, _has_dividends(base))
+    extras = Extras(stored.dividends, levels, quantiles)
+    return build_features(stored.bars, spec.features, spec.target, stored.days, spec.ticker, extras)

@@ -1,4 +1,4 @@
-"""The end of stage `train`: the shrinkage of each group is chosen and written into its models."""
+"""The end of stage `train`: shrinkage, drift and width of intervals are chosen and written into the models."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from mlops_cli.config.load import Branch
 from mlops_cli.config.paths import Project
 from mlops_cli.config.schemas.project import ModelSpec
 from mlops_cli.errors import DataError, ModelError
-from mlops_cli.features.build import ANNOUNCED
-from mlops_cli.models.base import DRIFT
-from mlops_cli.models.graph import SHRINKAGE, set_constants
+from mlops_cli.features.extras import ANNOUNCED
+from mlops_cli.models.base import forecast_constants
+from mlops_cli.models.graph import set_constants
 from mlops_cli.models.manifest import GRAPH, Manifest, Validation, file_hashes, read_manifest
 from mlops_cli.models.predict import load_session, run_session
 from mlops_cli.models.store import install, staging_folder
@@ -65,7 +65,7 @@ def validation_forecasts(folder: Path, split: RowSplit, inputs: Inputs) -> Valid
     These are the validation rows; of a model with a base, those of them that its training did not see.
     """
     rows = split.validation if inputs.base == "none" else split.unseen_validation
-    _, raw = run_session(load_session(folder / GRAPH), rows, inputs.columns, folder.name)
+    raw = run_session(load_session(folder / GRAPH), rows, inputs.columns, folder.name).raw_log_return
     # copies: a view of a column keeps the whole table in memory, and a walk holds the forecasts of thousands of models
     last, actual = rows["last_close"].to_numpy(copy=True), rows["next_close"].to_numpy(copy=True)
     dividend = None
@@ -92,6 +92,7 @@ class Constants:
 
     shrinkage: float
     drift: float
+    width_factor: float
     validation: Validation
 
 
@@ -112,7 +113,10 @@ def group_constants(branch: Branch, spec: ModelSpec, forecasts: list[ValidationF
         shrinkage = choose(forecasts, earlier) if fixed == "pooled" else fixed
     return [
         Constants(
-            shrinkage, drift, Validation(mae_ratio_raw=own.mae_ratio(1.0), mae_ratio=own.mae_ratio(shrinkage, mu))
+            shrinkage,
+            drift,
+            own.width_factor(shrinkage, mu),
+            Validation(mae_ratio_raw=own.mae_ratio(1.0), mae_ratio=own.mae_ratio(shrinkage, mu)),
         )
         for own, mu, drift in zip(forecasts, earlier, drifts, strict=True)
     ]
@@ -142,15 +146,20 @@ def _forecasts(
 
 
 def finish(folder: Path, scratch: Path, choice: Constants, keep: int | None = None) -> None:
-    """Write shrinkage and drift into graph and manifest of the model in `folder`, unless they are there already.
+    """Write the constants into graph and manifest of the model in `folder`, unless they are there already.
 
     The model folder is rebuilt in `scratch`, which must be on the same disk. For `keep` see `models.store.install`.
     """
     before = read_manifest(folder)
-    update = {"shrinkage": choice.shrinkage, "base_drift": choice.drift, "validation": choice.validation}
+    update = {
+        "shrinkage": choice.shrinkage,
+        "base_drift": choice.drift,
+        "width_factor": choice.width_factor,
+        "validation": choice.validation,
+    }
     if all(getattr(before, name) == value for name, value in update.items()):
         return
-    constants = {SHRINKAGE: choice.shrinkage, **({DRIFT: choice.drift} if before.base != "none" else {})}
+    constants = forecast_constants(choice.shrinkage, choice.drift, len(before.levels), choice.width_factor)
     with staging_folder(scratch, folder.name) as staged:
         shutil.copytree(folder, staged, dirs_exist_ok=True)
         set_constants(folder / GRAPH, staged / GRAPH, constants)

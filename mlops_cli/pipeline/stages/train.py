@@ -12,8 +12,8 @@ from mlops_cli.config.load import Branch
 from mlops_cli.config.paths import Project
 from mlops_cli.config.schemas.project import ModelSpec, Scenario, TrainerKind
 from mlops_cli.errors import ConfigError, MlopsError, ModelError, TrainingError, bounded
-from mlops_cli.features.build import ANNOUNCED
-from mlops_cli.models.base import add_base
+from mlops_cli.features.extras import ANNOUNCED
+from mlops_cli.models.base import wrap_graph
 from mlops_cli.models.manifest import GRAPH, Manifest, Validation, file_hashes, read_manifest
 from mlops_cli.models.store import check_files, install, model_folders
 from mlops_cli.models.versions import archives
@@ -253,6 +253,7 @@ def manifest_of(plan: Plan, branch: Branch, result: Fitted, mae_ratio_raw: float
         trained_until=plan.trained_until,
         drift=plan.drift,
         base=plan.base,
+        levels=plan.levels,
         validation=Validation(mae_ratio_raw=mae_ratio_raw),
         branch=branch.name,
         small=spec.small,
@@ -264,9 +265,8 @@ def manifest_of(plan: Plan, branch: Branch, result: Fitted, mae_ratio_raw: float
 
 
 def build_base(folder: Path, plan: Plan) -> None:
-    """Build the base of a model into the graph that its trainer wrote into `folder`; see `models.base`."""
-    if plan.base != "none":
-        add_base(folder / GRAPH, len(plan.network_inputs), ANNOUNCED in plan.inputs)
+    """Build the base and the intervals of a model into the graph that its trainer wrote; see `models.base`."""
+    wrap_graph(folder / GRAPH, len(plan.network_inputs), len(plan.levels), ANNOUNCED in plan.inputs)
 
 
 def is_trained(folder: Path, mark: str) -> bool:

@@ -21,8 +21,9 @@ import pandas as pd
 from mlops_cli.config.load import Branch
 from mlops_cli.config.schemas.project import Base, ModelSpec, TrainerKind, Training
 from mlops_cli.errors import DataError
-from mlops_cli.features.build import ANNOUNCED
-from mlops_cli.models.base import BASE_VERSION
+from mlops_cli.features.extras import ANNOUNCED
+from mlops_cli.features.intervals import width_columns
+from mlops_cli.models.base import WRAP_VERSION
 from mlops_cli.models.manifest import Span, fingerprint
 from mlops_cli.pipeline.stages.stage import ItemFailure, read_note
 from mlops_cli.pipeline.stages.tables import read_table
@@ -40,8 +41,8 @@ class Plan:
 
     `inputs` are the columns of its graph's input, `mark` is the fingerprint of its rows, settings, seed and libraries,
     `trained_until` the last target session of these rows, `drift` the mean log return of the training rows, `base` the
-    base that its forecasts are shrunk to. The trainer gets only rows whose target session is before `fit_before`; None:
-    all rows before the held-out time.
+    base that its forecasts are shrunk to, `levels` those of its prediction intervals. The trainer gets only rows whose
+    target session is before `fit_before`; None: all rows before the held-out time.
     """
 
     spec: ModelSpec
@@ -52,24 +53,37 @@ class Plan:
     trained_until: date
     drift: float
     base: Base = "none"
+    levels: tuple[float, ...] = ()
     fit_before: date | None = None
 
     @property
+    def graph_inputs(self) -> Inputs:
+        """The columns of the graph's input, and what the graph does with them."""
+        return Inputs(self.inputs, self.base, self.levels)
+
+    @property
     def network_inputs(self) -> tuple[str, ...]:
-        """The columns that the network itself gets: all but the announced dividend."""
-        return Inputs(self.inputs, self.base).network
+        """The columns that the network itself gets."""
+        return self.graph_inputs.network
 
 
 class Inputs(NamedTuple):
-    """The columns of a graph's input, and the base of its model."""
+    """The columns of a graph's input, the base of its model, and the levels of its prediction intervals."""
 
     columns: tuple[str, ...]
     base: Base = "none"
+    levels: tuple[float, ...] = ()
+
+    @property
+    def without_widths(self) -> tuple[str, ...]:
+        """The columns that decide the forecasts: all but the widths of the intervals."""
+        widths = width_columns(self.levels)
+        return tuple(name for name in self.columns if name not in widths)
 
     @property
     def network(self) -> tuple[str, ...]:
-        """The columns that the network itself gets: all but the announced dividend."""
-        return tuple(name for name in self.columns if name != ANNOUNCED)
+        """The columns that the network itself gets: all but the announced dividend and the widths."""
+        return tuple(name for name in self.without_widths if name != ANNOUNCED)
 
 
 def plan_model(folder: Path, branch: Branch, start: date, spec: ModelSpec, upstream: ItemFailure | None) -> Plan:
@@ -88,17 +102,19 @@ def plan_rows(split: RowSplit, inputs: Inputs, branch: Branch, spec: ModelSpec) 
     mark = training_mark(split, inputs, branch, spec)
     returns = np.log(split.train["next_close"] / split.train["last_close"])
     spans = _span(split.train), _span(split.validation)
-    unseen = split.unseen_validation
+    until, drift, unseen = split.trained_until, float(returns.mean()), split.unseen_validation
     fit_before = None
     if inputs.base != "none" and len(unseen) < len(split.validation):
         fit_before = unseen["target_session"].iloc[0].date()
-    drift = float(returns.mean())
-    return Plan(spec, inputs.columns, mark, *spans, split.trained_until, drift, inputs.base, fit_before)
+    return Plan(spec, inputs.columns, mark, *spans, until, drift, inputs.base, inputs.levels, fit_before)
 
 
 def training_mark(split: RowSplit, inputs: Inputs, branch: Branch, spec: ModelSpec) -> str:
-    """Fingerprint of everything that decides a training: rows, settings, seed, libraries."""
-    columns = list(dict.fromkeys((*inputs.columns, "target", "last_close", "next_close")))
+    """Fingerprint of everything that decides a training: rows, settings, seed, libraries.
+
+    The values of the widths are not part of it: the graph only adds them, and those of a fleet change with every stock.
+    """
+    columns = list(dict.fromkeys((*inputs.without_widths, "target", "last_close", "next_close")))
     return fingerprint(
         {
             "rows": content_hash(split.used[columns]),
@@ -109,7 +125,7 @@ def training_mark(split: RowSplit, inputs: Inputs, branch: Branch, spec: ModelSp
             **_learning_settings(branch.training),
             "versions": versions(spec.trainer),
             "graph": GRAPH_VERSION,
-            **({"base": [inputs.base, BASE_VERSION]} if inputs.base != "none" else {}),
+            "wrap": [WRAP_VERSION, inputs.base, inputs.levels],
         }
     )
 
@@ -129,7 +145,7 @@ def model_table(folder: Path, spec: ModelSpec, upstream: ItemFailure | None = No
     if table is None or note is None:
         reason = upstream.reason if upstream else f"{spec.name}: no features in {folder}"
         raise DataError(reason, "" if upstream else "run: mlops featurize")
-    return table, Inputs(tuple(note["inputs"]), note.get("base", "none"))
+    return table, Inputs(tuple(note["inputs"]), note.get("base", "none"), tuple(note.get("levels", ())))
 
 
 def _learning_settings(training: Training) -> dict[str, float]:

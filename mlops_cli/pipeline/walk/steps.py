@@ -14,7 +14,6 @@ from mlops_cli.errors import MlopsError
 from mlops_cli.pipeline.stages.shrink import validation_forecasts
 from mlops_cli.pipeline.stages.train import is_trained
 from mlops_cli.pipeline.stages.train_plan import (
-    Inputs,
     Plan,
     group_of,
     model_rows,
@@ -128,7 +127,6 @@ class StepPlan:
         for step in steps:
             try:
                 split = splits.get(step.model) or model_rows(self._features, self._branch, step.day, step.plan.spec)[0]
-                inputs = Inputs(step.plan.inputs, step.plan.base)
-                self.validations[step.folder] = validation_forecasts(step.folder, split, inputs)
+                self.validations[step.folder] = validation_forecasts(step.folder, split, step.plan.graph_inputs)
             except MlopsError as error:
                 self._fail(step.model, step.day, error)

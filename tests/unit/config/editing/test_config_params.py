@@ -102,6 +102,7 @@ def test_what_dvc_needs_is_added(tmp_path):
         "params.yaml: training: added, {validation_sessions: 252, min_sessions: 300, shrinkage: pooled, "
         "strategy: auto, device: auto, bf16: false, workers: nothing, memory_gb: nothing, "
         "executor: local, ray_address: nothing, median_stopping: nothing}",
+        "params.yaml: intervals: added, {levels: [80.0, 95.0], method: stock}",
         "params.yaml: source.folder: added, data/incoming",
         "params.yaml: simulation.scenario: added, demo",
     ]
