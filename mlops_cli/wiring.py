@@ -16,7 +16,7 @@ from mlops_cli.config.paths import Project
 from mlops_cli.config.run_environment import RUN_KEY
 from mlops_cli.config.schemas.project import TrainerKind, Training
 from mlops_cli.config.schemas.source import Source
-from mlops_cli.config.settings import Settings, account_keys, load_settings, refuse_keys_in_the_clear
+from mlops_cli.config.settings import Settings, account_keys, any_account_keys, load_settings, refuse_keys_in_the_clear
 from mlops_cli.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mlops_cli.config.settings import AccountKeys
     from mlops_cli.exchange.book.engine import Exchange
     from mlops_cli.exchange.market.price_tables import PriceTables
+    from mlops_cli.prices.actions.action_source import ActionSource
     from mlops_cli.prices.sources.files.file_format import FileFormat
     from mlops_cli.prices.sources.source import PriceSource
     from mlops_cli.tracking.tracker import RunContext, Tracker, Tracking
@@ -49,6 +50,36 @@ def price_source(project: Project, branch: Branch, settings: Settings) -> PriceS
             from mlops_cli.prices.sources.yfinance_source import YfinanceSource
 
             return YfinanceSource(base_url=settings.yahoo_base_url or "")
+
+
+def action_source(project: Project, branch: Branch, settings: Settings) -> ActionSource | None:
+    """The branch's source of dividends besides its prices; None if the prices are all.
+
+    Raises:
+        ConfigError: Alpaca is to be asked, and there are no keys, or they would go over plain http.
+    """
+    match branch.source.actions.kind:
+        case "csv":
+            from mlops_cli.prices.actions.csv_actions import CsvActions
+
+            actions = branch.source.actions
+            folder = project.root / branch.source.folder / actions.folder
+            return CsvActions(folder, _file_format(branch.source), actions.file)
+        case "alpaca":
+            from mlops_cli.prices.actions.alpaca_actions import DATA, AlpacaActions, AlpacaKeys
+
+            refuse_keys_in_the_clear(settings)
+            keys = any_account_keys(settings)
+            address = (settings.alpaca_data_url or DATA).removesuffix("/v2")
+            return AlpacaActions(AlpacaKeys(keys.key.get_secret_value(), keys.secret.get_secret_value(), address))
+        case "auto" if branch.source.kind != "yfinance" or branch.period.end is not None:
+            return None  # the history of a period that has ended needs no coming ex-dates
+        case "yfinance" | "auto":
+            from mlops_cli.prices.actions.yfinance_actions import YfinanceActions
+
+            return YfinanceActions(base_url=settings.yahoo_base_url or "")
+        case "none":
+            return None
 
 
 def _file_format(source: Source) -> FileFormat:

@@ -8,7 +8,7 @@ from mlops_cli import __version__
 from mlops_cli.cli.boundary import BoundaryGroup
 from mlops_cli.cli.models import export, models, serve
 from mlops_cli.cli.options import command_group
-from mlops_cli.cli.pipeline import prices, run, stages
+from mlops_cli.cli.pipeline import actions, prices, run, stages
 from mlops_cli.cli.project import branch, config, doctor, init
 from mlops_cli.cli.trading import exchange, ledger, paper_trade, schedule
 
@@ -39,6 +39,6 @@ app.command()(run.simulate)
 stages.register(app)
 app.command()(serve.serve)
 app.command()(export.export)
-for commands in (prices, models, paper_trade, ledger, schedule, exchange, config, branch):
+for commands in (prices, actions, models, paper_trade, ledger, schedule, exchange, config, branch):
     commands.register(app)
 app.command()(doctor.doctor)

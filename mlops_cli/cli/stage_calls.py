@@ -25,13 +25,17 @@ Stage = Callable[[Project, "Branch", ConsoleProgress, "str | None"], "StageRepor
 
 
 def ingest(project: Project, branch: Branch, progress: ConsoleProgress, only: str | None) -> StageReport:
-    """Fetch and clean the prices of one branch."""
+    """Fetch and clean the prices of one branch, and note dividends; notes go to stderr."""
     from mlops_cli import wiring
     from mlops_cli.config.settings import load_settings
     from mlops_cli.pipeline.stages.ingest import ingest as work
 
-    source = wiring.price_source(project, branch, load_settings(project))
-    return work(project, branch, source, progress, only)
+    settings = load_settings(project)
+    prices, actions = wiring.price_source(project, branch, settings), wiring.action_source(project, branch, settings)
+    report = work(project, branch, prices, progress, only, actions)
+    for note in report.notes:
+        say(f"note: {note}")
+    return report
 
 
 def featurize(project: Project, branch: Branch, progress: ConsoleProgress, only: str | None) -> StageReport:

@@ -228,6 +228,24 @@ def account_keys(settings: Settings, teams: Sequence[str]) -> dict[str, AccountK
     return keys
 
 
+def any_account_keys(settings: Settings) -> AccountKeys:
+    """The keys of any account: those without a team's name, else those of the first team that has a pair.
+
+    Raises:
+        ConfigError: there is no pair of keys.
+    """
+    given = settings.broker_keys
+    suffixes = sorted({name.removeprefix(KEY).removeprefix(SECRET) for name in given})
+    for suffix in suffixes:
+        key, secret = given.get(KEY + suffix), given.get(SECRET + suffix)
+        if key and secret:
+            return AccountKeys(key, secret)
+    raise ConfigError(
+        f"source.actions.kind: alpaca needs the keys of an account: {KEY} and {SECRET} are not set",
+        "set them in .env, or set source.actions.kind: auto",
+    )
+
+
 def _refuse_shared_accounts(keys: Mapping[str, AccountKeys]) -> None:
     owners: dict[SecretStr, str] = {}
     for team, pair in keys.items():

@@ -13,11 +13,13 @@ import pandas as pd
 
 from mlops_cli.errors import DataError, bounded
 from mlops_cli.market.sessions import last_finished_session, sessions
+from mlops_cli.prices.cleaning.counts import DIVIDEND_RULES
 from mlops_cli.prices.cleaning.repair import MOST_EXAMPLES, Cleaned, noted
 from mlops_cli.prices.cleaning.rules import PRICE_COLUMNS, Repair, clean
 from mlops_cli.prices.sources.source import RawBars
 
 COLUMNS = PRICE_COLUMNS
+_WHOLE_TABLE = DIVIDEND_RULES | {"missing_sessions"}
 MOST_UNFINISHED = 10  # rows dated after the last session that has closed; with more, the dates are not to be trusted
 
 
@@ -50,10 +52,10 @@ class Provenance:
     def carrying(self, earlier: Provenance) -> Provenance:
         """This provenance plus the repairs of `earlier`, for a table that new sessions were appended to.
 
-        The stored sessions were repaired earlier, so only `earlier` lists their repairs. Missing sessions are counted
-        in the whole table each time, so their counts are not added up.
+        The stored sessions were repaired earlier, so only `earlier` lists their repairs. Missing sessions and
+        dividends are looked at in the whole table each time, so their counts are not added up.
         """
-        merged = {repair.rule: repair for repair in earlier.repairs if repair.rule != "missing_sessions"}
+        merged = {repair.rule: repair for repair in earlier.repairs if repair.rule not in _WHOLE_TABLE}
         for new in self.repairs:
             old = merged.get(new.rule, Repair(new.rule, 0))
             merged[new.rule] = Repair(new.rule, old.count + new.count, (old.examples + new.examples)[:MOST_EXAMPLES])

@@ -125,6 +125,7 @@ def _project(project: Project) -> Iterator[Check]:
     for name, branch in params.branches.items():
         yield _data_age(project, name, branch.source.get("kind", params.source.kind))
         yield from _much_repaired(project, name)
+        yield from _dividends(project, name)
     strays = stray_results(project, list(params.branches))
     if strays:
         listed = bounded([str(path.relative_to(project.root)) for path in strays])
@@ -217,6 +218,22 @@ def _much_repaired(project: Project, branch: str) -> Iterator[Check]:
     if much:
         listed = bounded([f"{ticker.ticker}: {ticker.words}" for ticker in much])
         yield Check(f"repairs {branch}", "warning", listed, f"look at them: mlops prices show {much[0].ticker}")
+
+
+def _dividends(project: Project, branch: str) -> Iterator[Check]:
+    """Say of how many tickers dividends are known, and warn of those that the checks found faults with."""
+    folder = project.prices(branch)
+    tickers = read_repairs(folder)
+    if not tickers:
+        return
+    known = sum((folder / f"{ticker.ticker}.dividends.csv").is_file() for ticker in tickers)
+    words = f"known for {known} of {len(tickers)} tickers"
+    faults = [f"{t.ticker}: {r.rule}: {', '.join(r.examples)}" for t in tickers for r in t.dividend_faults]
+    if faults:
+        words = f"{words}; {bounded(faults)}"
+        yield Check(f"dividends {branch}", "warning", words, "docs/data-sources.md says what each check means")
+    else:
+        yield Check(f"dividends {branch}", "ok", words)
 
 
 def stray_results(project: Project, branches: list[str]) -> list[Path]:

@@ -10,10 +10,15 @@ import typer
 
 from mlops_cli.cli.options import BranchOption, JsonFlag, ProjectOption, command_group, open_project
 from mlops_cli.cli.output import print_json, print_table, say
+from mlops_cli.cli.pipeline.actions import COLUMNS as DIVIDEND_COLUMNS
+from mlops_cli.cli.pipeline.actions import as_json as dividend_as_json
+from mlops_cli.cli.pipeline.actions import row_of
+from mlops_cli.errors import bounded
 
 if TYPE_CHECKING:
     from mlops_cli.config.load import Branch
     from mlops_cli.config.paths import Project
+    from mlops_cli.pipeline.stages.stored_dividends import StoredDividend
     from mlops_cli.pipeline.stages.stored_prices import StoredPrices
     from mlops_cli.prices.cleaning.counts import TickerRepairs
 
@@ -36,7 +41,7 @@ def show(
     folder: ProjectOption = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Show a ticker's stored prices: first and last rows, source, exchange, what cleaning repaired, and a plot."""
+    """Show a ticker's stored prices: first and last rows, source, dividends, what cleaning repaired, and a plot."""
     from mlops_cli.pipeline.stages.stored_prices import stored_prices
 
     tables = stored_prices(open_project(folder), ticker, branch)
@@ -53,7 +58,10 @@ def _as_json(stored: StoredPrices) -> dict[str, Any]:
     about = {key: value for key, value in stored.provenance.items() if key != "repairs"}
     days = [{**row, "session": str(row["session"])[:10]} for row in [*ends["first_rows"], *ends["last_rows"]]]
     first, last = days[: len(ends["first_rows"])], days[len(ends["first_rows"]) :]
-    return {"branch": stored.branch, **about, **stored.repairs.to_dict(), "first_rows": first, "last_rows": last}
+    repairs = stored.repairs.to_dict()
+    dividends = None if stored.dividends is None else [dividend_as_json(dividend) for dividend in stored.dividends]
+    ends = {"first_rows": first, "last_rows": last}
+    return {"branch": stored.branch, **about, **repairs, **ends, "dividends": dividends}
 
 
 def _show(stored: StoredPrices) -> None:
@@ -67,12 +75,25 @@ def _show(stored: StoredPrices) -> None:
         rows.insert(END_ROWS, ("…", *[""] * 6))
     print_table(("session", *map(str, table.columns)), rows)
     typer.echo("\n".join(plot(table["close"].tolist(), str(about["first"]), str(about["last"]))))
+    _show_dividends(stored.dividends)
     if not repairs.rules:
         typer.echo("nothing was repaired")
         return
     print_table(("rule", "count", "examples"), [(r.rule, r.count, ", ".join(r.examples)) for r in repairs.rules])
     if repairs.touched:
         typer.echo(repairs.words)
+
+
+def _show_dividends(dividends: Sequence[StoredDividend] | None) -> None:
+    """Print the last and the coming dividends, or why there are none."""
+    if dividends is None:
+        typer.echo("no dividends are known: the source has no adjusted closes and lists none")
+        return
+    past = [dividend for dividend in dividends if not dividend.is_coming]
+    coming = [dividend for dividend in dividends if dividend.is_coming]
+    typer.echo(f"{len(past)} dividends in these sessions, {len(coming) or 'none'} coming")
+    if rows := [row_of(dividend)[1:] for dividend in [*past[-END_ROWS:], *coming]]:
+        print_table(DIVIDEND_COLUMNS[1:], rows)
 
 
 def plot(closes: Sequence[float], first: str, last: str) -> list[str]:
@@ -108,6 +129,7 @@ def tell_repairs(project: Project, branches: Sequence[Branch], only: str | None,
 
     for branch in branches:
         repairs = repairs_in(project, branch, only)
+        _tell_dividends(project, branch, repairs)
         rows = by_rule(repairs)
         if not rows:
             continue
@@ -117,3 +139,16 @@ def tell_repairs(project: Project, branches: Sequence[Branch], only: str | None,
             every = [(t.ticker, r.rule, r.count, ", ".join(r.examples)) for t in repairs for r in t.rules]
             print_table(("ticker", "rule", "count", "examples"), every)
         say(*(f"warning: {t.ticker}: {t.words}; see: mlops prices show {t.ticker}" for t in repairs if t.much))
+
+
+def _tell_dividends(project: Project, branch: Branch, repairs: Sequence[TickerRepairs]) -> None:
+    """Say of which tickers no dividends are known, and whose dividends the checks found faults with."""
+    from mlops_cli.prices.actions.sightings_file import dividends_file
+
+    folder = project.prices(branch.name)
+    unknown = [ticker.ticker for ticker in repairs if not dividends_file(folder, ticker.ticker).is_file()]
+    if unknown:
+        say(f"note: no dividends are known for {bounded(unknown)}: base none")
+    for ticker in repairs:
+        for rule in ticker.dividend_faults:
+            say(f"warning: {ticker.ticker}: {rule.rule}: {bounded(list(rule.examples), 2)}; see: mlops actions list")

@@ -28,8 +28,38 @@ ColumnKind = Literal[
 _LEAP_DAY = date(2024, 2, 29)
 
 
+class Actions(StrictModel):
+    """Where dividends come from, besides the prices."""
+
+    kind: Literal["auto", "none", "csv", "alpaca", "yfinance"] = Field(
+        "auto",
+        description="auto: the dividends in the prices, else what adjusted closes imply, and with source yfinance "
+        "Yahoo's coming ex-dates; none: only what the prices say; csv, alpaca, yfinance: that source too",
+    )
+    folder: Path = Field(
+        Path("actions"), description="folder inside source.folder with the files of dividends, for kind csv"
+    )
+    file: str | None = Field(
+        None, description="name of one file in that folder with the dividends of all tickers; empty: one for each"
+    )
+
+    @field_validator("folder")
+    @classmethod
+    def _is_inside(cls, value: Path) -> Path:
+        if value.is_absolute() or ".." in value.parts:
+            raise ValueError("expected a folder inside source.folder, because dvc.yaml watches that folder")
+        return value
+
+    @field_validator("file")
+    @classmethod
+    def _in_folder(cls, value: str | None) -> str | None:
+        if value and (Path(value).name != value or Path(value).suffix.lower() != ".csv"):
+            raise ValueError("expected the name of a .csv file in source.actions.folder, without a path")
+        return value
+
+
 class Source(StrictModel):
-    """Where prices come from."""
+    """Where prices and dividends come from."""
 
     kind: Literal["sample", "csv", "yfinance"] = Field("sample", description="the source of prices")
     folder: Path = Field(Path("data/incoming"), description="folder with the csv and parquet files, for source csv")
@@ -48,6 +78,7 @@ class Source(StrictModel):
     timezone: Annotated[str, Expect("a time zone such as UTC or Asia/Tokyo")] | None = Field(
         None, description="zone of times without one in the files; empty: such a time only labels its day"
     )
+    actions: Actions = Field(Actions(), description="where dividends come from, besides the prices")
 
     @field_validator("file")
     @classmethod

@@ -110,8 +110,9 @@ def _outs(project: Project, branch: Branch) -> dict[str, Path]:
 
 def _to_force(project: Project, branch: Branch) -> list[str]:
     stages = {failure.stage for failure in _first_causes(project, branch)}
-    # DVC cannot see that there are newer prices; ingest does not fetch again what is there
-    if branch.source.kind == "yfinance" and branch.period.end is None and project.prices(branch.name).is_dir():
+    # DVC cannot see that there are newer prices or dividends; ingest does not fetch prices again that are there
+    asks_a_service = branch.source.kind == "yfinance" or branch.source.actions.kind in ("alpaca", "yfinance")
+    if asks_a_service and branch.period.end is None and project.prices(branch.name).is_dir():
         stages.add("ingest")
     return [stage for stage in STAGES if stage in stages]
 

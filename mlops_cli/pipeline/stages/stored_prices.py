@@ -12,18 +12,24 @@ from mlops_cli.config.load import Branch, load_branch, load_branches, load_param
 from mlops_cli.config.paths import Project
 from mlops_cli.errors import DataError, bounded
 from mlops_cli.pipeline.stages.stage import failures_of, read_note
+from mlops_cli.pipeline.stages.stored_dividends import StoredDividend, dividends_of
 from mlops_cli.pipeline.stages.tables import read_table
 from mlops_cli.prices.cleaning.counts import TickerRepairs, repairs_of
 
 
 @dataclass(frozen=True)
 class StoredPrices:
-    """A branch's price table of a ticker, its provenance record, and the repairs that it lists."""
+    """A branch's price table of a ticker, its provenance record, the repairs that it lists, and its dividends.
+
+    Attributes:
+        dividends: rising by ex-date; None if nothing says what dividends the ticker has.
+    """
 
     branch: str
     table: pd.DataFrame
     provenance: Mapping[str, Any]
     repairs: TickerRepairs
+    dividends: list[StoredDividend] | None
 
 
 def stored_prices(project: Project, ticker: str, branch_name: str | None = None) -> list[StoredPrices]:
@@ -72,4 +78,4 @@ def _stored(project: Project, branch: str, ticker: str) -> StoredPrices | None:
         path = folder / f"{ticker}.json"
         raise DataError(f"{path}: missing or damaged", "fetch the prices again: mlops ingest") from error
     assert note is not None
-    return StoredPrices(branch, table, note, repairs)
+    return StoredPrices(branch, table, note, repairs, dividends_of(folder, ticker, table))

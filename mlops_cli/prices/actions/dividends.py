@@ -4,12 +4,15 @@ A forecast made after the close of session *t* may subtract a dividend whose ex-
 then. US exchanges demand that a dividend is announced at least ten days before its record date (SEC rule 10b-17), so
 the ex-dates of a price history were known in advance, although the history does not say since when. The rule is:
 
-- a sighting with `announced_at` was known from that day on;
-- a sighting of the first fetch of a ticker whose ex-date is not after that fetch is *taken as announced*;
-- any other sighting was known from the day on which it was seen.
+- a sighting with `announced` was known from that day on;
+- a sighting that is `taken` as announced was known before its ex-date. These are the dividends in the history that
+  existed before the first fetch; `actions.record` decides it once, when it adds the sighting;
+- any other sighting was known from the day on which it was seen, in the time zone of the exchange. So what was seen in
+  the evening after the close of *t* counts for the forecast made on *t*. What was first seen on the morning of *t+1*
+  does not, although the exchange has not opened yet.
 
-Sightings are only ever added. If a source changes an amount, or no longer lists a coming ex-date, that is a new
-sighting of the same ex-date, which replaces the earlier one from its own day on.
+Sightings are only ever added. If a source changes an amount, or no longer lists a dividend, that is a new sighting of
+the same ex-date (with amount 0 if it was withdrawn), which replaces the earlier one from its own day on.
 """
 
 from __future__ import annotations
@@ -44,10 +47,11 @@ class Sighting:
         close: ...and its close then. A later split changes the close of that session in the price table, and so
             shows by how much the amount changes too (`restated`).
         source: name of the source, such as `implied`, `csv`, `alpaca`.
-        seen: day on which the source was asked.
+        seen: day on which the source was asked, in the time zone of the exchange.
         announced: day of the announcement, if the source says so.
         estimated: True if the source lists the ex-date without an amount, and the last paid amount is used.
         currency: ISO code, if the source says so.
+        taken: True if it is taken as announced: its ex-date belongs to the history before the first fetch.
     """
 
     ex_date: date
@@ -60,31 +64,22 @@ class Sighting:
     kind: Kind = "cash"
     estimated: bool = False
     currency: str | None = None
+    taken: bool = False
+
+    @property
+    def known_from(self) -> date:
+        """The first day whose forecasts may use it; the first of all days if it is taken as announced."""
+        return date.min if self.taken else self.announced or self.seen
 
 
-@dataclass(frozen=True)
-class Known:
-    """A dividend as it stood on one day, and since when it was known.
-
-    `taken` is True if it is taken as announced: it belongs to the history that was there before the first fetch.
-    """
-
-    sighting: Sighting
-    since: date
-    taken: bool
+def in_order(sightings: Iterable[Sighting]) -> list[Sighting]:
+    """The sightings in the order in which they were seen; of two on one day, the one added later comes later."""
+    return sorted(sightings, key=lambda sighting: sighting.seen)
 
 
-def known_since(sightings: Sequence[Sighting]) -> list[Known]:
-    """Each sighting with the day from which a forecast may use it, in order of that day; see the module's rule."""
-    if not sightings:
-        return []
-    first_fetch = min(sighting.seen for sighting in sightings)
-    listed = []
-    for sighting in sightings:
-        taken = sighting.announced is None and sighting.seen == first_fetch and sighting.ex_date <= first_fetch
-        since = date.min if taken else sighting.announced or sighting.seen
-        listed.append(Known(sighting, since, taken))
-    return sorted(listed, key=lambda known: (known.since, known.sighting.seen))
+def newest(sightings: Iterable[Sighting]) -> dict[date, Sighting]:
+    """By ex-date, rising, the sighting that was seen last."""
+    return dict(sorted({sighting.ex_date: sighting for sighting in in_order(sightings)}.items()))
 
 
 def announced_amounts(sightings: Sequence[Sighting], sessions: pd.DatetimeIndex, targets: pd.DatetimeIndex) -> Vector:
@@ -100,11 +95,12 @@ def announced_amounts(sightings: Sequence[Sighting], sessions: pd.DatetimeIndex,
         session does not change its value.
     """
     amounts = np.zeros(len(sessions))
-    at = {day: place for place, day in enumerate(targets)}
-    for known in known_since(sightings):
-        place = at.get(pd.Timestamp(known.sighting.ex_date))
-        if place is not None and pd.Timestamp(max(known.since, date(1, 1, 1))) <= sessions[place]:
-            amounts[place] = known.sighting.amount
+    place_of = {day.date(): place for place, day in enumerate(targets)}
+    days = [session.date() for session in sessions]
+    for sighting in in_order(sightings):
+        place = place_of.get(sighting.ex_date)
+        if place is not None and sighting.known_from <= days[place]:
+            amounts[place] = sighting.amount
     return amounts
 
 
@@ -113,8 +109,8 @@ def paid_amounts(sightings: Sequence[Sighting], targets: pd.DatetimeIndex) -> Ve
 
     This is what the holder received, whenever it became known. It belongs into targets and figures, never into inputs.
     """
-    newest = {known.sighting.ex_date: known.sighting.amount for known in known_since(sightings)}
-    return np.array([newest.get(day.date(), 0.0) for day in targets])
+    amounts = {ex_date: sighting.amount for ex_date, sighting in newest(sightings).items()}
+    return np.array([amounts.get(day.date(), 0.0) for day in targets], dtype=np.float64)
 
 
 def usable_shares(amounts: Vector, closes: Vector) -> Vector:
@@ -134,15 +130,3 @@ def _restated(sighting: Sighting, closes: pd.Series[float]) -> Sighting:
     if abs(factor - 1.0) <= ROUNDED:
         return sighting
     return replace(sighting, amount=sighting.amount * factor, close=now)
-
-
-def new_sightings(stored: Sequence[Sighting], fetched: Iterable[Sighting]) -> list[Sighting]:
-    """Those of the fetched sightings that say something new about their ex-date; all are in the same units."""
-    newest = {known.sighting.ex_date: known.sighting for known in known_since(stored)}
-    return [
-        sighting
-        for sighting in fetched
-        if (before := newest.get(sighting.ex_date)) is None
-        or (before.kind, before.estimated) != (sighting.kind, sighting.estimated)
-        or abs(before.amount - sighting.amount) > SAME_AMOUNT * max(before.amount, sighting.amount)
-    ]

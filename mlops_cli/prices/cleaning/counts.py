@@ -11,7 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-NOT_ROWS = frozenset(
+DIVIDEND_RULES = frozenset(
+    {"dividend_absurd", "dividend_announced_late", "dividend_currency", "dividend_disputed", "dividend_large",
+     "dividend_no_amount", "dividend_no_session", "dividend_unconfirmed", "dividends_not_fetched"}
+)  # fmt: skip
+"""Checks of dividends. Every ingest makes them anew for the whole history."""
+NOT_ROWS = DIVIDEND_RULES | frozenset(
     {"out_of_order", "missing_adj_close", "adj_close_unclear", "missing_sessions", "unadjusted_split",
      "dividend_adjustment"}
 )  # fmt: skip
@@ -56,6 +61,11 @@ class TickerRepairs:
     def touched(self) -> int:
         """Rows that were repaired or dropped."""
         return min(self.rows, sum(rule.count for rule in self.rules if rule.rule not in NOT_ROWS))
+
+    @property
+    def dividend_faults(self) -> tuple[RuleCount, ...]:
+        """What the checks of dividends found, except large ones that the adjusted closes confirm."""
+        return tuple(rule for rule in self.rules if rule.rule in DIVIDEND_RULES - {"dividend_large"})
 
     @property
     def share(self) -> float:

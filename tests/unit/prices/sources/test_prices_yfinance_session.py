@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from curl_cffi.requests.exceptions import HTTPError, RequestException
 
-from mlops_cli.prices.sources.yfinance_source import CHART_PATH, RateLimitedSession
+from mlops_cli.prices.sources.yahoo_session import CHART_PATH, RateLimitedSession
 
 CHART = f"https://query2.finance.yahoo.com{CHART_PATH}AAA"
 
