@@ -15,19 +15,10 @@ import requests
 
 from tests.fakes.exchange_openapi import endpoints
 from tests.fakes.exchange_server import ExchangeServer, exchange_server
+from tests.fakes.foreign_pages import FOREIGN_PAGES, LINK
 
+PAGES = {**FOREIGN_PAGES, "link": LINK}
 KEYS = {"APCA-API-KEY-ID": "key", "APCA-API-SECRET-KEY": "secret"}
-FOREIGN = {
-    "host": {"Host": "evil.com"},
-    "rebinding": {"Host": "evil.com:PORT", "Origin": "http://evil.com:PORT", "Sec-Fetch-Site": "same-origin"},
-    "origin": {"Origin": "http://evil.com"},
-    "opaque origin": {"Origin": "null"},
-    "neighbour": {"Origin": "http://localhost:3000", "Sec-Fetch-Site": "same-site"},
-    "no-cors": {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"},
-    "link": {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"},
-    "forwarded": {"Host": "evil.com", "X-Forwarded-Host": "localhost"},
-    "empty host": {"Host": "", "Origin": "null"},
-}
 
 
 @pytest.fixture(scope="module")
@@ -52,18 +43,18 @@ def ask(server: ExchangeServer, method: str, path: str, headers: dict[str, str],
     return answer.status, json.loads(text) if text else None
 
 
-@pytest.mark.parametrize("page", FOREIGN)
+@pytest.mark.parametrize("page", PAGES)
 def test_no_endpoint_answers_a_page_of_another_site(server: ExchangeServer, page: str) -> None:
     before = ask(server, "GET", "/sim/accounts", {})
     for method, path in endpoints():
         filled = path.format(kind="FILL", symbol="AAPL", order_id="x")
-        status, body = ask(server, method, filled, {**FOREIGN[page], **KEYS}, {"key": "key", "cash": "1"})
+        status, body = ask(server, method, filled, {**PAGES[page], **KEYS}, {"key": "key", "cash": "1"})
         assert status == 403, (method, path)
         assert body["code"] == 40310000
         assert "this server" in body["message"]
     assert ask(server, "GET", "/sim/accounts", {}) == before
     assert server.sim("GET", "faults") == []
-    assert ask(server, "GET", "/nothing", FOREIGN[page])[0] == 403, "not even whether there is such a path"
+    assert ask(server, "GET", "/nothing", PAGES[page])[0] == 403, "not even whether there is such a path"
 
 
 @pytest.mark.parametrize(

@@ -13,19 +13,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.fakes.foreign_pages import FOREIGN_PAGES, LINK
 from tests.fakes.served_projects import Served, infer_body, served_project, serving
 
 NAME = "red-t000"
 PROXY = "forecasts.example.com"
-FOREIGN = {
-    "host": {"Host": "evil.com"},
-    "rebinding": {"Host": "evil.com:PORT", "Origin": "http://evil.com:PORT", "Sec-Fetch-Site": "same-origin"},
-    "origin": {"Origin": "https://evil.com"},
-    "opaque origin": {"Origin": "null"},
-    "empty host": {"Host": "", "Origin": "null"},
-    "no-cors": {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"},
-    "forwarded": {"Host": "evil.com", "X-Forwarded-Host": "localhost"},
-}
 
 
 @pytest.fixture(scope="module")
@@ -53,14 +45,14 @@ def ask(served: Served, method: str, path: str, headers: dict[str, str], body: b
     return answer.status, json.loads(text) if answer.getheader("content-type") == "application/json" else text
 
 
-@pytest.mark.parametrize("page", FOREIGN)
+@pytest.mark.parametrize("page", FOREIGN_PAGES)
 def test_nothing_is_answered_to_a_page_of_another_site(served: Served, page: str) -> None:
     paths = ask(served, "GET", "/openapi.json", {})[1]["paths"]
     asked = 0
     for path, operations in paths.items():
         for method in operations:
             filled = path.format(name=NAME, model=NAME, version="x", ticker="T000")
-            status, body = ask(served, method.upper(), filled, FOREIGN[page], infer_body())
+            status, body = ask(served, method.upper(), filled, FOREIGN_PAGES[page], infer_body())
             assert status == 403, (method, path)
             assert body["error"].endswith(body["hint"])
             asked += 1
@@ -84,9 +76,8 @@ def test_programs_own_pages_and_the_proxy_are_answered(served: Served, headers: 
 
 
 def test_a_link_leads_to_the_page_for_people(served: Served) -> None:
-    link = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
-    assert ask(served, "GET", "/docs", link)[0] == 200
-    assert ask(served, "POST", f"/v2/repository/models/{NAME}/unload", link)[0] == 403
+    assert ask(served, "GET", "/docs", LINK)[0] == 200
+    assert ask(served, "POST", f"/v2/repository/models/{NAME}/unload", LINK)[0] == 403
 
 
 def test_refusals_are_counted(served: Served) -> None:
