@@ -59,6 +59,7 @@ def a_decision(intent: OrderIntent | None, ticker: str = "AAPL", **changes: Any)
         "models": (("red-aapl", 50.0, VERSION, "skill"),),
         "reasons": ("forecast +50.00 bps",),
         "intent": intent,
+        "total_bps": 50.0 if intent else None,
     }
     return Decision(**{**values, **changes})
 

@@ -21,7 +21,7 @@ from mlops_cli.models.store import check_files, install
 from mlops_cli.models.versions import Champion, archive, champion, model_versions, promote, rollback
 from mlops_cli.pipeline.judge import judge
 from mlops_cli.pipeline.trade.competition_forecasts import replay_book
-from mlops_cli.pipeline.trade.paper_trade import NewestForecasts
+from mlops_cli.pipeline.trade.newest_forecasts import NewestForecasts
 from mlops_cli.pipeline.versions.challenge import promote_by_skill
 from mlops_cli.prices.sources.csv_source import CsvSource
 from mlops_cli.tracking.tracker import NullTracker, RunContext, Tracking

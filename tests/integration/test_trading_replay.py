@@ -111,7 +111,7 @@ def test_equity_is_cash_and_gains_by_our_own_count(made: SmallProject, result: t
             for ticker in ("AAA", "BBB", "CCC", "DDD")
         }
     ).reindex(pd.DatetimeIndex(summary["sessions"]))
-    gains = gains_of(fill_frame(rows), closes).sum(axis=1).cumsum()
+    gains = gains_of(fill_frame(rows), closes, closes * 0.0).sum(axis=1).cumsum()
     ours = [100_000.0, *(100_000.0 + gains)]
     assert summary["equity"]["red"] == pytest.approx(ours, abs=1.0)
 

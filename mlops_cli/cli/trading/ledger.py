@@ -38,8 +38,8 @@ PRINTED = {
     "fills": "Executions.",
     "positions": "What is held by all that is booked, and which tickers are blocked, and why.",
     "equity": "What the account was worth after each session.",
-    "decisions": "Every decision with its forecast, models, the price seen and the constraint that bound; "
-    "--json shows all.",
+    "decisions": "Every decision with its forecast of the price (FORECAST BPS), the dividend and the expected total "
+    "return, the intervals, the price seen and the constraint that bound; --json shows all.",
     "events": "Halts, refusals, blocked tickers and other things that happened.",
 }
 LimitOption = Annotated[int, typer.Option("--last", min=1, help="How many rows of each team, the newest.")]
@@ -162,7 +162,11 @@ def _print(table: str, team: str | None, last: int | None, folder: Path | None, 
         return
     columns = COLUMNS[table]
     heads = tuple(column.upper().replace("_", " ") for column in columns)
-    lines = [(name, *(_cell(row[column]) for column in columns)) for name, rows in rows_by_team.items() for row in rows]
+    lines = [
+        (name, *(_cell(row[column], column) for column in columns))
+        for name, rows in rows_by_team.items()
+        for row in rows
+    ]
     print_table(("TEAM", *heads), lines)
 
 
@@ -184,9 +188,11 @@ def _rows(project: Project, team: str, table: str) -> list[dict[str, Any]]:
         return view(ledger, table)
 
 
-def _cell(value: Any) -> Any:
+def _cell(value: Any, column: str) -> Any:
     if isinstance(value, float):
         return f"{value:.4g}"
+    if column == "intervals":
+        return "; ".join(f"{level:g} %: {lower:.2f} to {upper:.2f}" for level, lower, upper in value)
     return "; ".join(map(str, value)) if isinstance(value, list) else value
 
 

@@ -130,7 +130,8 @@ def _passes(
     from mlops_cli.cli.stage_calls import chosen_branches
     from mlops_cli.config.load import load_params
     from mlops_cli.config.settings import load_settings
-    from mlops_cli.pipeline.trade.paper_trade import NewestForecasts, run_team_pass, teams_of, trade_teams
+    from mlops_cli.pipeline.trade.newest_forecasts import NewestForecasts
+    from mlops_cli.pipeline.trade.paper_trade import run_team_pass, teams_of, trade_teams
     from mlops_cli.trading.schedule.alerts import Alerts
 
     branches = chosen_branches(project, branch)

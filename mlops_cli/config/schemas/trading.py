@@ -22,6 +22,7 @@ def _share(value: Any) -> Any:
 
 Share = Annotated[float, BeforeValidator(_share), Field(gt=0, le=1), Expect("a share above 0 up to 1, as 0.25 or 1/3")]
 Floor = Annotated[float, BeforeValidator(_share), Field(ge=0, lt=1), Expect("a share from 0 below 1, as 0.05 or 1/3")]
+Sizing = Literal["equal", "strength", "inverse_volatility", "interval"]
 Bps = Annotated[float, Field(ge=0, le=10_000)]
 Dollars = Annotated[float, Field(gt=0)]
 
@@ -46,9 +47,7 @@ class Rules(StrictModel):
     threshold_bps: Bps = Field(
         0.0, description="a position is opened if the forecast exceeds the cost of opening and closing it by this much"
     )
-    sizing: Literal["equal", "strength", "inverse_volatility"] = Field(
-        "equal", description="how the money is divided among the signals"
-    )
+    sizing: Sizing = Field("equal", description="how the money is divided among the signals")
     positions: Literal["long_only", "long_short"] = Field("long_only", description="whether stocks are also sold short")
     fractional: bool = Field(False, description="trade fractions of shares, not only whole shares")
     lot_fraction: Share = Field(0.05, description="size of one step of buying or selling, as a share of equity")

@@ -7,6 +7,7 @@ split changes price and size of an order, a reverse split cancels it.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
@@ -32,6 +33,7 @@ from mlops_cli.market.hours import Session
 
 CENT = Decimal("0.01")
 MOST_ACTIONS = 1000
+PER_SHARE_DECIMALS = 6
 
 
 def announce(state: State, action: CorporateAction) -> None:
@@ -231,6 +233,15 @@ def _pay(state: State, account: Account, symbol: str, per_share: Decimal, kind: 
         amount = (position.qty * per_share).quantize(CENT)
         account.cash += amount
         state.add_activity(account, booking(account, kind, state.now, amount, position))
+
+
+def pay_listed_dividends(state: State, day: date, besides: Collection[str]) -> None:
+    """Pay the dividends that the price tables list with this ex-date, except for the symbols `besides`."""
+    for account in state.accounts.values():
+        for symbol in sorted(account.positions.keys() - set(besides)):
+            per_share = state.market.dividend(symbol, day)
+            if per_share > 0:
+                _pay(state, account, symbol, Decimal(str(round(per_share, PER_SHARE_DECIMALS))), "DIV")
 
 
 def _delist(state: State, account: Account, action: CorporateAction, price: Decimal) -> None:

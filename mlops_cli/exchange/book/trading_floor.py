@@ -12,7 +12,7 @@ from decimal import Decimal
 
 from mlops_cli.exchange.book import accounting
 from mlops_cli.exchange.book.activities import fill_activity
-from mlops_cli.exchange.book.corporate_actions import apply
+from mlops_cli.exchange.book.corporate_actions import apply, pay_listed_dividends
 from mlops_cli.exchange.book.matching import Match, match, volume_left
 from mlops_cli.exchange.book.records import IMMEDIATE, SHARE, ZERO, Account, Order, is_whole
 from mlops_cli.exchange.book.state import AccountOrder, State
@@ -135,10 +135,13 @@ def _open(state: State, session: Session) -> None:
 
 
 def _apply_actions(state: State, session: Session) -> None:
+    announced = set()
     # one after another: a change of name changes the actions after it
     while (due := next((action for action in state.actions if action.day <= session.day), None)) is not None:
         state.actions.remove(due)
         apply(state, due, session)
+        announced |= {due.symbol} if due.kind == "dividend" else set()
+    pay_listed_dividends(state, session.day, announced)
     state.forget_prices()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_right
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import NamedTuple
@@ -69,19 +70,23 @@ class LastPrice(NamedTuple):
 
 @dataclass(slots=True)
 class Series:
-    """The daily bars of one symbol: rising days with a bar each, its place by day, and the version of the table."""
+    """The daily bars of one symbol: rising days with a bar each, its place by day, and the version of the table.
+
+    `dividends`: USD per share by ex-date.
+    """
 
     version: float
     days: list[date]
     bars: list[DailyBar]
     places: dict[date, int]
+    dividends: Mapping[date, float]
 
     @classmethod
-    def of(cls, table: pd.DataFrame, version: float) -> Series:
+    def of(cls, table: pd.DataFrame, dividends: Mapping[date, float], version: float) -> Series:
         """Take the bars out of a price table."""
         days = list(pd.DatetimeIndex(table.index).date)
         bars = [DailyBar(*row) for row in table[list(DailyBar._fields)].to_numpy().tolist()]
-        return cls(version, days, bars, {day: place for place, day in enumerate(days)})
+        return cls(version, days, bars, {day: place for place, day in enumerate(days)}, dividends)
 
     def last_place(self, day: date) -> int | None:
         """Position of the last bar up to a day; None if the series begins later."""
@@ -138,7 +143,8 @@ class Market:
         series = self._series.get(symbol)
         if series is None:
             version = self.tables.version(symbol)
-            series = self._series[symbol] = Series.of(self.tables.table(symbol), version)
+            table = self.tables.table(symbol)
+            series = self._series[symbol] = Series.of(table, self.tables.dividends(symbol, table), version)
         return series
 
     def forget_changed_tables(self) -> None:
@@ -203,6 +209,16 @@ class Market:
         if session is None or path is None:
             return None
         return path.points[3] * self.split_factor(symbol, session.day) / self.split_factor(symbol, day)
+
+    def dividend(self, symbol: str, day: date) -> float:
+        """The dividend of a symbol's table whose ex-date is `day`, in USD for a share of that day; 0 without one.
+
+        A company that was spun off and follows the prices of another does not pay the other's dividends.
+        """
+        listing = self.listings.get(symbol)
+        if day >= self.delisted.get(symbol, date.max) or (listing is not None and listing.day is not None):
+            return 0.0
+        return self.series(symbol).dividends.get(day, 0.0) / self._divisor(symbol, day)
 
     def split(self, symbol: str, day: date, ratio: float) -> None:
         """From this day on there are `ratio` shares for one."""

@@ -1,14 +1,17 @@
-"""Sources of the exchange's prices: parquet files, or tables in memory."""
+"""Sources of the exchange's prices and dividends: files of a price folder, or tables in memory."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import date
 from pathlib import Path
 
 import pandas as pd
 
 from mlops_cli.errors import DataError
 from mlops_cli.market.symbols import symbol_of
+from mlops_cli.prices.actions.paid_dividends import paid_dividends
+from mlops_cli.prices.actions.sightings_file import dividends_file
 from mlops_cli.prices.table import check_table
 
 
@@ -22,10 +25,11 @@ class ParquetTables:
         self.symbols = frozenset(self._files)
 
     def version(self, symbol: str) -> float:
-        """Time at which the file was written, in seconds; a `DataError` if there is none, or it was removed."""
+        """Time at which table or dividends were written, in seconds; a `DataError` if the table was removed."""
         path = self._file(symbol)
+        dividends = dividends_file(path.parent, path.stem)
         try:
-            return path.stat().st_mtime
+            return max(path.stat().st_mtime, dividends.stat().st_mtime if dividends.is_file() else 0.0)
         except OSError as error:
             raise DataError(f"{path}: {error.strerror}", "fetch the prices again: mlops ingest") from error
 
@@ -39,6 +43,11 @@ class ParquetTables:
         check_table(table, symbol)
         return table
 
+    def dividends(self, symbol: str, table: pd.DataFrame) -> dict[date, float]:
+        """The dividends of a price table: USD per share by ex-date; a `DataError` if their file is damaged."""
+        path = self._file(symbol)
+        return paid_dividends(path.parent, path.stem, table["close"])
+
     def _file(self, symbol: str) -> Path:
         if symbol not in self._files:
             raise DataError(f"{symbol}: there is no price table", "serve the folder that holds it: --prices")
@@ -46,10 +55,13 @@ class ParquetTables:
 
 
 class MemoryTables:
-    """Price tables that are already in memory, by ticker or symbol."""
+    """Price tables that are already in memory, by ticker or symbol, and their dividends: USD per share by ex-date."""
 
-    def __init__(self, tables: Mapping[str, pd.DataFrame]) -> None:
+    def __init__(
+        self, tables: Mapping[str, pd.DataFrame], dividends: Mapping[str, Mapping[date, float]] | None = None
+    ) -> None:
         self._tables = {symbol_of(ticker): table for ticker, table in tables.items()}
+        self._dividends = {symbol_of(ticker): dict(paid) for ticker, paid in (dividends or {}).items()}
         self.symbols = frozenset(self._tables)
 
     def version(self, symbol: str) -> float:
@@ -59,6 +71,10 @@ class MemoryTables:
     def table(self, symbol: str) -> pd.DataFrame:
         """The price table of a symbol."""
         return self._tables[symbol]
+
+    def dividends(self, symbol: str, _: pd.DataFrame) -> dict[date, float]:
+        """The dividends of a symbol's table."""
+        return self._dividends.get(symbol, {})
 
 
 PriceTables = ParquetTables | MemoryTables

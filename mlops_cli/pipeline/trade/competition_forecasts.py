@@ -24,7 +24,8 @@ from mlops_cli.models.versions import answering_version
 from mlops_cli.pipeline.judge.replays import ReportModel, replay_all
 from mlops_cli.pipeline.stages.stage import Progress, StageReport
 from mlops_cli.pipeline.stages.tables import read_table
-from mlops_cli.pipeline.trade.paper_trade import VOLATILITY_SESSIONS, is_traded_by
+from mlops_cli.pipeline.trade.newest_forecasts import VOLATILITY_SESSIONS, is_traded_by
+from mlops_cli.prices.actions.paid_dividends import paid_dividends
 from mlops_cli.trading.contract.types import TradeForecast
 from mlops_cli.trading.decide.signals import reason_against
 from mlops_cli.trading.passes.paper_pass import SessionForecasts
@@ -89,7 +90,9 @@ def replay_book(
         sessions=sessions,
         before=before.day,
         forecasts=_by_session(forecasts, market.closes),
-        market=Market(market.opens.reindex(days[1:]), market.closes.reindex(days)),
+        market=Market(
+            market.opens.reindex(days[1:]), market.closes.reindex(days), market.dividends.reindex(days, fill_value=0.0)
+        ),
         models=trading,
         idle=idle,
         report=report,
@@ -128,17 +131,22 @@ def _nothing_to_trade(report: StageReport, rules: Mapping[str, Rules]) -> MlopsE
 
 
 def _market(project: Project, models: Sequence[ReportModel], tickers: Iterable[str]) -> Market:
-    """Opens and closes of these stocks."""
-    bars = {}
+    """Opens, closes and dividends of these stocks."""
+    bars, dividends = {}, {}
     for model in models:
         ticker, folder = model.manifest.ticker, project.prices(model.branch)
         table = read_table(folder, ticker)
         if table is None:
             raise DataError(f"{ticker}: no prices in {folder}", "run: mlops ingest")
         bars[ticker_of(ticker)] = table
+        paid = {pd.Timestamp(day): each for day, each in paid_dividends(folder, ticker, table["close"]).items()}
+        dividends[ticker_of(ticker)] = pd.Series(paid, dtype="float64").reindex(table.index, fill_value=0.0)
     ordered = sorted(tickers)
-    opens = pd.DataFrame({ticker: bars[ticker]["open"] for ticker in ordered})
-    return Market(opens, pd.DataFrame({ticker: bars[ticker]["close"] for ticker in ordered}))
+    return Market(
+        opens=pd.DataFrame({ticker: bars[ticker]["open"] for ticker in ordered}),
+        closes=pd.DataFrame({ticker: bars[ticker]["close"] for ticker in ordered}),
+        dividends=pd.DataFrame({ticker: dividends[ticker] for ticker in ordered}).fillna(0.0),
+    )
 
 
 def _trade_forecasts(project: Project, models: Sequence[ReportModel], frame: pd.DataFrame) -> list[TradeForecast]:
@@ -163,6 +171,7 @@ def _trade_forecasts(project: Project, models: Sequence[ReportModel], frame: pd.
                 log_return=row.log_return,
                 version=manifest.version,
                 verdict=by_branch[model.branch].get((model.label, manifest.version)),
+                dividend=row.announced_dividend,
             )
         )
     return forecasts

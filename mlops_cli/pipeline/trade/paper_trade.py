@@ -4,33 +4,21 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import date
-from decimal import Decimal
-from fnmatch import fnmatchcase
 from typing import Any
 
 from mlops_cli.config.load import Branch
 from mlops_cli.config.paths import Project
 from mlops_cli.config.schemas.field_types import is_slug
-from mlops_cli.config.schemas.project import ModelSpec
-from mlops_cli.config.schemas.trading import Rules, Trading
+from mlops_cli.config.schemas.trading import Trading
 from mlops_cli.errors import ConfigError, DataError, MlopsError
-from mlops_cli.evaluation.verdicts import verdicts
 from mlops_cli.exchange.market.market import Market
 from mlops_cli.exchange.market.price_tables import ParquetTables
 from mlops_cli.market.hours import us_hours
-from mlops_cli.market.symbols import ticker_of
-from mlops_cli.models.predict import Model
-from mlops_cli.models.versions import answering_version
-from mlops_cli.pipeline.stages.featurize import featurize
-from mlops_cli.pipeline.stages.ingest import ingest
-from mlops_cli.pipeline.stages.stage import Progress
-from mlops_cli.pipeline.stages.tables import read_table
-from mlops_cli.prices.sources.source import PriceSource
+from mlops_cli.pipeline.trade.newest_forecasts import NewestForecasts
 from mlops_cli.trading.contract.broker import Broker
-from mlops_cli.trading.contract.types import TradeForecast
 from mlops_cli.trading.ledger.opening import IN_MEMORY, PassAtWork, claim_account, open_ledger, read_ledger
 from mlops_cli.trading.passes.halt import HaltFiles
 from mlops_cli.trading.passes.liquidate import Liquidation, liquidate
@@ -39,73 +27,7 @@ from mlops_cli.trading.passes.paper_pass import PassReport, PassSettings, Sessio
 from mlops_cli.trading.results.slippage import filled_orders, slippage_by_day
 from mlops_cli.trading.schedule.alerts import Alerts
 
-VOLATILITY_SESSIONS = 60
 LEDGER_WAIT_SECONDS, PAUSE_SECONDS = 60, 0.5
-PRICE_DECIMALS = 4
-
-
-@dataclass(frozen=True)
-class _ModelForecast:
-    """A model's newest forecast, or None; `failure`: why its data are not up to date, or why it has no forecast."""
-
-    branch: str
-    spec: ModelSpec
-    forecast: TradeForecast | None
-    failure: str
-
-
-@dataclass
-class NewestForecasts:
-    """The newest forecasts of some branches. Updates prices and features once for all teams."""
-
-    project: Project
-    branches: Sequence[Branch]
-    source: Callable[[Branch], PriceSource]
-    progress: Progress
-    _failures: dict[str, dict[str, str]] = field(default_factory=dict)
-
-    def forecasts(self, team: str, rules: Rules, session: date, target: date) -> SessionForecasts:
-        """The forecasts of a team's models, made after the close of `session` for the close of `target`."""
-        made: list[TradeForecast] = []
-        volatilities: dict[str, float] = {}
-        missing: dict[str, str] = {}
-        late: dict[str, str] = {}
-        for newest in (newest for branch in self.branches for newest in self._newest(branch, team, rules)):
-            forecast, model = newest.forecast, newest.spec.name
-            if forecast is None:
-                missing[model] = newest.failure
-            elif (forecast.session, forecast.target_session) != (session, target):
-                late[model] = newest.failure or f"its prices end on {forecast.session}"
-            else:
-                made.append(forecast)
-                if rules.sizing == "inverse_volatility" and forecast.ticker not in volatilities:
-                    volatilities[forecast.ticker] = _volatility(self.project, newest.branch, newest.spec.ticker)
-        return SessionForecasts(made, volatilities, missing, late)
-
-    def _newest(self, branch: Branch, team: str, rules: Rules) -> Iterator[_ModelForecast]:
-        specs = [spec for spec in branch.models if is_traded_by(spec, team, rules)]
-        failures = self._update(branch) if specs else {}
-        judged = verdicts(self.project.evaluation(branch.name)) if specs else {}
-        for spec in specs:
-            failure = failures.get(spec.name, "")
-            try:
-                forecast = _newest_forecast(self.project, branch.name, spec, judged)
-            except MlopsError as error:
-                hint = f"; {error.hint}" if error.hint else ""
-                reason = error.message.removeprefix(f"{spec.name}: ") + hint
-                yield _ModelForecast(branch.name, spec, None, failure or reason)
-            else:
-                yield _ModelForecast(branch.name, spec, forecast, failure)
-
-    def _update(self, branch: Branch) -> dict[str, str]:
-        """Update prices and features once; return the failures by model."""
-        if branch.name not in self._failures:
-            fetched = ingest(self.project, branch, self.source(branch), self.progress)
-            built = featurize(self.project, branch, self.progress)
-            self._failures[branch.name] = {
-                failure.model: failure.reason for failure in [*built.failures, *fetched.failures]
-            }
-        return self._failures[branch.name]
 
 
 def teams_of(branches: Sequence[Branch], chosen: Sequence[str]) -> list[str]:
@@ -236,47 +158,6 @@ def liquidate_team(project: Project, team: str, open_broker: Callable[[], Broker
     ledger_file = project.ledger(team)
     with open_ledger(ledger_file, team, LEDGER_WAIT_SECONDS) as ledger, claim_account(project.ledgers, account, team):
         return liquidate(broker, ledger)
-
-
-def is_traded_by(spec: ModelSpec, team: str, rules: Rules) -> bool:
-    """Whether a team trades on a model's forecasts."""
-    return (
-        spec.team == team
-        and spec.small_of is None  # small models only replace others under load
-        and any(fnmatchcase(spec.name, pattern) for pattern in rules.models)
-    )
-
-
-def _newest_forecast(
-    project: Project, branch: str, spec: ModelSpec, judged: Mapping[tuple[str, str], str]
-) -> TradeForecast:
-    served = answering_version(project.model_root, branch, spec.name)
-    model = Model(served.folder, served.manifest)
-    table = read_table(project.features(branch), spec.name)
-    if table is None or table.empty:
-        raise ConfigError(f"{spec.name}: no features", "run: mlops featurize")
-    row = table.iloc[[-1]]
-    shrunk, _ = model.log_returns(row)
-    return TradeForecast(
-        model=spec.name,
-        ticker=ticker_of(spec.ticker),
-        team=spec.team,
-        session=row.index[0].date(),
-        target_session=row["target_session"].iloc[0].date(),
-        last_close=Decimal(str(round(float(row["last_close"].iloc[0]), PRICE_DECIMALS))),
-        log_return=float(shrunk[0]),
-        version=model.manifest.version,
-        verdict=judged.get((spec.name, model.manifest.version)),
-    )
-
-
-def _volatility(project: Project, branch: str, ticker: str) -> float:
-    bars = read_table(project.prices(branch), ticker)
-    if bars is None or len(bars) < 3:
-        return float("nan")
-    import numpy as np
-
-    return float(np.log(bars["close"].tail(VOLATILITY_SESSIONS + 1)).diff().std())
 
 
 def slippage_report(

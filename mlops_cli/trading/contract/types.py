@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
@@ -14,11 +15,34 @@ from mlops_cli.config.schemas.trading import Rules
 Side = Literal["buy", "sell"]
 Action = Literal["buy", "sell", "hold"]
 LONGEST_ORDER_ID = 48
+TOTAL_DECIMALS = 6
+"""An expected total return is rounded to 1e-6 (0.01 basis points). A model computes in float32, so what is left of its
+forecast once the dividend is added back may be 1e-7 where it should be 0; its sign must not sell a position."""
 
 __all__ = [
-    "AccountState", "Action", "Decision", "DecisionContext", "Holding", "OrderIntent", "Rules", "Side",
+    "AccountState", "Action", "Decision", "DecisionContext", "Holding", "Interval", "OrderIntent", "Rules", "Side",
     "TradeForecast", "client_order_id", "order_name_start",
 ]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """The prices between which the next close lies in `level` percent of all sessions, as a forecast says.
+
+    Attributes:
+        level: percent, such as 80.
+        lower: ln(lowest price / last close).
+        upper: ln(highest price / last close).
+    """
+
+    level: float
+    lower: float
+    upper: float
+
+    @property
+    def width(self) -> float:
+        """Half of the interval, in log return."""
+        return (self.upper - self.lower) / 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +56,8 @@ class TradeForecast:
         log_return: forecast of ln(close of target_session / last_close), after shrinkage.
         version: of the model, 12 hex digits.
         verdict: on held-out time: `skill`, `no skill`, `worse than naive`; None where it was never judged.
+        dividend: of `target_session`, in dollars per share, as far as the forecast subtracts it; 0 if it knows none.
+        intervals: by rising level; none where the model has none, or too few sessions for them.
     """
 
     model: str
@@ -43,6 +69,16 @@ class TradeForecast:
     log_return: float
     version: str
     verdict: str | None = None
+    dividend: float = 0.0
+    intervals: tuple[Interval, ...] = ()
+
+    @property
+    def total_log_return(self) -> float:
+        """What a holder of the stock expects: ln((forecast close + dividend) / last close)."""
+        if not self.dividend:
+            return self.log_return
+        total = math.exp(self.log_return) + self.dividend / float(self.last_close)
+        return round(math.log(total), TOTAL_DECIMALS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +128,7 @@ class OrderIntent:
         notional: dollars, above 0; None where `qty` is given.
         model: name of the model, or of the models joined by `+`.
         version: of the model; of several one hash.
-        forecast_bps: forecast log return in basis points.
+        forecast_bps: forecast log return of the price, in basis points.
         price_seen: what the decision took for the price.
     """
 
@@ -122,13 +158,17 @@ class Decision:
         allowed: lowest and highest number of lots that the action mask left.
         wanted_lots: what would have been done without constraints.
         bound: the constraint that made `lots` differ from `wanted_lots`; None if none did.
-        forecast_bps: forecast of the team's models together, basis points of log return; None without a forecast.
+        forecast_bps: forecast of the team's models together for the price, basis points of log return; None without a
+            forecast.
         cost_bps: what opening and closing the position is expected to cost.
         current_weight: value of the position over equity, before.
         target_weight: the same after the order, at `price`.
         price: what the decision took for the price; None where none is known.
-        models: by model, its forecast in basis points, version and verdict.
+        models: by model, its forecast of the price in basis points, version and verdict.
         intent: the order; None for hold.
+        dividend: announced for the session, in dollars per share; 0 if the forecast knows none.
+        total_bps: expected total return, which the decision rests on: `forecast_bps` with the dividend.
+        intervals: the joint forecast's intervals as (level, lowest price, highest price), by rising level.
     """
 
     team: str
@@ -147,6 +187,9 @@ class Decision:
     models: tuple[tuple[str, float, str, str | None], ...]
     reasons: tuple[str, ...]
     intent: OrderIntent | None
+    dividend: float = 0.0
+    total_bps: float | None = None
+    intervals: tuple[tuple[float, float, float], ...] = ()
 
 
 def client_order_id(team: str, ticker: str, session: date, side: Side, version: str, part: int = 0) -> str:

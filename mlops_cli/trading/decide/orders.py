@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from decimal import Decimal
 
@@ -12,6 +13,7 @@ from mlops_cli.trading.decide.signals import Signal
 from mlops_cli.trading.decide.stocks import PolicyInputs, Stock
 
 CENT = Decimal("0.01")
+PRICE_DECIMALS = 4
 
 
 def decide_stock(stock: Stock, inputs: PolicyInputs, budgets: Budgets) -> Decision:
@@ -51,7 +53,7 @@ def _decision(stock: Stock, mask: Mask, inputs: PolicyInputs) -> Decision:
         allowed=(min(mask.lowest, mask.highest), max(mask.lowest, mask.highest)),
         wanted_lots=stock.wanted_lots,
         bound=bound,
-        forecast_bps=stock.forecast,
+        forecast_bps=signal.forecast_bps if signal else None,
         cost_bps=round_trip_bps(inputs.rules.costs),
         current_weight=_weight(position, 0, inputs.account.equity),
         target_weight=_weight(position, lots, inputs.account.equity),
@@ -59,7 +61,19 @@ def _decision(stock: Stock, mask: Mask, inputs: PolicyInputs) -> Decision:
         models=signal.models if signal else (),
         reasons=(stock.reason or stock.refusal, *(signal.notes if signal else ())),
         intent=None,
+        dividend=signal.dividend if signal else 0.0,
+        total_bps=stock.forecast,
+        intervals=_prices(signal) if signal else (),
     )
+
+
+def _prices(signal: Signal) -> tuple[tuple[float, float, float], ...]:
+    """The signal's intervals as level, lowest and highest price."""
+
+    def price(log_return: float) -> float:
+        return round(float(signal.last_close) * math.exp(log_return), PRICE_DECIMALS)
+
+    return tuple((each.level, price(each.lower), price(each.upper)) for each in signal.intervals)
 
 
 def _weight(position: Position | None, lots: int, equity: Decimal) -> float:

@@ -10,7 +10,7 @@ from decimal import Decimal
 from fnmatch import fnmatchcase
 
 from mlops_cli.errors import DataError
-from mlops_cli.trading.contract.types import Rules, TradeForecast
+from mlops_cli.trading.contract.types import Interval, Rules, TradeForecast
 
 SKILL = "skill"
 VERSION_LENGTH = 12
@@ -20,14 +20,23 @@ VERSION_LENGTH = 12
 class Signal:
     """The joint forecast of a team's models for one stock.
 
+    All means are weighted, and over the models that may trade.
+
     Attributes:
-        forecast_bps: weighted mean of their log returns in basis points; None if none of them may trade.
+        forecast_bps: mean of their log returns of the price, in basis points; None if none of them may trade.
+        total_bps: mean of their expected total returns, which decisions rest on; equal to `forecast_bps` unless a
+            dividend is announced.
+        dividend: announced for the session, in dollars per share: the largest that one of them subtracts.
+        intervals: means of their bounds, of the levels that each of them has that has any.
         model: their names, joined by `+`; of those that may trade.
         version: of the model, or one hash of several and their weights.
         models: every model: name, forecast in basis points, version, verdict.
     """
 
     forecast_bps: float | None
+    total_bps: float | None
+    dividend: float
+    intervals: tuple[Interval, ...]
     model: str
     version: str
     last_close: Decimal
@@ -56,7 +65,10 @@ def _signal(ticker: str, forecasts: list[TradeForecast], rules: Rules) -> Signal
     trading = [forecast for forecast in forecasts if forecast.model not in notes]
     weights = [rules.weights.get(forecast.model, 1.0) for forecast in trading]
     return Signal(
-        forecast_bps=_mean_bps(trading, weights),
+        forecast_bps=_mean_bps([forecast.log_return for forecast in trading], weights),
+        total_bps=_mean_bps([forecast.total_log_return for forecast in trading], weights),
+        dividend=max((forecast.dividend for forecast in trading), default=0.0),
+        intervals=_joint_intervals(trading, weights),
         model="+".join(forecast.model for forecast in trading),
         version=_version(trading, weights),
         last_close=forecasts[0].last_close,
@@ -73,10 +85,28 @@ def _check_starts(ticker: str, forecasts: list[TradeForecast]) -> None:
         raise DataError(f"{ticker}: {names} forecast from different closes, sessions or teams", "run: mlops run")
 
 
-def _mean_bps(forecasts: list[TradeForecast], weights: list[float]) -> float | None:
-    if not forecasts:
-        return None
-    return 1e4 * (sum(w * forecast.log_return for w, forecast in zip(weights, forecasts, strict=True)) / sum(weights))
+def _mean_bps(log_returns: Sequence[float], weights: Sequence[float]) -> float | None:
+    return 1e4 * _mean(log_returns, weights) if log_returns else None
+
+
+def _mean(values: Sequence[float], weights: Sequence[float]) -> float:
+    return sum(w * value for w, value in zip(weights, values, strict=True)) / sum(weights)
+
+
+def _joint_intervals(forecasts: Sequence[TradeForecast], weights: Sequence[float]) -> tuple[Interval, ...]:
+    having = [(forecast.intervals, w) for forecast, w in zip(forecasts, weights, strict=True) if forecast.intervals]
+    if not having:
+        return ()
+    by_level = [{interval.level: interval for interval in intervals} for intervals, _ in having]
+    its_weights = [w for _, w in having]
+    return tuple(
+        Interval(
+            level,
+            _mean([intervals[level].lower for intervals in by_level], its_weights),
+            _mean([intervals[level].upper for intervals in by_level], its_weights),
+        )
+        for level in sorted(set.intersection(*map(set, by_level)))
+    )
 
 
 def reason_against(forecast: TradeForecast, rules: Rules) -> str:

@@ -52,8 +52,8 @@ class Stock:
 
     @property
     def forecast(self) -> float | None:
-        """Forecast in basis points; None without a forecast, or without a model that may trade."""
-        return self.signal.forecast_bps if self.signal else None
+        """Expected total return in basis points; None without a forecast, or without a model that may trade."""
+        return self.signal.total_bps if self.signal else None
 
     @property
     def wanted_lots(self) -> int:
@@ -102,7 +102,7 @@ def position_of(qty: Decimal, price: Decimal, equity: Decimal, rules: Rules, *, 
 def _is_short(qty: Decimal, signal: Signal | None, inputs: PolicyInputs) -> bool:
     if qty or signal is None or inputs.rules.positions != "long_short":
         return qty < 0
-    return (signal.forecast_bps or 0.0) < 0
+    return (signal.total_bps or 0.0) < 0
 
 
 def _refusal(ticker: str, signal: Signal | None, price: Decimal, inputs: PolicyInputs) -> str:

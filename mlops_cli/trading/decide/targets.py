@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from mlops_cli.config.schemas.trading import Sizing
 from mlops_cli.trading.contract.costs import round_trip_bps
 from mlops_cli.trading.contract.types import Rules
 from mlops_cli.trading.decide.stocks import PolicyInputs, Stock
@@ -24,27 +25,27 @@ class Candidates:
     """Stocks that get a position; all arrays have the same length and order.
 
     Attributes:
-        strength: forecast in basis points, without its sign.
+        strength: expected total return in basis points, without its sign.
         volatility: standard deviation of one-day log returns; NaN where unknown.
+        width: half width of the forecast's interval in log return, of one level for all stocks; NaN where unknown.
         held: lots held already in the signal's direction, at least 0.
         most: largest number of lots.
     """
 
     strength: Floats
     volatility: Floats
+    width: Floats
     held: Ints
     most: Ints
 
 
-def target_lots(
-    candidates: Candidates, sizing: Literal["equal", "strength", "inverse_volatility"], budget: float, lot: float
-) -> Ints:
+def target_lots(candidates: Candidates, sizing: Sizing, budget: float, lot: float) -> Ints:
     """Divide a budget among stocks.
 
     Args:
         candidates: the stocks.
-        sizing: equal parts, or parts proportional to the forecast or to 1 / volatility (an unknown volatility is
-            replaced by the median).
+        sizing: equal parts, or parts proportional to the forecast, to 1 / volatility or to 1 / width of the interval.
+            An unknown volatility or width is replaced by the median of the others.
         budget: share of equity for all of them together; below 0 counts as 0.
         lot: share of equity of one lot.
 
@@ -67,19 +68,26 @@ def target_lots(
     return whole
 
 
-def _parts(candidates: Candidates, sizing: str) -> Floats:
+def _parts(candidates: Candidates, sizing: Sizing) -> Floats:
     """Each stock's part of the budget; they add up to 1."""
     match sizing:
         case "strength":
             raw = candidates.strength
         case "inverse_volatility":
-            has_one = np.isfinite(candidates.volatility) & (candidates.volatility > 0)
-            middle = np.median(candidates.volatility[has_one]) if has_one.any() else 1.0
-            raw = 1.0 / np.where(has_one, candidates.volatility, middle)
-        case _:
+            raw = _inverse(candidates.volatility)
+        case "interval":
+            raw = _inverse(candidates.width)
+        case "equal":
             raw = np.ones_like(candidates.strength)
     total = float(raw.sum())
     return raw / total if total > 0 else np.full_like(raw, 1.0 / len(raw))
+
+
+def _inverse(risk: Floats) -> Floats:
+    """1 / risk; where a risk is unknown, the median of the others stands for it."""
+    is_known = np.isfinite(risk) & (risk > 0)
+    middle = np.median(risk[is_known]) if is_known.any() else 1.0
+    return 1.0 / np.where(is_known, risk, middle)
 
 
 def set_targets(stocks: Sequence[Stock], inputs: PolicyInputs) -> None:
@@ -98,6 +106,8 @@ def set_targets(stocks: Sequence[Stock], inputs: PolicyInputs) -> None:
     if not chosen:
         return
     candidates = _candidates(chosen, needed, inputs)
+    if rules.sizing == "interval":
+        _note_missing_widths(chosen, candidates)
     lots = target_lots(candidates, rules.sizing, _budget(stocks, inputs), rules.lot_fraction)
     for stock, number in zip(chosen, lots.tolist(), strict=True):
         stock.target = number if (stock.forecast or stock.lots) > 0 else -number
@@ -105,10 +115,11 @@ def set_targets(stocks: Sequence[Stock], inputs: PolicyInputs) -> None:
 
 def direction_of(stock: Stock, needed: float, rules: Rules) -> tuple[bool, str]:
     """Whether a position in a stock is wanted, and why; opening one needs a forecast of `needed` basis points."""
-    forecast = stock.forecast
-    if forecast is None:
-        return False, "held without a forecast" if stock.signal is None else "none of its models may trade"
+    forecast, signal = stock.forecast, stock.signal
+    if forecast is None or signal is None:
+        return False, "held without a forecast" if signal is None else "none of its models may trade"
     text = f"forecast {forecast:+.2f} bps"
+    text += f" with the dividend of {signal.dividend:.4g} USD" if signal.dividend else ""
     if stock.lots and not (stock.lots < 0 and rules.positions == "long_only"):
         if forecast * stock.lots < 0:
             return False, f"{text} is against the position"
@@ -141,7 +152,28 @@ def _candidates(chosen: Sequence[Stock], needed: float, inputs: PolicyInputs) ->
     return Candidates(
         strength=strength,
         volatility=np.array([volatilities.get(stock.ticker, math.nan) for stock in chosen]),
+        width=np.array(_widths(chosen)),
         held=held,
         # a forecast too weak to open a position may keep one, but not add to it
         most=np.where(strength >= needed, cap, np.minimum(cap, held)),
     )
+
+
+def _widths(chosen: Sequence[Stock]) -> list[float]:
+    """Half width of each stock's interval, NaN without one.
+
+    Widths compare only at one level: that of most stocks, and of several such the lowest, which needs the fewest
+    sessions to be known.
+    """
+    by_stock = [{each.level: each.width for each in stock.signal.intervals} if stock.signal else {} for stock in chosen]
+    levels = Counter(level for widths in by_stock for level in widths)
+    level = min(levels, key=lambda each: (-levels[each], each), default=math.nan)
+    return [widths.get(level, math.nan) for widths in by_stock]
+
+
+def _note_missing_widths(chosen: Sequence[Stock], candidates: Candidates) -> None:
+    """Say of each stock without an interval how it is sized instead."""
+    instead = "as the median of the others" if np.isfinite(candidates.width).any() else "equally, as no stock has one"
+    for stock, width in zip(chosen, candidates.width.tolist(), strict=True):
+        if not math.isfinite(width):
+            stock.reason += f"; no interval, sized {instead}"

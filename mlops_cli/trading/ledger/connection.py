@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Self
 
-from mlops_cli.trading.ledger.tables import ORDER, SCHEMA, SCHEMA_VERSION, placeholders, plain
+from mlops_cli.trading.ledger.tables import ADDED, ORDER, SCHEMA, SCHEMA_VERSION, placeholders, plain
 
 
 class LedgerFile:
@@ -34,13 +34,18 @@ class LedgerFile:
         return self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone() is None
 
     def create(self, team: str) -> None:
-        """Make the tables of an empty ledger, for a team; a ledger that has its tables is left alone."""
+        """Make the tables of an empty ledger, for a team, or add the columns that an older ledger lacks."""
         if self.is_empty:
             with self._writing():
                 for statement in SCHEMA.split(";"):
                     self._db.execute(statement)
                 self.set_meta("schema", str(SCHEMA_VERSION))
                 self.set_meta("team", team)
+        for table, additions in ADDED.items():
+            present = {row["name"] for row in self._db.execute(f"PRAGMA table_info({table})")}
+            for column in additions:
+                if column.split()[0] not in present:
+                    self._db.execute(f"ALTER TABLE {table} ADD COLUMN {column}")
 
     def set_meta(self, key: str, value: str) -> None:
         """Set a fact about the whole ledger; replaces an earlier value."""

@@ -22,7 +22,8 @@ CREATE TABLE decisions(
     session TEXT NOT NULL, ticker TEXT NOT NULL, action TEXT NOT NULL, lots INTEGER NOT NULL,
     wanted_lots INTEGER NOT NULL, bound TEXT, forecast_bps REAL, cost_bps REAL NOT NULL, current_weight REAL NOT NULL,
     target_weight REAL NOT NULL, price TEXT, models TEXT NOT NULL, reasons TEXT NOT NULL, client_order_id TEXT,
-    decided_at TEXT NOT NULL, PRIMARY KEY(session, ticker));
+    decided_at TEXT NOT NULL, dividend REAL, total_bps REAL, intervals TEXT NOT NULL DEFAULT '[]',
+    PRIMARY KEY(session, ticker));
 CREATE TABLE passes(session TEXT PRIMARY KEY, decided_at TEXT NOT NULL);
 CREATE TABLE intents(
     client_order_id TEXT PRIMARY KEY, team TEXT NOT NULL, ticker TEXT NOT NULL, session TEXT NOT NULL,
@@ -50,6 +51,8 @@ CREATE TABLE blocks(ticker TEXT PRIMARY KEY, reason TEXT NOT NULL, since TEXT NO
 CREATE TABLE equity(session TEXT PRIMARY KEY, equity TEXT NOT NULL, cash TEXT NOT NULL, time TEXT NOT NULL);
 CREATE TABLE events(id INTEGER PRIMARY KEY, time TEXT NOT NULL, kind TEXT NOT NULL, ticker TEXT, text TEXT NOT NULL);
 """
+ADDED = {"decisions": ("dividend REAL", "total_bps REAL", "intervals TEXT NOT NULL DEFAULT '[]'")}
+"""Columns that older ledgers of this format lack; they are added, and an older mlops can still write."""
 ORDER = {
     "decisions": "session, ticker",
     "intents": "written_at, rowid",
@@ -61,7 +64,7 @@ ORDER = {
     "equity": "session",
     "events": "id",
 }
-JSON_COLUMNS = frozenset({"models", "reasons"})
+JSON_COLUMNS = frozenset({"models", "reasons", "intervals"})
 
 Columns = dict[str, Any]
 """A row to write, by column name."""

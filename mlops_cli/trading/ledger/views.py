@@ -13,8 +13,9 @@ COLUMNS = {
     "fills": ("time", "ticker", "side", "qty", "price", "client_order_id", "id"),
     "positions": ("ticker", "qty", "blocked"),
     "equity": ("session", "equity", "cash", "time"),
-    "decisions": ("session", "ticker", "action", "lots", "wanted_lots", "bound", "forecast_bps", "cost_bps",
-                  "current_weight", "target_weight", "price", "client_order_id", "reasons"),
+    "decisions": ("session", "ticker", "action", "lots", "wanted_lots", "bound", "forecast_bps", "dividend",
+                  "total_bps", "cost_bps", "intervals", "current_weight", "target_weight", "price", "client_order_id",
+                  "reasons"),
     "events": ("time", "kind", "ticker", "text"),
     "activities": ("day", "kind", "ticker", "qty", "cash", "moved", "id"),
     "holdings": ("ticker", "qty"),
@@ -29,7 +30,7 @@ def view(ledger: Ledger, name: str) -> list[Row]:
 
     They have at least the view's columns, with values as they are stored (decimals and times are texts).
     """
-    joined = {"orders": _orders, "fills": _fills, "positions": _positions}
+    joined = {"orders": _orders, "fills": _fills, "positions": _positions, "decisions": _decisions}
     return joined[name](ledger) if name in joined else ledger.rows(name)
 
 
@@ -38,6 +39,12 @@ def _orders(ledger: Ledger) -> list[Row]:
     orders = {row["client_order_id"]: row for row in ledger.rows("orders")}
     unseen: Row = {"status": None, "filled_qty": None, "filled_average_price": None}
     return [{**unseen, **orders.get(intent["client_order_id"], {}), **intent} for intent in ledger.rows("intents")]
+
+
+def _decisions(ledger: Ledger) -> list[Row]:
+    """Every decision; what a ledger did not record at that time is None, and the intervals are empty."""
+    unrecorded: Row = {"dividend": None, "total_bps": None, "intervals": []}
+    return [{**unrecorded, **decision} for decision in ledger.rows("decisions")]
 
 
 def _fills(ledger: Ledger) -> list[Row]:

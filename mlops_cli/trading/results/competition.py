@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from mlops_cli.config.schemas.trading import Costs
-from mlops_cli.trading.results.performance import curve_figures, daily_returns, deflated_sharpe, trade_figures
+from mlops_cli.trading.results.performance import curve_figures, daily_returns, deflated_sharpe, gains_of, trade_figures
 
 BUY_AND_HOLD, CASH = "buy-and-hold", "cash"
 
@@ -38,10 +38,15 @@ class TeamResult:
 
 @dataclass(frozen=True)
 class Market:
-    """Prices of the competition's stocks by session. `closes` begins one session earlier than `opens`."""
+    """Prices of the competition's stocks by session, in dollars. `closes` begins one session earlier than `opens`.
+
+    `dividends` has the sessions and stocks of `closes`: per share, paid to who held the stock at the close before; 0
+    where there is none.
+    """
 
     opens: pd.DataFrame
     closes: pd.DataFrame
+    dividends: pd.DataFrame
 
 
 def compete(books: Sequence[TeamResult], market: Market, costs: Costs, notes: Sequence[str] = ()) -> dict[str, Any]:
@@ -79,18 +84,22 @@ def compete(books: Sequence[TeamResult], market: Market, costs: Costs, notes: Se
 def buy_and_hold(market: Market, start: float, costs: Costs) -> pd.Series:
     """Equity of equal dollar amounts in all stocks, bought at the first open plus half the spread and slippage.
 
-    A stock without a price on the first session is left out; a missing close is replaced by the last known one.
+    Dividends stay in cash; those of the first session go to the seller. A stock without a price on
+    the first session is left out; a missing close is replaced by the last known one.
     """
     first = market.opens.iloc[0].dropna()
     price = first * (1.0 + (costs.half_spread_bps + costs.slippage_bps) / 1e4)
     shares = start / max(1, len(first)) / price
-    worth = (market.closes[first.index].ffill().iloc[1:] * shares).sum(axis=1) if len(first) else start
+    received = market.dividends[first.index].iloc[1:].cumsum() - market.dividends[first.index].iloc[1]
+    per_share = market.closes[first.index].ffill().iloc[1:] + received
+    worth = (per_share * shares).sum(axis=1) if len(first) else start
     values = [start, *pd.Series(worth, market.closes.index[1:])]
     return pd.Series(values, market.closes.index, dtype="float64")
 
 
 def _team_row(book: TeamResult, market: Market) -> dict[str, Any]:
-    traded = trade_figures(book.fills, market.opens, market.closes.ffill(), book.equity)
+    gains = gains_of(book.fills, market.closes.ffill(), market.dividends)
+    traded = trade_figures(book.fills, market.opens, gains, book.equity)
     return {
         "name": book.team,
         "kind": "team",

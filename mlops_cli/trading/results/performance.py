@@ -71,11 +71,12 @@ def daily_returns(equity: pd.Series) -> np.ndarray[tuple[int], np.dtype[np.float
 
 
 def trade_figures(
-    fills: pd.DataFrame, opens: pd.DataFrame, closes: pd.DataFrame, equity: pd.Series
+    fills: pd.DataFrame, opens: pd.DataFrame, gains: pd.DataFrame, equity: pd.Series
 ) -> dict[str, float | int | None]:
     """Metrics of trading.
 
-    `fills`: from `fill_frame`. Prices: sessions by tickers; `closes` and `equity` have one session more at the start.
+    `fills`: from `fill_frame`. `opens`: dollars, sessions by tickers. `gains`: from `gains_of`. `equity` has one
+    session more at the start.
 
     Returns:
         `fills` (their number), `traded` (dollars), `turnover` (dollars traded over mean equity), `cost` (dollars paid
@@ -83,8 +84,8 @@ def trade_figures(
         of days and stocks with a position, or a trade, that ended with a gain; None without any), `hit_days` (their
         number; days without any gain or loss are left out of both).
     """
-    gains = gains_of(fills, closes).to_numpy()
-    moved = gains[np.abs(gains) > 1e-9]
+    values = gains.to_numpy()
+    moved = values[np.abs(values) > 1e-9]
     figures: dict[str, float | int | None] = {
         "fills": len(fills),
         "traded": 0.0,
@@ -106,16 +107,18 @@ def trade_figures(
     return figures
 
 
-def gains_of(fills: pd.DataFrame, closes: pd.DataFrame) -> pd.DataFrame:
-    """Gain of each stock on each session in dollars, from fills and closes: sessions (but the first) by tickers.
+def gains_of(fills: pd.DataFrame, closes: pd.DataFrame, dividends: pd.DataFrame) -> pd.DataFrame:
+    """Gain of each stock on each session in dollars: sessions (but the first) by tickers.
 
     Cash at the end less cash at the start, plus what the position is worth at the close less what it was worth at the
-    close before.
+    close before. A dividend (dollars per share, by ex-date) is cash of the position that was held at the close before;
+    a short position pays it.
     """
     bought = _pivot(fills, "qty", closes)
     paid = _pivot(fills.assign(paid=fills["qty"] * fills["price"]), "paid", closes)
     held = bought.cumsum()
-    return (held * closes - (held - bought) * closes.shift() - paid).iloc[1:].fillna(0.0)
+    before = held - bought
+    return (held * closes - before * (closes.shift() - dividends) - paid).iloc[1:].fillna(0.0)
 
 
 def _pivot(fills: pd.DataFrame, column: str, like: pd.DataFrame) -> pd.DataFrame:

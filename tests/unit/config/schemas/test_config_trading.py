@@ -38,7 +38,7 @@ def test_a_team_differs_in_what_it_says(tmp_path):
     [
         ("{max_weight: 2}", "max_weight: expected a share above 0 up to 1, as 0.25 or 1/3, was the number 2"),
         ("{max_weight: 1/0}", "max_weight: expected a share"),
-        ("{sizing: kelly}", "sizing: expected equal, strength or inverse_volatility"),
+        ("{sizing: kelly}", "sizing: expected equal, strength, inverse_volatility or interval"),
         ("{lot_fraction: 0.5}", "max_weight (0.35) is below one lot, lot_fraction (0.5)"),
         ("{order: limit, fractional: true}", "limit orders are for whole shares"),
         ("{teams: {red: {sizng: equal}}}", "trading.teams.red.sizng"),

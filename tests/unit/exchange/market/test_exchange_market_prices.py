@@ -25,7 +25,7 @@ def session(day: date) -> Session:
 
 
 def test_a_series_finds_its_bars_by_day() -> None:
-    series = Series.of(table(), 3.0)
+    series = Series.of(table(), {}, 3.0)
     assert (series.version, len(series.days), series.days[0]) == (3.0, 5, FRIDAY)
     assert series.bars[series.places[MONDAY]] == DailyBar(102, 110, 98, 105, 1000)
     assert series.last_place(date(2024, 6, 27)) is None

@@ -11,10 +11,10 @@ from mlops_cli.config.paths import Project
 from mlops_cli.config.schemas.project import ModelSpec
 from mlops_cli.config.schemas.trading import Rules
 from mlops_cli.errors import ConfigError, MlopsError, ServiceError
+from mlops_cli.pipeline.trade.newest_forecasts import is_traded_by
 from mlops_cli.pipeline.trade.paper_trade import (
     check_name,
     check_team,
-    is_traded_by,
     liquidate_team,
     teams_of,
     trade_teams,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import replace
 from datetime import date
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlops_cli.config.schemas.trading import Rules
+from mlops_cli.config.schemas.trading import Costs, Rules
 from mlops_cli.errors import DataError
 from mlops_cli.trading.contract.costs import cost_factor
 from mlops_cli.trading.contract.types import (
@@ -19,6 +20,7 @@ from mlops_cli.trading.contract.types import (
     Decision,
     DecisionContext,
     Holding,
+    Interval,
     TradeForecast,
     client_order_id,
 )
@@ -128,6 +130,31 @@ class TestSignals:
                 run([forecast(), wrong])
 
 
+class TestDividends:
+    """A share that falls by its dividend is worth no less to its holder."""
+
+    fall = forecast(log_return=math.log1p(-0.02), dividend=2.0)
+
+    @pytest.mark.parametrize("qty", [350, 0, -350])
+    def test_a_fall_by_exactly_the_dividend_is_no_reason_to_trade(self, qty: int):
+        held = (holding("AAPL", qty),) if qty else ()
+        money = account(100_000 - 100 * qty, 100_000)
+        rules = Rules(positions="long_short", costs=Costs(half_spread_bps=0, slippage_bps=0, sell_fee_bps=0))
+        one = run([self.fall], rules, money, held)["AAPL"]
+        assert (one.action, one.total_bps, one.dividend) == ("hold", 0.0, 2.0)
+        assert one.forecast_bps == pytest.approx(-202.03, abs=0.01)
+        assert "forecast +0.00 bps with the dividend of 2 USD" in one.reasons[0]
+
+    @pytest.mark.parametrize(("bps", "action"), [(-250.0, "sell"), (-150.0, "buy")])
+    def test_a_larger_fall_sells_and_a_smaller_one_buys(self, bps: float, action: str):
+        rules = Rules(positions="long_short")
+        assert run([forecast(bps=bps, dividend=2.0)], rules)["AAPL"].action == action
+
+    def test_without_its_dividend_the_same_forecast_sells(self):
+        held = (holding("AAPL", 350),)
+        assert run([replace(self.fall, dividend=0.0)], held=held)["AAPL"].action == "sell"
+
+
 class TestSizing:
     names = ("AAA", "BBB", "CCC", "DDD")
 
@@ -150,6 +177,26 @@ class TestSizing:
         assert self.lots("inverse_volatility", (10, 10, 10), volatilities={"AAA": 0.02, "BBB": float("nan")}) == [
             27, 27, 26,
         ]  # fmt: skip
+
+    def interval_lots(self, *intervals: tuple[Interval, ...]) -> dict[str, Decision]:
+        rules = Rules(sizing="interval", lot_fraction=0.01, max_weight=1.0, cash_floor=0.2)
+        return run([forecast(t, intervals=each) for t, each in zip(self.names, intervals, strict=False)], rules)
+
+    def test_by_the_interval(self):
+        made = self.interval_lots((Interval(80, -0.01, 0.01), Interval(95, -0.5, 0.5)), (Interval(80, -0.02, 0.04),))
+        assert [one.wanted_lots for one in made.values()] == [60, 20], "95 is not known of both"
+        assert made["AAA"].intervals == ((80, 99.005, 101.005), (95, 60.6531, 164.8721))
+
+    def test_a_stock_without_an_interval_counts_as_the_median_and_says_so(self):
+        made = self.interval_lots((Interval(80, -0.01, 0.01),), (Interval(80, -0.03, 0.03),), ())
+        assert [one.wanted_lots for one in made.values()] == [44, 14, 22]
+        assert made["CCC"].reasons[0].endswith("; no interval, sized as the median of the others")
+        assert "no interval" not in made["AAA"].reasons[0]
+
+    def test_without_any_interval_parts_are_equal_and_say_so(self):
+        made = self.interval_lots((), ())
+        assert [one.wanted_lots for one in made.values()] == [40, 40]
+        assert made["AAA"].reasons[0].endswith("; no interval, sized equally, as no stock has one")
 
     def test_thirds_go_to_the_strongest(self):
         rules = Rules(lot_fraction=1 / 3, max_weight=2 / 3, cash_floor=0.0, costs={"half_spread_bps": 0})
@@ -271,7 +318,7 @@ def test_order_ids_are_short_and_differ():
 
 RULES = st.builds(
     Rules,
-    sizing=st.sampled_from(["equal", "strength", "inverse_volatility"]),
+    sizing=st.sampled_from(["equal", "strength", "inverse_volatility", "interval"]),
     positions=st.sampled_from(["long_only", "long_short"]),
     fractional=st.booleans(),
     lot_fraction=st.sampled_from([0.01, 0.05, 1 / 3]),

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mlops_cli.config.schemas.trading import Rules
 from mlops_cli.errors import DataError
-from mlops_cli.trading.contract.types import TradeForecast
+from mlops_cli.trading.contract.types import Interval, TradeForecast
 from mlops_cli.trading.decide.signals import combine, reason_against
 from tests.fakes.ledgers import NEXT_SESSION, SESSION
 
@@ -32,6 +34,40 @@ def test_one_model_s_forecast_is_the_signal():
     assert (signal.model, signal.version, signal.last_close) == ("red-aapl", "version-red-aapl", Decimal(100))
     assert signal.models == (("red-aapl", pytest.approx(10.0), "version-red-aapl", "skill"),)
     assert signal.notes == ()
+
+
+def test_a_decision_rests_on_the_price_and_the_dividend():
+    with_dividend = forecast("a", bps=-200.0, dividend=2.5)
+    signal = combine([with_dividend], Rules())["AAPL"]
+    assert signal.forecast_bps == pytest.approx(-200.0)
+    assert signal.total_bps == pytest.approx(1e4 * math.log(math.exp(-0.02) + 0.025), abs=0.01)
+    assert signal.dividend == 2.5
+    two = combine([with_dividend, forecast("b", bps=10.0)], Rules())["AAPL"]
+    assert two.total_bps == pytest.approx((signal.total_bps + 10.0) / 2), "b knows of no dividend and subtracts none"
+    assert two.dividend == 2.5
+
+
+def test_without_a_dividend_the_total_is_the_price_return_to_the_bit():
+    signal = combine([forecast("a", bps=1.234567891), forecast("b", bps=-7e-9)], Rules())["AAPL"]
+    assert signal.total_bps == signal.forecast_bps
+
+
+@given(st.floats(5e-4, 0.1), st.decimals("1", "5000", places=2))
+def test_a_fall_by_exactly_the_dividend_is_no_return(share, close):
+    fall = float(np.log1p(np.float32(-share)))  # models compute in float32
+    one = forecast(bps=1e4 * fall, last_close=close, dividend=share * float(close))
+    assert one.total_log_return == 0.0
+
+
+def test_the_joint_interval_is_the_mean_of_those_that_there_are():
+    narrow = (Interval(80, -0.01, 0.02), Interval(95, -0.02, 0.03))
+    wide = (Interval(80, -0.03, 0.04),)
+    three = [forecast("a", intervals=narrow), forecast("b", intervals=wide), forecast("c")]
+    (joint,) = combine(three, Rules(weights={"a": 3.0}))["AAPL"].intervals
+    assert (joint.level, joint.lower, joint.upper) == (80, pytest.approx(-0.015), pytest.approx(0.025))
+    assert joint.width == pytest.approx(0.02)
+    assert combine(three[:1], Rules())["AAPL"].intervals == narrow
+    assert combine(three[2:], Rules())["AAPL"].intervals == ()
 
 
 def test_tickers_are_sorted_and_apart():

@@ -12,11 +12,12 @@ from mlops_cli.trading.decide.targets import Candidates, target_lots
 NAN = float("nan")
 
 
-def candidates(strength, volatility=None, held=None, most=100) -> Candidates:
+def candidates(strength, volatility=None, held=None, most=100, width=None) -> Candidates:
     count = len(strength)
     return Candidates(
         np.array(strength, np.float64),
         np.array(volatility if volatility is not None else [NAN] * count),
+        np.array(width if width is not None else [NAN] * count),
         np.array(held if held is not None else [0] * count),
         np.full(count, most) if isinstance(most, int) else np.array(most),
     )
@@ -69,6 +70,18 @@ def test_without_any_volatility_parts_are_equal():
     assert lots(candidates([1.0, 1.0]), "inverse_volatility") == [5, 5]
 
 
+def test_by_the_width_of_the_interval():
+    assert lots(candidates([1.0, 1.0], width=[0.01, 0.04]), "interval") == [8, 2]
+    assert lots(candidates([1.0] * 3, width=[0.02, 0.02, NAN]), "interval", budget=0.9) == [3, 3, 3]
+    assert lots(candidates([1.0, 1.0]), "interval") == [5, 5]
+
+
+@given(st.lists(st.floats(1e-4, 2.0), min_size=1, max_size=20), st.sampled_from([0.0, 0.3, 0.95]))
+def test_intervals_use_as_much_capital_as_equal_parts(widths, budget):
+    stocks = candidates([1.0] * len(widths), width=widths, most=1000)
+    assert sum(lots(stocks, "interval", budget, 0.01)) == sum(lots(stocks, "equal", budget, 0.01))
+
+
 def test_no_more_than_the_most():
     assert lots(candidates([1.0, 1.0], most=[2, 100])) == [2, 5]
 
@@ -85,13 +98,14 @@ def test_else_to_the_strongest_and_then_to_the_first():
 
 @given(
     st.lists(st.tuples(st.floats(0, 500), st.floats(0.001, 0.2), st.integers(0, 12), st.integers(0, 12)), max_size=20),
-    st.sampled_from(["equal", "strength", "inverse_volatility"]),
+    st.sampled_from(["equal", "strength", "inverse_volatility", "interval"]),
     st.floats(-0.5, 1.5),
     st.sampled_from([0.02, 0.05, 0.1, 1 / 3]),
 )
 def test_lots_are_within_the_budget_and_the_most(stocks, sizing, budget, lot):
     strength, volatility, held, most = (list(column) for column in zip(*stocks, strict=True)) if stocks else ([],) * 4
-    given = Candidates(np.array(strength), np.array(volatility), np.array(held, int), np.array(most, int))
+    risk = np.array(volatility)
+    given = Candidates(np.array(strength), risk, risk, np.array(held, int), np.array(most, int))
     result = target_lots(given, sizing, budget, lot)
     assert (result >= 0).all()
     assert (result <= given.most).all()

@@ -22,7 +22,7 @@ LONG = Rules(lot_fraction=0.1, max_weight=0.3, cash_floor=0.0)
 
 
 def signal(bps: float | None = 50.0, close: str = "100") -> Signal:
-    return Signal(bps, "red-aapl", "v1", D(close), (), ())
+    return Signal(bps, bps, 0.0, (), "red-aapl", "v1", D(close), (), ())
 
 
 def situation(rules: Rules = LONG, equity: str = "100000", **context) -> PolicyInputs:

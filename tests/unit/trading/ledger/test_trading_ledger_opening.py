@@ -70,13 +70,18 @@ class TestOldLedger:
         with open_ledger(tmp_path / "blue.db", "blue"):
             pass
 
-        def schema(path: Path) -> set[tuple[str, str]]:
+        def schema(path: Path) -> set[tuple[object, ...]]:
+            """Columns of all tables with their types, defaults and keys, and the indexes."""
             connection = sqlite3.connect(path)
             try:
-                return set(connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"))
+                tables = "SELECT m.name, c.* FROM sqlite_master m, pragma_table_info(m.name) c WHERE m.type = 'table'"
+                indexes = "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
+                return {*connection.execute(tables), *connection.execute(indexes)}
             finally:
                 connection.close()
 
+        with open_ledger(old_ledger, "red"):
+            pass
         assert schema(tmp_path / "blue.db") == schema(old_ledger)
 
 

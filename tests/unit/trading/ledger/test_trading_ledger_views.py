@@ -11,7 +11,7 @@ from mlops_cli.trading.contract.broker import Activities
 from mlops_cli.trading.ledger.ledger import Ledger
 from mlops_cli.trading.ledger.opening import IN_MEMORY, open_ledger
 from mlops_cli.trading.ledger.views import COLUMNS, view
-from tests.fakes.ledgers import EVENING, NEXT_EVENING, a_fill, an_account, an_activity, an_intent, an_order
+from tests.fakes.ledgers import EVENING, NEXT_EVENING, a_decision, a_fill, an_account, an_activity, an_intent, an_order
 
 
 @pytest.fixture
@@ -50,6 +50,18 @@ def test_positions_show_what_is_held_and_what_is_blocked(ledger):
         {"ticker": "TSLA", "qty": "5", "blocked": None},
         {"ticker": "XYZ", "qty": "0", "blocked": "position: 0 shares by the ledger, 3 at the broker"},
     ]
+
+
+def test_a_decision_shows_the_price_s_return_and_the_total(ledger):
+    intent = an_intent("AAPL")
+    ledger.write_decisions(
+        intent.session,
+        [a_decision(intent, forecast_bps=-190.0, dividend=2.0, total_bps=12.0, intervals=((80.0, 97.5, 99.5),))],
+        EVENING,
+    )
+    (row,) = view(ledger, "decisions")
+    assert (row["forecast_bps"], row["dividend"], row["total_bps"]) == (-190.0, 2.0, 12.0)
+    assert row["intervals"] == [[80.0, 97.5, 99.5]]
 
 
 def test_the_other_views_are_tables(ledger):

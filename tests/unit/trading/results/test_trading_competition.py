@@ -33,7 +33,8 @@ from mlops_cli.trading.results.performance import (
 SESSIONS = pd.DatetimeIndex(["2024-01-03", "2024-01-04", "2024-01-05", "2024-01-08"])
 CLOSES = pd.DataFrame({"AAA": [100.0, 110.0, 99.0, 99.0], "BBB": [50.0, 50.0, 60.0, 54.0]}, SESSIONS)
 OPENS = pd.DataFrame({"AAA": [101.0, 109.0, 99.0], "BBB": [50.0, 51.0, 60.0]}, SESSIONS[1:])
-MARKET = Market(OPENS, CLOSES)
+NONE = CLOSES * 0.0
+MARKET = Market(OPENS, CLOSES, NONE)
 FREE = Costs(half_spread_bps=0, slippage_bps=0, sell_fee_bps=0)
 
 
@@ -83,26 +84,52 @@ def test_a_sharpe_ratio_of_nothing_is_none(values: list[float]):
 
 
 def test_gains_add_up_to_the_equity():
-    gains = gains_of(FILLS, CLOSES)
+    gains = gains_of(FILLS, CLOSES, NONE)
     assert gains["AAA"].tolist() == [80.0, -20.0, 0.0]  # 10 x (110 - 102), 10 x (108 - 110)
     assert gains["BBB"].tolist() == [0.0, 36.0, -24.0]
     assert 1000 + gains.to_numpy().sum() == pytest.approx(1072)
 
 
 def test_trading_figures():
-    figures = trade_figures(FILLS, OPENS, CLOSES, book().equity)
+    figures = trade_figures(FILLS, OPENS, gains_of(FILLS, CLOSES, NONE), book().equity)
     assert figures["traded"] == pytest.approx(1020 + 1080 + 204)
     assert figures["cost"] == pytest.approx(10 * 1 + 10 * 1 + 0)
     assert figures["cost_bps"] == pytest.approx(1e4 * 20 / 2304)
     assert figures["turnover"] == pytest.approx(2304 / 1062)
     assert (figures["hit_days"], figures["hit_rate"]) == (4, 0.5)
-    none = trade_figures(FILLS.iloc[:0], OPENS, CLOSES, book().equity)
+    none = trade_figures(FILLS.iloc[:0], OPENS, gains_of(FILLS.iloc[:0], CLOSES, NONE), book().equity)
     assert (none["fills"], none["turnover"], none["cost_bps"], none["hit_rate"]) == (0, 0.0, None, None)
 
 
 def test_a_short_position_gains_when_the_price_falls():
     short = fill_frame([fill(5, "BBB", "sell", "10", "51")])
-    assert gains_of(short, CLOSES)["BBB"].tolist() == [0.0, -90.0, 60.0]
+    assert gains_of(short, CLOSES, NONE)["BBB"].tolist() == [0.0, -90.0, 60.0]
+
+
+@pytest.mark.parametrize(("side", "gain"), [("buy", 5.0), ("sell", -5.0)])
+def test_a_dividend_goes_to_who_held_the_stock_the_day_before(side: str, gain: float):
+    dividends = NONE.copy()
+    dividends.loc["2024-01-05", "AAA"] = 0.5
+    bought = fill_frame([fill(4, "AAA", side, "10", "110"), fill(5, "AAA", side, "7", "99")])
+    without, given = (gains_of(bought, CLOSES, paid) for paid in (NONE, dividends))
+    assert (given - without)["AAA"].tolist() == [0.0, gain, 0.0], "not for the 7 that came on the ex-date"
+
+
+def test_the_hit_rate_counts_the_dividend():
+    flat = CLOSES * 0.0 + 100.0
+    dividends = NONE.copy()
+    dividends.loc["2024-01-08"] = 1.0
+    fills = fill_frame([fill(4, "AAA", "buy", "1", "100")])
+    figures = trade_figures(fills, OPENS, gains_of(fills, flat, dividends), book().equity)
+    assert (figures["hit_rate"], figures["hit_days"]) == (1.0, 1)
+
+
+def test_buy_and_hold_receives_dividends_but_those_of_its_first_session():
+    dividends = NONE.copy()
+    dividends.loc["2024-01-04", "AAA"] = 9.0
+    dividends.loc["2024-01-05", "BBB"] = 1.5
+    with_dividends = buy_and_hold(Market(OPENS, CLOSES, dividends), 1000.0, FREE)
+    assert (with_dividends - buy_and_hold(MARKET, 1000.0, FREE)).tolist() == pytest.approx([0, 0, 15, 15])
 
 
 def test_buy_and_hold_pays_for_buying():

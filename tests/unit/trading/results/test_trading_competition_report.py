@@ -22,7 +22,9 @@ from mlops_cli.trading.results.performance import fill_frame
 
 SESSIONS = pd.DatetimeIndex(["2024-01-03", "2024-01-04", "2024-01-05"])
 MARKET = Market(
-    pd.DataFrame({"AAA": [101.0, 109.0]}, SESSIONS[1:]), pd.DataFrame({"AAA": [100.0, 110.0, 99.0]}, SESSIONS)
+    opens=pd.DataFrame({"AAA": [101.0, 109.0]}, SESSIONS[1:]),
+    closes=pd.DataFrame({"AAA": [100.0, 110.0, 99.0]}, SESSIONS),
+    dividends=pd.DataFrame({"AAA": [0.0, 0.0, 0.0]}, SESSIONS),
 )
 NO_SKILL = {"no skill, not traded": 3}
 

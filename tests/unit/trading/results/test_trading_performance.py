@@ -14,6 +14,7 @@ from mlops_cli.trading.results.performance import curve_figures, daily_returns, 
 DAYS = pd.DatetimeIndex(["2024-01-02", "2024-01-03", "2024-01-04"])
 CLOSES = pd.DataFrame({"AAA": [100.0, 110.0, 99.0], "BBB": [50.0, 40.0, 50.0]}, DAYS)
 OPENS = CLOSES.iloc[1:] - 1.0
+NONE = CLOSES * 0.0
 EQUITY = pd.Series([1000.0, 1000.0, 1000.0], DAYS)
 
 
@@ -60,12 +61,13 @@ def test_the_order_of_the_fills_does_not_matter():
 
 def test_a_fill_without_an_opening_price_costs_nothing():
     fills = fill_frame([fill(3, "CCC", "buy", "10", "5")])
-    figures = trade_figures(fills, OPENS, CLOSES, EQUITY)
+    figures = trade_figures(fills, OPENS, gains_of(fills, CLOSES, NONE), EQUITY)
     assert (figures["cost"], figures["traded"]) == (0.0, 50.0)
 
 
 def test_buying_below_the_open_costs_less_than_nothing():
-    figures = trade_figures(fill_frame([fill(3, "AAA", "buy", "10", "108")]), OPENS, CLOSES, EQUITY)
+    fills = fill_frame([fill(3, "AAA", "buy", "10", "108")])
+    figures = trade_figures(fills, OPENS, gains_of(fills, CLOSES, NONE), EQUITY)
     assert figures["cost"] == pytest.approx(-10)
     assert figures["cost_bps"] == pytest.approx(-1e4 * 10 / 1080)
     assert figures["turnover"] == pytest.approx(1.08)
@@ -73,7 +75,8 @@ def test_buying_below_the_open_costs_less_than_nothing():
 
 def test_a_position_of_a_day_without_gain_is_neither_hit_nor_miss():
     flat = pd.DataFrame({"AAA": [100.0, 100.0, 100.0]}, DAYS)
-    figures = trade_figures(fill_frame([fill(3, "AAA", "buy", "1", "100")]), flat.iloc[1:], flat, EQUITY)
+    fills = fill_frame([fill(3, "AAA", "buy", "1", "100")])
+    figures = trade_figures(fills, flat.iloc[1:], gains_of(fills, flat, flat * 0.0), EQUITY)
     assert (figures["hit_rate"], figures["hit_days"]) == (None, 0)
 
 
@@ -91,7 +94,7 @@ def test_a_position_of_a_day_without_gain_is_neither_hit_nor_miss():
 )
 def test_gains_add_up_to_what_is_held_less_what_was_paid(trades):
     rows = [fill(day, ticker, side, str(qty), str(price)) for day, ticker, side, qty, price in trades]
-    gains = gains_of(fill_frame(rows), CLOSES).to_numpy().sum() if rows else 0.0
+    gains = gains_of(fill_frame(rows), CLOSES, NONE).to_numpy().sum() if rows else 0.0
     sign = {"buy": 1, "sell": -1}
     last = CLOSES.iloc[-1]
     worth = sum(sign[side] * qty * (last[ticker] - price) for _, ticker, side, qty, price in trades)
