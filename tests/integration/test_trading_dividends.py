@@ -19,6 +19,10 @@ from mlops_cli.config.schemas.trading import Costs, Rules
 from mlops_cli.market.hours import us_hours
 from mlops_cli.pipeline.trade.competition import Replay, ReplayExchange, ReplayTools, competition, replay_exchange
 from mlops_cli.pipeline.trade.competition_forecasts import ReplayBook, replay_book
+from mlops_cli.pipeline.trade.newest_forecasts import NewestForecasts
+from mlops_cli.prices.actions.dividends import Sighting
+from mlops_cli.prices.actions.sightings_file import dividends_file, read_sightings, write_sightings
+from mlops_cli.prices.sources.csv_source import CsvSource
 from mlops_cli.tracking.tracker import NullTracker
 from mlops_cli.trading.contract.broker import Broker
 from mlops_cli.trading.contract.types import TradeForecast
@@ -170,6 +174,30 @@ def test_who_sold_short_pays_the_dividend(
         held = team.ledger.expected_positions(EX_DATE)["AAA"]
     assert held < 0
     assert float(dividend["cash"]) == pytest.approx(float(held) * SHARE * float(closes[pd.Timestamp(eve)]), abs=0.01)
+
+
+def test_the_newest_forecast_knows_the_announced_dividend(tmp_path: Path) -> None:
+    eve = us_hours().before(EX_DATE).day
+    prices = rising_with_dividends()
+    small = small_project(tmp_path / "project", ("AAA",))
+    small.prices("AAA", prices.loc[: pd.Timestamp(eve)])
+    for report in small.run(LinearTrainer()):
+        assert report.failures == []
+    newest = NewestForecasts(
+        small.project, [small.branch], lambda _: CsvSource(small.root / "data" / "incoming"), Silent()
+    )
+    path = dividends_file(small.project.prices("main"), "AAA")
+    close = float(prices["close"].loc[pd.Timestamp(eve)])
+    coming = Sighting(EX_DATE, SHARE * close, eve, close, "csv", eve, announced=date(2017, 5, 30))
+    write_sightings(path, [*(read_sightings(path) or []), coming])
+    given = newest.forecasts("red", RULES, eve, EX_DATE)
+    assert (given.missing, given.late) == ({}, {})
+    (forecast,) = given.forecasts
+    assert forecast.dividend == pytest.approx(SHARE * close, rel=1e-6)
+    assert forecast.log_return < -0.015
+    assert abs(forecast.total_log_return) < 0.005
+    assert [interval.level for interval in forecast.intervals] == [80, 95]
+    assert forecast.intervals[0].lower < forecast.log_return < forecast.intervals[0].upper
 
 
 def test_the_competition_counts_dividends_for_teams_and_for_buy_and_hold(made: SmallProject, closes: pd.Series) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -128,6 +129,28 @@ def test_no_rule_was_broken(result: tuple[dict, Path]):
     assert len({row["client_order_id"] for row in rows if row["client_order_id"]}) == sum(
         bool(row["client_order_id"]) for row in rows
     )
+
+
+def test_positions_can_be_sized_by_the_width_of_the_interval(made: SmallProject):
+    trading = load_params(made.project).trading
+    own = {"sizing": "interval", "lot_fraction": 0.01, "max_weight": 1.0, "costs": {"half_spread_bps": 0}}
+    by_interval = trading.model_copy(update={"teams": {"red": own}})
+    tools = ReplayTools(replay_broker, CountingTracker())
+    replay = replace(REPLAY, teams=("red",), days=12)
+    _, folder, _ = competition(made.project, [made.branch], by_interval, replay, tools, Silent())
+    with (folder / "decisions.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["session"] == "2017-06-01"]
+    widths = {}
+    for row in rows:
+        (level, lower, upper), (wide_level, lowest, highest) = json.loads(row["intervals"])
+        assert (level, wide_level) == (80, 95)
+        assert lowest < lower < float(row["price"]) * (1 + float(row["forecast_bps"]) / 1e4) < upper < highest
+        assert "no interval" not in row["reasons"]
+        if int(row["lots"]) > 0:
+            widths[math.log(upper / lower)] = int(row["lots"])
+    assert len(widths) > 1
+    sizes = [width * lots for width, lots in widths.items()]
+    assert max(sizes) / min(sizes) == pytest.approx(1, abs=0.1), "lots are proportional to 1 / width, but for rounding"
 
 
 def test_the_same_replay_gives_the_same_competition(made: SmallProject, result: tuple[dict, Path]):

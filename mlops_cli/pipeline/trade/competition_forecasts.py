@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -26,7 +27,7 @@ from mlops_cli.pipeline.stages.stage import Progress, StageReport
 from mlops_cli.pipeline.stages.tables import read_table
 from mlops_cli.pipeline.trade.newest_forecasts import VOLATILITY_SESSIONS, is_traded_by
 from mlops_cli.prices.actions.paid_dividends import paid_dividends
-from mlops_cli.trading.contract.types import TradeForecast
+from mlops_cli.trading.contract.types import Interval, TradeForecast
 from mlops_cli.trading.decide.signals import reason_against
 from mlops_cli.trading.passes.paper_pass import SessionForecasts
 from mlops_cli.trading.results.competition import Market
@@ -153,28 +154,37 @@ def _trade_forecasts(project: Project, models: Sequence[ReportModel], frame: pd.
     """The rows of a frame of forecasts as the trading rules take them, with the verdict on the model's version."""
     by_branch = {branch: verdicts(project.evaluation(branch)) for branch in {model.branch for model in models}}
     by_label = {model.label: model for model in models}
-    returns = np.log(frame["predicted_close"] / frame["last_close"])
-    closes = frame["last_close"].round(PLACES)
-    rows: Iterable[Any] = frame.assign(log_return=returns, last_close=closes).itertuples()
-    forecasts = []
-    for row in rows:
-        model = by_label[row.model]
-        manifest = model.manifest
-        forecasts.append(
-            TradeForecast(
-                model=model.label,
-                ticker=ticker_of(manifest.ticker),
-                team=manifest.team,
-                session=row.session.date(),
-                target_session=row.target_session.date(),
-                last_close=Decimal(str(row.last_close)),
-                log_return=row.log_return,
-                version=manifest.version,
-                verdict=by_branch[model.branch].get((model.label, manifest.version)),
-                dividend=row.announced_dividend,
-            )
-        )
+    forecasts: list[TradeForecast] = []
+    for label, rows in frame.groupby("model", sort=False):
+        model = by_label[str(label)]
+        verdict = by_branch[model.branch].get((model.label, model.manifest.version))
+        forecasts += _forecasts_of(model, rows, verdict)
     return forecasts
+
+
+def _forecasts_of(model: ReportModel, frame: pd.DataFrame, verdict: str | None) -> Iterator[TradeForecast]:
+    manifest = model.manifest
+    levels = manifest.levels
+    rows: Iterable[Any] = frame.itertuples()
+    sides = [f"{side}_{level:g}" for level in levels for side in ("lower", "upper")]
+    log_returns = np.log(frame[["predicted_close", *sides]].div(frame["last_close"], axis=0).to_numpy()).tolist()
+    closes = frame["last_close"].round(PLACES).tolist()
+    for row, last_close, (log_return, *bounds) in zip(rows, closes, log_returns, strict=True):
+        intervals = zip(levels, bounds[::2], bounds[1::2], strict=True)
+        yield TradeForecast(
+            model=model.label,
+            ticker=ticker_of(manifest.ticker),
+            team=manifest.team,
+            session=row.session.date(),
+            target_session=row.target_session.date(),
+            last_close=Decimal(str(last_close)),
+            log_return=log_return,
+            version=manifest.version,
+            verdict=verdict,
+            dividend=row.announced_dividend,
+            # without enough sessions for a level its bounds are NaN
+            intervals=tuple(Interval(*values) for values in intervals if math.isfinite(values[1])),
+        )
 
 
 def _by_session(forecasts: Sequence[TradeForecast], closes: pd.DataFrame) -> dict[tuple[str, date], SessionForecasts]:

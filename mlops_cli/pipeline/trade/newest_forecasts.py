@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
 
 from mlops_cli.config.load import Branch
 from mlops_cli.config.paths import Project
@@ -14,17 +15,21 @@ from mlops_cli.config.schemas.project import ModelSpec
 from mlops_cli.config.schemas.trading import Rules
 from mlops_cli.errors import ConfigError, MlopsError
 from mlops_cli.evaluation.verdicts import verdicts
-from mlops_cli.features.build import ANNOUNCED
+from mlops_cli.features.extras import ANNOUNCED
+from mlops_cli.features.intervals import WIDEST, width_columns
 from mlops_cli.market.symbols import ticker_of
-from mlops_cli.models.predict import Model
+from mlops_cli.models.predict import Forecasts, Model
 from mlops_cli.models.versions import answering_version
 from mlops_cli.pipeline.stages.featurize import featurize
 from mlops_cli.pipeline.stages.ingest import ingest
 from mlops_cli.pipeline.stages.stage import Progress
 from mlops_cli.pipeline.stages.tables import read_table
 from mlops_cli.prices.sources.source import PriceSource
-from mlops_cli.trading.contract.types import TradeForecast
+from mlops_cli.trading.contract.types import Interval, TradeForecast
 from mlops_cli.trading.passes.paper_pass import SessionForecasts
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 VOLATILITY_SESSIONS = 60
 PRICE_DECIMALS = 4
@@ -112,7 +117,7 @@ def _newest_forecast(
     if table is None or table.empty:
         raise ConfigError(f"{spec.name}: no features", "run: mlops featurize")
     row = table.iloc[[-1]]
-    shrunk, _ = model.log_returns(row)
+    forecasts = model.forecasts(row)
     last = float(row["last_close"].iloc[0])
     return TradeForecast(
         model=spec.name,
@@ -121,10 +126,23 @@ def _newest_forecast(
         session=row.index[0].date(),
         target_session=row["target_session"].iloc[0].date(),
         last_close=Decimal(str(round(last, PRICE_DECIMALS))),
-        log_return=float(shrunk[0]),
+        log_return=float(forecasts.log_return[0]),
         version=model.manifest.version,
         verdict=judged.get((spec.name, model.manifest.version)),
         dividend=last * float(row[ANNOUNCED].iloc[0]) if ANNOUNCED in model.manifest.inputs else 0.0,
+        intervals=_intervals(row, forecasts, model.manifest.levels),
+    )
+
+
+def _intervals(row: pd.DataFrame, forecasts: Forecasts, levels: tuple[float, ...]) -> tuple[Interval, ...]:
+    """The intervals of a table of one row; a level without enough sessions for an interval is left out."""
+    if forecasts.interval is None:
+        return ()
+    bounds = forecasts.interval[0].reshape(len(levels), 2).tolist()
+    return tuple(
+        Interval(level, lower, upper)
+        for level, column, (lower, upper) in zip(levels, width_columns(levels), bounds, strict=True)
+        if float(row[column].iloc[0]) < WIDEST
     )
 
 
