@@ -7,7 +7,7 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -154,7 +154,7 @@ def exchange_prices(project: Project | None, folder: Path | None) -> tuple[Price
 
 def _sample_prices() -> PriceTables:
     from mlops_cli.exchange.market.price_tables import MemoryTables
-    from mlops_cli.prices.actions.implied_dividends import implied_dividends
+    from mlops_cli.prices.actions.implied_dividends import implied_steps
     from mlops_cli.prices.sources.sample_source import TICKERS, SampleSource
     from mlops_cli.prices.sources.source import FetchRequest, RawBars
     from mlops_cli.prices.table import assemble
@@ -163,10 +163,7 @@ def _sample_prices() -> PriceTables:
         bars for bars in SampleSource().fetch(FetchRequest(TICKERS), lambda _: None) if isinstance(bars, RawBars)
     ]
     tables = {raw.ticker: assemble(raw, None, "XNYS", None, None, "").frame for raw in fetched}
-    paid = {
-        ticker: {seen.ex_date: seen.amount for seen in implied_dividends(table, date.max)}
-        for ticker, table in tables.items()
-    }
+    paid = {ticker: implied_steps(table).dividends() for ticker, table in tables.items()}
     return MemoryTables(tables, paid)
 
 

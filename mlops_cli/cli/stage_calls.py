@@ -64,7 +64,7 @@ def train(project: Project, branch: Branch, progress: ConsoleProgress, only: str
 
 
 def evaluate(project: Project, branch: Branch, progress: ConsoleProgress, only: str | None) -> StageReport:
-    """Measure the forecasts of one branch on held-out time."""
+    """Measure the forecasts of one branch on sessions that its models have not seen."""
     from mlops_cli import wiring
     from mlops_cli.config.load import load_scenario
     from mlops_cli.config.settings import load_settings

@@ -82,7 +82,7 @@ def _disk(folder: Path) -> Check:
     existing = next(path for path in (folder.resolve(), *folder.resolve().parents) if path.exists())
     free = shutil.disk_usage(existing).free / 1e9
     if free < MIN_DISK_GB:
-        return Check("disk", "warning", f"{free:.0f} GB free", "make room: results and DVC's cache grow with every run")
+        return Check("disk", "warning", f"{free:.0f} GB free", "free some space: results and DVC's cache grow")
     return Check("disk", "ok", f"{free:.0f} GB free")
 
 

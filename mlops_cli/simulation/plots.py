@@ -116,7 +116,7 @@ def teams_side_by_side(teams: Sequence[Mapping[str, Any]]) -> Figure:
     errors.ticklabel_format(axis="x", useOffset=False)
     errors.locator_params(axis="x", nbins=6)
     directions.axvline(50.0, color=NAIVE, lw=1.2, ls="--")
-    directions.set_title("% of gains and losses called right (| = up every day)", loc="left", fontsize=10)
+    directions.set_title("% of rises and falls predicted (| = up every day)", loc="left", fontsize=10)
     figure.suptitle("Teams side by side; bars: 95 % intervals, clustered by day", fontsize=12)
     return figure
 

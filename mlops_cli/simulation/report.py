@@ -26,8 +26,8 @@ COLUMNS = (
     "always\nup %", "λ",
 )  # fmt: skip
 CAPTION = (
-    "direction: share of gains and losses called right, by the raw forecasts. skill: 1 - MAE / naive MAE. "
-    "λ: shrinkage towards no change (0 = naive). verdict: by DM p after false-discovery control over all models. "
+    "direction: share of rises and falls that the raw forecasts predicted correctly. skill: 1 - MAE / naive MAE. "
+    "λ: share of the network's own forecast that is kept. verdict: from DM p, corrected for the number of models. "
     "-: undefined. Best MAE / naive MAE first."
 )
 RETRAINED = "re-\ntrained\nMAE"
@@ -153,9 +153,9 @@ def _pooled_lines(summary: Mapping[str, Any]) -> list[str]:
     verdicts = [row["verdict"] for row in summary["models"]]
     counts = ", ".join(f"{verdicts.count(name)} {name}" for name in ("skill", "no skill", "worse than naive"))
     meaning = {
-        "skill": "the forecasts beat 'tomorrow = today', beyond chance",
-        "no skill": "the forecasts cannot be told from 'tomorrow = today'",
-        "worse than naive": "'tomorrow = today' beats the forecasts, beyond chance",
+        "skill": "the forecasts are better than 'tomorrow = today', by more than chance explains",
+        "no skill": "no difference from 'tomorrow = today' could be shown",
+        "worse than naive": "'tomorrow = today' is better than the forecasts, by more than chance explains",
     }[pooled["verdict"]]
     tests = (
         f"t = {pooled['dm_t']:+.2f}, p = {_p(pooled['dm_p'])}; against drift p = {_p(pooled['drift_p'])}"
@@ -165,7 +165,7 @@ def _pooled_lines(summary: Mapping[str, Any]) -> list[str]:
     return [
         f"Verdict on the collection: {pooled['verdict'].upper()} - {meaning}.",
         f"  MAE {_price(pooled['mae'])} (naive {_price(pooled['mae_naive'])}, drift {_price(pooled['mae_drift'])}). "
-        f"Gains and losses called right: {_direction(pooled)} %",
+        f"Direction correct: {_direction(pooled)} %",
         f"  (up every day: {_percent(pooled['always_up_rate'])} %). "
         f"Models {pooled['n_models']}, days {pooled['n_days']}{_of_scenario(summary)}. "
         f"MAE / naive MAE {_figure(pooled['mae_ratio'], '.4f')}, "
@@ -221,9 +221,9 @@ def _comparison_text(walk: Mapping[str, Any]) -> str:
     if walk["comparison"] is None:
         return "the period holds no date to retrain on, so the forecasts are those of the frozen models"
     return {
-        "better": "retraining helps, beyond chance",
-        "no difference": "the retrained forecasts cannot be told from the frozen models'",
-        "worse": "retraining hurts, beyond chance",
+        "better": "retraining lowers the error, by more than chance explains",
+        "no difference": "no difference between the retrained and the frozen models could be shown",
+        "worse": "retraining raises the error, by more than chance explains",
     }[walk["comparison"]["verdict"]]
 
 

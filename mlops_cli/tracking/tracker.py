@@ -76,7 +76,7 @@ class Tracker(Protocol):
         ...
 
     def record_test(self, metrics: Mapping[ModelKey, Mapping[str, float]], context: RunContext) -> bool:
-        """Record metrics on held-out time, by the training they belong to."""
+        """Record metrics on sessions that the models have not seen, by the training they belong to."""
         ...
 
     def catch_up(self) -> int:

@@ -77,13 +77,13 @@ class _Piece:
 class Chart:
     """The prices of a symbol that are known at `now`.
 
-    If `split`, prices are adjusted for the splits up to `now`, else they are those of their own day.
+    If `split_adjusted`, prices are adjusted for the splits up to `now`, else they are those of their own day.
     """
 
     market: Market
     symbol: str
     now: datetime
-    split: bool
+    split_adjusted: bool
 
     def bars(self, timeframe: Timeframe, span: TimeSpan, *, newest_first: bool = False) -> Iterator[dict[str, Any]]:
         """The bars (schema `stock_bar`) that begin within a span, computed one by one on demand."""
@@ -134,7 +134,7 @@ class Chart:
 
     def _bar(self, piece: _Piece) -> dict[str, Any]:
         factor = 1.0
-        if self.split:
+        if self.split_adjusted:
             today = self.market.split_factor(self.symbol, in_new_york(self.now).date())
             factor = today / self.market.split_factor(self.symbol, piece.session.day)
         low, high = piece.path.extremes(piece.end, piece.begin)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from mlops_cli.prices.actions.dividends import known_since, restated
+from mlops_cli.prices.actions.dividends import newest, restated
 from mlops_cli.prices.actions.sightings_file import dividends_file, read_sightings
 
 
@@ -21,5 +21,4 @@ def paid_dividends(folder: Path, ticker: str, closes: pd.Series[float]) -> dict[
         DataError: the file of sightings is damaged.
     """
     sightings = restated(read_sightings(dividends_file(folder, ticker)) or [], closes)
-    newest = {known.sighting.ex_date: known.sighting.amount for known in known_since(sightings)}
-    return {day: amount for day, amount in newest.items() if amount > 0}
+    return {day: sighting.amount for day, sighting in newest(sightings).items() if sighting.amount > 0}

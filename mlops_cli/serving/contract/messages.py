@@ -71,7 +71,8 @@ class Answer:
         raw_log_return: float32 (n,), before shrinkage.
         rung: how the load bent the answer.
         age: seconds since it was computed; 0.0 for a new answer.
-        verdict: of that version, on held-out time: "skill", "no skill", "worse than naive", or None if not judged.
+        verdict: of that version, on sessions that it has not seen: "skill", "no skill", "worse than naive"; None if it
+            was not judged.
     """
 
     model: str

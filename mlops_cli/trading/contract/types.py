@@ -55,7 +55,8 @@ class TradeForecast:
         last_close: close of `session`, in dollars.
         log_return: forecast of ln(close of target_session / last_close), after shrinkage.
         version: of the model, 12 hex digits.
-        verdict: on held-out time: `skill`, `no skill`, `worse than naive`; None where it was never judged.
+        verdict: on sessions that the model has not seen: `skill`, `no skill`, `worse than naive`; None if it was
+            never judged.
         dividend: of `target_session`, in dollars per share, as far as the forecast subtracts it; 0 if it knows none.
         intervals: by rising level; none where the model has none, or too few sessions for them.
     """

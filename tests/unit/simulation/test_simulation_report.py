@@ -172,7 +172,7 @@ def test_table_of_many_models_shows_both_ends_and_says_what_is_left_out(large: d
 
 def test_lines_say_verdict_teams_and_alarm(small: tuple[pd.DataFrame, dict[str, Any]]) -> None:
     lines = result_lines(small[1])
-    assert lines[0] == "Verdict on the collection: NO SKILL - the forecasts cannot be told from 'tomorrow = today'."
+    assert lines[0] == "Verdict on the collection: NO SKILL - no difference from 'tomorrow = today' could be shown."
     assert "  Per model: 0 skill, 4 no skill, 0 worse than naive." in lines
     places = [line.split()[:2] for line in lines if line.lstrip().startswith(("1.", "2."))]
     assert places == [[f"{row['rank']}.", row["team"]] for row in small[1]["teams"]]
@@ -183,8 +183,8 @@ def test_lines_say_verdict_teams_and_alarm(small: tuple[pd.DataFrame, dict[str, 
 @pytest.mark.parametrize(
     ("sign", "said"),
     [
-        (0.3, "SKILL - the forecasts beat 'tomorrow = today', beyond chance."),
-        (-0.3, "WORSE THAN NAIVE - 'tomorrow = today' beats the forecasts, beyond chance."),
+        (0.3, "SKILL - the forecasts are better than 'tomorrow = today', by more than chance explains."),
+        (-0.3, "WORSE THAN NAIVE - 'tomorrow = today' is better than the forecasts, by more than chance explains."),
     ],
 )
 def test_success_and_failure_are_said_alike(sign: float, said: str) -> None:
@@ -230,10 +230,10 @@ def test_the_table_with_a_walk_forward_part_has_one_column_more_and_fits(models:
         (
             "no difference",
             "monthly",
-            "retrained monthly: the retrained forecasts cannot be told from the frozen models'.",
+            "retrained monthly: no difference between the retrained and the frozen models could be shown.",
         ),
-        ("better", 20, "retrained every 20 sessions: retraining helps, beyond chance."),
-        ("worse", "quarterly", "retrained quarterly: retraining hurts, beyond chance."),
+        ("better", 20, "retrained every 20 sessions: retraining lowers the error, by more than chance explains."),
+        ("worse", "quarterly", "retrained quarterly: retraining raises the error, by more than chance explains."),
     ],
 )
 def test_lines_say_what_retraining_does(verdict: str, retrain: str | int, said: str) -> None:
