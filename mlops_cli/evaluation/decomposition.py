@@ -22,7 +22,7 @@ def part_losses(scores: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         Columns `dividends`, `drift`, `model`, same index; negative: the error got smaller. Their sum is
-        `relative_loss`. NaN where the model's stock never moved.
+        `relative_loss`. NaN if the close never changed in the model's rows.
     """
     actual, scale = scores["actual_close"], scores["scale"]
     ex_dividend = (scores["last_close"] - scores["announced_dividend"] - actual).abs()

@@ -29,7 +29,7 @@ def with_errors(forecasts: pd.DataFrame) -> pd.DataFrame:
 
 
 def naive_scale(errors: pd.DataFrame) -> pd.Series:
-    """Per row of `with_errors`, the mean naive error of its model; NaN where the model's stock never moved."""
+    """Per row of `with_errors`, the mean naive error of its model; NaN if the close never changed in its rows."""
     return errors.groupby("model", observed=True)["mae_naive"].transform("mean").replace(0.0, np.nan)
 
 
@@ -42,9 +42,9 @@ def score_forecasts(forecasts: pd.DataFrame) -> pd.DataFrame:
     Returns:
         `forecasts` with these columns added, same index:
         `mae`, `mae_raw`, `mae_naive`, `mae_drift`, `mae_base`: see `with_errors`;
-        `scale`: the model's mean naive error; NaN where the model's stock never moved;
+        `scale`: the model's mean naive error; NaN if the close never changed in its rows;
         `relative_loss`: (mae - mae_naive) / the model's mean naive error, comparable between stocks of any price;
-        NaN where the model's stock never moved;
+        NaN if the close never changed in its rows;
         `drift_relative_loss`, `base_relative_loss`: the same against the drift forecast and against the base;
         `actual_return`, `raw_return`: log returns from the last close, actual and as forecast before shrinkage;
         `up`: 1.0 where the close rose, 0.0 where it fell, NaN where it did not move;

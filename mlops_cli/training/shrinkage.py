@@ -60,7 +60,7 @@ class ValidationForecasts:
         return self.dividend is not None or self.means is not None
 
     def mae_ratio(self, shrinkage: float, drift: float = 0.0) -> float:
-        """MAE of the shrunk forecast over MAE of the naive one, in price units; 1 where the price never moved."""
+        """MAE of the shrunk forecast over MAE of the naive one, in price units; 1 if the close never changed."""
         naive = np.abs(self.actual_close - self.last_close).mean()
         return 1.0 if naive == 0 else float(self.absolute_errors(shrinkage, drift).mean() / naive)
 
