@@ -47,7 +47,7 @@ def total_returns(forecasts: pd.DataFrame) -> pd.DataFrame:
 
 
 def look_ahead(scores: pd.DataFrame) -> list[str]:
-    """The reasons why scores (of `metrics.scored`) are too good to be true; empty if there is no alarm.
+    """The reasons why scores (of `metrics.score_forecasts`) are too good to be true; empty if there is no alarm.
 
     All rules but the one for single models need at least `significance.MIN_SESSIONS` days.
     """

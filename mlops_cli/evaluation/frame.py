@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
@@ -19,6 +22,7 @@ PRICE_COLUMNS = (
 )
 DIVIDEND = "announced_dividend"
 FORECAST_COLUMNS = (*TEXT_COLUMNS, *TIME_COLUMNS, *PRICE_COLUMNS, DIVIDEND)
+_LOWER = re.compile(r"lower_(\d{1,2}(?:\.\d+)?)")
 
 
 def check_forecasts(forecasts: pd.DataFrame) -> pd.DataFrame:
@@ -31,21 +35,26 @@ def check_forecasts(forecasts: pd.DataFrame) -> pd.DataFrame:
     `base_predicted_close` (the base of `models.base`; the last close if the model has none). `announced_dividend`
     is the dividend of `target_session` that the base subtracted, else 0.
 
+    A frame may hold intervals of any levels (`interval_columns`), here of 95 %: `lower_95` and `upper_95`, the bounds
+    of the close, and `constant_95`, half the width (in log return) of an interval of constant width to compare with.
+    They are NaN where a forecast has no interval.
+
     Args:
-        forecasts: any index and row order; exactly the columns FORECAST_COLUMNS in any order; text as str, sessions as
-            tz-naive datetime64, prices as numbers; no NaN.
+        forecasts: any index and row order; exactly the columns FORECAST_COLUMNS and those of its levels, in any order;
+            text as str, sessions as tz-naive datetime64, prices as numbers; no NaN but in intervals.
 
     Returns:
-        A new frame with a fresh 0..n-1 index, columns in the order of FORECAST_COLUMNS, prices as float64, rows
+        A new frame with a fresh 0..n-1 index, columns in the order of `forecast_columns`, numbers as float64, rows
         sorted by model and session: the same rows in any order give the same frame.
 
     Raises:
-        DataError: no rows, missing or unknown columns, wrong types, prices that are not finite and > 0, a
-            `target_session` not after its `session`, two rows for one (model, session), or a model with more than
-            one team or ticker.
+        DataError: no rows, missing or unknown columns, wrong types, prices that are not finite and > 0, an interval
+            with one bound or with bounds in the wrong order, a `target_session` not after its `session`, two rows for
+            one (model, session), or a model with more than one team or ticker.
     """
-    _check_columns(forecasts)
-    frame = forecasts.loc[:, list(FORECAST_COLUMNS)].astype(dict.fromkeys((*PRICE_COLUMNS, DIVIDEND), "float64"))
+    columns = _check_columns(forecasts)
+    numbers = [name for name in columns if name not in (*TEXT_COLUMNS, *TIME_COLUMNS)]
+    frame = forecasts.loc[:, columns].astype(dict.fromkeys(numbers, "float64"))
     frame = frame.sort_values(["model", "session"], ignore_index=True)
     _check_rows(frame)
     owners = frame.groupby("model", observed=True)[["team", "ticker"]].nunique()
@@ -55,23 +64,48 @@ def check_forecasts(forecasts: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
-def _check_columns(forecasts: pd.DataFrame) -> None:
+def interval_levels(forecasts: pd.DataFrame) -> tuple[float, ...]:
+    """Levels of the intervals of a frame, in percent and rising; empty if it has none."""
+    matches = [_LOWER.fullmatch(str(name)) for name in forecasts.columns]
+    return tuple(sorted(float(match[1]) for match in matches if match))
+
+
+def interval_columns(level: float) -> tuple[str, str, str]:
+    """Names of the columns of one level: lower bound, upper bound, half width of the constant interval."""
+    return f"lower_{level:g}", f"upper_{level:g}", f"constant_{level:g}"
+
+
+def forecast_columns(levels: Sequence[float]) -> list[str]:
+    """The columns of a frame with intervals of these levels (rising), in order."""
+    names = [interval_columns(level) for level in levels]
+    bounds = [name for lower, upper, _ in names for name in (lower, upper)]
+    return [*FORECAST_COLUMNS, *bounds, *(constant for _, _, constant in names)]
+
+
+def with_base_columns(forecasts: pd.DataFrame) -> pd.DataFrame:
+    """Add the columns of the base to forecasts that an older version stored: its models had no base."""
+    if forecasts.empty or "base_predicted_close" in forecasts.columns:
+        return forecasts
+    return forecasts.assign(base_predicted_close=forecasts["last_close"], announced_dividend=0.0)
+
+
+def _check_columns(forecasts: pd.DataFrame) -> list[str]:
+    """Columns of the checked frame, in order."""
     if forecasts.empty:
         raise DataError("there are no forecasts to judge", "widen the scenario: its start and days, or its models")
-    missing = [name for name in FORECAST_COLUMNS if name not in forecasts.columns]
-    unknown = [str(name) for name in forecasts.columns if name not in FORECAST_COLUMNS]
+    columns = forecast_columns(interval_levels(forecasts))
+    missing = [name for name in columns if name not in forecasts.columns]
+    unknown = [str(name) for name in forecasts.columns if name not in columns]
     if missing or unknown:
         raise _fault(f"columns missing: {bounded(missing) or 'none'}; unknown: {bounded(unknown) or 'none'}")
-    _check_types(forecasts)
-
-
-def _check_types(forecasts: pd.DataFrame) -> None:
     types = pd.api.types
-    checks = {TEXT_COLUMNS: types.is_string_dtype, TIME_COLUMNS: types.is_datetime64_dtype}
-    checks[(*PRICE_COLUMNS, DIVIDEND)] = types.is_numeric_dtype
-    wrong = [name for names, is_right in checks.items() for name in names if not is_right(forecasts[name])]
+    checks = dict.fromkeys(columns, types.is_numeric_dtype)
+    checks |= dict.fromkeys(TEXT_COLUMNS, types.is_string_dtype)
+    checks |= dict.fromkeys(TIME_COLUMNS, types.is_datetime64_dtype)
+    wrong = [name for name, is_right in checks.items() if not is_right(forecasts[name])]
     if wrong:
         raise _fault("wrong types: " + bounded([f"{name} is {forecasts[name].dtype}" for name in wrong]))
+    return columns
 
 
 def _check_rows(frame: pd.DataFrame) -> None:
@@ -82,6 +116,11 @@ def _check_rows(frame: pd.DataFrame) -> None:
         "target_session not after session": ~(frame["target_session"] > frame["session"]).to_numpy(),
         "more than one row for a model and session": frame.duplicated(["model", "session"]).to_numpy(),
     }
+    for level in interval_levels(frame):
+        lower, upper, constant = (frame[name].to_numpy() for name in interval_columns(level))
+        in_order = np.isfinite(lower) & np.isfinite(upper) & (lower <= upper)
+        faults[f"a broken {level:g} % interval"] = ~(in_order | (np.isnan(lower) & np.isnan(upper)))
+        faults[f"a broken width constant_{level:g}"] = ~((constant >= 0) & (constant < np.inf)) & (~np.isnan(constant))
     for fault, bad in faults.items():
         if bad.any():
             rows = frame.loc[bad]

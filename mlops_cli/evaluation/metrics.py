@@ -46,6 +46,7 @@ def score_forecasts(forecasts: pd.DataFrame) -> pd.DataFrame:
         `relative_loss`: (mae - mae_naive) / the model's mean naive error, comparable between stocks of any price;
         NaN if the close never changed in its rows;
         `drift_relative_loss`, `base_relative_loss`: the same against the drift forecast and against the base;
+        `has_base`: whether the model has a base (its base is not the last close in every row);
         `actual_return`, `raw_return`: log returns from the last close, actual and as forecast before shrinkage;
         `up`: 1.0 where the close rose, 0.0 where it fell, NaN where it did not move;
         `call`: 1.0 where the raw forecast is up, 0.0 where it is down, NaN where it is neither or the close did not
@@ -61,6 +62,8 @@ def score_forecasts(forecasts: pd.DataFrame) -> pd.DataFrame:
     frame["relative_loss"] = (frame["mae"] - frame["mae_naive"]) / scale
     frame["drift_relative_loss"] = (frame["mae"] - frame["mae_drift"]) / scale
     frame["base_relative_loss"] = (frame["mae"] - frame["mae_base"]) / scale
+    differs = frame["base_predicted_close"] != last
+    frame["has_base"] = differs.groupby(frame["model"], observed=True).transform("any")
     frame["actual_return"] = np.log(actual / last)
     frame["raw_return"] = np.log(raw / last)
     frame["up"] = (actual > last).astype("float64").mask(actual == last)
@@ -81,17 +84,19 @@ def average_by(scores: pd.DataFrame, by: str) -> pd.DataFrame:
     """Average the scores per value of column `by`, with equal weights of all rows.
 
     Args:
-        scores: as `scored` returns it.
+        scores: as `score_forecasts` returns it.
         by: a column of `scores`, such as `model` or `team`.
 
     Returns:
-        One row per value of `by`, sorted, columns: `n` (rows); the errors of `with_errors` (price
-        units); `skill` = 1 - mae / mae_naive (NaN where the close never moved); `direction_accuracy` (share of calls
-        that were right, NaN without calls), `direction_calls` (their number), `always_up_rate` (share of rises among
-        the sessions that moved: what "up, every day" would have scored; NaN if none moved).
+        One row per value of `by`, sorted, columns: `n` (rows); the errors of `with_errors` (price units;
+        `mae_base` is NaN if no model has a base); `skill` = 1 - mae / mae_naive (NaN if the close never changed);
+        `direction_accuracy` (share of calls that were right, NaN without calls), `direction_calls` (their number),
+        `always_up_rate` (share of rises among the sessions that moved: what "up, every day" would have scored; NaN if
+        none moved).
     """
     groups = scores.groupby(by, observed=True, sort=True)
     table = groups[list(ERROR_COLUMNS)].mean()
+    table["mae_base"] = table["mae_base"].where(groups["has_base"].any())
     table.insert(0, "n", groups.size())
     table["skill"] = 1.0 - table["mae"] / table["mae_naive"].replace(0.0, np.nan)
     table["direction_accuracy"] = groups["hit"].mean()

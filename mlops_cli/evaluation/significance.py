@@ -21,10 +21,14 @@ MIN_SESSIONS = 20
 ROUNDING = 1e-10
 """Means per day (in units of the naive error, or of hits) below this come from the rounding of prices."""
 
+FLOAT32_PRICES, FLOAT32_ERRORS = 1e-6, 1e-4
+"""The same for a forecast and its base, of which the graph computes the first in float32: with shrinkage 0 it *is* the
+base, and must not be found better or worse. As shares of the price, and of the naive error."""
+
 Floats = NDArray[np.float64]
 
 
-def diebold_mariano_p(actual: Floats, forecast: Floats, baseline: Floats) -> float:
+def diebold_mariano_p(actual: Floats, forecast: Floats, baseline: Floats, rounding: float = 1e-12) -> float:
     """Two-sided p that `forecast` and `baseline` are equally far off, on absolute errors.
 
     Diebold & Mariano (1995) with the Newey-West (1987) variance over ceil(n^(1/3)) lags and the small-sample correction
@@ -34,6 +38,7 @@ def diebold_mariano_p(actual: Floats, forecast: Floats, baseline: Floats) -> flo
         actual: prices in order of time, shape (n,), no NaN.
         forecast: the forecasts to test, same shape.
         baseline: the forecasts that they are compared with, same shape.
+        rounding: differences below this share of the highest price come from rounding.
 
     Returns:
         p; NaN where the test is undefined: fewer than MIN_SESSIONS rows, or a loss difference that never varies (a
@@ -41,7 +46,7 @@ def diebold_mariano_p(actual: Floats, forecast: Floats, baseline: Floats) -> flo
     """
     loss = np.abs(forecast - actual) - np.abs(baseline - actual)
     # A spread this small comes from the rounding of prices; dividing by its variance would turn it into evidence.
-    if len(actual) < MIN_SESSIONS or np.ptp(loss) <= 1e-12 * np.max(np.abs(actual)):
+    if len(actual) < MIN_SESSIONS or np.ptp(loss) <= rounding * np.max(np.abs(actual)):
         return np.nan
     return float(diebold_mariano_test(actual, forecast, baseline, criterion="mad", harvey_adj=True).pvalue)
 
@@ -91,7 +96,7 @@ class TTest:
     p: float
 
 
-def day_clustered(values: pd.Series, days: pd.Series) -> TTest:
+def day_clustered(values: pd.Series, days: pd.Series, rounding: float = ROUNDING) -> TTest:
     """Test whether a mean over models and days is zero, where all models of one day share that day's market.
 
     The models' mean of a day is one observation. The ordinary t-test over days (days - 1 degrees of freedom) takes the
@@ -100,13 +105,14 @@ def day_clustered(values: pd.Series, days: pd.Series) -> TTest:
     Args:
         values: one per forecast; NaN rows are left out.
         days: the target session of each, same index.
+        rounding: means per day up to this size are zero.
 
     Returns:
         The test; all but the mean are NaN with fewer than MIN_SESSIONS days or where every day is zero.
     """
     daily = values.groupby(days).mean().dropna()
     mean = float(daily.mean()) if len(daily) else np.nan
-    if len(daily) < MIN_SESSIONS or daily.abs().max() <= ROUNDING:
+    if len(daily) < MIN_SESSIONS or daily.abs().max() <= rounding:
         return TTest(mean, np.nan, np.nan, np.nan)
     error = float(daily.std(ddof=1)) / np.sqrt(len(daily))
     if error <= ROUNDING * abs(mean):

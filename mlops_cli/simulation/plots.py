@@ -13,7 +13,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 
-from mlops_cli.evaluation.metrics import naive_scale, score_forecasts
+from mlops_cli.evaluation.frame import interval_columns, interval_levels
+from mlops_cli.evaluation.metrics import score_forecasts
 from mlops_cli.simulation.ranking import best_and_worst
 from mlops_cli.system.files import write_whole
 
@@ -21,7 +22,7 @@ MAX_PANELS = 12
 WINDOW = 20
 """Sessions of the rolling means."""
 
-MODEL, NAIVE, DRIFT, ACTUAL = "#d1495b", "#4d4d4d", "#2e86ab", "#9a9a9a"
+MODEL, NAIVE, DRIFT, BASE, ACTUAL = "#d1495b", "#4d4d4d", "#2e86ab", "#3a8f4d", "#9a9a9a"
 TEAM_COLOURS = {"red": "#c8373d", "blue": "#2b6cb0", "green": "#3a8f4d"}
 OTHER_COLOURS = ("#7b4ea3", "#d98a1f", "#1f8a8a", "#8c6d46", "#b2478f", "#5f6b7a")
 
@@ -42,6 +43,7 @@ def plot_all(forecasts: pd.DataFrame, summary: Mapping[str, Any], folder: Path) 
 def forecast_vs_actual(forecasts: pd.DataFrame, models: Sequence[Mapping[str, Any]]) -> Figure:
     """Draw actual and forecast closes over the target sessions, one panel per model (`models`: of the summary).
 
+    A band behind the lines is the interval of the highest level, where the forecasts have one.
     With more than 12 models: the 6 best and the 6 worst by MAE / naive MAE, best first.
     """
     best, worst = best_and_worst(models, MAX_PANELS, MAX_PANELS // 2)
@@ -50,8 +52,11 @@ def forecast_vs_actual(forecasts: pd.DataFrame, models: Sequence[Mapping[str, An
     lines = -(-len(chosen) // columns)
     figure = _figure(width=5.0 * columns + 1.0, height=2.6 * lines + 1.0)
     axes = figure.subplots(lines, columns, squeeze=False).flat
+    levels = interval_levels(forecasts)
     for axis, row in zip(axes, chosen, strict=False):
         mine = forecasts[forecasts["model"] == row["model"]]
+        if levels:
+            _band(axis, mine, levels[-1])
         dot = "." if len(mine) < 10 else ""
         axis.plot(mine["target_session"], mine["actual_close"], color=ACTUAL, lw=1.8, marker=dot, label="actual close")
         axis.plot(mine["target_session"], mine["predicted_close"], color=MODEL, lw=0.9, marker=dot, label="forecast")
@@ -61,8 +66,16 @@ def forecast_vs_actual(forecasts: pd.DataFrame, models: Sequence[Mapping[str, An
         axis.set_visible(False)
     which = f"the {len(best)} best and {len(worst)} worst by MAE / naive MAE of " if worst else ""
     figure.suptitle(f"Next-day forecast and actual close: {which}{_models(len(models))}", fontsize=12)
-    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
     return figure
+
+
+def _band(axis: Axes, forecasts: pd.DataFrame, level: float) -> None:
+    lower, upper, _ = interval_columns(level)
+    bounds = forecasts[lower], forecasts[upper]
+    axis.fill_between(
+        forecasts["target_session"], *bounds, color=MODEL, alpha=0.15, lw=0.0, label=f"{level:g} % interval"
+    )
 
 
 def error_over_time(forecasts: pd.DataFrame) -> Figure:
@@ -75,16 +88,17 @@ def error_over_time(forecasts: pd.DataFrame) -> Figure:
     days = scores["target_session"]
     figure = _figure(width=10.0, height=6.6)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1, 1.1))
-    lines = (("mae_naive", NAIVE, "naive", 2.4), ("mae_drift", DRIFT, "drift", 1.4), ("mae", MODEL, "forecast", 1.4))
+    lines = [("mae_naive", NAIVE, "naive", 2.4), ("mae_drift", DRIFT, "drift", 1.4), ("mae", MODEL, "forecast", 1.4)]
+    if scores["has_base"].any():
+        lines.insert(2, ("mae_base", BASE, "base", 1.4))
     below.axhline(0.0, color=NAIVE, lw=2.4)
-    scale = naive_scale(scores)
     for column, colour, label, width in lines:
         error = (100 * scores[column] / scores["last_close"]).groupby(days).mean()
         above.plot(
             error.rolling(WINDOW, min_periods=min(WINDOW // 2, len(error))).mean(), color=colour, lw=width, label=label
         )
         if column != "mae_naive":
-            loss = ((scores[column] - scores["mae_naive"]) / scale).groupby(days).mean().fillna(0.0)
+            loss = ((scores[column] - scores["mae_naive"]) / scores["scale"]).groupby(days).mean().fillna(0.0)
             below.plot(100 * loss.cumsum(), color=colour, lw=width, label=label)
     above.set_title(
         f"Error: mean over {_models(scores['model'].nunique())}, rolling mean of {WINDOW} sessions", loc="left"
@@ -92,7 +106,7 @@ def error_over_time(forecasts: pd.DataFrame) -> Figure:
     above.set_ylabel("MAE, % of last close")
     below.set_title("Error less naive's, added up over the days (below 0 = better than naive)", loc="left")
     below.set_ylabel("% of one day's\nmean naive error")
-    above.legend(loc="best", frameon=False, ncols=3)
+    above.legend(loc="best", frameon=False, ncols=len(lines))
     _dates(below, days)
     return figure
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from mlops_cli.evaluation.frame import FORECAST_COLUMNS
+from mlops_cli.evaluation.frame import FORECAST_COLUMNS, forecast_columns, interval_columns
 
 
 def market_returns(models: int, days: int, seed: int, mean: float = 0.0) -> np.ndarray:
@@ -36,6 +36,8 @@ def forecast_frame(returns: np.ndarray, raw: np.ndarray, shrinkage: float = 1.0,
         "raw_predicted_close": last * np.exp(raw),
         "actual_close": closes[1:],
         "drift_predicted_close": last * np.exp(drift),
+        "base_predicted_close": last,
+        "announced_dividend": np.zeros_like(last),
     }
     return pd.DataFrame(
         {
@@ -47,6 +49,42 @@ def forecast_frame(returns: np.ndarray, raw: np.ndarray, shrinkage: float = 1.0,
             **{name: values.T.ravel() for name, values in prices.items()},
         }
     )[list(FORECAST_COLUMNS)]
+
+
+def with_base(forecasts: pd.DataFrame, dividend: np.ndarray, drift: float = 0.0, network: float = 1.0) -> pd.DataFrame:
+    """Give forecasts of `forecast_frame` a base: C exp(drift) - D.
+
+    The returns of the frame are taken as total returns: the dividend is subtracted from each actual close.
+
+    Args:
+        forecasts: as `forecast_frame` makes them; the network's total return is their log return.
+        dividend: share of the last close that is paid on the target session, one per row.
+        drift: mu of the base.
+        network: shrinkage to the base: 1 = the network's own forecast, 0 = the base.
+    """
+    last = forecasts["last_close"]
+    paid = last * dividend
+    raw = np.log(forecasts["raw_predicted_close"] / last)
+    return forecasts.assign(
+        actual_close=forecasts["actual_close"] - paid,
+        predicted_close=last * np.exp(drift + network * (raw - drift)) - paid,
+        raw_predicted_close=last * np.exp(raw) - paid,
+        base_predicted_close=last * np.exp(drift) - paid,
+        announced_dividend=paid,
+    )
+
+
+def with_intervals(
+    forecasts: pd.DataFrame, widths: dict[float, np.ndarray | float], constants: dict[float, float]
+) -> pd.DataFrame:
+    """Add intervals around the forecasts: by level, the half width in log total return (NaN: no interval)."""
+    total = forecasts["predicted_close"] + forecasts["announced_dividend"]
+    for level, width in widths.items():
+        lower, upper, constant = interval_columns(level)
+        bounds = {lower: total * np.exp(-width), upper: total * np.exp(width)}
+        columns = {name: bound - forecasts["announced_dividend"] for name, bound in bounds.items()}
+        forecasts = forecasts.assign(**columns, **{constant: constants[level]})
+    return forecasts[forecast_columns(tuple(widths))]
 
 
 def equal_shrinkage(forecasts: pd.DataFrame, factor: float = 1.0) -> dict[str, float]:

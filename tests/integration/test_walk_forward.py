@@ -16,7 +16,8 @@ from mlops_cli.evaluation.paired import compare
 from mlops_cli.models.manifest import read_manifest
 from mlops_cli.models.predict import Model
 from mlops_cli.models.store import check_files
-from mlops_cli.simulation.report import result_lines, result_table
+from mlops_cli.simulation.result_lines import result_lines
+from mlops_cli.simulation.result_table import result_table
 from mlops_cli.training.trainer import FailedJob, Fitted, TrainJob
 from tests.fakes.linear_trainer import LinearTrainer
 from tests.fakes.price_tables import random_prices

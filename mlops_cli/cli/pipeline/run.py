@@ -154,10 +154,11 @@ def _show_summary(summary: Mapping[str, Any], as_json: bool) -> None:
     if as_json:
         print(json.dumps(summary, indent=2))
         return
-    from mlops_cli.simulation.report import result_lines, result_table
+    from mlops_cli.simulation.result_lines import result_lines
+    from mlops_cli.simulation.result_table import result_table
 
     console = result_console()
-    console.print(result_table(summary))
+    console.print(result_table(summary, console.width))
     for line in result_lines(summary):
         console.print(line, soft_wrap=True)
 
@@ -175,10 +176,18 @@ def _show_evaluations(project: Project, branches: Sequence[Branch], as_json: boo
         print(f"branch {name}: every session from the scenario's start to the end of the data")
         for row in models:
             pinned = f" (pinned {row['version']})" if row.get("pinned") else ""
+            base = "" if row.get("mae_base") is None else f", base {row['mae_base']:.4g}"
             print(
-                f"  {row['model']}{pinned}: MAE {row['mae']:.4g} (naive {row['mae_naive']:.4g}), "
-                f"skill {100 * row['skill']:+.2f} %, {row['verdict']}"
+                f"  {row['model']}{pinned}: MAE {row['mae']:.4g} (naive {row['mae_naive']:.4g}{base}), "
+                f"skill {100 * row['skill']:+.2f} %, {', '.join([row['verdict'], *_evaluation_words(row)])}"
             )
+
+
+def _evaluation_words(row: Mapping[str, Any]) -> list[str]:
+    """What an evaluation says about a model's base and intervals; evaluations of older versions say nothing."""
+    words = [] if row.get("base_verdict") is None else [row["base_verdict"]]
+    intervals = row.get("intervals", {})
+    return words + [f"{100 * level['coverage']:.1f} % in {name} % intervals" for name, level in intervals.items()]
 
 
 def _show_next(project: Project, scenario: str) -> None:

@@ -10,14 +10,17 @@ from typing import Any
 
 import pandas as pd
 
-from mlops_cli.evaluation.frame import FORECAST_COLUMNS
+from mlops_cli.evaluation.frame import FORECAST_COLUMNS, with_base_columns
 from mlops_cli.evaluation.summary import summarise
 from mlops_cli.evaluation.verdicts import MODELS
 from mlops_cli.pipeline.stages.tables import read_table, write_table
 from mlops_cli.system.files import write_text
 
 METRICS = "metrics.json"  # a few pooled figures, flat: `dvc metrics show` makes a column of each
-METRIC_KEYS = ("n_models", "n_days", "mae", "mae_raw", "mae_naive", "mae_drift", "skill", "direction_accuracy", "dm_p")
+METRIC_KEYS = (
+    "n_models", "n_days", "mae", "mae_raw", "mae_naive", "mae_drift", "mae_base", "skill", "direction_accuracy", "dm_p",
+    "base_p",
+)  # fmt: skip
 FORECASTS = "forecasts"
 PINNED = "pinned"
 
@@ -49,7 +52,7 @@ def read_evaluation(folder: Path, models: Collection[str]) -> Evaluation:
     rows = _read_rows(folder, models)
     if table is None or not rows:
         return Evaluation({}, [])
-    frames = {str(name): frame for name, frame in table.groupby("model", observed=True)}
+    frames = {str(name): frame for name, frame in with_base_columns(table).groupby("model", observed=True)}
     newest = {
         row["model"]: JudgedVersion(row.get("version", ""), row["shrinkage"], frames[row["model"]])
         for row in rows

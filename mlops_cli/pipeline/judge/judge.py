@@ -32,7 +32,8 @@ from mlops_cli.pipeline.walk.retrain import RetrainTools, remove_unused
 from mlops_cli.pipeline.walk.walk_forward import SUMMARY_KEY, FrozenModel, WalkForward, walk_forward
 from mlops_cli.prices.cleaning.counts import read_repairs
 from mlops_cli.simulation.coverage import coverage
-from mlops_cli.simulation.report import remarks, write_report
+from mlops_cli.simulation.remarks import remarks
+from mlops_cli.simulation.report import write_report
 from mlops_cli.tracking.tracker import Tracking
 
 
@@ -121,7 +122,6 @@ def simulate(
     exchanges = _exchanges(branches, frozen)
     filled = coverage(forecasts, exchanges, scenario.start, scenario.end)
     summary["scenario"] = {"name": simulation.name, **scenario.model_dump(mode="json"), **filled}
-    summary["remarks"] = remarks(summary)
     summary["repaired_prices"] = _repaired_prices(project, branches, frozen)
     walk = None
     if simulation.retraining is not None and simulation.retraining.every != "never":
@@ -129,6 +129,7 @@ def simulate(
         summary[SUMMARY_KEY] = walk.summary
         reasons = [*summary["alarm"]["reasons"], *walk.alarm]
         summary["alarm"] = {"sounded": bool(reasons), "reasons": reasons}
+    summary["remarks"] = remarks(summary)
     if simulation.write and simulation.only is None:
         progress.doing("plots")
         _write_simulation(project, simulation.name, forecasts, summary, walk)
@@ -203,16 +204,15 @@ def _versions(replayed: Iterable[tuple[ReportModel, pd.DataFrame]]) -> dict[str,
 
 
 def _track(models: Sequence[ReportModel], figures: Mapping[str, Mapping[str, Any]], tracking: Tracking) -> None:
-    """Tell the tracker every figure of these models that is a number."""
-    metrics = {
-        (model.label, model.manifest.fingerprint): {
-            key: float(value)
-            for key, value in figures[model.label].items()
-            if isinstance(value, int | float) and not isinstance(value, bool)
-        }
-        for model in models
-    }
+    """Tell the tracker every figure of these models that is a number; those of intervals as `coverage_95`."""
+    metrics = {(model.label, model.manifest.fingerprint): _numbers(figures[model.label]) for model in models}
     tracking.tracker.record_test(metrics, tracking.context)
+
+
+def _numbers(figures: Mapping[str, Any]) -> dict[str, float]:
+    by_level = {f"{key}_{level}": value for level, row in figures["intervals"].items() for key, value in row.items()}
+    numbers = {**figures, **by_level}
+    return {key: float(value) for key, value in numbers.items() if isinstance(value, int | float)}
 
 
 def _open_all(

@@ -8,12 +8,13 @@ models (independent noise, one bet on the whole market, always up; calm and bull
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from mlops_cli.evaluation.alarm import look_ahead
+from mlops_cli.evaluation.alarm import look_ahead, total_returns
 from mlops_cli.evaluation.frame import check_forecasts
 from mlops_cli.evaluation.metrics import score_forecasts
-from tests.fakes.forecast_frames import forecast_frame, market_returns, noise
+from tests.fakes.forecast_frames import forecast_frame, market_returns, noise, with_base
 
 
 def alarm_of(returns: np.ndarray, raw: np.ndarray, shrinkage: float = 1.0) -> list[str]:
@@ -127,3 +128,74 @@ def test_reasons_are_bounded() -> None:
     returns = market_returns(30, 60, seed=9)
     (reason,) = [r for r in alarm_of(returns, 0.005 * returns) if r.startswith("direction of single")]
     assert reason.endswith("and 25 more")
+
+
+def ex_day_grid(models: int, days: int, every: int) -> np.ndarray:
+    """Which days are ex-days, shape (models, days): each stock has its own."""
+    return (np.arange(days) + 7 * np.arange(models)[:, None]) % every == every - 1
+
+
+def payers(returns: np.ndarray, raw: np.ndarray, share: float, every: int, network: float) -> pd.DataFrame:
+    """Checked forecasts of stocks that pay `share` of their close every so many sessions.
+
+    `returns` and `raw` are total returns, actual and of the network, which is shrunk to the base by `network`.
+    """
+    days, models = returns.shape
+    dividend = ex_day_grid(models, days, every) * share
+    return check_forecasts(with_base(forecast_frame(returns, raw), dividend.ravel(), 0.0003, network))
+
+
+def dividend_alarm(returns: np.ndarray, raw: np.ndarray, share: float, every: int, network: float) -> list[str]:
+    return look_ahead(score_forecasts(total_returns(payers(returns, raw, share, every, network))))
+
+
+PAYERS = {
+    "quarterly, as most stocks": (0.006, 63),
+    "monthly, 12 % a year": (0.01, 21),
+    "quarterly, 20 % a year": (0.05, 63),
+    "specials of 10 %": (0.10, 126),
+}
+
+
+@pytest.mark.parametrize(("share", "every"), PAYERS.values(), ids=PAYERS)
+@pytest.mark.parametrize(("models", "days"), [(1, 125), (8, 125), (50, 250)])
+@pytest.mark.parametrize("network", [0.0, 0.5])
+def test_announced_dividends_are_no_leak(share: float, every: int, models: int, days: int, network: float) -> None:
+    """The forecast knows that the quote drops by the dividend: it is right on every ex-day, and that is no leak."""
+    returns = market_returns(models, days, seed=models, mean=0.0003)
+    assert dividend_alarm(returns, noise(models, days, models), share, every, network) == []
+
+
+def test_judged_as_price_returns_the_same_dividends_would_sound() -> None:
+    frame = payers(market_returns(8, 250, 1), noise(8, 250, 1), 0.03, 10, 0.5)
+    assert look_ahead(score_forecasts(frame))
+    assert look_ahead(score_forecasts(total_returns(frame))) == []
+
+
+@pytest.mark.parametrize(("share", "every"), PAYERS.values(), ids=PAYERS)
+@pytest.mark.parametrize("network", [1.0, 0.1, 0.0])
+@pytest.mark.parametrize(("models", "days"), [(1, 125), (8, 125), (50, 60)])
+def test_half_a_percent_of_the_future_sounds_beside_dividends(
+    share: float, every: int, network: float, models: int, days: int
+) -> None:
+    """The network knows 0.5 % of the next total return. Shrinkage to the base cannot hide it."""
+    returns = market_returns(models, days, seed=models)
+    reasons = dividend_alarm(returns, 0.005 * returns, share, every, network)
+    assert any(reason.startswith("direction: 100.0%") for reason in reasons)
+
+
+def test_a_leak_on_ex_days_only_sounds() -> None:
+    """A network that sees half of the move of every tenth day, the day of the dividend."""
+    returns = market_returns(40, 250, 3)
+    raw = np.where(ex_day_grid(40, 250, 10).T, 0.5 * returns, 0.1 * noise(40, 250, 3))
+    reasons = dividend_alarm(returns, raw, 0.01, 10, 1.0)
+    assert any("of the naive MAE" in reason for reason in reasons)
+
+
+def test_total_returns_change_only_the_naive_error_of_ex_days() -> None:
+    frame = payers(market_returns(3, 60, 4), noise(3, 60, 4), 0.01, 20, 0.5)
+    prices, totals = score_forecasts(frame), score_forecasts(total_returns(frame))
+    for column in ("mae", "mae_raw", "mae_drift", "mae_base"):
+        np.testing.assert_allclose(prices[column], totals[column], atol=1e-9)
+    changed = (prices["mae_naive"] - totals["mae_naive"]).abs() > 1e-9
+    assert changed.tolist() == (frame["announced_dividend"] > 0).tolist()

@@ -7,8 +7,15 @@ import pandas as pd
 import pytest
 
 from mlops_cli.errors import DataError
-from mlops_cli.evaluation.frame import FORECAST_COLUMNS, PRICE_COLUMNS, check_forecasts
-from tests.fakes.forecast_frames import forecast_frame, market_returns, noise
+from mlops_cli.evaluation.frame import (
+    FORECAST_COLUMNS,
+    PRICE_COLUMNS,
+    check_forecasts,
+    forecast_columns,
+    interval_levels,
+    with_base_columns,
+)
+from tests.fakes.forecast_frames import forecast_frame, market_returns, noise, with_intervals
 
 
 @pytest.fixture
@@ -20,6 +27,7 @@ def test_columns_come_in_the_agreed_order() -> None:
     assert FORECAST_COLUMNS == (
         "model", "team", "ticker", "session", "target_session",
         "last_close", "predicted_close", "raw_predicted_close", "actual_close", "drift_predicted_close",
+        "base_predicted_close", "announced_dividend",
     )  # fmt: skip
 
 
@@ -113,3 +121,76 @@ def test_a_model_belongs_to_one_team_and_ticker(frame: pd.DataFrame, column: str
     frame.loc[0, column] = "other"
     with pytest.raises(DataError, match="more than one team or ticker: red-s000"):
         check_forecasts(frame)
+
+
+@pytest.mark.parametrize("dividend", [np.nan, np.inf, -0.1])
+def test_broken_dividends_are_told_with_model_and_day(frame: pd.DataFrame, dividend: float) -> None:
+    frame.loc[3, "announced_dividend"] = dividend
+    with pytest.raises(DataError, match="1 forecasts with dividends not finite and >= 0: red-s000:2023-01-05"):
+        check_forecasts(frame)
+
+
+@pytest.fixture
+def with_two_levels(frame: pd.DataFrame) -> pd.DataFrame:
+    return with_intervals(frame, {80.0: 0.01, 97.5: 0.02}, {80.0: 0.012, 97.5: 0.024})
+
+
+def test_intervals_of_any_level_are_accepted_in_any_order(frame: pd.DataFrame, with_two_levels: pd.DataFrame) -> None:
+    assert interval_levels(frame) == ()
+    assert interval_levels(with_two_levels) == (80.0, 97.5)
+    checked = check_forecasts(with_two_levels[list(reversed(with_two_levels.columns))])
+    assert list(checked.columns) == [
+        *FORECAST_COLUMNS, "lower_80", "upper_80", "lower_97.5", "upper_97.5", "constant_80", "constant_97.5",
+    ] == forecast_columns((80.0, 97.5))  # fmt: skip
+
+
+def test_forecasts_of_models_with_and_without_intervals_join(
+    frame: pd.DataFrame, with_two_levels: pd.DataFrame
+) -> None:
+    red = frame["model"] == "red-s000"
+    checked = check_forecasts(pd.concat([frame[red], with_two_levels[~red]]))
+    assert checked["lower_80"].isna().tolist() == (checked["model"] == "red-s000").tolist()
+
+
+@pytest.mark.parametrize("column", ["upper_80", "constant_97.5"])
+def test_a_level_is_whole_or_refused(with_two_levels: pd.DataFrame, column: str) -> None:
+    with pytest.raises(DataError, match=f"columns missing: {column}; unknown: none"):
+        check_forecasts(with_two_levels.drop(columns=column))
+
+
+@pytest.mark.parametrize("column", ["lower_100", "lower_", "lower_x", "upper_90"])
+def test_what_is_no_level_is_an_unknown_column(frame: pd.DataFrame, column: str) -> None:
+    with pytest.raises(DataError, match=f"unknown: {column}"):
+        check_forecasts(frame.assign(**{column: 1.0}))
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "fault"),
+    [
+        ("lower_80", np.nan, "a broken 80 % interval"),
+        ("upper_80", np.inf, "a broken 80 % interval"),
+        ("upper_80", 1e-9, "a broken 80 % interval"),
+        ("constant_97.5", -0.1, "a broken width constant_97.5"),
+        ("constant_97.5", np.inf, "a broken width constant_97.5"),
+    ],
+)
+def test_broken_intervals_are_told_with_model_and_day(
+    with_two_levels: pd.DataFrame, column: str, value: float, fault: str
+) -> None:
+    with_two_levels.loc[3, column] = value
+    with pytest.raises(DataError, match=f"1 forecasts with {fault}: red-s000:2023-01-05"):
+        check_forecasts(with_two_levels)
+
+
+def test_a_forecast_without_an_interval_is_no_fault(with_two_levels: pd.DataFrame) -> None:
+    with_two_levels.loc[3, ["lower_80", "upper_80", "constant_80"]] = np.nan
+    assert check_forecasts(with_two_levels)["lower_80"].isna().sum() == 1
+
+
+def test_forecasts_of_an_older_version_had_no_base(frame: pd.DataFrame) -> None:
+    old = frame.drop(columns=["base_predicted_close", "announced_dividend"])
+    pd.testing.assert_frame_equal(check_forecasts(with_base_columns(old)), check_forecasts(frame))
+    pd.testing.assert_frame_equal(
+        with_base_columns(frame.assign(base_predicted_close=1.0)), frame.assign(base_predicted_close=1.0)
+    )
+    assert with_base_columns(old.iloc[:0]).empty

@@ -34,7 +34,8 @@ def hand_frame(model: str, prices: list[tuple[float, ...]]) -> pd.DataFrame:
         prices,
         columns=["last_close", "predicted_close", "raw_predicted_close", "actual_close", "drift_predicted_close"],
     )
-    return frame.assign(model=model, team="red", ticker="A", session=days[:-1], target_session=days[1:])
+    frame = frame.assign(model=model, team="red", ticker="A", session=days[:-1], target_session=days[1:])
+    return frame.assign(base_predicted_close=frame["last_close"], announced_dividend=0.0)
 
 
 def test_mean_errors_by_hand(scores: pd.DataFrame) -> None:
@@ -149,7 +150,7 @@ def test_errors_are_absolute_and_the_frame_itself_stays_as_it_is() -> None:
     columns = list(frame.columns)
     errors = with_errors(frame)
     assert list(frame.columns) == columns
-    assert list(errors.columns) == [*columns, "mae", "mae_raw", "mae_naive", "mae_drift"]
+    assert list(errors.columns) == [*columns, "mae", "mae_raw", "mae_naive", "mae_drift", "mae_base"]
     assert (errors["mae"] == (frame["predicted_close"] - frame["actual_close"]).abs()).all()
     assert (errors["mae_naive"] == (frame["last_close"] - frame["actual_close"]).abs()).all()
     assert (errors[["mae", "mae_raw", "mae_naive", "mae_drift"]] >= 0).all(axis=None)

@@ -24,10 +24,11 @@ MODEL_KEYS = {
     "model", "team", "ticker", "n", "mae", "mae_raw", "mae_naive", "mae_drift", "skill", "mae_ratio",
     "direction_accuracy", "direction_se", "direction_calls", "always_up_rate", "shrinkage",
     "dm_p", "dm_p_fdr", "pt_p", "pt_p_fdr", "verdict",
+    "mae_base", "base_ratio", "base_p", "base_p_fdr", "base_verdict", "intervals",
 }  # fmt: skip
-POOLED_KEYS = (MODEL_KEYS - {"model", "team", "ticker", "dm_p_fdr", "pt_p_fdr"}) | {
+POOLED_KEYS = (MODEL_KEYS - {"model", "team", "ticker", "dm_p_fdr", "pt_p_fdr", "base_p_fdr"}) | {
     "n_models", "n_days", "n_sessions", "mae_ratio_se", "share_of_models_below_naive",
-    "dm_t", "drift_t", "drift_p", "pt_t",
+    "dm_t", "drift_t", "drift_p", "base_t", "pt_t",
 }  # fmt: skip
 
 
@@ -52,10 +53,12 @@ def summary(frame: pd.DataFrame) -> dict[str, Any]:
 
 
 def test_keys(summary: dict[str, Any]) -> None:
-    assert set(summary) == {"models", "teams", "pooled", "alarm"}
+    assert set(summary) == {"models", "teams", "pooled", "decomposition", "alarm"}
     assert all(set(row) == MODEL_KEYS for row in summary["models"])
     assert set(summary["pooled"]) == POOLED_KEYS
-    assert all(set(row) == POOLED_KEYS | {"rank", "team", "dm_p_fdr"} for row in summary["teams"])
+    assert all(
+        set(row) == POOLED_KEYS - {"intervals"} | {"rank", "team", "dm_p_fdr", "base_p_fdr"} for row in summary["teams"]
+    )
 
 
 def test_every_figure_of_a_model_recomputed(frame: pd.DataFrame, summary: dict[str, Any]) -> None:
@@ -137,9 +140,8 @@ def test_teams_are_pooled_collections_of_their_own(frame: pd.DataFrame, summary:
     for row in summary["teams"]:
         alone = frame[frame["team"] == row["team"]]
         expected = summarise(alone, equal_shrinkage(alone, 0.4))["pooled"]
-        assert {key: row[key] for key in expected if key != "verdict"} == pytest.approx(
-            {key: value for key, value in expected.items() if key != "verdict"}, abs=1e-12
-        )
+        figures = {key: value for key, value in expected.items() if key not in ("verdict", "intervals")}
+        assert {key: row[key] for key in figures} == pytest.approx(figures, abs=1e-12)
     ratios = [row["mae_ratio"] for row in summary["teams"]]
     assert ratios == sorted(ratios)
     assert [row["rank"] for row in summary["teams"]] == [1, 2]

@@ -14,7 +14,14 @@ from matplotlib.figure import Figure
 
 from mlops_cli.evaluation.summary import summarise
 from mlops_cli.simulation.plots import error_over_time, forecast_vs_actual, plot_all, teams_side_by_side
-from tests.fakes.forecast_frames import equal_shrinkage, forecast_frame, market_returns, noise
+from tests.fakes.forecast_frames import (
+    equal_shrinkage,
+    forecast_frame,
+    market_returns,
+    noise,
+    with_base,
+    with_intervals,
+)
 
 
 def judged(models: int, days: int = 30, shrinkage: float = 0.5) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -80,6 +87,26 @@ def test_error_over_time_ends_at_the_whole_periods_loss() -> None:
     assert above.get_lines()[0].get_ydata()[-1] == pytest.approx(naive.mean(), rel=1e-12)
     total = next(line for line in below.get_lines() if line.get_label() == "forecast").get_ydata()[-1]
     assert total == pytest.approx(100 * 30 * (summary["pooled"]["mae_ratio"] - 1), rel=1e-9)
+
+
+def test_intervals_are_a_band_and_the_base_a_line_of_its_own() -> None:
+    frame = with_base(judged(2)[0], np.zeros(60), drift=0.001, network=0.5)
+    width = np.full(60, 0.02)
+    width[:5] = np.nan
+    frame = with_intervals(frame, {80.0: 0.01, 95.0: width}, {80.0: 0.01, 95.0: 0.02})
+    summary = summarise(frame, equal_shrinkage(frame))
+    figure = forecast_vs_actual(frame, summary["models"])
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["95 % interval", "actual close", "forecast"]
+    for axis, row in zip(figure.axes, sorted(summary["models"], key=lambda row: row["mae_ratio"]), strict=False):
+        mine = frame[frame["model"] == row["model"]]
+        (band,) = axis.collections
+        drawn = band.get_paths()[0].vertices[:, 1]
+        assert drawn.min() == mine["lower_95"].min()
+        assert drawn.max() == mine["upper_95"].max()
+    above, below = error_over_time(frame).axes
+    assert [line.get_label() for line in above.get_lines()] == ["naive", "drift", "base", "forecast"]
+    total = next(line for line in below.get_lines() if line.get_label() == "base").get_ydata()[-1]
+    assert total == pytest.approx(100 * 30 * (summary["pooled"]["base_ratio"] - 1), rel=1e-9)
 
 
 def test_teams_stand_in_the_order_of_the_leaderboard() -> None:

@@ -19,9 +19,19 @@ from mlops_cli.evaluation.frame import FORECAST_COLUMNS, check_forecasts
 from mlops_cli.evaluation.paired import compare
 from mlops_cli.evaluation.summary import summarise
 from mlops_cli.simulation.ranking import best_and_worst
-from mlops_cli.simulation.report import remarks, result_lines, result_table, write_report
+from mlops_cli.simulation.remarks import remarks
+from mlops_cli.simulation.report import write_report
+from mlops_cli.simulation.result_lines import result_lines
+from mlops_cli.simulation.result_table import result_table
 from mlops_cli.system.files import write_whole
-from tests.fakes.forecast_frames import equal_shrinkage, forecast_frame, market_returns, noise
+from tests.fakes.forecast_frames import (
+    equal_shrinkage,
+    forecast_frame,
+    market_returns,
+    noise,
+    with_base,
+    with_intervals,
+)
 
 FILES = {
     "forecasts.parquet", "summary.json",
@@ -46,7 +56,7 @@ def large() -> dict[str, Any]:
 
 def printed(summary: dict[str, Any], width: int) -> str:
     console = Console(width=width, file=io.StringIO(), force_terminal=False)
-    console.print(result_table(summary))
+    console.print(result_table(summary, width))
     return console.file.getvalue()
 
 
@@ -122,9 +132,27 @@ def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path: Pat
     assert files_in(tmp_path) == {"a/x.txt"}
 
 
+@pytest.fixture(scope="module")
+def payers() -> dict[str, Any]:
+    """Stocks with dividends, a base and intervals."""
+    return judged_payers(6, 60)[1]
+
+
+def judged_payers(
+    models: int, days: int, network: float = 0.3, width: float = 0.03
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    frame = forecast_frame(market_returns(models, days, 1), noise(models, days, 1))
+    dividend = np.where(np.arange(models * days) % 10 == 3, 0.02, 0.0)
+    frame = with_base(frame, dividend, drift=0.0005, network=network)
+    frame = with_intervals(frame, {80.0: width / 2, 95.0: width}, {80.0: 0.02, 95.0: 0.04})
+    return frame, summarise(frame, equal_shrinkage(frame, network))
+
+
 @pytest.mark.parametrize("width", [100, 120])
-def test_table_fits(small: tuple[pd.DataFrame, dict[str, Any]], large: dict[str, Any], width: int) -> None:
-    for summary in (small[1], large):
+def test_table_fits(
+    small: tuple[pd.DataFrame, dict[str, Any]], large: dict[str, Any], payers: dict[str, Any], width: int
+) -> None:
+    for summary in (small[1], large, payers):
         text = printed(summary, width)
         assert "…" not in text.replace(" … 25 more", "")
         assert all(len(line.rstrip()) <= width for line in text.splitlines())
@@ -150,6 +178,135 @@ def test_table_shows_the_two_figures_first_and_the_baselines_beside(
     assert cells[8] == "40"
     assert float(cells[11]) == pytest.approx(100 * row["always_up_rate"], abs=0.06)
     assert cells[12:] == ["0.50", *row["verdict"].split()]
+
+
+def cells_of(text: str, model: str) -> list[str]:
+    return next(line.split() for line in text.splitlines() if line.split()[:1] == [model])
+
+
+def test_the_table_of_models_with_a_base_shows_base_coverage_and_what_the_network_adds(payers: dict[str, Any]) -> None:
+    text = printed(payers, 140)
+    for row in payers["models"]:
+        cells = cells_of(text, row["model"])
+        assert float(cells[2]) == pytest.approx(row["mae_base"], rel=1e-3)
+        assert float(cells[13]) == pytest.approx(100 * row["intervals"]["95"]["coverage"], abs=0.06)
+        assert cells[15] == {"adds to the base": "adds", "adds nothing to the base": "nothing"}[row["base_verdict"]]
+    pooled = cells_of(text, "all")
+    assert float(pooled[2]) == pytest.approx(payers["pooled"]["mae_base"], rel=1e-3)
+    assert float(pooled[13]) == pytest.approx(100 * payers["pooled"]["intervals"]["95"]["coverage"], abs=0.06)
+    words = " ".join(text.split())
+    assert "base: last close + drift - announced dividend, without the network." in words
+    assert "in 95 %: share of closes inside the 95 % interval." in words
+    assert "Too narrow" not in words
+
+
+def test_models_without_base_and_intervals_have_the_table_of_old(small: tuple[pd.DataFrame, dict[str, Any]]) -> None:
+    text = printed(small[1], 140)
+    assert "base" not in text
+    assert "interval" not in text
+    assert len(cells_of(text, "red-s000")) == 15
+
+
+@pytest.mark.parametrize("width", [80, 90, 100, 110, 120])
+def test_a_narrow_table_leaves_out_what_matters_least_and_says_so(payers: dict[str, Any], width: int) -> None:
+    text = printed(payers, width)
+    assert all(len(line.rstrip()) <= width for line in text.splitlines())
+    assert "…" not in text
+    words = " ".join(text.split())
+    wide = printed(payers, 140)
+    left_out = len(cells_of(wide, "red-s000")) - len(cells_of(text, "red-s000"))
+    for row in payers["models"]:
+        cells = cells_of(text, row["model"])
+        assert cells[1] == cells_of(wide, row["model"])[1], "MAE and the verdict always stay"
+        assert row["verdict"].split()[0] in cells
+    if left_out:
+        named = words.split("Too narrow to show: ")[1].split(".")[0].split(", ")
+        assert len(named) == left_out
+        assert named[0] == "always up %"
+        assert not {"base MAE", "naive MAE", "skill %", "network to base", "in 95 %"} & set(named)
+    else:
+        assert width >= 110
+
+
+def test_reports_of_older_versions_are_shown(small: tuple[pd.DataFrame, dict[str, Any]]) -> None:
+    old = copy.deepcopy(small[1])
+    del old["decomposition"]
+    for row in (*old["models"], *old["teams"], old["pooled"]):
+        for key in [key for key in row if "base" in key or key == "intervals"]:
+            del row[key]
+    assert printed(old, 100) == printed(small[1], 100)
+    assert result_lines(old) == result_lines(small[1])
+
+
+def test_lines_say_what_the_gain_is_made_of(payers: dict[str, Any]) -> None:
+    lines = result_lines(payers)
+    assert lines[1] == "  The network adds nothing to the base: no difference from the base alone could be shown."
+    assert "base " in lines[2]
+    place = next(number for number, line in enumerate(lines) if "Change of the error by each part" in line)
+    assert lines[place + 1].split() == ["forecasts", "dividends", "drift", "network", "together"]
+    kinds = {"all days": "all_days", "ex-days": "ex_days", "other days": "other_days"}
+    for line, (name, key) in zip(lines[place + 2 :], kinds.items(), strict=False):
+        figures = payers["decomposition"][key]
+        cells = line.removeprefix(f"    {name}").split()
+        assert cells[0] == str(figures["n"])
+        parts = ("dividends", "drift", "network", "together")
+        assert [float(cell) for cell in cells[1::2]] == pytest.approx(
+            [100 * figures[part]["relative_loss"] for part in parts], abs=0.0006
+        )
+    assert all(len(line) <= 120 for line in lines)
+
+
+def test_lines_say_how_good_the_intervals_are() -> None:
+    summary = judged_payers(6, 60)[1]
+    figures = summary["pooled"]["intervals"]["95"]
+    lines = result_lines(summary)
+    place = next(number for number, line in enumerate(lines) if line.startswith("  Intervals "))
+    assert [line.split()[0] for line in lines[place + 1 : place + 3]] == ["80", "95"]
+    worst = figures["worst_month"]
+    assert lines[place + 2].split() == [
+        "95", "%", "360", f"{100 * figures['coverage']:.1f}", "%", f"{100 * worst['coverage']:.1f}", "%",
+        worst["month"], f"{100 * figures['width']:.2f}", "%", f"{figures['score_ratio']:.3f}",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("width", "said"), [(0.012, "too narrow"), (0.5, "too wide"), (0.03, "")])
+def test_intervals_that_are_off_are_a_remark(width: float, said: str) -> None:
+    summary = judged_payers(20, 80, width=width)[1]
+    about = [line for line in remarks(summary) if line.startswith("The 95 % intervals are")]
+    assert len(about) == bool(said)
+    assert all(
+        line.startswith(f"The 95 % intervals are {said}: ") and "chance does not explain" in line for line in about
+    )
+
+
+def test_skill_from_dividends_is_called_no_profit() -> None:
+    summary = judged_payers(12, 300, network=0.0)[1]
+    assert summary["pooled"]["verdict"] == "skill"
+    said = "This is skill in the quoted close; it is no profit: the holder receives the dividend."
+    assert said in remarks(summary)
+    assert f"  {said}" in result_lines(summary)
+    assert said in " ".join(printed(summary, 100).split())
+
+
+def test_no_skill_and_skill_without_dividends_need_no_such_sentence() -> None:
+    returns = market_returns(4, 125, 4)
+    skill = with_base(forecast_frame(returns, 0.3 * returns), np.zeros(500), drift=0.0001)
+    plain = forecast_frame(returns, 0.3 * returns)
+    no_skill = with_base(forecast_frame(returns, noise(4, 125, 4)), np.full(500, 1e-5), network=0.5)
+    for summary in (summarise(frame, equal_shrinkage(frame)) for frame in (skill, plain, no_skill)):
+        assert not any("no profit" in line for line in remarks(summary))
+
+
+def test_retrained_models_have_their_verdicts_and_decomposition_too() -> None:
+    frame, summary = judged_payers(4, 60)
+    walk = summarise(frame, equal_shrinkage(frame))
+    walk.pop("alarm")
+    facts = {"retrain": "yearly", "dates": [], "left_out": [], "comparison": None}
+    lines = result_lines(summary | {"walk_forward": walk | facts})
+    place = next(number for number, line in enumerate(lines) if line.startswith("Walk-forward"))
+    assert lines[place + 1].startswith("  Over the whole period: NO SKILL, ADDS NOTHING TO THE BASE. MAE / naive MAE ")
+    assert any("Change of the error by each part" in line for line in lines[place:])
+    assert any(line.startswith("  Intervals ") for line in lines[place:])
 
 
 def test_table_of_few_models_shows_all_best_first_and_the_pool_last(

@@ -1,0 +1,159 @@
+"""How good the intervals of forecasts are: coverage, width and score, beside intervals of constant width.
+
+Coverage is the share of closes inside the interval: it should equal the level. The interval score (Winkler 1972;
+Gneiting & Raftery 2007, section 6.2) of an interval [l, u] with level 1 - a and the close y is
+
+    (u - l) + 2 / a * max(l - y, 0) + 2 / a * max(y - u, 0)
+
+A small score is good: it rewards narrow intervals, and penalises each close outside by its distance. On average it is
+least for the true quantiles. Widths and scores are shares of the last close, so that stocks of any price compare.
+
+The interval of constant width is what a user has without a model of volatility: the same centre, and always the half
+width `constant_<level>`, in log total return.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mlops_cli.evaluation.frame import DIVIDEND, interval_columns, interval_levels
+from mlops_cli.evaluation.significance import day_clustered
+
+MIN_DAYS_OF_MONTH = 10
+"""A month with fewer target sessions is never the worst one: its coverage would mean nothing."""
+
+TOLERANCE = 0.01
+"""A coverage this close to the level is good enough, whatever the test says."""
+
+LEVEL = 0.05
+"""Significance level of the verdict on calibration."""
+
+CALIBRATED, TOO_NARROW, TOO_WIDE = "as stated", "too narrow", "too wide"
+_WIDTH_AND_SCORE = ["coverage", "width", "score"]
+
+Figures = dict[str, dict[str, Any]]
+
+
+def score_intervals(forecasts: pd.DataFrame, level: float) -> pd.DataFrame:
+    """Score the intervals of one level.
+
+    Args:
+        forecasts: as `frame.check_forecasts` returns it.
+        level: one of `frame.interval_levels`, in percent.
+
+    Returns:
+        The forecasts that have an interval, index as in `forecasts`: `model`, `target_session`; `coverage` (1.0 if the
+        close is inside or on a bound, else 0.0); `width` and `score` of the interval, and `constant_score`, that of
+        the interval of constant width (NaN if there is none), all as shares of the last close.
+    """
+    lower, upper, constant = interval_columns(level)
+    rows = forecasts[forecasts[lower].notna()]
+    close, dividend = rows["last_close"], rows[DIVIDEND]
+    total = rows["predicted_close"] + dividend
+    bounds = total * np.exp(-rows[constant]) - dividend, total * np.exp(rows[constant]) - dividend
+    inside = (rows[lower] <= rows["actual_close"]) & (rows["actual_close"] <= rows[upper])
+    return rows[["model", "target_session"]].assign(
+        coverage=inside.astype("float64"),
+        width=(rows[upper] - rows[lower]) / close,
+        score=interval_score(rows[lower], rows[upper], rows["actual_close"], level) / close,
+        constant_score=interval_score(*bounds, rows["actual_close"], level) / close,
+    )
+
+
+def interval_score(lower: pd.Series, upper: pd.Series, actual: pd.Series, level: float) -> pd.Series:
+    """Interval score of each row, in the units of its arguments, which share one index; `level` in percent."""
+    penalty = 2.0 / (1.0 - level / 100.0)
+    outside = (lower - actual).clip(lower=0.0) + (actual - upper).clip(lower=0.0)
+    return upper - lower + penalty * outside
+
+
+def figures_by_model(forecasts: pd.DataFrame) -> dict[str, Figures]:
+    """Figures of the intervals by model, then by level ("80", "95"); only models and levels that have intervals.
+
+    Args:
+        forecasts: as `frame.check_forecasts` returns it.
+
+    Returns:
+        Per level: `n` (forecasts with an interval), `left_out` (those without), `coverage`, `width` and `score` (means
+        over the forecasts), `constant_score` and `score_ratio` (`score` / `constant_score`, below 1 = better than
+        constant width; both over the forecasts that have both intervals), `worst_month` (the calendar month with the
+        least coverage, among those with at least 10 sessions: `month`, `coverage`). None: undefined.
+    """
+    figures: dict[str, Figures] = {}
+    for level in interval_levels(forecasts):
+        scores = score_intervals(forecasts, level)
+        groups = scores.groupby("model", observed=True)
+        means = groups[_WIDTH_AND_SCORE].mean().join(_against_constant(scores)).to_dict("index")
+        total = forecasts["model"].value_counts()
+        for model, rows in groups:
+            name = str(model)
+            counts = {"n": len(rows), "left_out": int(total[name]) - len(rows)}
+            shown = {str(key): _plain(value) for key, value in means[name].items()}
+            figures.setdefault(name, {})[f"{level:g}"] = {**counts, **shown, "worst_month": _worst_month(rows)}
+    return figures
+
+
+def pooled_figures(forecasts: pd.DataFrame) -> Figures:
+    """Figures of all intervals together, by level; only levels that have intervals.
+
+    Args:
+        forecasts: as `frame.check_forecasts` returns it.
+
+    Returns:
+        The keys of `figures_by_model`, over all rows; only `score_ratio` is the mean over the models, so that every
+        stock weighs the same. Also `coverage_t` and `coverage_p`, the day-clustered test of the coverage against the
+        level, and `calibration`: `too narrow` or `too wide` if p < 0.05 and the coverage is at least one percentage
+        point off, else `as stated`; None if the test is undefined.
+    """
+    figures: Figures = {}
+    for level in interval_levels(forecasts):
+        scores = score_intervals(forecasts, level)
+        if scores.empty:
+            continue
+        means = scores[[*_WIDTH_AND_SCORE, "constant_score"]].mean()
+        miss = scores["coverage"] - level / 100.0
+        test = day_clustered(miss, scores["target_session"])
+        figures[f"{level:g}"] = {
+            "n": len(scores),
+            "left_out": len(forecasts) - len(scores),
+            **{str(name): _plain(value) for name, value in means.items()},
+            "score_ratio": _plain(_against_constant(scores)["score_ratio"].mean()),
+            "worst_month": _worst_month(scores),
+            "coverage_t": _plain(test.t),
+            "coverage_p": _plain(test.p),
+            "calibration": _calibration(miss.mean(), test.p),
+        }
+    return figures
+
+
+def _against_constant(scores: pd.DataFrame) -> pd.DataFrame:
+    """By model `constant_score` and `score_ratio`, over the rows that have both intervals."""
+    both = scores[scores["constant_score"].notna()].groupby("model", observed=True)[["score", "constant_score"]].mean()
+    both["score_ratio"] = both["score"] / both["constant_score"].replace(0.0, np.nan)
+    return both[["constant_score", "score_ratio"]]
+
+
+def _worst_month(scores: pd.DataFrame) -> dict[str, Any] | None:
+    days = scores["target_session"]
+    months = scores.groupby(days.dt.to_period("M"))
+    coverage = months["coverage"].mean()[months["target_session"].nunique() >= MIN_DAYS_OF_MONTH]
+    if coverage.empty:
+        return None
+    return {"month": str(coverage.idxmin()), "coverage": float(coverage.min())}
+
+
+def _calibration(miss: float, p: float) -> str | None:
+    """Judge the mean difference of coverage and level by the p of its test."""
+    if math.isnan(p):
+        return None
+    if p >= LEVEL or abs(miss) < TOLERANCE:
+        return CALIBRATED
+    return TOO_NARROW if miss < 0 else TOO_WIDE
+
+
+def _plain(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
