@@ -71,6 +71,8 @@ def wrap_graph(path: Path, columns: int, levels: int, dividend: bool) -> None:
     """
     try:
         model = onnx.load(path)
+    except FileNotFoundError:
+        raise ModelError(f"{path} is missing", "train it: mlops train") from None
     except DecodeError as error:
         raise ModelError(f"{path}: damaged: {error}", "train the model again: mlops train") from error
     graph = model.graph

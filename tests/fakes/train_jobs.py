@@ -10,6 +10,7 @@ import pandas as pd
 
 from mlops_cli.config.schemas.project import FeatureSpec, ModelSpec, Target, Training
 from mlops_cli.features.build import build_features, input_columns
+from mlops_cli.features.extras import NO_EXTRAS, Extras
 from mlops_cli.training.rows import split_rows
 from mlops_cli.training.trainer import TrainJob
 from tests.fakes.price_tables import random_prices, xnys_sessions
@@ -34,8 +35,10 @@ def model_spec(name: str = "red-acme", **changes: Any) -> ModelSpec:
     return ModelSpec(**{**values, **changes})
 
 
-def feature_table(features: FeatureSpec, target: Target, sessions: int = 300, prices: int = 0) -> pd.DataFrame:
-    return build_features(random_prices(sessions, prices), features, target, xnys_sessions(), "ACME")
+def feature_table(
+    features: FeatureSpec, target: Target, sessions: int = 300, prices: int = 0, extras: Extras = NO_EXTRAS
+) -> pd.DataFrame:
+    return build_features(random_prices(sessions, prices), features, target, xnys_sessions(), "ACME", extras)
 
 
 def make_job(folder: Path, spec: ModelSpec, *, prices: int = 0, seed: int = 7, sessions: int = 300) -> TrainJob:

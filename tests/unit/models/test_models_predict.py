@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -14,6 +15,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from mlops_cli.errors import ModelError
+from mlops_cli.models.base import forecast_constants, wrap_graph
 from mlops_cli.models.graph import INPUT, OPSET, OUTPUT, RAW_OUTPUT, SHRINKAGE, constant_return_graph, set_constants
 from mlops_cli.models.predict import Model, load_session, run_session
 from tests.fakes.linear_trainer import linear_graph
@@ -229,5 +231,63 @@ def test_a_graph_that_does_not_fit_its_manifest_is_refused(tmp_path: Path, graph
 
 def test_a_session_can_be_run_by_itself(tmp_path: Path):
     folder = model_folder(tmp_path)
-    shrunk, _ = run_session(load_session(folder / "model.onnx"), rows(), INPUTS, "any")
-    np.testing.assert_array_equal(shrunk, Model.open(folder).log_returns(rows())[0])
+    forecasts = run_session(load_session(folder / "model.onnx"), rows(), INPUTS, "any")
+    np.testing.assert_array_equal(forecasts.log_return, Model.open(folder).log_returns(rows())[0])
+
+
+class TestIntervals:
+    LEVELS = (80.0, 95.0)
+    COLUMNS = (*INPUTS, "width_80", "width_95")
+
+    def open(self, folder: Path, **changes: Any) -> Model:
+        made = model_folder(folder, **{"inputs": self.COLUMNS, "levels": self.LEVELS, **changes})
+        wrap_graph(made / "model.onnx", 3, 2, dividend=False)
+        return Model.open(made)
+
+    def table(self, count: int = 5, **changes: float) -> pd.DataFrame:
+        return rows(count).assign(**{"width_95": 0.04, "width_80": 0.02, **changes})
+
+    @pytest.mark.parametrize("count", [1, 5])
+    def test_bounds_are_by_level_lower_before_upper(self, tmp_path: Path, count: int) -> None:
+        model, table = self.open(tmp_path), self.table(count)
+        forecasts = model.forecasts(table)
+        assert forecasts.interval is not None
+        assert (forecasts.interval.dtype, forecasts.interval.shape) == (np.float64, (count, 4))
+        expected = forecasts.log_return[:, None] + np.array([-0.02, 0.02, -0.04, 0.04])
+        np.testing.assert_allclose(forecasts.interval, expected, atol=1e-8)
+        shrunk, raw = model.log_returns(table)
+        np.testing.assert_array_equal(forecasts.log_return, shrunk)
+        np.testing.assert_array_equal(forecasts.raw_log_return, raw)
+
+    def test_a_model_from_before_there_were_intervals_has_none(self, tmp_path: Path) -> None:
+        forecasts = Model.open(model_folder(tmp_path)).forecasts(rows())
+        assert forecasts.interval is None
+        assert len(forecasts.log_return) == 5
+
+    def test_no_rows_give_no_intervals(self, tmp_path: Path) -> None:
+        forecasts = self.open(tmp_path).forecasts(self.table(0))
+        assert forecasts.interval is not None
+        assert forecasts.interval.shape == (0, 4)
+
+    def test_a_graph_without_the_intervals_of_its_manifest_is_refused(self, tmp_path: Path) -> None:
+        model = Model.open(model_folder(tmp_path, levels=self.LEVELS))
+        with pytest.raises(ModelError, match="does not fit its manifest"):
+            model.forecasts(self.table())
+
+    def test_a_graph_with_intervals_of_other_levels_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(ModelError, match=r"does not fit its manifest.*3 intervals"):
+            self.open(tmp_path, levels=(80.0, 90.0, 95.0)).forecasts(self.table())
+
+    @pytest.mark.parametrize("width", [-0.01, 3e38])
+    def test_an_interval_that_does_not_hold_the_forecast_or_is_endless_is_refused(
+        self, tmp_path: Path, width: float
+    ) -> None:
+        model = self.open(tmp_path)
+        graph = model.folder / "model.onnx"
+        set_constants(graph, graph, forecast_constants(1.0, 0.0, 2, factor=2.0))
+        with pytest.raises(ModelError, match="no usable forecast for 5 of 5 rows"):
+            model.forecasts(self.table(width_95=width))
+
+    def test_a_missing_width_is_named(self, tmp_path: Path) -> None:
+        with pytest.raises(ModelError, match="lacks width_80"):
+            self.open(tmp_path).forecasts(self.table().drop(columns="width_80"))

@@ -13,7 +13,9 @@ from mlops_cli.models.session import (
     SESSION_FAILURES,
     are_usable,
     run_graph,
+    run_with_interval,
     start_session,
+    usable_intervals,
     usable_rows,
 )
 
@@ -65,3 +67,26 @@ def test_a_feed_that_does_not_fit_fails_as_a_run_failure(feed: dict[str, np.ndar
     session = start_session(constant_return_graph(2, 0.1).SerializeToString())
     with pytest.raises(RUN_FAILURES):
         run_graph(session, feed)
+
+
+class TestIntervals:
+    forecast = np.array([0.0, 0.01], np.float32)
+
+    def usable(self, *bounds: tuple[float, ...]) -> list[bool]:
+        rows: list[bool] = usable_intervals(self.forecast, np.array(bounds, np.float32)).tolist()
+        return rows
+
+    def test_they_hold_the_forecast_or_touch_it(self) -> None:
+        assert self.usable((-0.1, 0.1, -0.2, 0.2), (0.01, 0.01, 0.0, 0.02)) == [True, True]
+
+    def test_every_level_counts(self) -> None:
+        assert self.usable((0.001, 0.1, -0.2, 0.2), (-0.1, 0.1, -0.2, 0.0)) == [False, False]
+
+    @pytest.mark.parametrize("bad", [np.nan, np.inf])
+    def test_bounds_are_finite(self, bad: float) -> None:
+        assert self.usable((-0.1, bad), (-0.1, 0.1)) == [False, True]
+
+    def test_a_graph_without_them_fails_as_a_run_failure(self) -> None:
+        session = start_session(constant_return_graph(2, 0.1).SerializeToString())
+        with pytest.raises(RUN_FAILURES):
+            run_with_interval(session, {INPUT: np.zeros((1, 2), np.float32)}, 1)

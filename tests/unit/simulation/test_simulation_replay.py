@@ -13,8 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlops_cli.errors import DataError, ModelError
-from mlops_cli.evaluation.frame import check_forecasts
+from mlops_cli.evaluation.frame import FORECAST_COLUMNS, check_forecasts
 from mlops_cli.features.build import build_features, input_columns
+from mlops_cli.features.extras import ANNOUNCED
+from mlops_cli.features.intervals import WIDEST, width_columns
+from mlops_cli.models.base import forecast_constants, wrap_graph
 from mlops_cli.models.graph import SHRINKAGE, constant_return_graph, set_constants
 from mlops_cli.models.predict import Model
 from mlops_cli.simulation.replay import replay
@@ -64,10 +67,70 @@ def test_a_frame_by_hand(tmp_path: Path):
             "raw_predicted_close": last * np.exp(raw),
             "actual_close": [102.0, 99.0, 101.0],
             "drift_predicted_close": last * np.exp(0.0004),
+            "base_predicted_close": last,
+            "announced_dividend": 0.0,
         }
     )
     pd.testing.assert_frame_equal(frame, expected, rtol=1e-7)
     pd.testing.assert_frame_equal(check_forecasts(frame), frame)
+
+
+class TestIntervals:
+    """A model with a base of drift and dividend, and the levels 80 and 95."""
+
+    LEVELS = (80.0, 95.0)
+
+    def model(self, folder: Path) -> Model:
+        inputs = (*INPUTS, ANNOUNCED, *width_columns(self.LEVELS))
+        made = model_folder(folder, inputs=inputs, levels=self.LEVELS, base="drift_dividend", base_drift=0.001)
+        graph = made / "model.onnx"
+        wrap_graph(graph, 3, 2, dividend=True)
+        set_constants(graph, graph, forecast_constants(0.5, 0.001, 2))
+        return Model.open(made)
+
+    def table(self) -> pd.DataFrame:
+        extras = {ANNOUNCED: [0.0, 0.02, 0.0, 0.0], "width_80": [0.02, 0.02, WIDEST, 0.02], "width_95": 0.04}
+        return by_hand().assign(**extras)
+
+    def test_bounds_are_prices_less_the_dividend(self, tmp_path: Path) -> None:
+        frame = replay(self.model(tmp_path), self.table(), START, None)
+        last, dividend = frame["last_close"].to_numpy(), frame["announced_dividend"].to_numpy()
+        assert dividend == pytest.approx([0.0, 2.04, 0.0])
+        total = frame["predicted_close"].to_numpy() + dividend
+        for name, side in (("lower_80", -0.02), ("upper_80", 0.02), ("lower_95", -0.04), ("upper_95", 0.04)):
+            known = slice(0, 2) if name.endswith("80") else slice(None)
+            expected = total * np.exp(side) - dividend
+            np.testing.assert_allclose(frame[name][known], expected[known], rtol=2e-7)
+        np.testing.assert_allclose(frame["base_predicted_close"], last * np.exp(0.001) - dividend, rtol=1e-12)
+
+    def test_a_level_without_enough_sessions_has_no_bounds(self, tmp_path: Path) -> None:
+        frame = replay(self.model(tmp_path), self.table(), START, None)
+        assert frame["lower_80"].isna().tolist() == frame["upper_80"].isna().tolist() == [False, False, True]
+        assert frame[["lower_95", "upper_95"]].notna().all().all()
+
+    def test_the_constant_width_is_a_quantile_of_the_year_before_the_period(self, tmp_path: Path) -> None:
+        random = np.random.default_rng(0)
+        days = pd.bdate_range(end="2016-01-04", periods=300, unit="s")
+        moves = 0.01 * random.standard_normal(300)
+        early = pd.DataFrame(
+            {"last_close": 100.0, "next_close": 100.0 * np.exp(moves), "target_session": days, ANNOUNCED: 0.0},
+            index=days - pd.Timedelta(days=1),
+        )
+        early.loc[early.index[50], "next_close"] = np.nan  # a halt
+        early.loc[early.index[100], ["next_close", ANNOUNCED]] = 97.0, 0.03  # an ex-day on which nothing else moved
+        frame = replay(self.model(tmp_path), pd.concat([early, self.table()]), START, None)
+        year = np.abs(np.delete(moves, 50)[-252:])
+        year[252 - 200] = 0.0
+        assert frame["constant_80"].unique() == pytest.approx([np.sort(year)[203 - 1]])  # 253 * 0.8 = 202.4
+        assert frame["constant_95"].unique() == pytest.approx([np.sort(year)[241 - 1]])  # 253 * 0.95 = 240.35
+
+    def test_too_few_sessions_before_the_period_give_no_constant_width(self, tmp_path: Path) -> None:
+        frame = replay(self.model(tmp_path), self.table(), START, None)
+        assert frame[["constant_80", "constant_95"]].isna().all().all()
+
+    def test_an_old_model_has_no_such_columns(self, tmp_path: Path) -> None:
+        frame = replay(open_model(tmp_path), self.table(), START, None)
+        assert tuple(frame.columns) == FORECAST_COLUMNS
 
 
 def test_the_period_is_of_target_sessions_its_end_not_included(tmp_path: Path):

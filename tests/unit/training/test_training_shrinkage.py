@@ -192,3 +192,77 @@ def test_the_forecast_is_shrunk_to_the_drift_and_loses_the_dividend():
 def test_a_drift_is_half_own_and_half_that_of_the_stocks_with_a_base():
     assert pooled_drifts([0.001, None, 0.003]) == [0.0015, 0.0, 0.0025]
     assert pooled_drifts([None, None]) == [0.0, 0.0]
+
+
+class TestBase:
+    """Drift and dividend: what a model is shrunk to."""
+
+    def test_the_ratio_by_hand(self):
+        # total returns forecast: log 1.10 and log 1.02; with lambda 0.5 and mu log 1.02 they become 1.0592 and 1.02
+        model = ValidationForecasts(
+            np.array([100.0, 100.0]), np.array([104.0, 101.0]), np.log([1.1, 1.02]), days(2), np.array([0.0, 2.0])
+        )
+        mu = float(np.log(1.02))
+        shrunk = 100 * np.sqrt(1.1 * 1.02)
+        assert model.mae_ratio(0.5, mu) == pytest.approx((abs(104 - shrunk) + abs(101 - (102 - 2))) / (4 + 1))
+        assert model.mae_ratio(0.0, mu) == pytest.approx((2 + 1) / 5), "the base: 102, and 102 less the dividend"
+        assert model.mae_ratio(1.0, mu) == model.mae_ratio(1.0), "unshrunk, the drift is not in it"
+
+    def test_a_network_that_says_nothing_new_is_shrunk_to_its_drift(self):
+        drift = 0.002
+        actual = LAST * np.exp(drift)
+        assert choose_shrinkage([forecasts(MOVES, actual)], [drift]) == 0.0
+        assert forecasts(MOVES, actual).mae_ratio(0.0, drift) == pytest.approx(0, abs=1e-12)
+
+    @pytest.mark.parametrize("share", [0.05, 0.35, 1.0])
+    def test_the_share_that_came_true_beyond_the_drift_is_found(self, share: float):
+        drift = -0.003
+        assert choose_shrinkage([forecasts(MOVES, LAST * np.exp(drift + share * (MOVES - drift)))], [drift]) == share
+
+    def test_every_model_is_judged_with_its_own_drift(self):
+        drifts = [0.02, -0.01]
+        group = [forecasts(MOVES, LAST * np.exp(drift + 0.35 * (MOVES - drift))) for drift in drifts]
+        assert choose_shrinkage(group, drifts) == 0.35
+        assert choose_shrinkage(group, drifts[::-1]) != 0.35
+
+
+class TestDrifts:
+    def test_half_own_and_half_of_the_group(self):
+        assert pooled_drifts([0.001, 0.003]) == pytest.approx([0.0015, 0.0025])
+
+    def test_a_stock_alone_has_its_own(self):
+        assert pooled_drifts([0.001]) == pytest.approx([0.001])
+
+    def test_models_without_a_drift_have_no_say_and_get_none(self):
+        assert pooled_drifts([None, 0.001, None, 0.003]) == pytest.approx([0.0, 0.0015, 0.0, 0.0025])
+        assert pooled_drifts([None]) == [0.0]
+        assert pooled_drifts([]) == []
+
+    @given(st.lists(st.floats(-0.01, 0.01), min_size=1, max_size=9))
+    def test_pooling_keeps_the_mean(self, means: list[float]):
+        assert np.mean(pooled_drifts(means)) == pytest.approx(np.mean(means), abs=1e-12)
+
+
+class TestWidthFactor:
+    def test_the_naive_forecast_has_the_widths_as_planned(self):
+        assert moved(0.5).width_factor(0.0) == 1.0
+        assert forecasts(0 * MOVES, LAST * np.exp(MOVES)).width_factor(1.0) == 1.0
+
+    def test_a_forecast_that_is_better_gets_no_narrower_ones(self):
+        assert moved(1.0).width_factor(1.0) == 1.0
+
+    def test_larger_errors_widen_them_in_proportion(self):
+        # forecast 104, close 101: the error is 3, that of no change 1
+        model = ValidationForecasts(np.array([100.0]), np.array([101.0]), np.log([1.04]), days(1))
+        assert model.width_factor(1.0) == pytest.approx(3.0)
+        assert 1.0 < model.width_factor(0.6) < 3.0
+
+    def test_the_announced_dividend_is_no_error(self):
+        model = ValidationForecasts(np.array([100.0]), np.array([99.0]), np.log([1.02]), days(1), np.array([2.0]))
+        # planned: 98, an error of 1; forecast: 102 - 2 = 100, an error of 1
+        assert model.width_factor(1.0) == pytest.approx(1.0)
+
+    def test_a_price_that_never_moved_is_measured_by_the_least_width(self):
+        still = forecasts(np.full(4, 0.0005), LAST)
+        assert still.width_factor(1.0) == pytest.approx(5.0, rel=1e-3)
+        assert still.width_factor(0.0) == 1.0

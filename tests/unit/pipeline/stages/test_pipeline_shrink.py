@@ -1,4 +1,4 @@
-"""Shrinkage: chosen by group, written into graph and manifest, and never a reason to train."""
+"""The end of training: shrinkage, drift and widths are chosen, written into graph and manifest, and retrain nothing."""
 
 from __future__ import annotations
 
@@ -9,20 +9,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mlops_cli.config.load import Branch
 from mlops_cli.config.paths import Project
 from mlops_cli.config.schemas.project import ModelSpec
-from mlops_cli.models.manifest import read_manifest
+from mlops_cli.features.build import input_columns
+from mlops_cli.features.extras import ANNOUNCED, Extras
+from mlops_cli.models.base import wrap_graph
+from mlops_cli.models.manifest import Validation, file_hashes, read_manifest
 from mlops_cli.models.predict import Model
 from mlops_cli.models.store import check_files
-from mlops_cli.pipeline.stages.shrink import finish, group_choice, shrink_branch, validation_forecasts
-from mlops_cli.pipeline.stages.train_plan import Plan, group_of, model_rows, plan_model, with_pool_marks
-from mlops_cli.training.shrinkage import GRID, ValidationForecasts, choose_shrinkage
+from mlops_cli.pipeline.stages.shrink import Constants, finish, group_constants, shrink_branch, validation_forecasts
+from mlops_cli.pipeline.stages.train_plan import Inputs, Plan, group_of, model_rows, plan_model, with_pool_marks
+from mlops_cli.training.rows import split_rows
+from mlops_cli.training.shrinkage import GRID, MeanReturns, ValidationForecasts, choose_shrinkage
 from tests.fakes.branches import TRAINING, branch_of, write_features
-from tests.fakes.model_folders import model_folder
-from tests.fakes.train_jobs import model_spec
+from tests.fakes.model_folders import INPUTS, INTERCEPT, WEIGHTS, model_folder
+from tests.fakes.train_jobs import feature_table, model_spec
 
 START = date(2016, 1, 4)
 A, B = model_spec("red-a", ticker="A"), model_spec("red-b", ticker="B")
+LEVELS = (80.0, 95.0)
 CLOSES = np.linspace(10.0, 20.0, 30)
 
 
@@ -51,57 +57,118 @@ def install(project: Project, plan: Plan, **changes: object) -> None:
     spec = plan.spec
     values = {"fingerprint": plan.mark, "group": group_of(spec), "inputs": plan.inputs, "shrinkage": None}
     identity = spec.model_dump(include={"team", "ticker", "trainer", "target"})
-    model_folder(
+    folder = model_folder(
         project.models("main"), spec.name, **{**values, **identity, "validation": {"mae_ratio_raw": 1.0}, **changes}
     )
+    wrap(folder)
+
+
+def wrap(folder: Path, levels: tuple[float, ...] = (), dividend: bool = False) -> Path:
+    """What `train` does with the graph of a trainer."""
+    wrap_graph(folder / "model.onnx", 3, len(levels), dividend)
+    read_manifest(folder).model_copy(update={"files": file_hashes(folder), "levels": levels}).write(folder)
+    return folder
+
+
+def constants(shrinkage: float, drift: float = 0.0, factor: float = 1.0) -> Constants:
+    return Constants(shrinkage, drift, factor, Validation(mae_ratio_raw=1.5, mae_ratio=0.999))
 
 
 def manifests(project: Project, *specs: ModelSpec) -> list[float | None]:
     return [read_manifest(project.models("main") / spec.name).shrinkage for spec in specs]
 
 
-class TestGroupChoice:
+def shrinkage_of(branch: Branch, spec: ModelSpec, *forecasts: ValidationForecasts) -> float:
+    (choice,) = {constants.shrinkage for constants in group_constants(branch, spec, list(forecasts))}
+    return choice
+
+
+class TestGroupConstants:
     def test_pooled_is_the_best_of_the_grid_over_all_models(self) -> None:
         forecasts = [perfect(0.25), perfect(0.25)]
-        assert group_choice(branch_of(A), A, forecasts) == choose_shrinkage(forecasts) == 0.25
+        assert shrinkage_of(branch_of(A), A, *forecasts) == choose_shrinkage(forecasts) == 0.25
 
     def test_a_fixed_number_is_taken_as_it_is(self) -> None:
         branch = branch_of(A, training=TRAINING.model_copy(update={"shrinkage": 0.333}))
-        assert group_choice(branch, A, [perfect(1.0)]) == 0.333
+        assert shrinkage_of(branch, A, perfect(1.0)) == 0.333
 
     @pytest.mark.parametrize("trainer", ["naive", "drift"])
     @pytest.mark.parametrize("shrinkage", ["pooled", 0.5])
     def test_baselines_are_not_shrunk(self, trainer: str, shrinkage: float | str) -> None:
         branch = branch_of(A, training=TRAINING.model_copy(update={"shrinkage": shrinkage}))
-        assert group_choice(branch, A.model_copy(update={"trainer": trainer}), [perfect(0.25)]) == 1.0
+        assert shrinkage_of(branch, A.model_copy(update={"trainer": trainer}), perfect(0.25)) == 1.0
+
+    def test_the_final_drift_is_of_all_rows_and_the_figures_are_of_the_training_rows_drift(self) -> None:
+        branch = branch_of(A, training=TRAINING.model_copy(update={"shrinkage": 0.0}))
+        moves = np.log(CLOSES[1:] / CLOSES[:-1])
+        group = [
+            ValidationForecasts(CLOSES[:-1], CLOSES[1:], moves, None, MeanReturns(train=train, used=used))
+            for train, used in ((0.01, 0.02), (0.03, 0.06))
+        ]
+        first, second = group_constants(branch, A, group)
+        assert (first.drift, second.drift) == (pytest.approx(0.03), pytest.approx(0.05)), "half own, half of the group"
+        assert first.validation.mae_ratio == group[0].mae_ratio(0.0, 0.015)
+        assert first.validation.mae_ratio_raw == group[0].mae_ratio(1.0)
+
+    def test_a_model_without_a_drift_has_none_beside_one_that_has(self) -> None:
+        drifting = ValidationForecasts(CLOSES[:-1], CLOSES[1:], CLOSES[1:] * 0, None, MeanReturns(0.01, 0.02))
+        first, second = group_constants(branch_of(A), A, [perfect(1.0), drifting])
+        assert (first.drift, second.drift) == (0.0, pytest.approx(0.02))
+
+    def test_an_unshrunk_model_with_large_errors_gets_wider_intervals(self) -> None:
+        branch = branch_of(A, training=TRAINING.model_copy(update={"shrinkage": 1.0}))
+        wild = perfect(0.25)  # forecasts four times what came: its errors are three times those of no change
+        (choice,) = group_constants(branch, A, [wild])
+        assert choice.width_factor == wild.width_factor(1.0) == pytest.approx(3.0, rel=0.05)
+        (shrunk,) = group_constants(branch_of(A), A, [wild])
+        assert shrunk.width_factor == 1.0
+
+
+class TestValidationForecasts:
+    def test_a_dividend_is_put_back_into_the_total_return(self, tmp_path: Path) -> None:
+        extras = Extras([], LEVELS)
+        table = feature_table(A.features, A.target, extras=extras)
+        table[ANNOUNCED] = np.where(np.arange(len(table)) % 3, 0.0, 0.02)
+        split = split_rows(table, START, TRAINING, "A")
+        folder = wrap(model_folder(tmp_path), LEVELS, dividend=True)
+        inputs = Inputs((*input_columns(A.features, A.target), *extras.columns), "drift_dividend", LEVELS)
+        forecasts = validation_forecasts(folder, split, inputs)
+        rows = split.validation
+        network = rows[list(inputs.network)].to_numpy() @ WEIGHTS + INTERCEPT
+        np.testing.assert_allclose(forecasts.log_return, network, atol=1e-6)
+        np.testing.assert_allclose(forecasts.dividend, rows[ANNOUNCED] * rows["last_close"], rtol=1e-6)
+        assert forecasts.means is not None
+        total = np.log((split.train["next_close"] + split.train["paid_dividend"]) / split.train["last_close"])
+        assert forecasts.means.train == pytest.approx(total.mean(), rel=1e-12)
+        assert forecasts.means.used != forecasts.means.train
 
 
 class TestFinish:
-    def test_graph_and_manifest_get_the_factor_and_the_folder_stays_whole(self, tmp_path: Path) -> None:
-        folder = model_folder(tmp_path, shrinkage=None)
-        finish(folder, tmp_path / "scratch", 0.35, perfect(1.0))
+    def test_graph_and_manifest_get_the_constants_and_the_folder_stays_whole(self, tmp_path: Path) -> None:
+        folder = wrap(model_folder(tmp_path, shrinkage=None), LEVELS)
+        finish(folder, tmp_path / "scratch", constants(0.35, 0.0004, 1.25))
         manifest = read_manifest(folder)
-        assert manifest.shrinkage == 0.35
-        assert manifest.validation.mae_ratio == perfect(1.0).mae_ratio(0.35)
-        assert manifest.validation.mae_ratio_raw == perfect(1.0).mae_ratio(1.0)
+        assert (manifest.shrinkage, manifest.base_drift, manifest.width_factor) == (0.35, 0.0004, 1.25)
+        assert manifest.validation == constants(0.35).validation
         check_files(folder, manifest)
 
     def test_the_same_again_touches_no_file(self, tmp_path: Path) -> None:
-        folder = model_folder(tmp_path, shrinkage=None)
-        finish(folder, tmp_path / "scratch", 0.35, perfect(1.0))
+        folder = wrap(model_folder(tmp_path, shrinkage=None), LEVELS)
+        finish(folder, tmp_path / "scratch", constants(0.35))
         before = {path.name: path.stat().st_ino for path in folder.iterdir()}
-        finish(folder, tmp_path / "scratch", 0.35, perfect(1.0))
+        finish(folder, tmp_path / "scratch", constants(0.35))
         assert {path.name: path.stat().st_ino for path in folder.iterdir()} == before
 
-    def test_another_factor_replaces_the_first_without_adding_up(self, tmp_path: Path) -> None:
-        project = Project(tmp_path)
-        trained(project, A)
-        folder = project.models("main") / "red-a"
-        table = write_features(project.features("main"), A)
-        for factor in (0.5, 0.1):
-            finish(folder, project.staging("main"), factor, perfect(1.0))
-            shrunk, raw = Model.open(folder).log_returns(table)
-            np.testing.assert_allclose(shrunk, factor * raw, rtol=1e-6, atol=1e-9)
+    def test_other_constants_replace_the_first_without_adding_up(self, tmp_path: Path) -> None:
+        folder = wrap(model_folder(tmp_path, inputs=(*INPUTS, "width_80"), shrinkage=None), (80.0,))
+        table = feature_table(A.features, A.target, extras=Extras(levels=(80.0,)))
+        for choice in (constants(0.5, 0.002, 3.0), constants(0.1, 0.001, 2.0)):
+            finish(folder, tmp_path / "scratch", choice)
+            forecasts = Model.open(folder).forecasts(table)
+            expected = choice.drift + choice.shrinkage * (forecasts.raw_log_return - choice.drift)
+            np.testing.assert_allclose(forecasts.log_return, expected, rtol=1e-6, atol=1e-9)
+            half = np.diff(forecasts.interval, axis=1)[:, 0] / 2
+            np.testing.assert_allclose(half, choice.width_factor * table["width_80"], rtol=1e-5)
 
 
 class TestBranch:

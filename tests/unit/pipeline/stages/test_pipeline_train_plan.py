@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -15,9 +16,11 @@ from hypothesis import strategies as st
 
 from mlops_cli.config.schemas.project import FeatureSpec, ModelSpec
 from mlops_cli.errors import DataError
+from mlops_cli.features.extras import ANNOUNCED
 from mlops_cli.pipeline.stages.stage import ItemFailure
 from mlops_cli.pipeline.stages.tables import write_table
 from mlops_cli.pipeline.stages.train_plan import (
+    Inputs,
     by_group,
     group_of,
     model_rows,
@@ -123,11 +126,43 @@ class TestWhatChangesTheFingerprint:
 
     def test_the_order_of_the_inputs(self, folder: Path) -> None:
         split, inputs = model_rows(folder, branch_of(SPEC), START, SPEC)
-        marks = {training_mark(split, order, branch_of(SPEC), SPEC) for order in (inputs, inputs[::-1])}
+        marks = {training_mark(split, order, branch_of(SPEC), SPEC) for order in (inputs, Inputs(inputs.columns[::-1]))}
+        assert len(marks) == 2
+
+    @pytest.mark.parametrize("other", [Inputs(("return_1",), "drift"), Inputs(("return_1",), levels=(80.0,))])
+    def test_the_base_and_the_levels_which_are_in_the_graph(self, folder: Path, other: Inputs) -> None:
+        split, _ = model_rows(folder, branch_of(SPEC), START, SPEC)
+        marks = {training_mark(split, inputs, branch_of(SPEC), SPEC) for inputs in (Inputs(("return_1",)), other)}
         assert len(marks) == 2
 
 
+class TestInputs:
+    inputs = Inputs(("return_1", ANNOUNCED, "width_80", "width_95"), "drift_dividend", (80.0, 95.0))
+
+    def test_the_network_gets_neither_dividend_nor_widths(self) -> None:
+        assert self.inputs.network == ("return_1",)
+        assert self.inputs.without_widths == ("return_1", ANNOUNCED)
+
+    def test_a_plan_has_what_featurize_noted(self, folder: Path) -> None:
+        names = ["return_1", "return_5", "volatility_5"]
+        note = {"inputs": names, "base": "drift", "levels": [90.0]}
+        (folder / "red-acme.json").write_text(json.dumps(note))
+        plan = plan_model(folder, branch_of(SPEC), START, SPEC, None)
+        assert plan.graph_inputs == Inputs(tuple(names), "drift", (90.0,))
+        assert plan.network_inputs == tuple(names)
+
+
 class TestWhatMustNotChangeTheFingerprint:
+    def test_the_values_of_the_widths(self, folder: Path) -> None:
+        """Those of a fleet change with every stock that joins: nothing is learnt from them."""
+        split, inputs = model_rows(folder, branch_of(SPEC), START, SPEC)
+        marks = set()
+        for width in (0.01, 0.02):
+            rows = RowSplit(split.train.assign(width_80=width), split.validation.assign(width_80=width))
+            columns = Inputs((*inputs.columns, "width_80"), levels=(80.0,))
+            marks.add(training_mark(rows, columns, branch_of(SPEC), SPEC))
+        assert len(marks) == 1
+
     def test_anything_from_the_start_on(self, folder: Path) -> None:
         before = mark(folder)
         table, _ = model_table(folder, SPEC)
@@ -216,16 +251,16 @@ class TestGroups:
 
 
 def test_the_fingerprint_of_a_known_training_stays_what_it_was() -> None:
-    """A trained project must not train again because of a change of this program; raise GRAPH_VERSION on purpose."""
+    """A change of this program must not train a project again, unless GRAPH_VERSION or WRAP_VERSION is raised."""
     days = pd.bdate_range("2020-01-06", periods=40, name="session")
     count = np.arange(40.0)  # every number below is exact, so that no processor rounds it in another way
     columns = {"return_1": (count % 7 - 3) / 64, "target": (count % 5 - 2) / 128, "last_close": 100 + count / 4}
     table = pd.DataFrame({**columns, "next_close": 100.25 + count / 4, "target_session": days.shift(1)}, index=days)
     split = RowSplit(table.iloc[:30], table.iloc[30:])
     spec = model_spec(trainer="naive", features=FeatureSpec(returns=(1,)))  # whose result depends on no library
-    assert training_mark(split, ("return_1",), branch_of(spec), spec) == KNOWN_MARK
+    assert training_mark(split, Inputs(("return_1",)), branch_of(spec), spec) == KNOWN_MARK
     assert group_of(spec) == KNOWN_GROUP
 
 
-KNOWN_MARK = "9c3d81e8243c422babc89792d022bc02761288c98444a595f2123a716891440e"
+KNOWN_MARK = "80f9c6d85a01c7b7dade668fc64a62c47e4b98f865f28d86a939722840945e32"
 KNOWN_GROUP = "18d539d58a26"
