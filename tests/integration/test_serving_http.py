@@ -211,6 +211,9 @@ def test_forecasts_from_bars_are_those_from_features(made: SmallProject, client:
         (lambda body: body["bars"][0].update(session="2014-01-01"), "not sessions of XNYS: 2014-01-01"),
         (lambda body: body["bars"][0].update(session="0001-01-01"), "1960"),
         (lambda body: body.update(models=["../x"]), "no model"),
+        (lambda body: body["bars"][3].update(symbol="IBM"), "rows of IBM"),
+        (lambda body: body["bars"][-1].update(ticker="IBM"), "rows of IBM"),
+        (lambda body: body.update(ticker="IBM", models=["red-aaa"]), "rows of IBM"),
     ],
 )
 def test_wrong_bars_hear_what_was_expected(made: SmallProject, client: httpx.Client, change, expected: str) -> None:
@@ -261,9 +264,15 @@ def _parquet(table: pd.DataFrame) -> bytes:
         (b"a,b\n1,2\n", "the upload"),
         (b"Date,Open,High,Low,Close,Volume\n2020-01-02,1,1,1,x,1\n", "2020-01-02 close"),
         (b"<html></html>", "the upload"),
+        (b"symbol,{}\nIBM,{}\n", "rows of IBM"),
     ],
 )
-def test_wrong_uploads_hear_what_was_expected(client: httpx.Client, body: bytes, expected: str) -> None:
+def test_wrong_uploads_hear_what_was_expected(
+    made: SmallProject, client: httpx.Client, body: bytes, expected: str
+) -> None:
+    inputs = read_manifest(made.project.models("main") / "red-aaa").inputs
+    values = (b",".join([name.encode() for name in inputs]), b",".join([b"0.5"] * len(inputs)))
+    body = body.replace(b"{}", values[0], 1).replace(b"{}", values[1])
     answer = client.post("/transform/red-aaa", content=body)
     assert answer.status_code == 400
     assert expected in answer.json()["error"]

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import orjson
 from fastapi import APIRouter, Header, Path, Request, Response
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, FailFast, Field, ValidationError
 
 from mlops_cli.errors import MlopsError
 from mlops_cli.serving.catalog.metadata import describe, models_of
@@ -32,8 +32,9 @@ CALLER_HELP = "Keeps this caller on one side of a traffic split"
 
 
 class Bar(BaseModel):
-    """The prices of one session."""
+    """The prices of one session. `symbol` (or `ticker`) may say of which stock they are, which is then checked."""
 
+    symbol: str | None = Field(None, validation_alias=AliasChoices("symbol", "ticker"), max_length=40)
     session: date = Field(ge=date(1960, 1, 1), le=date(2200, 1, 1))
     open: Price
     high: Price
@@ -95,7 +96,7 @@ def _upload_routes(router: APIRouter, service: Service) -> None:
     ) -> Response:
         posted = await service.run_in_thread(read_bars, await request.body())
         names = [checked(name) for name in posted.models or ()] or models_of(plane.catalog, posted.ticker or "")
-        return _forecasts(service, *await _from_bars(service, posted.bars, names, _caller(request)))
+        return _forecasts(service, *await _from_bars(service, posted, names, _caller(request)))
 
     @router.post(
         "/transform/{name:path}",
@@ -147,7 +148,7 @@ def _facts(service: Service, name: str) -> FeatureFacts:
 
 
 async def _from_bars(
-    service: Service, bars: list[Bar], names: list[str], caller_key: str | None
+    service: Service, posted: BarsBody, names: list[str], caller_key: str | None
 ) -> tuple[list[Forecast], dict[str, str]]:
     """Forecasts, and by name why others are missing; if all are, the first error. Models of one spec share features."""
     batches: dict[Any, PostedRows] = {}
@@ -159,7 +160,7 @@ async def _from_bars(
             facts = _facts(service, name)
             batch = batches.get(facts)
             if batch is None:
-                batch = batches[facts] = await service.run_in_thread(_last_row, bars, facts)
+                batch = batches[facts] = await service.run_in_thread(_last_row, posted, facts)
             answer = await service.plane.infer(Query(name, batch.rows, caller=caller_key))
         except MlopsError as error:
             failures[name] = error
@@ -170,13 +171,15 @@ async def _from_bars(
     return forecasts, {name: error.message for name, error in failures.items()}
 
 
-def _last_row(bars: list[Bar], facts: FeatureFacts) -> PostedRows:
+def _last_row(posted: BarsBody, facts: FeatureFacts) -> PostedRows:
     from mlops_cli.serving.uploads.batches import (  # loads pandas: in this thread, not in the loop
         batch_of_bars,
         frame_of,
     )
+    from mlops_cli.serving.uploads.feature_files import check_symbols
 
-    whole = batch_of_bars(frame_of(bars), facts)
+    check_symbols({posted.ticker or "", *(bar.symbol or "" for bar in posted.bars)}, facts.ticker, "the request")
+    whole = batch_of_bars(frame_of(posted.bars), facts)
     return PostedRows(whole.rows[-1:], whole.sessions[-1:], whole.target_sessions[-1:], whole.closes[-1:])
 
 

@@ -74,9 +74,9 @@ def batch_of_upload(body: bytes, facts: FeatureFacts, max_body: int) -> PostedRo
     if body[:4] == b"PAR1":
         file = open_parquet(body)
         if set(facts.inputs) <= set(file.schema_arrow.names):
-            return _batch_of_features(read_parquet(file, body, facts.inputs, LARGEST_GROWTH * max_body))
+            return _batch_of_features(read_parquet(file, body, facts, LARGEST_GROWTH * max_body))
     elif set(facts.inputs) <= set(csv_columns(body)):
-        return _batch_of_features(read_csv(body, facts.inputs))
+        return _batch_of_features(read_csv(body, facts))
     try:
         bars = read_bars(Content.of_bytes(body), facts.ticker, lambda: exchange_timezone(facts.exchange))
     except DataError as error:  # its hint names settings of params.yaml, which callers over HTTP do not have

@@ -134,6 +134,11 @@ def find_columns(titles: Sequence[str], form: FileFormat, file: str) -> Columns:
     return Columns(date, time, symbol, may_be_name, numbers, tuple(set(table.other_numbers()) - kept))
 
 
+def find_symbol(titles: Sequence[str]) -> tuple[int | None, bool]:
+    """The position of the column that names the instrument of each row, and whether it may hold names of companies."""
+    return _Titles.of(titles, {}, "").symbol()
+
+
 def _said(title: str, columns: Mapping[str, str]) -> str | None:
     """What the user says that a column holds."""
     if not columns:
