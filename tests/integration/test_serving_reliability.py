@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 import signal
 import time
@@ -18,6 +19,7 @@ import pytest
 import uvloop
 
 from mlops_cli.models.manifest import GRAPH
+from mlops_cli.serving.http.counters import BOUNDS
 from tests.bench.serve_client import Answer, Requests, ask_for, post
 from tests.fakes.hostile_graphs import looping_graph, scalar_graph, slow_graph
 from tests.fakes.served_projects import (
@@ -62,6 +64,25 @@ def under_load(served: Served, connections: int, seconds: float, meanwhile: Call
     return answers
 
 
+class CoreWait:
+    """How much other programs slow a process down: its main thread was ready to run, and had no core."""
+
+    def __init__(self, pid: int) -> None:
+        self._path = Path(f"/proc/{pid}/task/{pid}/schedstat")  # Linux only; nanoseconds run, and waited for a core
+        self._before = self._times()
+
+    def factor(self) -> float:
+        """How many times longer than alone its work took, since this object was made; 1.0 where nothing tells."""
+        ran, waited = (now - before for now, before in zip(self._times(), self._before, strict=True))
+        return 1.0 + waited / ran if ran else 1.0
+
+    def _times(self) -> tuple[int, int]:
+        if not self._path.exists():
+            return 0, 0
+        ran, waited, _ = map(int, self._path.read_text().split())
+        return ran, waited
+
+
 def eventually(seconds: float, what: Callable[[], bool]) -> None:
     """Wait until it holds, at most so long."""
     end = time.monotonic() + seconds
@@ -86,6 +107,7 @@ def test_ten_times_overload_is_refused_in_order_and_passes(tmp_path: Path, secon
     with serving(root) as served:
         under_load(served, 8, 1, lambda: None)
         before, most = served.memory, [0]
+        waited = CoreWait(served.process.pid), CoreWait(os.getpid())
 
         def watch() -> None:
             end = time.monotonic() + seconds
@@ -94,6 +116,7 @@ def test_ten_times_overload_is_refused_in_order_and_passes(tmp_path: Path, secon
                 time.sleep(0.2)
 
         answers = under_load(served, OVERLOAD, seconds, watch)
+        slowed, slowed_here = (wait.factor() for wait in waited)
         counts = Counter(status for status, _, _ in answers)
         assert set(counts) == {200, 503}, counts
         assert counts[200] > 100
@@ -101,18 +124,20 @@ def test_ten_times_overload_is_refused_in_order_and_passes(tmp_path: Path, secon
         assert all(b"\r\nretry-after: " in head for head in refused)
         # the time that this test's own process needs for so many answers is in it
         took = np.array([took for status, took, _ in answers if status == 200])
-        assert np.percentile(took, 99) < DEADLINE_MS / 1e3 + 2.0
-        assert _share_within(served, 2 * DEADLINE_MS / 1e3) > 0.99, (
-            "requests stayed in the server for longer than their deadline"
-        )
+        assert np.percentile(took, 99) < DEADLINE_MS / 1e3 + 2.0 * max(slowed, slowed_here)
+        if slowed < 3:  # else the machine has lent it so little time that its clock says nothing
+            assert _share_within(served, 2 * slowed * DEADLINE_MS / 1e3) > 0.99, (
+                f"requests stayed in the server for longer than their deadline ({slowed:.2f} times slowed)"
+            )
         assert most[0] - before < GROWTH_BYTES
         eventually(5, lambda: served.infer(NAMES[0]).headers.get("x-mlops-rung") == "full")
         eventually(5, lambda: served.metrics()['mlops_level{worker="0"}'] == 0)
 
 
-def _share_within(served: Served, bound: float) -> float:
-    """Share of the infer requests that the server took at most so many seconds for."""
+def _share_within(served: Served, seconds: float) -> float:
+    """Share of the infer requests that the server took at most so many seconds for, up to the next bound it counts."""
     samples = served.metrics()
+    bound = next(bound for bound in BOUNDS if bound >= seconds / 1.25)
     return samples[f'mlops_infer_seconds_bucket{{le="{bound}"}}'] / samples["mlops_infer_seconds_count"]
 
 
