@@ -8,7 +8,7 @@ RUN pip install --no-cache-dir --disable-pip-version-check --require-hashes -r r
 # The packages that `mlops serve`, `mlops export` and `mlops models` import, in the locked versions. uv compares each of
 # them, and what they need in turn, with the hashes of requirements.lock.
 RUN uv pip install --system --no-cache --compile-bytecode --verify-hashes --constraint requirements.lock \
-    cachetools exchange-calendars fastapi filelock hatchling httptools numpy onnx onnxruntime orjson pandas \
+    exchange-calendars fastapi filelock hatchling httptools numpy onnx onnxruntime orjson pandas \
     prometheus-client psutil pyarrow pydantic pydantic-settings python-dotenv pyyaml rich ruamel.yaml scipy statsmodels \
     ta-lib typer uvicorn uvloop watchfiles
 COPY mlops_cli mlops_cli

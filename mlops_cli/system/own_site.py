@@ -22,7 +22,6 @@ _AUTHORITY = re.compile(r"(?P<host>\[[0-9a-fA-F:.]{2,45}\]|[0-9a-zA-Z._-]{1,255}
 _ORIGIN = re.compile(r"(?P<scheme>https?)://(?P<authority>[^/?#@\s]+)")
 _PORTS = {"http": 80, "https": 443}
 _SHOWN = 80
-_MARKS = frozenset({b"host", b"origin", b"sec-fetch-site"})
 _OWN_SITES = (b"same-origin", b"none")
 _HINT = "call it as localhost or by its address; for another name, start it with --allowed-host NAME"
 _ORIGIN_HINT = "ask from a program; for a page behind a reverse proxy, start the server with --allowed-host NAME"
@@ -76,15 +75,24 @@ class OwnSite:
         own = (LOCALHOST, _plain_host(host), _plain_host(socket.gethostname()))
         return cls(frozenset(own) | allowed_names, allowed_names, pages)
 
+    def admits_program(self, scope: Mapping[str, Any], headers: Mapping[bytes, bytes]) -> bool:
+        """Whether a request is surely answered, found quickly; `refusal` decides about the others.
+
+        That is so if it is for this server and nothing in it comes from a browser.
+
+        Args:
+            scope: of the request (ASGI).
+            headers: all its headers, none of which was given twice.
+        """
+        host = headers.get(b"host")
+        if host is None or b"origin" in headers or b"sec-fetch-site" in headers:
+            return False
+        local = scope.get("server")
+        return _is_own(host, local[0] if local else "", self.names)
+
     def refusal(self, scope: Mapping[str, Any]) -> Refusal | None:
         """Why an HTTP request (an ASGI scope) is not answered; None if it is."""
-        marks = [header for header in scope["headers"] if header[0] in _MARKS]
-        if len(marks) == 1:  # quickly, as for every program
-            name, value = marks[0]
-            local = scope.get("server")
-            if name == b"host" and _is_own(value, local[0] if local else "", self.names):
-                return None
-        caller = _read_caller(marks)
+        caller = _read_caller(scope["headers"])
         return self._foreign_host(caller, scope) or self._foreign_page(caller, scope) or _host_count(caller, scope)
 
     def _foreign_host(self, caller: _Caller, scope: Mapping[str, Any]) -> Refusal | None:

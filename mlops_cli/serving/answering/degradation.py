@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections import deque
-from dataclasses import dataclass
+from collections import OrderedDict, deque
 from functools import lru_cache
 from time import monotonic
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from cachetools import LRUCache
 
 from mlops_cli.config.schemas.serving import CachedAnswer, Serving
 from mlops_cli.errors import bounded
@@ -64,11 +63,11 @@ class LoadLevel:
 
 
 Key = tuple[str, tuple[str, ...], bytes]
+_SHORT = 128  # bytes of a request's values that are kept in the key as they are
 MOST_ROWS = 256  # largest answer that is stored: the cache limits the number of entries, not their size
 
 
-@dataclass(frozen=True, slots=True)
-class StoredAnswer:
+class StoredAnswer(NamedTuple):
     """An answer computed `at` a time of `time.monotonic`; forecasts are float32 (n,), after and before shrinkage."""
 
     answered_by: str
@@ -84,16 +83,24 @@ class AnswerCache:
     def __init__(self, settings: CachedAnswer) -> None:
         self._ttl = settings.ttl_seconds
         self._stale = settings.stale_seconds
-        self._answers: LRUCache[tuple[str, Key], StoredAnswer] = LRUCache(settings.entries)
+        self._most = settings.entries
+        self._answers: OrderedDict[tuple[str, Key], StoredAnswer] = OrderedDict()  # the least recently used one first
 
     @staticmethod
     def key(model: str, inputs: tuple[str, ...], rows: Rows) -> Key:
         """The part of an answer's key that comes from the request: the requested name, the columns and the values."""
-        return model, inputs, hashlib.blake2b(rows.tobytes(), digest_size=16).digest()
+        values = rows.tobytes()
+        if len(values) > _SHORT:  # 17 bytes, so that it cannot be equal to short values, which have 4 bytes each
+            values = hashlib.blake2b(values, digest_size=17).digest()
+        return model, inputs, values
 
     def put(self, key: Key, answer: StoredAnswer) -> None:
         """Store an answer under its version and this key."""
-        self._answers[answer.version, key] = answer
+        place = answer.version, key
+        self._answers[place] = answer
+        self._answers.move_to_end(place)
+        if len(self._answers) > self._most:
+            self._answers.popitem(last=False)
 
     def get(self, key: Key, versions: tuple[str, ...], stale: bool) -> StoredAnswer | None:
         """An answer that is not too old, by the first of these versions that has one stored.
@@ -104,6 +111,7 @@ class AnswerCache:
         for version in versions:
             answer = self._answers.get((version, key))
             if answer is not None and time.monotonic() - answer.at <= oldest:
+                self._answers.move_to_end((version, key))
                 return answer
         return None
 
@@ -111,8 +119,7 @@ class AnswerCache:
 SMALL, CACHED, DELAYED = 1, 2, 3  # load levels from which each step is taken
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """The model and version that a request asks for.
 
     A `fixed` target is exactly this version: no small variant and no stale answer, even under load.

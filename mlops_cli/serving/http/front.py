@@ -22,6 +22,7 @@ from mlops_cli.serving.http.counters import Counters
 from mlops_cli.serving.http.oip import InferRequest, Limits, decode, encode
 from mlops_cli.serving.http.refusals import JSON_TYPE, Headers, RefusedError, refusal
 from mlops_cli.serving.http.request_bodies import SMALL, Bodies, Message, Receive, RequestHeaders
+from mlops_cli.system.http_connections import AT_ONCE
 from mlops_cli.system.own_site import OwnSite
 
 Scope = MutableMapping[str, Any]
@@ -34,7 +35,7 @@ INFER = "/infer"
 VERSIONS = "/versions/"
 OPEN_PATHS = frozenset({"/v2/health/live", "/v2/health/ready", "/docs", "/openapi.json"})
 LARGE_PATHS = ("/forecasts", "/transform/")  # beside infer, the paths that take data
-_AT_ONCE = 262_144  # bytes of a body that are converted in the event loop: that takes some 10 ms
+_BYTES_AT_ONCE = 262_144  # bytes of a body that are converted in the event loop: that takes some 10 ms
 _ROWS_AT_ONCE = 20_000  # rows of an answer that are written in the event loop
 _ONCE = frozenset(  # headers that mean something to this server; a second one of them could mean something else
     (
@@ -104,18 +105,21 @@ class Front:
         finally:
             self._bodies.release(reserved)
         self._counters.statuses[str(status)] += 1
-        await send({"type": "http.response.start", "status": status, "headers": about})
-        await send({"type": "http.response.body", "body": content})
+        at_once = scope.get("extensions", {}).get(AT_ONCE)
+        if at_once is None or not at_once(status, about, content):
+            await send({"type": "http.response.start", "status": status, "headers": about})
+            await send({"type": "http.response.body", "body": content})
         if is_infer:
             self._counters.took(perf_counter() - started)
 
     def _admit(self, scope: Scope, headers: RequestHeaders) -> None:
         """Refuse callers without the token (401); where no token is set, refuse pages of other sites (403)."""
-        if len(headers) < len(scope["headers"]):
+        repeated = len(headers) < len(scope["headers"])
+        if repeated:
             _check_repeats(scope)
         if self._token is not None:
             _check_token(scope["path"], headers, self._token)
-        elif self._site is not None:
+        elif self._site is not None and (repeated or not self._site.admits_program(scope, headers)):
             refused = self._site.refusal(scope)
             if refused is not None:
                 raise RefusedError(*refused)
@@ -127,7 +131,7 @@ class Front:
         def columns() -> tuple[str, ...]:
             return describe(self._plane.catalog, model, version).inputs
 
-        if len(body) <= _AT_ONCE:
+        if len(body) <= _BYTES_AT_ONCE:
             request = decode(body, header_length, columns, self._limits)
         else:
             request = await self._decoded_aside(body, header_length, columns)

@@ -24,7 +24,10 @@ PATIENCE_SECONDS = 10
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
-    """Answer with the length of the body; /early does not read it, /slow waits, /large answers with megabytes."""
+    """Answer with the length of the body; /early does not read it, /slow waits, /large answers with megabytes.
+
+    /once answers in one write, and /broken tries that with a header that has a line break.
+    """
     size, more = 0, scope["path"] != "/early"
     while more:
         message = await receive()
@@ -35,6 +38,10 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
         await asyncio.sleep(1.0)
     body = b"x" * ANSWER_BYTES if scope["path"] == "/large" else str(size).encode()
     headers = [(b"content-length", b"%d" % len(body))]
+    if scope["path"] == "/broken":
+        headers.append((b"x-name", b"a\r\nset-cookie: b"))
+    if scope["path"] in ("/once", "/broken") and scope["extensions"][module.AT_ONCE](200, headers, body):
+        return
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
@@ -279,3 +286,45 @@ def test_where_all_are_being_answered_a_new_one_is_refused_at_once() -> None:
             assert read(refused).startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
         assert all(read(connection).startswith(b"HTTP/1.1 200") for connection in busy)
         assert running.ask().endswith(b"\r\n\r\n0")
+
+
+def once(method: bytes = b"GET", more: bytes = b"", version: bytes = b"1.1") -> bytes:
+    return method + b" /once HTTP/" + version + b"\r\nHost: x\r\n" + more + b"\r\n"
+
+
+def test_an_answer_in_one_write_has_what_an_answer_in_messages_has(usual: Running) -> None:
+    def head(answer: bytes) -> set[bytes]:
+        return {line.partition(b":")[0] for line in answer.split(b"\r\n") if line}
+
+    in_messages, at_once = usual.ask(), usual.ask(once())
+    assert head(at_once) == head(in_messages) >= {b"HTTP/1.1 200 OK", b"date", b"content-length"}
+    assert at_once.endswith(b"\r\n\r\n0")
+
+
+def test_answers_in_one_write_keep_the_order_of_pipelined_requests(usual: Running) -> None:
+    requests = b"".join(once(b"POST", b"Content-Length: %d\r\n" % size) + b"x" * size for size in range(10, 40))
+    with usual.connect() as connection:
+        connection.sendall(requests)
+        answers = b""
+        while answers.count(b"HTTP/1.1 200") < 30 or not answers.endswith(b"\r\n\r\n39"):
+            answers += connection.recv(65_536)
+    sizes = [int(answer.rpartition(b"\r\n\r\n")[2]) for answer in answers.split(b"HTTP/1.1 200 OK")[1:]]
+    assert sizes == list(range(10, 40))
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "end"),
+    [
+        (once(b"HEAD"), b"\r\n\r\n"),
+        (once(more=b"Connection: close\r\n"), b"connection: close\r\n\r\n0"),
+        (once(version=b"1.0"), b"connection: close\r\n\r\n0"),
+    ],
+)
+def test_where_one_write_will_not_do_messages_answer(usual: Running, request_bytes: bytes, end: bytes) -> None:
+    assert usual.ask(request_bytes).endswith(end)
+
+
+def test_no_line_break_gets_into_the_headers(usual: Running) -> None:
+    answer = usual.ask(b"GET /broken HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 500")
+    assert b"set-cookie" not in answer

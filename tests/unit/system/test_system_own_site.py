@@ -30,6 +30,9 @@ def status(
         "headers": [(name.encode(), value.encode("latin-1")) for name, value in headers],
     }
     refusal = site.refusal(scope)
+    single = dict(scope["headers"])
+    if len(single) == len(headers) and site.admits_program(scope, single):
+        assert refusal is None, "what is admitted quickly is admitted"
     return 0 if refusal is None else refusal.status
 
 
@@ -198,3 +201,18 @@ def test_addresses_are_read(address: Any, port: int | None) -> None:
     plain = getattr(address, "ipv4_mapped", None) or address
     assert parse_authority(shown + end) == Authority(str(plain), port)
     assert (status(SITE, host(shown + end)) == 0) == plain.is_loopback
+
+
+@pytest.mark.parametrize(
+    ("headers", "quickly"),
+    [
+        ([("host", "localhost:8080"), ("accept", "*/*")], True),
+        ([("host", "evil.com")], False),
+        ([("accept", "*/*")], False),
+        ([("host", "localhost"), ("origin", "http://localhost:8080")], False),
+        ([("host", "localhost"), ("sec-fetch-site", "none")], False),
+    ],
+)
+def test_only_requests_of_programs_are_admitted_quickly(headers: list[tuple[str, str]], quickly: bool) -> None:
+    given = {name.encode(): value.encode() for name, value in headers}
+    assert SITE.admits_program({"server": ("127.0.0.1", 8080)}, given) is quickly

@@ -128,6 +128,24 @@ def test_cached_answers_are_fresh_by_version_and_age_and_stale_up_to_a_bound(mon
     assert cache.get(key, ("a",), stale=True) is None  # the least recently used went
 
 
+def test_an_answer_that_was_given_again_outlives_a_newer_one() -> None:
+    cache = AnswerCache(CachedAnswer(entries=2))
+    first, second, third = (cache.key(name, COLUMNS, ROW) for name in "abc")
+    for key in (first, second):
+        cache.put(key, kept("v", time.monotonic()))
+    assert cache.get(first, ("v",), stale=False) is not None
+    cache.put(third, kept("v", time.monotonic()))
+    assert cache.get(second, ("v",), stale=True) is None
+    assert cache.get(first, ("v",), stale=True) is not None
+
+
+def test_no_short_request_has_the_key_of_a_long_one() -> None:
+    long = np.arange(400, dtype=np.float32).reshape(100, 4)
+    digest = AnswerCache.key("m", ("a", "b", "c", "d"), long)[2]
+    assert len(digest) % 4, "values have 4 bytes each, so no row is this digest"
+    assert digest != AnswerCache.key("m", ("a", "b", "c", "d"), long + 1)[2]
+
+
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
     folder = tmp_path_factory.mktemp("model")
