@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import date
 
 import numpy as np
 import pandas as pd
@@ -21,7 +21,7 @@ from mlops_cli.features.intervals import (
     stock_quantiles,
     width_columns,
 )
-from mlops_cli.prices.actions.dividends import Sighting, known_since
+from mlops_cli.prices.actions.dividends import Sighting
 from tests.fakes.price_tables import random_prices, xnys_sessions
 
 SPEC = FeatureSpec(returns=(1, 5), volatility=(5,))
@@ -30,8 +30,10 @@ ROWS = 200
 CALENDAR = xnys_sessions()
 
 
-def sighting(ex_date: date, amount: float, *, seen: date = date(2030, 1, 1), announced: date | None = None) -> Sighting:
-    return Sighting(ex_date, amount, ex_date, 100.0, "csv", seen, announced)
+def sighting(ex_date: date, amount: float, *, seen: date | None = None, announced: date | None = None) -> Sighting:
+    """A dividend; one that is not said to be seen on a day belongs to the history before the first fetch."""
+    taken = seen is None
+    return Sighting(ex_date, amount, ex_date, 100.0, "csv", seen or date(2030, 1, 1), announced, taken=taken)
 
 
 def build(prices: pd.DataFrame, extras: Extras = NO_EXTRAS) -> pd.DataFrame:
@@ -90,8 +92,7 @@ class TestDividends:
 
     def test_a_dividend_that_nobody_announced_is_paid_and_is_no_input(self) -> None:
         close, ex_date = float(self.prices.loc[self.day, "close"]), after(self.day).date()
-        first = sighting(self.prices.index[5].date(), 1.0, seen=self.prices.index[6].date())
-        row = self.table(first, sighting(ex_date, 0.02 * close, seen=ex_date)).loc[self.day]
+        row = self.table(sighting(ex_date, 0.02 * close, seen=ex_date)).loc[self.day]
         assert (row[ANNOUNCED], row["paid_dividend"]) == (0.0, pytest.approx(0.02 * close))
 
     def test_a_fall_by_the_announced_dividend_is_no_error(self) -> None:
@@ -144,20 +145,20 @@ def worlds(draw: st.DrawFn) -> tuple[pd.DataFrame, list[Sighting], pd.Timestamp,
     prices = random_prices(ROWS, draw(st.integers(0, 10_000)), halts=draw(st.integers(0, 12)))
     other = random_prices(ROWS, draw(st.integers(0, 10_000)), halts=draw(st.integers(0, 12)))
     days = prices.index
-    start = days[0].date() - timedelta(days=30)
-    seen = [sighting(start, 1.0, seen=start)]  # the first fetch stays, whatever is cut off
+    seen = []
     for _ in range(draw(st.integers(1, 12))):
         bar = draw(st.integers(10, len(days) - 2))
         first = draw(st.integers(-20, 5))
         known = CALENDAR[CALENDAR.searchsorted(days[bar]) + first].date()
         amount = draw(st.sampled_from([0.0, 0.001, 0.02, 0.3])) * float(prices["close"].iloc[bar])
-        seen.append(sighting(days[bar].date(), amount, seen=known, announced=draw(st.sampled_from([None, known]))))
+        announced = draw(st.sampled_from([None, known]))
+        seen.append(sighting(days[bar].date(), amount, seen=draw(st.sampled_from([None, known])), announced=announced))
     return prices, seen, days[draw(st.integers(60, len(days) - 2))], other
 
 
 def known_by(sightings: list[Sighting], day: pd.Timestamp) -> list[Sighting]:
     """What had been seen by the end of a day."""
-    return [known.sighting for known in known_since(sightings) if known.since <= day.date()]
+    return [sighting for sighting in sightings if sighting.known_from <= day.date()]
 
 
 @settings(max_examples=80)
@@ -196,8 +197,7 @@ def test_a_fleets_quantiles_of_a_day_know_nothing_of_the_days_after_it(
 def test_a_dividend_is_an_input_from_the_day_on_which_it_was_announced_or_seen() -> None:
     prices = random_prices(ROWS)
     day = prices.index[100]
-    first = sighting(prices.index[0].date(), 1.0, seen=prices.index[1].date())
     late = sighting(after(day).date(), 0.02 * float(prices.loc[day, "close"]), seen=after(day).date())
     announced = sighting(late.ex_date, late.amount, seen=late.seen, announced=day.date())
-    assert build(prices, Extras([first, late], LEVELS)).loc[day, ANNOUNCED] == 0
-    assert build(prices, Extras([first, announced], LEVELS)).loc[day, ANNOUNCED] == pytest.approx(0.02)
+    assert build(prices, Extras([late], LEVELS)).loc[day, ANNOUNCED] == 0
+    assert build(prices, Extras([announced], LEVELS)).loc[day, ANNOUNCED] == pytest.approx(0.02)

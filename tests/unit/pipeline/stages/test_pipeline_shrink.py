@@ -7,6 +7,7 @@ from datetime import date
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from mlops_cli.config.load import Branch
@@ -30,12 +31,13 @@ START = date(2016, 1, 4)
 A, B = model_spec("red-a", ticker="A"), model_spec("red-b", ticker="B")
 LEVELS = (80.0, 95.0)
 CLOSES = np.linspace(10.0, 20.0, 30)
+DAYS = pd.bdate_range("2015-01-05", periods=29).to_numpy()
 
 
 def perfect(factor: float) -> ValidationForecasts:
     """Forecasts that are right when they are multiplied by `factor`."""
     moves = np.log(CLOSES[1:] / CLOSES[:-1])
-    return ValidationForecasts(CLOSES[:-1], CLOSES[1:], moves / factor)
+    return ValidationForecasts(CLOSES[:-1], CLOSES[1:], moves / factor, DAYS)
 
 
 @pytest.fixture
@@ -102,7 +104,7 @@ class TestGroupConstants:
         branch = branch_of(A, training=TRAINING.model_copy(update={"shrinkage": 0.0}))
         moves = np.log(CLOSES[1:] / CLOSES[:-1])
         group = [
-            ValidationForecasts(CLOSES[:-1], CLOSES[1:], moves, None, MeanReturns(train=train, used=used))
+            ValidationForecasts(CLOSES[:-1], CLOSES[1:], moves, DAYS, means=MeanReturns(train=train, used=used))
             for train, used in ((0.01, 0.02), (0.03, 0.06))
         ]
         first, second = group_constants(branch, A, group)
@@ -111,7 +113,8 @@ class TestGroupConstants:
         assert first.validation.mae_ratio_raw == group[0].mae_ratio(1.0)
 
     def test_a_model_without_a_drift_has_none_beside_one_that_has(self) -> None:
-        drifting = ValidationForecasts(CLOSES[:-1], CLOSES[1:], CLOSES[1:] * 0, None, MeanReturns(0.01, 0.02))
+        means = MeanReturns(train=0.01, used=0.02)
+        drifting = ValidationForecasts(CLOSES[:-1], CLOSES[1:], CLOSES[1:] * 0, DAYS, means=means)
         first, second = group_constants(branch_of(A), A, [perfect(1.0), drifting])
         assert (first.drift, second.drift) == (0.0, pytest.approx(0.02))
 
@@ -133,14 +136,14 @@ class TestValidationForecasts:
         folder = wrap(model_folder(tmp_path), LEVELS, dividend=True)
         inputs = Inputs((*input_columns(A.features, A.target), *extras.columns), "drift_dividend", LEVELS)
         forecasts = validation_forecasts(folder, split, inputs)
-        rows = split.validation
+        rows = split.unseen_validation
         network = rows[list(inputs.network)].to_numpy() @ WEIGHTS + INTERCEPT
         np.testing.assert_allclose(forecasts.log_return, network, atol=1e-6)
         np.testing.assert_allclose(forecasts.dividend, rows[ANNOUNCED] * rows["last_close"], rtol=1e-6)
         assert forecasts.means is not None
-        total = np.log((split.train["next_close"] + split.train["paid_dividend"]) / split.train["last_close"])
-        assert forecasts.means.train == pytest.approx(total.mean(), rel=1e-12)
-        assert forecasts.means.used != forecasts.means.train
+        total = np.log((split.used["next_close"] + split.used["paid_dividend"]) / split.used["last_close"])
+        assert forecasts.means.train == pytest.approx(total[: -len(rows)].mean(), rel=1e-12)
+        assert forecasts.means.used == pytest.approx(total.mean(), rel=1e-12)
 
 
 class TestFinish:
