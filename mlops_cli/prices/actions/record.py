@@ -203,7 +203,7 @@ def _gone_from_listing(old: Sighting, evidence: Evidence) -> bool:
     listing = evidence.listing
     if listing is None or not listing.dividends or listing.source != old.source:
         return False
+    is_coming = old.ex_date > evidence.prices.index[-1].date()
     if listing.complete:
-        return old.ex_date >= min(dividend.ex_date for dividend in listing.dividends)
-    last = evidence.prices.index[-1].date()
-    return old.ex_date > last and any(dividend.ex_date > last for dividend in listing.dividends)
+        return is_coming or old.ex_date >= min(dividend.ex_date for dividend in listing.dividends)
+    return is_coming and any(dividend.ex_date > evidence.prices.index[-1].date() for dividend in listing.dividends)
