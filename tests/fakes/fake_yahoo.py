@@ -1,6 +1,7 @@
 """Yahoo's chart API on loopback: a real HTTP server that the real yfinance talks to.
 
-Answers `/v8/finance/chart/{ticker}` in the shape of recorded answers, cookies and crumbs as far as yfinance asks for
+Answers `/v8/finance/chart/{ticker}` and the calendar of `/v10/finance/quoteSummary/{ticker}` in the shape of recorded
+answers, cookies and crumbs as far as yfinance asks for
 them, and every trouble the real one makes: 429, 5xx, silence, unknown tickers, restated histories, pages of HTML.
 """
 
@@ -18,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 CHART = "/v8/finance/chart/"
+CALENDAR = "/v10/finance/quoteSummary/"
 SESSION_OPENS = pd.Timedelta(hours=9, minutes=30)
 VALID_RANGES = ["1d", "5d", "1mo", "3mo", "6mo", "1y", "2y", "5y", "10y", "ytd", "max"]
 
@@ -63,6 +65,10 @@ class FakeYahoo:
         self.recorded: dict[str, dict[str, Any]] = {}
         self.requests: list[ChartRequest] = []
         self.other_paths: list[str] = []
+        self.calendars: dict[str, float | int | str | None] = {}
+        """By ticker: the time stamp of the coming ex-date, None for none, or a text that is sent as it is."""
+        self.calendar_status = 200
+        self.calendar_requests: list[str] = []
         self._troubles: dict[str, list[int | str]] = {}
         self._released = threading.Event()
         self._lock = threading.Lock()
@@ -107,6 +113,8 @@ class FakeYahoo:
     def answer(self, path: str) -> tuple[int, str, str]:
         """Status, content type and body for a request path; kept apart from HTTP."""
         parts = urlsplit(path)
+        if parts.path.startswith(CALENDAR):
+            return self._calendar(unquote(parts.path.removeprefix(CALENDAR)))
         if not parts.path.startswith(CHART):
             self.other_paths.append(parts.path)
             return (
@@ -130,6 +138,23 @@ class FakeYahoo:
         days = [pd.Timestamp(int(query.get(name, 0)), unit="s", tz=timezone) for name in ("period1", "period2")]
         self.requests.append(ChartRequest(ticker, days[0].tz_localize(None), days[1].tz_localize(None), status))
         return status, kind, body
+
+    def _calendar(self, ticker: str) -> tuple[int, str, str]:
+        self.calendar_requests.append(ticker)
+        if self.calendar_status != 200:
+            return self.calendar_status, "text/html", "<html>oops"
+        stamp = self.calendars.get(ticker)
+        if isinstance(stamp, str):
+            return 200, "application/json", stamp
+        if ticker not in self.listings and ticker not in self.calendars:
+            error = {"code": "Not Found", "description": f"Quote not found for symbol: {ticker}"}
+            return 404, "application/json", json.dumps({"quoteSummary": {"result": None, "error": error}})
+        events = {"maxAge": 1, "earnings": {"earningsDate": []}, **({"exDividendDate": stamp} if stamp else {})}
+        return (
+            200,
+            "application/json",
+            json.dumps({"quoteSummary": {"result": [{"calendarEvents": events}], "error": None}}),
+        )
 
     def _chart(self, ticker: str, query: dict[str, str]) -> tuple[int, dict[str, Any]]:
         if ticker in self.recorded:

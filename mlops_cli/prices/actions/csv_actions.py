@@ -108,9 +108,7 @@ class CsvActions:
             raise ConfigError(f"source.actions.file: there is no {path}", "put the file there, or correct the name")
         try:
             rows = _read_rows(Content.of_file(path))
-            for row in rows:
-                if not row.cell("ticker"):
-                    raise _fault(path, row, "no ticker", "a file of all tickers needs a column ticker")
+            _refuse_no_ticker(rows, path)
         except DataError as error:
             return Listings({ticker: _refused(ticker, error) for ticker in request.exchanges})
         by_ticker: dict[str, list[_Row]] = {ticker: [] for ticker in request.exchanges}
@@ -121,18 +119,27 @@ class CsvActions:
                 strangers.append(f"{symbol} (line {own[0].line}, ex-date {own[0].cell('ex_date')})")
             else:
                 by_ticker[ticker] += own
-        answers: dict[str, Listing | SourceFailure] = {}
-        for ticker, own in by_ticker.items():
-            try:
-                dividends = _dividends(own, path, request.today(ticker), self._form)
-                answers[ticker] = Listing(ticker, SOURCE, dividends, complete=bool(own))
-            except DataError as error:
-                answers[ticker] = _refused(ticker, error)
+        answers = {ticker: self._listing(ticker, own, path, request) for ticker, own in by_ticker.items()}
         return Listings(answers, _about_strangers(strangers, path))
+
+    def _listing(
+        self, ticker: str, rows: Sequence[_Row], path: Path, request: ActionRequest
+    ) -> Listing | SourceFailure:
+        try:
+            dividends = _dividends(rows, path, request.today(ticker), self._form)
+        except DataError as error:
+            return _refused(ticker, error)
+        return Listing(ticker, SOURCE, dividends, complete=bool(rows))
 
 
 def _refused(ticker: str, error: DataError) -> SourceFailure:
     return SourceFailure(ticker, f"{ticker}: dividends: {error}", error.exit_code)
+
+
+def _refuse_no_ticker(rows: Iterable[_Row], path: Path) -> None:
+    for row in rows:
+        if not row.cell("ticker"):
+            raise _fault(path, row, "no ticker", "a file of all tickers needs a column ticker")
 
 
 def _by_symbol(rows: Iterable[_Row]) -> dict[str, list[_Row]]:

@@ -35,25 +35,26 @@ def collected(bars: BarDividends | None, from_source: Listing | None) -> list[tu
     return [(str(entry.day), entry.source, entry.listed.amount and round(entry.listed.amount, 6)) for entry in entries]
 
 
-class TestOrderOfSources:
-    IMPLIED = [("2024-02-08", "implied", 0.5), ("2024-05-09", "implied", 0.75)]
+IMPLIED = [("2024-02-08", "implied", 0.5), ("2024-05-09", "implied", 0.75)]
 
+
+class TestOrderOfSources:
     def test_without_lists_the_adjusted_closes_count(self) -> None:
-        assert collected(None, None) == self.IMPLIED
+        assert collected(None, None) == IMPLIED
 
     def test_bars_count_on_their_own_days_and_adjusted_closes_on_the_others(self) -> None:
         bars = bars_of(listed("2024-05-09", 0.76), first="2024-03-01")
-        assert collected(bars, None) == [self.IMPLIED[0], ("2024-05-09", "yfinance", 0.76)]
+        assert collected(bars, None) == [IMPLIED[0], ("2024-05-09", "yfinance", 0.76)]
 
     def test_bars_that_list_none_on_their_days_silence_the_adjusted_closes(self) -> None:
         assert collected(bars_of(), None) == []
 
     def test_a_listing_counts_from_its_first_ex_date_on(self) -> None:
         coming = listing(listed("2024-05-09", 0.77), listed("2024-08-08"))
-        assert collected(None, coming) == [self.IMPLIED[0], ("2024-05-09", "csv", 0.77), ("2024-08-08", "csv", 0.5)]
+        assert collected(None, coming) == [IMPLIED[0], ("2024-05-09", "csv", 0.77), ("2024-08-08", "csv", 0.5)]
 
     def test_a_listing_of_coming_dividends_alone_leaves_the_history_to_the_adjusted_closes(self) -> None:
-        assert collected(None, listing(listed("2024-08-08"))) == [*self.IMPLIED, ("2024-08-08", "csv", 0.5)]
+        assert collected(None, listing(listed("2024-08-08"))) == [*IMPLIED, ("2024-08-08", "csv", 0.5)]
 
     def test_a_day_that_a_listing_should_have_is_named_and_not_used(self) -> None:
         result = collect(MEASURE, None, listing(listed("2024-02-08")))
@@ -63,11 +64,11 @@ class TestOrderOfSources:
         assert finding.words == "2024-05-09 0.75 (adjusted closes), csv lists none"
 
     def test_an_empty_listing_leaves_all_to_the_prices(self) -> None:
-        assert collected(None, listing()) == self.IMPLIED
+        assert collected(None, listing()) == IMPLIED
 
     def test_a_calendar_counts_after_the_last_price_only(self) -> None:
         calendar = listing(listed("2024-05-09", None), listed("2024-08-08", None), complete=False)
-        assert collected(None, calendar) == [*self.IMPLIED, ("2024-08-08", "csv", None)]
+        assert collected(None, calendar) == [*IMPLIED, ("2024-08-08", "csv", None)]
 
     def test_ex_dates_up_to_the_first_session_are_left_out(self) -> None:
         early = [listed("2023-11-09"), listed("2024-01-02")]
