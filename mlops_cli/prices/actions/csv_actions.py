@@ -251,10 +251,11 @@ def _kind(row: _Row, path: Path) -> Kind:
 
 def _days(texts: Sequence[str], rows: Sequence[_Row], path: Path, form: FileFormat) -> list[date]:
     """The days of cells, all in one notation; rows[i] has texts[i]."""
-    written = form.dates if form.dates in (None, "day-first", "month-first") else None
-    days = calendar_days(texts, written, str(path))
-    if days.hasnans and form.dates is not None and "%" in form.dates:
-        days = pd.DatetimeIndex([_by_format(text, form.dates) for text in texts])
+    by_format = [_by_format(text, form.dates) for text in texts if form.dates and "%" in form.dates]
+    if by_format and None not in by_format:
+        days = pd.DatetimeIndex(by_format)
+    else:
+        days = calendar_days(texts, form.dates if form.dates in ("day-first", "month-first") else None, str(path))
     for row, text, day in zip(rows, texts, days, strict=True):
         if pd.isna(day):
             raise _fault(path, row, f"{text[:40]!r} is not a date", "write dates as 2024-03-31")
