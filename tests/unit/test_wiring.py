@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pandas as pd
@@ -13,12 +14,15 @@ from pydantic import SecretStr
 from mlops_cli import wiring
 from mlops_cli.config.paths import Project
 from mlops_cli.config.run_environment import RUN_KEY
-from mlops_cli.config.schemas.project import Training
+from mlops_cli.config.schemas.project import Period, Training
 from mlops_cli.config.schemas.source import Source
 from mlops_cli.config.schemas.trading import Trading
 from mlops_cli.config.settings import AccountKeys, Settings
 from mlops_cli.errors import ConfigError, DataError
 from mlops_cli.pipeline.stages.tables import write_table
+from mlops_cli.prices.actions.action_source import ActionRequest, Listing
+from mlops_cli.prices.actions.csv_actions import CsvActions
+from mlops_cli.prices.actions.yfinance_actions import YfinanceActions
 from mlops_cli.prices.sources.csv_source import CsvSource
 from mlops_cli.prices.sources.sample_source import TICKERS, SampleSource
 from mlops_cli.prices.sources.source import FetchRequest
@@ -33,6 +37,7 @@ from mlops_cli.training.cluster.ray_trainer import RayTrainer
 from mlops_cli.training.local.ludwig_trainer import LudwigTrainer
 from mlops_cli.training.torchrun.torchrun_trainer import TorchrunTrainer
 from tests.fakes.branches import branch_of
+from tests.fakes.fake_corporate_actions import KEY, FakeCorporateActions
 from tests.fakes.price_tables import random_prices
 from tests.fakes.train_jobs import model_spec
 
@@ -78,6 +83,45 @@ class TestPriceSource:
         source = wiring.price_source(project, branch_of(SPEC, source=said), Settings())
         (bars,) = source.fetch(FetchRequest(["A"], exchanges={"A": "XNYS"}), lambda _: None)
         assert bars.frame["close"].to_dict() == {pd.Timestamp("2024-03-02"): 11.9}
+
+
+class TestActionSource:
+    def source(self, project: Project, settings: Settings | None = None, period: Period | None = None, **keys: object):
+        branch = branch_of(SPEC, source=Source.model_validate(keys), period=period or Period())
+        return wiring.action_source(project, branch, settings or Settings())
+
+    def test_prices_alone_unless_yahoo_may_know_more(self, project: Project) -> None:
+        assert self.source(project) is None
+        assert self.source(project, kind="csv") is None
+        assert self.source(project, kind="yfinance", actions={"kind": "none"}) is None
+        assert isinstance(self.source(project, kind="yfinance"), YfinanceActions)
+        assert self.source(project, period=Period(end=date(2024, 1, 1)), kind="yfinance") is None
+
+    def test_each_kind_has_its_adapter(self, project: Project) -> None:
+        assert isinstance(self.source(project, actions={"kind": "csv"}), CsvActions)
+        assert isinstance(self.source(project, actions={"kind": "yfinance"}), YfinanceActions)
+
+    def test_the_folder_is_inside_that_of_the_prices(self, project: Project) -> None:
+        source = self.source(project, folder="my/files", actions={"kind": "csv", "folder": "paid"})
+        with pytest.raises(ConfigError, match="my/files/paid is not a folder"):
+            source.fetch(ActionRequest({"A": "XNYS"}, datetime.now(UTC)), lambda _: None)
+
+    def test_alpaca_takes_the_keys_of_any_team(self, project: Project) -> None:
+        with FakeCorporateActions() as server:
+            server.dividend("A", "2024-05-09", 0.5)
+            keys = {"ALPACA_API_KEY_RED": SecretStr(KEY), "ALPACA_SECRET_KEY_RED": SecretStr("s")}
+            settings = Settings.model_validate(
+                {"ALPACA_API_KEY_<TEAM>, ALPACA_SECRET_KEY_<TEAM>": keys, "ALPACA_DATA_URL": f"{server.url}/v2"}
+            )
+            source = self.source(project, settings, actions={"kind": "alpaca"})
+            assert source is not None
+            listing = source.fetch(ActionRequest({"A": "XNYS"}, datetime.now(UTC)), lambda _: None).by_ticker["A"]
+        assert isinstance(listing, Listing)
+        assert [dividend.amount for dividend in listing.dividends] == [0.5]
+
+    def test_alpaca_without_keys_is_a_mistake_in_the_config(self, project: Project) -> None:
+        with pytest.raises(ConfigError, match="ALPACA_API_KEY and ALPACA_SECRET_KEY are not set"):
+            self.source(project, actions={"kind": "alpaca"})
 
 
 class TestExchangePrices:
