@@ -143,7 +143,11 @@ def _passes(
     warn_of_exposed_files(project)
     with ConsoleProgress(verbose) as progress:
         newest = NewestForecasts(
-            project, branches, lambda source: wiring.price_source(project, source, settings), progress
+            project,
+            branches,
+            lambda source: wiring.price_source(project, source, settings),
+            progress,
+            lambda source: wiring.action_source(project, source, settings),
         )
 
         def trade_team(team: str) -> PassReport:

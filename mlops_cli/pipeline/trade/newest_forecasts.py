@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -13,7 +14,7 @@ from mlops_cli.config.load import Branch
 from mlops_cli.config.paths import Project
 from mlops_cli.config.schemas.project import ModelSpec
 from mlops_cli.config.schemas.trading import Rules
-from mlops_cli.errors import ConfigError, MlopsError
+from mlops_cli.errors import ConfigError, MlopsError, bounded
 from mlops_cli.evaluation.verdicts import verdicts
 from mlops_cli.features.extras import ANNOUNCED
 from mlops_cli.features.intervals import WIDEST, width_columns
@@ -24,6 +25,8 @@ from mlops_cli.pipeline.stages.featurize import featurize
 from mlops_cli.pipeline.stages.ingest import ingest
 from mlops_cli.pipeline.stages.stage import Progress
 from mlops_cli.pipeline.stages.tables import read_table
+from mlops_cli.prices.actions.action_source import ActionSource
+from mlops_cli.prices.cleaning.counts import read_repairs
 from mlops_cli.prices.sources.source import PriceSource
 from mlops_cli.trading.contract.types import Interval, TradeForecast
 from mlops_cli.trading.passes.paper_pass import SessionForecasts
@@ -31,6 +34,9 @@ from mlops_cli.trading.passes.paper_pass import SessionForecasts
 if TYPE_CHECKING:
     import pandas as pd
 
+WITHOUT = ("none", "drift")
+"""Bases that subtract no dividends."""
+NOT_FETCHED = "dividends_not_fetched"
 VOLATILITY_SESSIONS = 60
 PRICE_DECIMALS = 4
 
@@ -47,12 +53,16 @@ class _ModelForecast:
 
 @dataclass
 class NewestForecasts:
-    """The newest forecasts of some branches. Updates prices and features once for all teams."""
+    """The newest forecasts of some branches. Updates prices, dividends and features once for all teams.
+
+    `source` and `actions` make the sources of a branch's prices and of its dividends besides the prices, if any.
+    """
 
     project: Project
     branches: Sequence[Branch]
     source: Callable[[Branch], PriceSource]
     progress: Progress
+    actions: Callable[[Branch], ActionSource | None] = lambda _: None
     _failures: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def forecasts(self, team: str, rules: Rules, session: date, target: date) -> SessionForecasts:
@@ -71,7 +81,8 @@ class NewestForecasts:
                 made.append(forecast)
                 if rules.sizing == "inverse_volatility" and forecast.ticker not in volatilities:
                     volatilities[forecast.ticker] = _volatility(self.project, newest.branch, newest.spec.ticker)
-        return SessionForecasts(made, volatilities, missing, late)
+        notes = [note for branch in self.branches for note in self._notes(branch, team, rules)]
+        return SessionForecasts(made, volatilities, missing, late, notes)
 
     def _newest(self, branch: Branch, team: str, rules: Rules) -> Iterator[_ModelForecast]:
         specs = [spec for spec in branch.models if is_traded_by(spec, team, rules)]
@@ -88,10 +99,20 @@ class NewestForecasts:
             else:
                 yield _ModelForecast(branch.name, spec, forecast, failure)
 
+    def _notes(self, branch: Branch, team: str, rules: Rules) -> list[str]:
+        """Of which tickers the dividends could not be looked up; their forecasts use those that were seen before."""
+        specs = [spec for spec in branch.models if is_traded_by(spec, team, rules) and spec.base not in WITHOUT]
+        repairs = read_repairs(self.project.prices(branch.name), {spec.ticker for spec in specs}) if specs else []
+        tickers: dict[str, list[str]] = defaultdict(list)
+        for ticker in repairs:
+            for rule in (rule for rule in ticker.rules if rule.rule == NOT_FETCHED):
+                tickers["; ".join(rule.examples)].append(ticker.ticker)
+        return [f"dividends of {bounded(names)}: {reason}" for reason, names in tickers.items()]
+
     def _update(self, branch: Branch) -> dict[str, str]:
         """Update prices and features once; return the failures by model."""
         if branch.name not in self._failures:
-            fetched = ingest(self.project, branch, self.source(branch), self.progress)
+            fetched = ingest(self.project, branch, self.source(branch), self.progress, actions=self.actions(branch))
             built = featurize(self.project, branch, self.progress)
             self._failures[branch.name] = {
                 failure.model: failure.reason for failure in [*built.failures, *fetched.failures]

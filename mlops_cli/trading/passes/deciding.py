@@ -30,12 +30,14 @@ class SessionForecasts:
         volatilities: by ticker, standard deviation of one-day log returns.
         missing: by model, why there is no forecast and will be none.
         late: by model, why there is none yet; there may be one in a later pass, when the session's prices are known.
+        notes: what else a person should know of them, such as dividends that could not be looked up.
     """
 
     forecasts: Sequence[TradeForecast]
     volatilities: Mapping[str, float] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
     late: Mapping[str, str] = field(default_factory=dict)
+    notes: Sequence[str] = ()
 
 
 ForecastsOf = Callable[[date, date], SessionForecasts]
@@ -96,9 +98,12 @@ def _decide(context: PassContext, state: Reconciled, given: SessionForecasts) ->
     report.blocked = blocked
     report.alerts += [f"{ticker}: {reason}" for ticker, reason in blocked.items() if ticker not in state.blocked]
     report.notes += [
-        f"{decision.ticker} is held: {'; '.join(decision.reasons)}"
-        for decision in report.decisions
-        if decision.forecast_bps is None and decision.ticker in state.holdings
+        *given.notes,
+        *(
+            f"{decision.ticker} is held: {'; '.join(decision.reasons)}"
+            for decision in report.decisions
+            if decision.forecast_bps is None and decision.ticker in state.holdings
+        ),
     ]
 
 
