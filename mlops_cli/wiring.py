@@ -163,7 +163,8 @@ def _sample_prices() -> PriceTables:
         bars for bars in SampleSource().fetch(FetchRequest(TICKERS), lambda _: None) if isinstance(bars, RawBars)
     ]
     tables = {raw.ticker: assemble(raw, None, "XNYS", None, None, "").frame for raw in fetched}
-    return MemoryTables(tables, {ticker: implied_steps(table).dividends() for ticker, table in tables.items()})
+    paid = {ticker: implied_steps(table).dividends() for ticker, table in tables.items()}
+    return MemoryTables(tables, paid)
 
 
 def trainer(project: Project, branch: Branch, kind: TrainerKind) -> Trainer:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -77,9 +78,13 @@ def new_exchange(
     start: str = "2024-01-02T21:30:00+00:00",
     database: Path | None = None,
     rules: MarketRules | None = None,
+    dividends: Mapping[str, Mapping[date, float]] | None = None,
 ) -> Exchange:
-    """A replay without HTTP; it starts after the close of a session (16:30 in New York) by default."""
-    market = Market(MemoryTables(tables if tables is not None else some_prices()), us_hours())
+    """A replay without HTTP; it starts after the close of a session (16:30 in New York) by default.
+
+    `dividends`: of the tables, USD per share by ex-date.
+    """
+    market = Market(MemoryTables(tables if tables is not None else some_prices(), dividends), us_hours())
     return Exchange(market, Clock(parse_time(start)), rules, None if database is None else Store(database))
 
 

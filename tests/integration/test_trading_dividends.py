@@ -16,13 +16,16 @@ import pytest
 
 from mlops_cli.config.load import load_params
 from mlops_cli.config.schemas.trading import Costs, Rules
+from mlops_cli.errors import ServiceError
 from mlops_cli.market.hours import us_hours
 from mlops_cli.pipeline.trade.competition import Replay, ReplayExchange, ReplayTools, competition, replay_exchange
 from mlops_cli.pipeline.trade.competition_forecasts import ReplayBook, replay_book
 from mlops_cli.pipeline.trade.newest_forecasts import NewestForecasts
+from mlops_cli.prices.actions.action_source import ActionRequest, Listings
 from mlops_cli.prices.actions.dividends import Sighting
 from mlops_cli.prices.actions.sightings_file import dividends_file, read_sightings, write_sightings
 from mlops_cli.prices.sources.csv_source import CsvSource
+from mlops_cli.prices.sources.source import SourceFailure
 from mlops_cli.tracking.tracker import NullTracker
 from mlops_cli.trading.contract.broker import Broker
 from mlops_cli.trading.contract.types import TradeForecast
@@ -176,7 +179,17 @@ def test_who_sold_short_pays_the_dividend(
     assert float(dividend["cash"]) == pytest.approx(float(held) * SHARE * float(closes[pd.Timestamp(eve)]), abs=0.01)
 
 
-def test_the_newest_forecast_knows_the_announced_dividend(tmp_path: Path) -> None:
+class NoAnswer:
+    """A source of dividends that is down."""
+
+    name = "alpaca"
+
+    def fetch(self, request: ActionRequest, _: Callable[[str], None]) -> Listings:
+        reason = "alpaca: does not answer"
+        return Listings({name: SourceFailure(name, reason, ServiceError.exit_code) for name in request.exchanges})
+
+
+def test_a_dividend_that_was_seen_counts_although_its_source_is_down(tmp_path: Path) -> None:
     eve = us_hours().before(EX_DATE).day
     prices = rising_with_dividends()
     small = small_project(tmp_path / "project", ("AAA",))
@@ -184,7 +197,11 @@ def test_the_newest_forecast_knows_the_announced_dividend(tmp_path: Path) -> Non
     for report in small.run(LinearTrainer()):
         assert report.failures == []
     newest = NewestForecasts(
-        small.project, [small.branch], lambda _: CsvSource(small.root / "data" / "incoming"), Silent()
+        small.project,
+        [small.branch],
+        lambda _: CsvSource(small.root / "data" / "incoming"),
+        Silent(),
+        lambda _: NoAnswer(),
     )
     path = dividends_file(small.project.prices("main"), "AAA")
     close = float(prices["close"].loc[pd.Timestamp(eve)])
@@ -192,6 +209,7 @@ def test_the_newest_forecast_knows_the_announced_dividend(tmp_path: Path) -> Non
     write_sightings(path, [*(read_sightings(path) or []), coming])
     given = newest.forecasts("red", RULES, eve, EX_DATE)
     assert (given.missing, given.late) == ({}, {})
+    assert given.notes == ["dividends of AAA: alpaca: does not answer; what was seen before is used"]
     (forecast,) = given.forecasts
     assert forecast.dividend == pytest.approx(SHARE * close, rel=1e-6)
     assert forecast.log_return < -0.015

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -39,6 +39,8 @@ ACTIONS: tuple[dict[str, Any], ...] = (
 )
 KINDS = ("halt", "wide_spread", "reject_orders", "delay_fills", "partial_fills")
 START = Decimal(100_000)
+LISTED = {symbol: {day.date(): 0.123456 for day in PRICES[symbol].index[::2]} for symbol in ("AAPL", "MSFT")}
+"""Dividends beside the price tables: a stateful run must meet some."""
 
 
 class AnyDay(RuleBasedStateMachine):
@@ -48,7 +50,9 @@ class AnyDay(RuleBasedStateMachine):
         super().__init__()
         self.folder = TemporaryDirectory()
         self.database = Path(self.folder.name) / "exchange.db"
-        self.exchange: Exchange = new_exchange(PRICES, database=self.database, rules=MarketRules(volume_limit=0.0005))
+        self.exchange: Exchange = new_exchange(
+            PRICES, database=self.database, rules=MarketRules(volume_limit=0.0005), dividends=LISTED
+        )
         for key in ("red", "blue"):
             self.exchange.account(key, "secret")
 
@@ -118,7 +122,7 @@ class AnyDay(RuleBasedStateMachine):
         old.commit()
         old.close()
         start = old.state.now.isoformat()
-        self.exchange = new = new_exchange(PRICES, start, self.database)
+        self.exchange = new = new_exchange(PRICES, start, self.database, dividends=LISTED)
         new.state.faults = old.state.faults
         if old.state.hours.current(old.state.now) is not None:
             assert new.state.taken == old.state.taken
@@ -209,7 +213,12 @@ def test_a_long_random_run(seed: int) -> None:
         statuses |= {
             order.status for account in machine.exchange.state.accounts.values() for order in account.orders.values()
         }
-    fills = sum(len(account.activities) for account in machine.exchange.state.accounts.values())
+    kinds = Counter(
+        activity.body["activity_type"]
+        for account in machine.exchange.state.accounts.values()
+        for activity in account.activities
+    )
     machine.teardown()
-    assert fills > 50
+    assert kinds["FILL"] > 40
+    assert kinds["DIV"] > 10
     assert {"filled", "canceled", "expired", "new"} <= statuses

@@ -35,6 +35,7 @@ class Team:
         self.bps = 100.0
         self.missing: dict[str, str] = {}
         self.late: dict[str, str] = {}
+        self.notes: list[str] = []
         self.days_off = 0
         self.asked = 0
 
@@ -45,7 +46,7 @@ class Team:
             TradeForecast(f"red-{t.lower()}", t, "red", session, target, D(100), self.bps / 1e4, "v1", "skill")
             for t in self.tickers
         ]
-        return SessionForecasts(made, {}, self.missing, self.late)
+        return SessionForecasts(made, {}, self.missing, self.late, self.notes)
 
     def run(self, *, dry_run: bool = False) -> PassReport:
         settings = PassSettings(dry_run=dry_run, halts=self.halts)
@@ -64,6 +65,11 @@ class TestDeciding:
         assert (first.outcome, len(first.sent), str(first.target)) == ("done", 2, "2024-01-03")
         again = team.run()
         assert (again.outcome, again.sent, again.decisions, team.asked) == ("done", [], [], 1)
+
+    def test_what_is_to_know_of_the_forecasts_is_noted_once(self, team):
+        team.notes = ["dividends of AAPL: alpaca: does not answer; what was seen before is used"]
+        assert team.run().notes == team.notes
+        assert team.run().notes == []
 
     def test_forecasts_are_not_asked_for_outside_the_hours(self, team):
         team.broker.now = datetime(2024, 1, 2, 21, 10, tzinfo=UTC)
