@@ -12,6 +12,9 @@ those expected if the same number of up-calls fell on random days. Any of these 
 - *single model*: more than 56 % of a model's calls right, and timing significant by Fisher's exact test (valid for few
   sessions too) after Bonferroni's correction for the number of models.
 
+The last two rules are applied twice. The second time, a call is up if the raw forecast is above the model's own mean
+forecast: else a model that forecasts the drift of its stock and a little of the future would say "up" every day.
+
 All of this is judged in total return: an announced dividend is added to the closes of its ex-date (`total_returns`),
 because a forecast that knows it is no leak. The first two rules are applied to the shrunk and to the raw forecasts,
 because shrinkage could hide a leak. The rate of false alarms and the leaks that are found:
@@ -26,8 +29,8 @@ from scipy import stats
 
 from mlops_cli.errors import bounded
 from mlops_cli.evaluation.frame import DIVIDEND, PRICE_COLUMNS
-from mlops_cli.evaluation.metrics import naive_scale
-from mlops_cli.evaluation.significance import TTest, day_clustered
+from mlops_cli.evaluation.metrics import naive_scale, with_hits
+from mlops_cli.evaluation.significance import FLOAT32_PRICES, TTest, day_clustered
 
 MAX_RATIO = 0.99
 MAX_SHARE = 0.75
@@ -51,12 +54,19 @@ def look_ahead(scores: pd.DataFrame) -> list[str]:
 
     All rules but the one for single models need at least `significance.MIN_SESSIONS` days.
     """
+    from_mean = _calls_from_mean(scores)
     return [
         *_error_reasons(scores, "predicted_close", "forecasts"),
         *_error_reasons(scores, "raw_predicted_close", "raw forecasts"),
-        *_direction_reasons(scores),
-        *_single_model_reasons(scores),
+        *(_direction_reasons(scores, "direction") or _direction_reasons(from_mean, "direction from the mean forecast")),
+        *(_single_model_reasons(scores) or _single_model_reasons(from_mean)),
     ]
+
+
+def _calls_from_mean(scores: pd.DataFrame) -> pd.DataFrame:
+    """The scores with calls of which side of its model's mean a raw forecast is; none within float32's rounding."""
+    distance = scores["raw_return"] - scores.groupby("model", observed=True)["raw_return"].transform("mean")
+    return with_hits(scores, (distance > 0).astype("float64").mask(distance.abs() <= FLOAT32_PRICES))
 
 
 def _error_reasons(scores: pd.DataFrame, column: str, name: str) -> list[str]:
@@ -82,12 +92,12 @@ def _error_reasons(scores: pd.DataFrame, column: str, name: str) -> list[str]:
     return reasons
 
 
-def _direction_reasons(scores: pd.DataFrame) -> list[str]:
+def _direction_reasons(scores: pd.DataFrame, name: str) -> list[str]:
     accuracy, always_up = scores["hit"].mean(), scores["up"].mean()
     timing = day_clustered(scores["excess_hit"], scores["target_session"])
     if accuracy > max(MAX_ACCURACY, always_up) and _is_significant(timing, better=1):
         return [
-            f"direction: {accuracy:.1%} of {scores['hit'].count()} calls right "
+            f"{name}: {accuracy:.1%} of {scores['hit'].count()} calls right "
             f"(more than {MAX_ACCURACY:.0%}; up every day: {always_up:.1%}; t = {timing.t:.1f})"
         ]
     return []

@@ -67,10 +67,14 @@ def score_forecasts(forecasts: pd.DataFrame) -> pd.DataFrame:
     frame["actual_return"] = np.log(actual / last)
     frame["raw_return"] = np.log(raw / last)
     frame["up"] = (actual > last).astype("float64").mask(actual == last)
-    frame["call"] = (raw > last).astype("float64").mask((raw == last) | (actual == last))
-    frame["hit"] = (frame["call"] == frame["up"]).astype("float64").mask(frame["call"].isna())
-    frame["excess_hit"] = frame["hit"] - _hits_by_chance(frame)
-    return frame
+    return with_hits(frame, (raw > last).astype("float64").mask(raw == last))
+
+
+def with_hits(scores: pd.DataFrame, calls: pd.Series) -> pd.DataFrame:
+    """Set `call`, `hit` and `excess_hit` of `score_forecasts` for these calls: 1.0 = up, 0.0 = down, NaN = no call."""
+    scores = scores.assign(call=calls.mask(scores["up"].isna()))
+    scores["hit"] = (scores["call"] == scores["up"]).astype("float64").mask(scores["call"].isna())
+    return scores.assign(excess_hit=scores["hit"] - _hits_by_chance(scores))
 
 
 def _hits_by_chance(frame: pd.DataFrame) -> pd.Series:

@@ -199,3 +199,30 @@ def test_total_returns_change_only_the_naive_error_of_ex_days() -> None:
         np.testing.assert_allclose(prices[column], totals[column], atol=1e-9)
     changed = (prices["mae_naive"] - totals["mae_naive"]).abs() > 1e-9
     assert changed.tolist() == (frame["announced_dividend"] > 0).tolist()
+
+
+@pytest.mark.parametrize("network", [1.0, 0.1, 0.0])
+@pytest.mark.parametrize(("models", "days"), [(1, 120), (8, 125), (50, 60)])
+def test_half_a_percent_of_the_future_around_the_drift_sounds(network: float, models: int, days: int) -> None:
+    """The network forecasts the drift, 0.03 % up, and 0.5 % of the way from there to the truth: up on most days."""
+    returns = market_returns(models, days, seed=models, mean=0.0003)
+    raw = 0.0003 + 0.005 * (returns - 0.0003)
+    frame = payers(returns, raw, 0.01, 21, network)
+    assert ((frame["raw_predicted_close"] + frame["announced_dividend"]) > frame["last_close"]).mean() > 0.9
+    reasons = look_ahead(score_forecasts(total_returns(frame)))
+    assert any(reason.startswith("direction from the mean forecast: ") for reason in reasons)
+
+
+def test_one_model_that_leaks_around_its_drift_is_named() -> None:
+    returns, raw = market_returns(60, 120, 3), noise(60, 120, 3)
+    raw[:, 42] = 0.0003 + 0.005 * returns[:, 42]
+    (reason,) = alarm_of(returns, raw)
+    assert reason.startswith("direction of single models")
+    assert " red-s042 (" in reason
+
+
+def test_a_base_alone_calls_no_direction_from_its_mean() -> None:
+    """The forecasts are the drift in float32 on every day, so what is left of them is rounding."""
+    returns = market_returns(8, 125, 8, mean=0.001)
+    raw = np.full_like(returns, 0.0003) * (1 + 1e-7 * np.sign(returns))
+    assert dividend_alarm(returns, raw, 0.01, 21, 0.0) == []
