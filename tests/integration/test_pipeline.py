@@ -74,9 +74,15 @@ def test_the_group_shares_one_shrinkage_written_into_graph_and_manifest(small: S
     for model in models:
         check_files(model.folder, model.manifest)
         table = pd.read_parquet(small.project.features("main") / f"{model.manifest.name}.parquet")
-        shrunk, raw = model.log_returns(table)
-        np.testing.assert_allclose(shrunk, shrinkage * raw, rtol=1e-6, atol=1e-9)
-        assert np.std(raw) > 0
+        forecasts, drift = model.forecasts(table), model.manifest.base_drift
+        expected = drift + shrinkage * (forecasts.raw_log_return - drift)
+        ordinary = (table["announced_dividend"] == 0).to_numpy()
+        np.testing.assert_allclose(forecasts.log_return[ordinary], expected[ordinary], rtol=1e-6, atol=1e-9)
+        assert np.std(forecasts.raw_log_return) > 0
+        assert model.manifest.levels == (80.0, 95.0)
+        half = np.diff(forecasts.interval, axis=1)[:, [0, 2]] / 2
+        widths = model.manifest.width_factor * table[["width_80", "width_95"]].to_numpy()
+        np.testing.assert_allclose(half[ordinary], widths[ordinary], rtol=1e-5)
 
 
 def test_baselines_are_not_shrunk(small: SmallProject) -> None:

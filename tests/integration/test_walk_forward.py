@@ -41,7 +41,8 @@ class Jobs(LinearTrainer):
 
     @property
     def asked(self) -> list[tuple[str, str]]:
-        return [(job.spec.name, str(job.end)) for jobs in self.calls for job in jobs]
+        """Model and date of every job; a job's folder is `<model>@<date>`."""
+        return [(job.spec.name, job.folder.name.partition("@")[2]) for jobs in self.calls for job in jobs]
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +109,10 @@ def test_the_kept_models_are_normal_model_folders_with_the_shrinkage_of_their_gr
             assert model.manifest.validation_rows.sessions == 60
             table = pd.read_parquet(small.project.features("main") / f"{model.manifest.name}.parquet")
             shrunk, raw = model.log_returns(table)
-            np.testing.assert_allclose(shrunk, model.manifest.shrinkage * raw, rtol=1e-6, atol=1e-9)
+            drift, shrinkage = model.manifest.base_drift, model.manifest.shrinkage
+            ordinary = (table["announced_dividend"] == 0).to_numpy()
+            expected = drift + shrinkage * (raw - drift)
+            np.testing.assert_allclose(shrunk[ordinary], expected[ordinary], rtol=1e-6, atol=1e-9)
             earlier = table.loc[table["target_session"] < pd.Timestamp(day)].index
             assert model.manifest.validation_rows.last == earlier[-1].date(), "all that was known by then is used"
 
