@@ -19,6 +19,7 @@ from mlops_cli.training.local.ludwig_trainer import LudwigTrainer
 from mlops_cli.training.local.workers import WorkerSettings
 from mlops_cli.training.trainer import FailedJob, Fitted, TrainJob
 from tests.fakes.train_jobs import HISTORY, make_job, model_spec, same_job
+from tests.fakes.wrapped_graphs import check_wrapped
 
 pytestmark = [pytest.mark.ludwig, pytest.mark.slow]
 
@@ -225,6 +226,13 @@ def test_the_graph_says_what_ludwig_says(trained: Trained, name: str):
     assert len(ludwigs) == 60
     np.testing.assert_allclose(ours, ludwigs, atol=1e-5, rtol=0)
     assert np.ptp(ludwigs) > 1e-4, "a constant forecast would agree with anything"
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_base_and_intervals_fit_the_graph(trained: Trained, name: str, tmp_path: Path):
+    job = trained.jobs[name]
+    rows = pd.read_parquet(job.features)[list(job.inputs)].tail(60).to_numpy(np.float32)
+    check_wrapped(job.folder / "model.onnx", rows, tmp_path)
 
 
 def test_models_of_one_architecture_share_an_exported_graph(trained: Trained):

@@ -22,6 +22,7 @@ from mlops_cli.training.tasks import group_tasks
 from mlops_cli.training.torchrun.torchrun_trainer import Devices, TorchrunTrainer
 from mlops_cli.training.trainer import FailedJob, Fitted, TrainJob
 from tests.fakes.train_jobs import HISTORY, NUMBERS, make_job, model_spec
+from tests.fakes.wrapped_graphs import check_wrapped
 
 pytestmark = [pytest.mark.ludwig, pytest.mark.slow]
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -178,6 +179,14 @@ def test_two_processes_train_what_one_does(alone: Done, together: Done, name: st
     assert [epoch["validation_loss"] for epoch in together.fitted(name).epochs] == pytest.approx(losses, abs=1e-6)
     assert together.fitted(name).facts["processes"] == 2
     assert together.fitted(name).facts["best_epoch"] == alone.fitted(name).facts["best_epoch"]
+
+
+@pytest.mark.parametrize("name", COMMON)
+def test_base_and_intervals_fit_every_graph(alone: Done, together: Done, tmp_path: Path, name: str):
+    for done in (alone, together):
+        job = done.fitted(name).job
+        rows = pd.read_parquet(job.features)[list(job.inputs)].to_numpy(np.float32)[:50]
+        check_wrapped(job.folder / "model.onnx", rows, tmp_path)
 
 
 def test_the_best_weights_are_kept_where_the_last_are_not_the_best(together: Done):
