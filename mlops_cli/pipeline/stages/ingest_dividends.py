@@ -88,4 +88,5 @@ def _evidence(fetched: FetchedPrices, listing: Listing | None, stored: list[Sigh
         listing=listing,
         stored=stored,
         stored_from=None if earlier is None or earlier.empty else earlier.index[0].date(),
+        appended_after=None if earlier is None or fetched.raw.replaces_all else earlier.index[-1].date(),
     )

@@ -40,11 +40,14 @@ class Measure:
         exchange: calendar code.
         closes: of the checked price table, index: tz-naive sessions.
         steps: what its adjusted closes imply; None if it has none of its own.
+        implied_after: steps count as dividends after this day only, because an earlier fetch has settled the days
+            before; None for all.
     """
 
     exchange: str
     closes: pd.Series[float]
     steps: ImpliedSteps | None
+    implied_after: date | None = None
 
     def close_before(self, ex_date: date) -> tuple[date, float]:
         """The last session of the table before an ex-date that is after its first session, and its close."""

@@ -119,10 +119,11 @@ def _one_per_day(dividends: Iterable[ListedDividend]) -> dict[date, ListedDivide
 
 def _implied(measure: Measure, bars: BarDividends | None) -> list[Entry]:
     implied = {} if measure.steps is None else measure.steps.dividends()
+    after = measure.implied_after or date.min
     return [
         Entry(IMPLIED, ListedDividend(day, amount, "adjusted closes"))
         for day, amount in implied.items()
-        if bars is None or not bars.first <= day <= bars.last
+        if day > after and (bars is None or not bars.first <= day <= bars.last)
     ]
 
 

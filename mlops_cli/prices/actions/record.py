@@ -31,6 +31,7 @@ class Evidence:
         listing: of the source of actions; None without such a source, or if it was not available.
         stored: the sightings so far; None if no dividends are known.
         stored_from: first session of the price table before this fetch; None if there was none.
+        appended_after: last session of that table, if this fetch only appended sessions to it; else None.
     """
 
     exchange: str
@@ -41,6 +42,7 @@ class Evidence:
     listing: Listing | None = None
     stored: Sequence[Sighting] | None = None
     stored_from: date | None = None
+    appended_after: date | None = None
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,8 @@ def record(evidence: Evidence) -> Recorded:
 
 def _measure(evidence: Evidence) -> Measure:
     steps = implied_steps(evidence.prices) if evidence.adjusted or evidence.bars else None
-    return Measure(evidence.exchange, evidence.prices["close"], steps)
+    after = None if evidence.stored is None else evidence.appended_after
+    return Measure(evidence.exchange, evidence.prices["close"], steps, after)
 
 
 def _is_known(evidence: Evidence, measure: Measure) -> bool:

@@ -121,6 +121,13 @@ class TestLaterFetches:
         (new, _) = record(evidence(stored=[])).new
         assert not new.taken
 
+    def test_adjusted_closes_before_appended_sessions_are_settled(self) -> None:
+        """Bars that were fetched earlier listed no dividend on a day on which the adjusted closes have a step."""
+        later = paying_prices({"2024-03-07": 2.0, "2024-06-27": 0.8})
+        appended = evidence(prices=later, stored=[], appended_after=date(2024, 6, 20))
+        assert told(record(appended)) == [("2024-06-27", 0.8, "implied")]
+        assert len(record(replace(appended, stored=None)).new) == 2  # a project that kept no sightings before
+
     def test_a_history_that_is_extended_backward_is_taken_as_announced(self) -> None:
         longer = paying_prices(
             {"2023-08-10": 0.4, "2023-11-09": 0.45, "2024-02-08": 0.5, "2024-05-09": 0.75}, first="2023-07-03"
