@@ -27,7 +27,7 @@ def register(app: typer.Typer) -> None:
 
 def list_actions(
     tickers: Annotated[
-        list[str] | None, typer.Argument(metavar="[TICKER]...", help="Only these tickers.", show_default=False)
+        list[str] | None, typer.Argument(metavar="TICKER", help="Only these tickers.", show_default=False)
     ] = None,
     upcoming: Annotated[bool, typer.Option("--upcoming", help="Only ex-dates after the last stored price.")] = False,
     branch: BranchOption = None,

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 PLOT_COLUMNS, PLOT_ROWS = 60, 8
 END_ROWS = 3
+MOST_WARNINGS = 10  # about dividends, of one branch
 BLOCKS = " ▁▂▃▄▅▆▇█"
 
 
@@ -149,6 +150,11 @@ def _tell_dividends(project: Project, branch: Branch, repairs: Sequence[TickerRe
     unknown = [ticker.ticker for ticker in repairs if not dividends_file(folder, ticker.ticker).is_file()]
     if unknown:
         say(f"note: no dividends are known for {bounded(unknown)}: base none")
+    tickers: dict[tuple[str, str], list[str]] = {}  # a source that is down has the same words for each
     for ticker in repairs:
         for rule in ticker.dividend_faults:
-            say(f"warning: {ticker.ticker}: {rule.rule}: {bounded(list(rule.examples), 2)}; see: mlops actions list")
+            tickers.setdefault((rule.rule, bounded(list(rule.examples), 2)), []).append(ticker.ticker)
+    for (name, words), names in list(tickers.items())[:MOST_WARNINGS]:
+        say(f"warning: {bounded(names)}: {name}: {words}; see: mlops actions list")
+    if len(tickers) > MOST_WARNINGS:
+        say(f"warning: {len(tickers) - MOST_WARNINGS} more faults of dividends; see: mlops ingest -v")

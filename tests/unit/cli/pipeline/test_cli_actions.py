@@ -16,6 +16,7 @@ from mlops_cli.market.sessions import sessions
 from mlops_cli.scaffold.doctor import examine
 from tests.fakes.config_projects import make_project
 from tests.fakes.dividend_prices import paying_prices
+from tests.fakes.fake_corporate_actions import KEY, FakeCorporateActions
 
 CONFIG = "team: red\ntickers: [PAYS, NONE, UNSAID]\ntrainer: naive\n"
 TODAY = date.today()
@@ -71,6 +72,32 @@ def test_a_dispute_is_a_warning_and_in_the_table_and_in_json(project: Project) -
     assert pays["touched"] == 0  # no price was repaired
     (check,) = [check for check in examine(project.root) if check.name == "dividends main"]
     assert (check.status, words in check.found) == ("warning", True)
+
+
+def test_many_faults_are_bounded(project: Project) -> None:
+    tickers = [f"T{number}" for number in range(12)]
+    config = f"team: red\ntickers: [{', '.join(tickers)}]\ntrainer: naive\n"
+    (project.root / "configs" / "mine" / "red.yaml").write_text(config)
+    for ticker in tickers:
+        csv(project.root / "data" / "incoming", ticker, paying_prices({}))
+        write_actions(project, "ex_date,amount\n2024-02-08,0.5\n", ticker)
+    warnings = [line for line in mlops(project, "ingest").stderr.splitlines() if line.startswith("warning")]
+    assert len(warnings) == 11
+    assert warnings[-1] == "warning: 2 more faults of dividends; see: mlops ingest -v"
+
+
+def test_a_source_that_is_down_is_told_once_for_all_tickers(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    with FakeCorporateActions() as gone:
+        monkeypatch.setenv("ALPACA_DATA_URL", gone.url)
+    monkeypatch.setenv("ALPACA_API_KEY", KEY)
+    monkeypatch.setenv("ALPACA_SECRET_KEY", "secret")
+    result = mlops(project, "ingest", "--set", "source.actions.kind=alpaca")
+    assert result.exit_code == 0, result.output
+    warnings = [line for line in result.stderr.splitlines() if line.startswith("warning")]
+    assert len(warnings) == 1
+    assert "dividends_not_fetched: Alpaca's corporate actions are not available" in warnings[0]
+    assert all(ticker in warnings[0] for ticker in ("PAYS", "NONE", "UNSAID"))
+    assert "secret" not in result.output
 
 
 def test_doctor_counts_the_tickers_with_known_dividends(project: Project) -> None:
