@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -96,9 +97,8 @@ def paper_trade(
 
 def _print_reports(reports: Sequence[PassReport], dry_run: bool, as_json: bool) -> None:
     if as_json:
-        errors = [report.error.message if report.error else None for report in reports]
-        plain = [asdict(replace(report, error=None)) for report in reports]
-        print_json([{**report, "error": error} for report, error in zip(plain, errors, strict=True)])
+        errors = [{"error": report.error and report.error.message} for report in reports]
+        print_json([asdict(replace(report, error=None)) | error for report, error in zip(reports, errors, strict=True)])
         return
     for report in reports:
         _show(report, dry_run)
@@ -106,11 +106,8 @@ def _print_reports(reports: Sequence[PassReport], dry_run: bool, as_json: bool) 
 
 def _given(context: typer.Context) -> list[str]:
     """The options that were typed, except --project."""
-    typed = [
-        parameter.opts[0]
-        for parameter in context.command.params
-        if parameter.name and (source := context.get_parameter_source(parameter.name)) and source.name == "COMMANDLINE"
-    ]
+    sources = {parameter: context.get_parameter_source(parameter.name or "") for parameter in context.command.params}
+    typed = [parameter.opts[0] for parameter, source in sources.items() if source and source.name == "COMMANDLINE"]
     return [option for option in typed if option != "--project"]
 
 
@@ -142,13 +139,9 @@ def _passes(
     brokers = wiring.brokers(project, teams)
     warn_of_exposed_files(project)
     with ConsoleProgress(verbose) as progress:
-        newest = NewestForecasts(
-            project,
-            branches,
-            lambda source: wiring.price_source(project, source, settings),
-            progress,
-            lambda source: wiring.action_source(project, source, settings),
-        )
+        prices = partial(wiring.price_source, project, settings=settings)
+        actions = partial(wiring.action_source, project, settings=settings)
+        newest = NewestForecasts(project, branches, prices, progress, actions)
 
         def trade_team(team: str) -> PassReport:
             return run_team_pass(project, team, brokers(team), trading, newest, dry_run=dry_run)

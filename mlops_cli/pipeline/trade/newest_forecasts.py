@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 from fnmatch import fnmatchcase
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from mlops_cli.config.load import Branch
@@ -71,7 +72,7 @@ class NewestForecasts:
         volatilities: dict[str, float] = {}
         missing: dict[str, str] = {}
         late: dict[str, str] = {}
-        for newest in (newest for branch in self.branches for newest in self._newest(branch, team, rules)):
+        for newest in chain.from_iterable(self._newest(branch, team, rules) for branch in self.branches):
             forecast, model = newest.forecast, newest.spec.name
             if forecast is None:
                 missing[model] = newest.failure
@@ -81,7 +82,7 @@ class NewestForecasts:
                 made.append(forecast)
                 if rules.sizing == "inverse_volatility" and forecast.ticker not in volatilities:
                     volatilities[forecast.ticker] = _volatility(self.project, newest.branch, newest.spec.ticker)
-        notes = [note for branch in self.branches for note in self._notes(branch, team, rules)]
+        notes = list(chain.from_iterable(self._notes(branch, team, rules) for branch in self.branches))
         return SessionForecasts(made, volatilities, missing, late, notes)
 
     def _newest(self, branch: Branch, team: str, rules: Rules) -> Iterator[_ModelForecast]:
@@ -102,11 +103,12 @@ class NewestForecasts:
     def _notes(self, branch: Branch, team: str, rules: Rules) -> list[str]:
         """Of which tickers the dividends could not be looked up; their forecasts use those that were seen before."""
         specs = [spec for spec in branch.models if is_traded_by(spec, team, rules) and spec.base not in WITHOUT]
-        repairs = read_repairs(self.project.prices(branch.name), {spec.ticker for spec in specs}) if specs else []
+        if not specs:
+            return []
         tickers: dict[str, list[str]] = defaultdict(list)
-        for ticker in repairs:
-            for rule in (rule for rule in ticker.rules if rule.rule == NOT_FETCHED):
-                tickers["; ".join(rule.examples)].append(ticker.ticker)
+        for repairs in read_repairs(self.project.prices(branch.name), {spec.ticker for spec in specs}):
+            for reason in repairs.examples_of(NOT_FETCHED):
+                tickers[reason].append(repairs.ticker)
         return [f"dividends of {bounded(names)}: {reason}" for reason, names in tickers.items()]
 
     def _update(self, branch: Branch) -> dict[str, str]:

@@ -67,6 +67,10 @@ class TickerRepairs:
         """What the checks of dividends found, except large ones that the adjusted closes confirm."""
         return tuple(rule for rule in self.rules if rule.rule in DIVIDEND_RULES - {"dividend_large"})
 
+    def examples_of(self, rule: str) -> tuple[str, ...]:
+        """What a rule found, in words; nothing if it found nothing."""
+        return next((each.examples for each in self.rules if each.rule == rule), ())
+
     @property
     def share(self) -> float:
         """Share of the rows that were repaired or dropped."""

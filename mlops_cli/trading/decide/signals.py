@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fnmatch import fnmatchcase
+from operator import attrgetter
 
 from mlops_cli.errors import DataError
 from mlops_cli.trading.contract.types import Interval, Rules, TradeForecast
@@ -64,17 +65,16 @@ def _signal(ticker: str, forecasts: list[TradeForecast], rules: Rules) -> Signal
     notes = {forecast.model: reason for forecast in forecasts if (reason := reason_against(forecast, rules))}
     trading = [forecast for forecast in forecasts if forecast.model not in notes]
     weights = [rules.weights.get(forecast.model, 1.0) for forecast in trading]
+    models = [(forecast.model, 1e4 * forecast.log_return, forecast.version, forecast.verdict) for forecast in forecasts]
     return Signal(
-        forecast_bps=_mean_bps([forecast.log_return for forecast in trading], weights),
-        total_bps=_mean_bps([forecast.total_log_return for forecast in trading], weights),
+        forecast_bps=_mean_bps(trading, weights, attrgetter("log_return")),
+        total_bps=_mean_bps(trading, weights, attrgetter("total_log_return")),
         dividend=max((forecast.dividend for forecast in trading), default=0.0),
         intervals=_joint_intervals(trading, weights),
         model="+".join(forecast.model for forecast in trading),
         version=_version(trading, weights),
         last_close=forecasts[0].last_close,
-        models=tuple(
-            (forecast.model, 1e4 * forecast.log_return, forecast.version, forecast.verdict) for forecast in forecasts
-        ),
+        models=tuple(models),
         notes=tuple(f"{name}: {reason}" for name, reason in notes.items()),
     )
 
@@ -85,8 +85,10 @@ def _check_starts(ticker: str, forecasts: list[TradeForecast]) -> None:
         raise DataError(f"{ticker}: {names} forecast from different closes, sessions or teams", "run: mlops run")
 
 
-def _mean_bps(log_returns: Sequence[float], weights: Sequence[float]) -> float | None:
-    return 1e4 * _mean(log_returns, weights) if log_returns else None
+def _mean_bps(
+    forecasts: Sequence[TradeForecast], weights: Sequence[float], log_return: Callable[[TradeForecast], float]
+) -> float | None:
+    return 1e4 * _mean([log_return(forecast) for forecast in forecasts], weights) if forecasts else None
 
 
 def _mean(values: Sequence[float], weights: Sequence[float]) -> float:

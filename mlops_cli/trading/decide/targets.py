@@ -115,11 +115,10 @@ def set_targets(stocks: Sequence[Stock], inputs: PolicyInputs) -> None:
 
 def direction_of(stock: Stock, needed: float, rules: Rules) -> tuple[bool, str]:
     """Whether a position in a stock is wanted, and why; opening one needs a forecast of `needed` basis points."""
-    forecast, signal = stock.forecast, stock.signal
-    if forecast is None or signal is None:
-        return False, "held without a forecast" if signal is None else "none of its models may trade"
-    text = f"forecast {forecast:+.2f} bps"
-    text += f" with the dividend of {signal.dividend:.4g} USD" if signal.dividend else ""
+    forecast = stock.forecast
+    if forecast is None:
+        return False, "held without a forecast" if stock.signal is None else "none of its models may trade"
+    text = _words(stock)
     if stock.lots and not (stock.lots < 0 and rules.positions == "long_only"):
         if forecast * stock.lots < 0:
             return False, f"{text} is against the position"
@@ -129,6 +128,12 @@ def direction_of(stock: Stock, needed: float, rules: Rules) -> tuple[bool, str]:
     if forecast < 0 and rules.positions == "long_only":
         return False, f"{text}: down, and positions are long_only"
     return forecast != 0, f"{text}, at least the {needed:.2f} that a position needs"
+
+
+def _words(stock: Stock) -> str:
+    """The forecast of a stock that has one."""
+    dividend = stock.signal.dividend if stock.signal else 0.0
+    return f"forecast {stock.forecast:+.2f} bps" + (f" with the dividend of {dividend:.4g} USD" if dividend else "")
 
 
 def _budget(stocks: Sequence[Stock], inputs: PolicyInputs) -> float:
