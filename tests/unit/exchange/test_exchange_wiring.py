@@ -112,3 +112,11 @@ def test_a_replay_continues_where_its_database_ends(project: Project, tmp_path: 
     again = wiring.local_exchange(project, None, database, START - timedelta(days=1))
     assert again.exchange.state.now == again.exchange.state.clock.now() == START
     again.exchange.close()
+
+
+def test_the_sample_pays_the_dividends_that_its_adjusted_closes_imply() -> None:
+    tables = wiring.local_exchange(None, start=START).tables
+    paid = {symbol: tables.dividends(symbol, tables.table(symbol)) for symbol in ("IBM", "GOOG")}
+    assert len(paid["IBM"]) > 40
+    assert all(0 < amount < 1 for amount in paid["IBM"].values()), "dollars per share"
+    assert paid["GOOG"] == {}

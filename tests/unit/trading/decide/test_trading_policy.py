@@ -335,6 +335,7 @@ STOCKS = st.lists(
         st.decimals("0.5", "5000", places=2),
         st.decimals("-200", "200", places=3),
         st.floats(0.001, 0.1),
+        st.sampled_from([0.0, 0.0, 0.002, 0.02]),
     ),
     min_size=1,
     max_size=8,
@@ -345,14 +346,19 @@ STOCKS = st.lists(
 @given(rules=RULES, stocks=STOCKS, cash=st.decimals("-20000", "200000", places=2), power=st.integers(0, 400_000))
 def test_the_hard_constraints_hold_whatever_comes(rules: Rules, stocks: list, cash: Decimal, power: int):
     if rules.positions == "long_only":
-        stocks = [(bps, price, abs(qty), volatility) for bps, price, qty, volatility in stocks]
+        stocks = [(bps, price, abs(qty), *rest) for bps, price, qty, *rest in stocks]
     names = [f"T{i}" for i in range(len(stocks))]
-    held = {n: holding(n, qty, price) for n, (_, price, qty, _) in zip(names, stocks, strict=True) if qty}
-    prices = {n: price for n, (_, price, _, _) in zip(names, stocks, strict=True)}
+    held = {n: holding(n, qty, price) for n, (_, price, qty, *_) in zip(names, stocks, strict=True) if qty}
+    prices = {n: price for n, (_, price, *_) in zip(names, stocks, strict=True)}
     equity = cash + sum((one.market_value for one in held.values()), D(0))
     money = AccountState(equity, cash, equity, D(power))
-    forecasts = [forecast(n, bps, last_close=price) for n, (bps, price, _, _) in zip(names, stocks, strict=True)]
-    context = DecisionContext(TARGET, {n: v for n, (_, _, _, v) in zip(names, stocks, strict=True)})
+    forecasts = [
+        forecast(
+            n, bps, last_close=price, dividend=share * float(price), intervals=(Interval(80, -v, v),) if share else ()
+        )
+        for n, (bps, price, _, v, share) in zip(names, stocks, strict=True)
+    ]
+    context = DecisionContext(TARGET, {n: v for n, (_, _, _, v, _) in zip(names, stocks, strict=True)})
     decided = decide(forecasts, money, held, prices, rules, context)
     shuffled = decide(forecasts[::-1], money, dict(reversed(held.items())), prices, rules, context)
     assert decided == shuffled
