@@ -88,12 +88,14 @@ def figures_by_model(forecasts: pd.DataFrame) -> dict[str, Figures]:
         scores = score_intervals(forecasts, level)
         groups = scores.groupby("model", observed=True)
         means = groups[_WIDTH_AND_SCORE].mean().join(_against_constant(scores)).to_dict("index")
-        total = forecasts["model"].value_counts()
-        for model, rows in groups:
+        total, with_interval = forecasts["model"].value_counts(), groups.size()
+        worst = _worst_months(scores, scores["model"])
+        for model, row in means.items():
             name = str(model)
-            counts = {"n": len(rows), "left_out": int(total[name]) - len(rows)}
-            shown = {str(key): _plain(value) for key, value in means[name].items()}
-            figures.setdefault(name, {})[f"{level:g}"] = {**counts, **shown, "worst_month": _worst_month(rows)}
+            number = int(with_interval[name])
+            counts = {"n": number, "left_out": int(total[name]) - number}
+            shown = {str(key): _plain(value) for key, value in row.items()}
+            figures.setdefault(name, {})[f"{level:g}"] = {**counts, **shown, "worst_month": worst.get(name)}
     return figures
 
 
@@ -122,7 +124,7 @@ def pooled_figures(forecasts: pd.DataFrame) -> Figures:
             "left_out": len(forecasts) - len(scores),
             **{str(name): _plain(value) for name, value in means.items()},
             "score_ratio": _plain(_against_constant(scores)["score_ratio"].mean()),
-            "worst_month": _worst_month(scores),
+            "worst_month": _worst_months(scores, pd.Series("", scores.index)).get(""),
             "coverage_t": _plain(test.t),
             "coverage_p": _plain(test.p),
             "calibration": _calibration(miss.mean(), test.p),
@@ -137,13 +139,17 @@ def _against_constant(scores: pd.DataFrame) -> pd.DataFrame:
     return both[["constant_score", "score_ratio"]]
 
 
-def _worst_month(scores: pd.DataFrame) -> dict[str, Any] | None:
+def _worst_months(scores: pd.DataFrame, names: pd.Series) -> dict[str, dict[str, Any]]:
+    """By name (one per row), the month with the least coverage, the first of equal ones; a name may have no month."""
     days = scores["target_session"]
-    months = scores.groupby(days.dt.to_period("M"))
-    coverage = months["coverage"].mean()[months["target_session"].nunique() >= MIN_DAYS_OF_MONTH]
-    if coverage.empty:
-        return None
-    return {"month": str(coverage.idxmin()), "coverage": float(coverage.min())}
+    months = scores.groupby([names, 12 * days.dt.year + days.dt.month - 1])
+    full = months["coverage"].mean()[months["target_session"].nunique() >= MIN_DAYS_OF_MONTH]
+    worst: dict[str, dict[str, Any]] = {}
+    least_first = full.sort_values(kind="stable")
+    places = [least_first.index.get_level_values(number) for number in (0, 1)]
+    for name, month, coverage in zip(*places, least_first, strict=True):
+        worst.setdefault(str(name), {"month": f"{month // 12}-{month % 12 + 1:02d}", "coverage": float(coverage)})
+    return worst
 
 
 def _calibration(miss: float, p: float) -> str | None:

@@ -41,6 +41,20 @@ def result_lines(summary: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def evaluation_line(row: Mapping[str, Any]) -> str:
+    """The figures of one version of a model, from the `models.json` of stage `evaluate` (of older versions too)."""
+    pinned = f" (pinned {row['version']})" if row.get("pinned") else ""
+    inside = [
+        f"{percent(figures['coverage'])} % of closes in the {level} % interval"
+        for level, figures in row.get("intervals", {}).items()
+    ]
+    return (
+        f"{row['model']}{pinned}: MAE {row['mae']:.4g} (naive {row['mae_naive']:.4g}"
+        f"{_of_base(row, 'mae_base', '{:.4g}'.format)}), skill {percent(row['skill'], 2, '+')} %, "
+        f"{', '.join([_both_verdicts(row), *inside])}"
+    )
+
+
 def _pooled_lines(summary: Mapping[str, Any]) -> list[str]:
     pooled = summary["pooled"]
     verdicts = [row["verdict"] for row in summary["models"]]

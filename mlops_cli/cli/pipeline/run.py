@@ -172,22 +172,12 @@ def _show_evaluations(project: Project, branches: Sequence[Branch], as_json: boo
     if as_json:
         print(json.dumps(evaluations, indent=2))
         return
+    from mlops_cli.simulation.result_lines import evaluation_line
+
     for name, models in evaluations.items():
         print(f"branch {name}: every session from the scenario's start to the end of the data")
         for row in models:
-            pinned = f" (pinned {row['version']})" if row.get("pinned") else ""
-            base = "" if row.get("mae_base") is None else f", base {row['mae_base']:.4g}"
-            print(
-                f"  {row['model']}{pinned}: MAE {row['mae']:.4g} (naive {row['mae_naive']:.4g}{base}), "
-                f"skill {100 * row['skill']:+.2f} %, {', '.join([row['verdict'], *_evaluation_words(row)])}"
-            )
-
-
-def _evaluation_words(row: Mapping[str, Any]) -> list[str]:
-    """What an evaluation says about a model's base and intervals; evaluations of older versions say nothing."""
-    words = [] if row.get("base_verdict") is None else [row["base_verdict"]]
-    intervals = row.get("intervals", {})
-    return words + [f"{100 * level['coverage']:.1f} % in {name} % intervals" for name, level in intervals.items()]
+            print(f"  {evaluation_line(row)}")
 
 
 def _show_next(project: Project, scenario: str) -> None:

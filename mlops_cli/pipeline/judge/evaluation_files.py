@@ -102,6 +102,14 @@ def write_metrics(folder: Path, pooled: Mapping[str, Any]) -> None:
     write_text(folder / METRICS, json.dumps({key: pooled.get(key) for key in METRIC_KEYS}, indent=2) + "\n")
 
 
+def numbers_of(row: Mapping[str, Any]) -> dict[str, float]:
+    """The figures of a model's row that are numbers, flat: those of intervals get the level, as in `coverage_95`."""
+    by_level = {
+        f"{key}_{level}": value for level, figures in row["intervals"].items() for key, value in figures.items()
+    }
+    return {key: float(value) for key, value in {**row, **by_level}.items() if isinstance(value, int | float)}
+
+
 def _frame(versions: Mapping[str, JudgedVersion]) -> pd.DataFrame:
     return pd.concat([version.forecasts for version in versions.values()], ignore_index=True)
 

@@ -17,7 +17,13 @@ from mlops_cli.errors import MlopsError, ModelError, bounded, error_with
 from mlops_cli.evaluation.summary import summarise
 from mlops_cli.models.predict import Model
 from mlops_cli.models.versions import answering_version, champion
-from mlops_cli.pipeline.judge.evaluation_files import JudgedVersion, read_evaluation, write_evaluation, write_metrics
+from mlops_cli.pipeline.judge.evaluation_files import (
+    JudgedVersion,
+    numbers_of,
+    read_evaluation,
+    write_evaluation,
+    write_metrics,
+)
 from mlops_cli.pipeline.judge.replays import ReportModel, replay_all
 from mlops_cli.pipeline.stages.stage import (
     Progress,
@@ -204,15 +210,9 @@ def _versions(replayed: Iterable[tuple[ReportModel, pd.DataFrame]]) -> dict[str,
 
 
 def _track(models: Sequence[ReportModel], figures: Mapping[str, Mapping[str, Any]], tracking: Tracking) -> None:
-    """Tell the tracker every figure of these models that is a number; those of intervals as `coverage_95`."""
-    metrics = {(model.label, model.manifest.fingerprint): _numbers(figures[model.label]) for model in models}
+    """Tell the tracker every figure of these models that is a number."""
+    metrics = {(model.label, model.manifest.fingerprint): numbers_of(figures[model.label]) for model in models}
     tracking.tracker.record_test(metrics, tracking.context)
-
-
-def _numbers(figures: Mapping[str, Any]) -> dict[str, float]:
-    by_level = {f"{key}_{level}": value for level, row in figures["intervals"].items() for key, value in row.items()}
-    numbers = {**figures, **by_level}
-    return {key: float(value) for key, value in numbers.items() if isinstance(value, int | float)}
 
 
 def _open_all(

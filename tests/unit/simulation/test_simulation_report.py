@@ -21,7 +21,7 @@ from mlops_cli.evaluation.summary import summarise
 from mlops_cli.simulation.ranking import best_and_worst
 from mlops_cli.simulation.remarks import remarks
 from mlops_cli.simulation.report import write_report
-from mlops_cli.simulation.result_lines import result_lines
+from mlops_cli.simulation.result_lines import evaluation_line, result_lines
 from mlops_cli.simulation.result_table import result_table
 from mlops_cli.system.files import write_whole
 from tests.fakes.forecast_frames import (
@@ -496,3 +496,19 @@ def test_ranking_keeps_both_ends_with_undefined_ratios_last() -> None:
     assert ([row["model"] for row in whole], none) == (["c", "a", "d", "e", "b"], [])
     best, worst = best_and_worst(rows, at_most=4, each=2)
     assert ([row["model"] for row in best], [row["model"] for row in worst]) == (["c", "a"], ["e", "b"])
+
+
+def test_the_line_of_an_evaluated_model_names_base_and_coverage_if_there_are_any(payers: dict[str, Any]) -> None:
+    row = {"version": "0123", "pinned": True, **payers["models"][0]}
+    inside = [
+        f"{100 * row['intervals'][level]['coverage']:.1f} % of closes in the {level} % interval"
+        for level in ("80", "95")
+    ]
+    assert evaluation_line(row) == (
+        f"{row['model']} (pinned 0123): MAE {row['mae']:.4g} (naive {row['mae_naive']:.4g}, "
+        f"base {row['mae_base']:.4g}), skill {100 * row['skill']:+.2f} %, "
+        f"{row['verdict']}, {row['base_verdict']}, {inside[0]}, {inside[1]}"
+    )
+    old = {"model": "red-a", "mae": 1.5, "mae_naive": 1.25, "skill": -0.2, "verdict": "no skill"}
+    assert evaluation_line(old) == "red-a: MAE 1.5 (naive 1.25), skill -20.00 %, no skill"
+    assert "skill - %" in evaluation_line(old | {"skill": None}), "a close that never changed"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -13,11 +14,12 @@ from mlops_cli.evaluation.verdicts import verdicts
 from mlops_cli.pipeline.judge.evaluation_files import (
     METRIC_KEYS,
     JudgedVersion,
+    numbers_of,
     read_evaluation,
     write_evaluation,
     write_metrics,
 )
-from tests.fakes.forecast_frames import forecast_frame, market_returns, noise
+from tests.fakes.forecast_frames import forecast_frame, market_returns, noise, with_base, with_intervals
 
 FRAME = forecast_frame(market_returns(3, 40, seed=1), noise(3, 40, seed=1))
 NAMES = sorted(FRAME["model"].unique())
@@ -61,6 +63,39 @@ def test_judging_what_was_read_gives_the_same_files(tmp_path: Path) -> None:
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     write_evaluation(tmp_path, read_evaluation(tmp_path, NAMES).newest, {}, [])
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_base_and_intervals_are_kept_for_the_next_evaluation(tmp_path: Path) -> None:
+    based = with_intervals(with_base(FRAME, np.full(len(FRAME), 0.001), 0.0002), {95.0: 0.03}, {95.0: 0.02})
+    versions = {model: JudgedVersion("v1", 1.0, based.loc[based["model"] == model]) for model in NAMES}
+    figures = write_evaluation(tmp_path, versions, {}, [])
+    for row in figures.values():
+        numbers = numbers_of(row)
+        assert numbers["mae_base"] == row["mae_base"]
+        assert numbers["coverage_95"] == row["intervals"]["95"]["coverage"]
+        assert numbers["score_ratio_95"] == row["intervals"]["95"]["score_ratio"]
+        assert {type(value) for value in numbers.values()} == {float}
+    assert all(row["mae_base"] > 0 and row["intervals"]["95"]["n"] == 40 for row in rows(tmp_path))
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    write_evaluation(tmp_path, read_evaluation(tmp_path, NAMES).newest, {}, [])
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["mae_base"] == pytest.approx((based["base_predicted_close"] - based["actual_close"]).abs().mean())
+
+
+def test_forecasts_of_an_older_version_are_judged_beside_new_ones(tmp_path: Path) -> None:
+    """An older version knew no base: its table has two columns less."""
+    write_evaluation(tmp_path, newest(), {}, [])
+    table = tmp_path / "forecasts.parquet"
+    old = pd.read_parquet(table).drop(columns=["base_predicted_close", "announced_dividend"])
+    old.to_parquet(table, index=False)
+    based = with_base(FRAME.loc[FRAME["model"] == NAMES[0]], np.full(40, 0.001))
+    write_evaluation(
+        tmp_path, {**read_evaluation(tmp_path, NAMES[1:]).newest, NAMES[0]: JudgedVersion("v2", 1.0, based)}, {}, []
+    )
+    verdicts_on_base = {row["model"]: row["base_verdict"] for row in rows(tmp_path)}
+    assert verdicts_on_base.pop(NAMES[0]) is not None
+    assert set(verdicts_on_base.values()) == {None}
 
 
 def test_a_pinned_version_has_a_row_of_its_own_and_leaves_the_others_as_they_are(tmp_path: Path) -> None:
