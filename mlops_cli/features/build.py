@@ -24,16 +24,9 @@ import pandas as pd
 from mlops_cli.config.schemas.project import FeatureSpec, Macd, Target
 from mlops_cli.errors import ConfigError, DataError, bounded
 from mlops_cli.features import indicators as ind
-from mlops_cli.features.extras import (
-    ANNOUNCED,
-    NO_EXTRAS,
-    Extras,
-    bar_errors,
-    interval_widths,
-    next_dividends,
-)
+from mlops_cli.features.column_names import ANNOUNCED, width_columns
+from mlops_cli.features.extras import NO_EXTRAS, Extras, bar_errors, interval_widths, next_dividends
 from mlops_cli.features.indicators import Bars, log_return
-from mlops_cli.features.intervals import width_columns
 from mlops_cli.prices.actions.dividends import Sighting
 
 REMAINING_START_SHARE = 1e-6

@@ -8,12 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from mlops_cli.features.column_names import ANNOUNCED, width_columns
 from mlops_cli.features.indicators import Bars, Values, lagged
-from mlops_cli.features.intervals import ScaledErrors, half_widths, scaled_errors, stock_quantiles, width_columns
+from mlops_cli.features.intervals import ScaledErrors, half_widths, scaled_errors, stock_quantiles
 from mlops_cli.prices.actions.dividends import Sighting, announced_amounts, paid_amounts, usable_shares
-
-ANNOUNCED = "announced_dividend"
-"""Input column: the dividend of the next session, as it was known at the close of the row, over that close; else 0."""
 
 
 @dataclass(frozen=True)

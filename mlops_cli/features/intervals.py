@@ -31,8 +31,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-WIDEST = 10.0
-"""Width of an interval whose level needs more sessions than there are: it holds every price that is possible."""
+from mlops_cli.features.column_names import WIDEST, width_columns
+
 LEAST = 1e-4
 """Neither a scale nor a width is smaller: 0.01 %, about the step in which prices are quoted.
 
@@ -46,11 +46,6 @@ STEP = 0.05  # by which the level of a fleet is corrected, per unit of missing c
 MOST_CORRECTED = 0.999  # the very largest of a fleet's errors, such as of a take-over, says nothing about the others
 
 Vector = npt.NDArray[np.float64]
-
-
-def width_columns(levels: Sequence[float]) -> tuple[str, ...]:
-    """Names of the input columns with the widths, by level: `width_80`, `width_95`."""
-    return tuple(f"width_{level:g}" for level in levels)
 
 
 @dataclass(frozen=True)

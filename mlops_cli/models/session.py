@@ -71,9 +71,7 @@ def run_graph(session: GraphSession, feed: Mapping[str, Values]) -> tuple[Values
     return log_return, raw
 
 
-def run_with_interval(
-    session: onnxruntime.InferenceSession, feed: Mapping[str, Values], levels: int
-) -> tuple[Values, Values, Values]:
+def run_with_interval(session: GraphSession, feed: Mapping[str, Values], levels: int) -> tuple[Values, Values, Values]:
     """`run_graph` of a graph with intervals of so many levels, and its `interval`, float32 (rows, 2 * levels).
 
     Check the interval with `usable_intervals`.
@@ -81,7 +79,7 @@ def run_with_interval(
     Raises:
         any of `RUN_FAILURES`: the feed does not fit the graph, or an output has another shape or type.
     """
-    log_return, raw, interval = session.run((*OUTPUTS, INTERVAL), feed)
+    log_return, raw, interval = session.run_directly((*OUTPUTS, INTERVAL), feed)
     rows = len(feed[INPUT])
     arrays = all(type(value) is np.ndarray and value.dtype is _FLOAT32 for value in (log_return, raw, interval))
     if not (arrays and log_return.shape == raw.shape == (rows,) and interval.shape == (rows, 2 * levels)):

@@ -21,22 +21,21 @@ from mlops_cli.serving.answering.degradation import Answering, LoadLevel, Target
 from mlops_cli.serving.answering.dispatcher import Dispatcher
 from mlops_cli.serving.answering.latest_forecasts import LatestForecasts
 from mlops_cli.serving.answering.latest_rows import LatestRows
+from mlops_cli.serving.answering.request_columns import columns_of
 from mlops_cli.serving.answering.shadow import Shadow
 from mlops_cli.serving.auto_promotion import AutoPromotion
 from mlops_cli.serving.catalog import metadata
 from mlops_cli.serving.catalog.catalog import Catalog, ServedModel
-from mlops_cli.serving.catalog.ensembles import averaged, ensemble_inputs
+from mlops_cli.serving.catalog.ensembles import averaged
 from mlops_cli.serving.catalog.folder_watch import changes, new_tables, touched
 from mlops_cli.serving.catalog.live_catalog import LiveCatalog
 from mlops_cli.serving.catalog.load_catalog import CatalogLoader, select
 from mlops_cli.serving.catalog.loaded_models import LoadedModels
 from mlops_cli.serving.contract.messages import (
     Answer,
-    BadInputError,
     Forecast,
     IndexEntry,
     Query,
-    Rows,
     ServedVersion,
     UnservableError,
 )
@@ -53,6 +52,7 @@ class DataPlane:
 
     def __init__(self, project: Project, settings: Serving, models: str | None = None) -> None:
         """Serve the models that `load_catalog.select` finds for `models`, with the project's features and verdicts."""
+        self.project = project
         self._settings = settings
         self._selection = select(project, models)
         self._trials = TrialProcess()
@@ -126,10 +126,12 @@ class DataPlane:
         if model is None:
             return await self._infer_ensemble(catalog, query)
         version = metadata.version_of(model, query.version)
-        _check_shape(query.rows, version.inputs)
-        answer = await self._infer_model(catalog, model, version, query, version.inputs)
+        inputs, shape = version.inputs, query.rows.shape
+        if query.interval or len(shape) != 2 or shape[1] != len(inputs) or not shape[0]:
+            inputs = columns_of(query, version)
+        answer = await self._infer_model(catalog, model, version, query, inputs)
         if model.shadow is not None and query.version is None:
-            self._shadow.follow(catalog, model, version.inputs, query.rows, answer)
+            self._shadow.follow(catalog, model, inputs, query.rows, answer)
         return answer
 
     async def latest(self, models: Sequence[str] | None = None) -> tuple[list[Forecast], dict[str, str]]:
@@ -250,19 +252,19 @@ class DataPlane:
             raise UnservableError(f"{model.name} is unloaded", f"POST /v2/repository/models/{model.name}/load")
         if model.route is not None and query.version is None:
             side = model.route.pick(query.caller)
-            if has_columns(inputs, side.inputs):  # else it was trained on features that the caller did not send
+            # else it was trained on features that the caller did not send, or it cannot give the same intervals
+            if has_columns(inputs, side.needed) and not (query.interval and side.levels != version.levels):
                 version = side
         target = Target(model, version, query.version is not None)
-        return await self._answering.answer(catalog, target, inputs, query.rows)
+        return await self._answering.answer(catalog, target, inputs, query.rows, query.interval)
 
     async def _infer_ensemble(self, catalog: Catalog, query: Query) -> Answer:
         ensemble = catalog.ensembles.get(query.model)
         if ensemble is None:
             raise catalog.unknown(query.model)
         metadata.checked_ensemble(ensemble, query.version)
-        inputs = ensemble_inputs(ensemble)
-        _check_shape(query.rows, inputs)
-        member = Query(query.model, query.rows, None, query.caller)
+        inputs = columns_of(query, metadata.describe(catalog, query.model))
+        member = Query(query.model, query.rows, None, query.caller, query.interval)
         answers = [
             await self._infer_model(catalog, model, metadata.version_of(model), member, inputs)
             for model, _ in ensemble.members
@@ -291,10 +293,3 @@ class DataPlane:
         self._dispatcher.expire()
         self._load_level.observe(self._dispatcher.longest_wait() * 1e3, max(0.0, now - due) * 1e3)
         self._ticking = asyncio.get_running_loop().call_later(_TICK, self._tick, now + _TICK)
-
-
-def _check_shape(rows: Rows, inputs: tuple[str, ...]) -> None:
-    if rows.ndim == 2 and rows.shape[1] == len(inputs) and len(rows):
-        return
-    expected = f"expected: rows of {len(inputs)} columns: {', '.join(inputs)}"
-    raise BadInputError(f"the input has shape {list(rows.shape)}", expected)

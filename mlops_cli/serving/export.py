@@ -16,7 +16,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from mlops_cli.errors import ConfigError, MlopsError, ModelError, bounded
-from mlops_cli.models.graph import INPUT, OUTPUT, RAW_OUTPUT
+from mlops_cli.models.graph import INPUT, INTERVAL, OUTPUT, RAW_OUTPUT
 from mlops_cli.models.manifest import GRAPH
 from mlops_cli.models.store import check_files
 from mlops_cli.models.versions import VersionFolder, answering_version, model_versions
@@ -101,12 +101,13 @@ def _repository(root: Path, models: Sequence[tuple[str, str]], folder: Path) -> 
 def _versions(root: Path, branch: str, name: str) -> list[VersionFolder]:
     """The versions to export; the one that answers comes last.
 
-    Versions with other inputs are left out, because one config describes all versions of a model.
+    Versions with other inputs or levels are left out, because one config describes all versions of a model.
     """
     answers = answering_version(root, branch, name)
     check_files(answers.folder, answers.manifest)
     others = [other for other in reversed(model_versions(root, branch, name)) if other.version != answers.version]
-    alike = [other for other in others if other.manifest.inputs == answers.manifest.inputs]
+    kind = answers.manifest.inputs, answers.manifest.levels
+    alike = [other for other in others if (other.manifest.inputs, other.manifest.levels) == kind]
     return [*(other for other in alike if _is_whole(other)), answers]
 
 
@@ -119,10 +120,12 @@ def _is_whole(version: VersionFolder) -> bool:
 
 
 def _config(name: str, versions: list[VersionFolder]) -> str:
-    inputs = versions[-1].manifest.inputs
+    inputs, levels = versions[-1].manifest.inputs, versions[-1].manifest.levels
+    interval = f',\n  {{ name: "{INTERVAL}" data_type: TYPE_FP32 dims: [ -1, {2 * len(levels)} ] }}' if levels else ""
     facts = {
         "ticker": versions[-1].manifest.ticker,
         "columns": ",".join(inputs),
+        **({"levels": ",".join(f"{level:g}" for level in levels)} if levels else {}),
         **{f"version_{number}": version.version for number, version in enumerate(versions, start=1)},
     }
     parameters = "".join(
@@ -137,7 +140,7 @@ def _config(name: str, versions: list[VersionFolder]) -> str:
         f'input [ {{ name: "{INPUT}" data_type: TYPE_FP32 dims: [ -1, {len(inputs)} ] }} ]\n'
         "output [\n"
         f'  {{ name: "{OUTPUT}" data_type: TYPE_FP32 dims: [ -1 ] }},\n'
-        f'  {{ name: "{RAW_OUTPUT}" data_type: TYPE_FP32 dims: [ -1 ] }}\n'
+        f'  {{ name: "{RAW_OUTPUT}" data_type: TYPE_FP32 dims: [ -1 ] }}{interval}\n'
         "]\n"
         "version_policy { all { } }\n"
         "instance_group [ { kind: KIND_CPU count: 1 } ]\n"

@@ -11,8 +11,8 @@ import pandas as pd
 
 from mlops_cli.errors import DataError, ModelError
 from mlops_cli.evaluation.frame import FORECAST_COLUMNS
-from mlops_cli.features.extras import ANNOUNCED
-from mlops_cli.features.intervals import WIDEST, conformal_rank, width_columns
+from mlops_cli.features.column_names import ANNOUNCED, WIDEST, width_columns
+from mlops_cli.features.intervals import conformal_rank
 from mlops_cli.models.predict import Forecasts, Model
 
 Vector = npt.NDArray[np.float64]

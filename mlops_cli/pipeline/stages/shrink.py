@@ -16,7 +16,7 @@ from mlops_cli.config.load import Branch
 from mlops_cli.config.paths import Project
 from mlops_cli.config.schemas.project import ModelSpec
 from mlops_cli.errors import DataError, ModelError
-from mlops_cli.features.extras import ANNOUNCED
+from mlops_cli.features.column_names import ANNOUNCED
 from mlops_cli.models.base import forecast_constants
 from mlops_cli.models.graph import set_constants
 from mlops_cli.models.manifest import GRAPH, Manifest, Validation, file_hashes, read_manifest

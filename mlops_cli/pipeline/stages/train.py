@@ -12,7 +12,7 @@ from mlops_cli.config.load import Branch
 from mlops_cli.config.paths import Project
 from mlops_cli.config.schemas.project import ModelSpec, Scenario, TrainerKind
 from mlops_cli.errors import ConfigError, MlopsError, ModelError, TrainingError, bounded
-from mlops_cli.features.extras import ANNOUNCED
+from mlops_cli.features.column_names import ANNOUNCED
 from mlops_cli.models.base import wrap_graph
 from mlops_cli.models.manifest import GRAPH, Manifest, Validation, file_hashes, read_manifest
 from mlops_cli.models.store import check_files, install, model_folders

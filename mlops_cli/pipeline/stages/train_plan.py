@@ -21,8 +21,7 @@ import pandas as pd
 from mlops_cli.config.load import Branch
 from mlops_cli.config.schemas.project import Base, ModelSpec, TrainerKind, Training
 from mlops_cli.errors import DataError
-from mlops_cli.features.extras import ANNOUNCED
-from mlops_cli.features.intervals import width_columns
+from mlops_cli.features.column_names import ANNOUNCED, width_columns
 from mlops_cli.models.base import WRAP_VERSION
 from mlops_cli.models.manifest import Span, fingerprint
 from mlops_cli.pipeline.stages.stage import ItemFailure, read_note

@@ -17,8 +17,7 @@ from mlops_cli.config.schemas.project import ModelSpec
 from mlops_cli.config.schemas.trading import Rules
 from mlops_cli.errors import ConfigError, MlopsError, bounded
 from mlops_cli.evaluation.verdicts import verdicts
-from mlops_cli.features.extras import ANNOUNCED
-from mlops_cli.features.intervals import WIDEST, width_columns
+from mlops_cli.features.column_names import ANNOUNCED, WIDEST, width_columns
 from mlops_cli.market.symbols import ticker_of
 from mlops_cli.models.predict import Forecasts, Model
 from mlops_cli.models.versions import answering_version

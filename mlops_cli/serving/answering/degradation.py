@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from mlops_cli.config.schemas.serving import CachedAnswer, Serving
 from mlops_cli.errors import bounded
-from mlops_cli.models.session import are_usable
+from mlops_cli.features.column_names import WIDEST
+from mlops_cli.models.session import are_usable, usable_intervals
 from mlops_cli.serving.answering.dispatcher import Dispatcher
 from mlops_cli.serving.answering.waiting_queue import Outputs
 from mlops_cli.serving.catalog.catalog import Catalog, ModelKey, ServedModel
@@ -62,19 +63,20 @@ class LoadLevel:
         self.level = max((number + 1 for number, taken in enumerate(self._entered) if taken), default=0)
 
 
-Key = tuple[str, tuple[str, ...], bytes]
+Key = tuple[str, tuple[str, ...], bytes, bool]
 _SHORT = 128  # bytes of a request's values that are kept in the key as they are
 MOST_ROWS = 256  # largest answer that is stored: the cache limits the number of entries, not their size
 
 
 class StoredAnswer(NamedTuple):
-    """An answer computed `at` a time of `time.monotonic`; forecasts are float32 (n,), after and before shrinkage."""
+    """An answer computed `at` a time of `time.monotonic`; the forecasts and intervals as in `Answer`."""
 
     answered_by: str
     version: str
     log_return: Rows
     raw_log_return: Rows
     at: float
+    interval: Rows | None = None
 
 
 class AnswerCache:
@@ -87,12 +89,15 @@ class AnswerCache:
         self._answers: OrderedDict[tuple[str, Key], StoredAnswer] = OrderedDict()  # the least recently used one first
 
     @staticmethod
-    def key(model: str, inputs: tuple[str, ...], rows: Rows) -> Key:
-        """The part of an answer's key that comes from the request: the requested name, the columns and the values."""
+    def key(model: str, inputs: tuple[str, ...], rows: Rows, interval: bool = False) -> Key:
+        """The part of an answer's key that comes from the request.
+
+        It is made of the requested name, the columns, the values, and whether intervals are asked for.
+        """
         values = rows.tobytes()
         if len(values) > _SHORT:  # 17 bytes, so that it cannot be equal to short values, which have 4 bytes each
             values = hashlib.blake2b(values, digest_size=17).digest()
-        return model, inputs, values
+        return model, inputs, values, interval
 
     def put(self, key: Key, answer: StoredAnswer) -> None:
         """Store an answer under its version and this key."""
@@ -142,8 +147,17 @@ class Answering:
         self._stale_from = DELAYED if settings.delayed_answer.enabled else CACHED
         self._long_wait = settings.delayed_answer.enter_ms / 1e3
 
-    async def answer(self, catalog: Catalog, target: Target, inputs: tuple[str, ...], rows: Rows) -> Answer:
-        """Answer one request: `rows` are float32 (n, len(inputs)), n >= 1, finite; `inputs` name the target's columns.
+    async def answer(
+        self, catalog: Catalog, target: Target, inputs: tuple[str, ...], rows: Rows, interval: bool = False
+    ) -> Answer:
+        """Answer one request.
+
+        Args:
+            catalog: what is served.
+            target: the model and version that the request asks for.
+            inputs: names of the columns of `rows`; among them all that the target needs.
+            rows: float32 (n, len(inputs)), n >= 1, finite.
+            interval: whether the answer has the target's intervals, if it has any; `inputs` then hold their widths.
 
         Raises:
             BadInputError: these rows give no usable forecast.
@@ -151,33 +165,41 @@ class Answering:
             OverloadedError: the queue is full, or the deadline passed.
         """
         level = self._load.level
-        taken = self._small_variant(catalog, target, inputs) if level >= SMALL else target
+        levels = len(target.version.levels) if interval else 0
+        taken = self._small_variant(catalog, target, inputs, interval) if level >= SMALL else target
         key = None
         if self._cache is not None and len(rows) <= MOST_ROWS:
-            key = self._cache.key(target.model.name, inputs, rows)
+            key = self._cache.key(target.model.name, inputs, rows, interval)
             if level >= CACHED:
                 stored = self._stored(self._cache, key, target, taken)
                 if stored is not None:
                     return stored
         version = taken.version
-        (log_return, raw), waited = await self._run(version, pick_columns(rows, inputs, version.inputs))
-        if not are_usable(log_return, raw):
+        columns = pick_columns(rows, inputs, version.inputs, version.levels)
+        (log_return, raw, *bounds), waited = await self._run(version, columns, levels)
+        bound = bounds[0] if bounds else None
+        if not (are_usable(log_return, raw) and (bound is None or usable_intervals(log_return, bound).all())):
             text = f"{target.model.name}: these values give no usable forecast"
             raise BadInputError(text, "send values like those in the training data")
         if key is not None and self._cache is not None:
-            stored_answer = StoredAnswer(taken.model.name, version.version, log_return, raw, monotonic())
+            stored_answer = StoredAnswer(taken.model.name, version.version, log_return, raw, monotonic(), bound)
             self._cache.put(key, stored_answer)
         by, number = taken.model, version.version
         rung = self._rung(target, taken, waited, level) if level else "full"
-        return Answer(target.model.name, by.name, number, log_return, raw, rung, 0.0, by.verdicts.get(number))
+        return Answer(target.model.name, by.name, number, log_return, raw, rung, 0.0, by.verdicts.get(number), bound)
 
-    def _small_variant(self, catalog: Catalog, target: Target, inputs: tuple[str, ...]) -> Target:
-        """The small variant of the target, if there is one and `inputs` has all its columns; else the target."""
+    def _small_variant(self, catalog: Catalog, target: Target, inputs: tuple[str, ...], interval: bool) -> Target:
+        """The small variant of the target, if there is one that can answer as well; else the target.
+
+        It can if `inputs` has all its columns and, where intervals are asked for, if it has the same levels.
+        """
         name = target.version.small
         if not self._small or name is None or target.fixed:
             return target
         small = catalog.models_by_key.get(ModelKey(target.model.branch, name))
-        if small is None or small.default is None or not has_columns(inputs, small.default.inputs):
+        if small is None or small.default is None or not has_columns(inputs, small.default.needed):
+            return target
+        if interval and small.default.levels != target.version.levels:
             return target
         return Target(small, small.default)
 
@@ -186,11 +208,11 @@ class Answering:
             return "delayed"
         return "full" if taken is target else "small"
 
-    async def _run(self, version: ServedVersion, rows: Rows) -> tuple[Outputs, float]:
+    async def _run(self, version: ServedVersion, rows: Rows, levels: int) -> tuple[Outputs, float]:
         """The outputs, and the seconds that the request waited."""
         loaded = self._loaded.get(version.sha) or await self._loaded.load(version)
-        outputs = self._dispatcher.run_now(loaded, rows)
-        return (outputs, 0.0) if outputs is not None else await self._dispatcher.run_queued(loaded, rows)
+        outputs = self._dispatcher.run_now(loaded, rows, levels)
+        return (outputs, 0.0) if outputs is not None else await self._dispatcher.run_queued(loaded, rows, levels)
 
     def _stored(self, cache: AnswerCache, key: Key, target: Target, taken: Target) -> Answer | None:
         """An earlier answer of the target, or of the small variant that takes its place."""
@@ -208,6 +230,7 @@ class Answering:
             "cached",
             monotonic() - stored.at,
             by.verdicts.get(stored.version),
+            stored.interval,
         )
 
 
@@ -224,14 +247,20 @@ def has_columns(columns: tuple[str, ...], needed: tuple[str, ...]) -> bool:
     return columns is needed or _positions(columns, needed) is not None
 
 
-def pick_columns(rows: Rows, columns: tuple[str, ...], needed: tuple[str, ...]) -> Rows:
+def pick_columns(rows: Rows, columns: tuple[str, ...], needed: tuple[str, ...], levels: tuple[float, ...] = ()) -> Rows:
     """The `needed` columns of `rows`, in this order: float32 (n, len(needed)), or `rows` itself where nothing changes.
 
+    The last needed columns, one for each of the `levels`, are the widths of intervals. Where they are missing, they are
+    filled up: the forecast does not depend on them.
+
     Raises:
-        BadInputError: a column is missing.
+        BadInputError: another column is missing.
     """
     if columns is needed or columns == needed:
         return rows
+    if levels and not has_columns(columns, needed):
+        rows = pick_columns(rows, columns, needed[: -len(levels)])
+        return np.hstack([rows, np.full((len(rows), len(levels)), WIDEST, np.float32)])
     positions = _positions(columns, needed)
     if positions is None:
         missing = [name for name in needed if name not in columns]

@@ -17,7 +17,7 @@ import numpy as np
 
 from mlops_cli.config.schemas.serving import Serving
 from mlops_cli.models.graph import INPUT
-from mlops_cli.models.session import RUN_FAILURES, run_graph
+from mlops_cli.models.session import RUN_FAILURES, run_graph, run_with_interval
 from mlops_cli.models.shared.architectures import Weights
 from mlops_cli.models.shared.weight_files import LoadedModel
 from mlops_cli.serving.answering.waiting_queue import Batch, Outputs, Waiting, WaitingQueue
@@ -45,20 +45,23 @@ class Dispatcher:
         """Number of requests that wait."""
         return self._fast.queue.count + self._slow.queue.count
 
-    def run_now(self, model: LoadedModel, rows: Rows) -> Outputs | None:
-        """Run at once, or raise an `UnservableError`. None if it must wait (`run_queued`)."""
+    def run_now(self, model: LoadedModel, rows: Rows, levels: int = 0) -> Outputs | None:
+        """Run at once, or raise an `UnservableError`. None if it must wait (`run_queued`).
+
+        With `levels`, the outputs have the intervals of the model, which are of so many levels.
+        """
         count = len(rows)
         if self._fast.queue.count or self._waits_for_more or self._is_slow(model, count):
             return None
         start = perf_counter()
         if not self._slice.has_time(start):
             return None
-        outputs = run_model(model, model.feed, rows)
+        outputs = run_model(model, model.feed, rows, levels)
         record_duration(model, count, perf_counter() - start)
         return outputs
 
-    async def run_queued(self, model: LoadedModel, rows: Rows) -> tuple[Outputs, float]:
-        """Wait in the queue, then run; the outputs, and the seconds waited.
+    async def run_queued(self, model: LoadedModel, rows: Rows, levels: int = 0) -> tuple[Outputs, float]:
+        """Wait in the queue, then run; the outputs as of `run_now`, and the seconds waited.
 
         Raises:
             OverloadedError: the queue is full, or the deadline passed.
@@ -69,7 +72,7 @@ class Dispatcher:
         if self.queued >= self._max_queued:
             text = f"the queue is full: {self.queued} requests wait"
             raise OverloadedError(text, self._fast.queue.retry_after())
-        waiting = Waiting(rows, perf_counter(), asyncio.get_running_loop().create_future())
+        waiting = Waiting(rows, perf_counter(), asyncio.get_running_loop().create_future(), levels)
         model.users += 1
         try:
             (self._slow if self._is_slow(model, len(rows)) else self._fast).add(model, waiting)
@@ -163,7 +166,7 @@ def _run_batch(batch: Batch) -> None:
     start = perf_counter()
     rows = batch.rows()
     try:
-        outputs = run_model(batch.model, batch.model.feed, rows)
+        outputs = run_model(batch.model, batch.model.feed, rows, batch.levels)
     except UnservableError as error:
         batch.fail(error)
     else:
@@ -210,7 +213,13 @@ class _SlowLane:
         loop = asyncio.get_running_loop()
         try:
             outputs, seconds = await loop.run_in_executor(
-                self._threads, run_in_chunks, batch.model, dict(batch.model.feed), rows, self._max_rows
+                self._threads,
+                run_in_chunks,
+                batch.model,
+                dict(batch.model.feed),
+                rows,
+                self._max_rows,
+                batch.levels,
             )
         except UnservableError as error:
             batch.fail(error)
@@ -226,8 +235,8 @@ _ROWS_PER_RUN_COST = 64  # 64 more rows take about as long as the first row alon
 _SLOWER_WEIGHT = 0.05  # weight of a run slower than expected in the measured duration: a single one is noise
 
 
-def run_model(model: LoadedModel, feed: Weights, rows: Rows) -> Outputs:
-    """Run a model on float32 (n, columns).
+def run_model(model: LoadedModel, feed: Weights, rows: Rows, levels: int = 0) -> Outputs:
+    """Run a model on float32 (n, columns), with its intervals of so many levels if there are any.
 
     The rows are added to `feed`, its weights, for the duration of the run, so a thread needs a copy of its own.
 
@@ -236,7 +245,8 @@ def run_model(model: LoadedModel, feed: Weights, rows: Rows) -> Outputs:
     """
     feed[INPUT] = rows
     try:
-        return run_graph(model.architecture.session, feed)
+        session = model.architecture.session
+        return run_with_interval(session, feed, levels) if levels else run_graph(session, feed)
     except RUN_FAILURES as error:
         text = f"the graph does not fit its manifest: {error}"
         raise UnservableError(text, "train the model again: mlops train") from error
@@ -244,16 +254,16 @@ def run_model(model: LoadedModel, feed: Weights, rows: Rows) -> Outputs:
         feed.pop(INPUT, None)
 
 
-def run_in_chunks(model: LoadedModel, feed: Weights, rows: Rows, size: int) -> tuple[Outputs, float]:
+def run_in_chunks(model: LoadedModel, feed: Weights, rows: Rows, size: int, levels: int = 0) -> tuple[Outputs, float]:
     """Run a model on `size` rows at a time, as `run_model` does; also returns the seconds of the quickest chunk."""
     parts, quickest = [], math.inf
     for start in range(0, len(rows), size):
         began = perf_counter()
-        parts.append(run_model(model, feed, rows[start : start + size]))
+        parts.append(run_model(model, feed, rows[start : start + size], levels))
         quickest = min(quickest, perf_counter() - began)
     if len(parts) == 1:
         return parts[0], quickest
-    return (np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])), quickest
+    return tuple(np.concatenate(outputs) for outputs in zip(*parts, strict=True)), quickest
 
 
 def expected_seconds(model: LoadedModel, rows: int) -> float:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mlops_cli.errors import MlopsError
+from mlops_cli.features.column_names import ANNOUNCED
 from mlops_cli.serving.answering.degradation import Answering, Target, has_columns
 from mlops_cli.serving.answering.latest_rows import LatestRow, LatestRows
 from mlops_cli.serving.catalog.catalog import Catalog, ServedEnsemble, ServedModel
@@ -22,10 +23,11 @@ from mlops_cli.serving.contract.messages import (
 
 @dataclass
 class _Outcome:
-    """What became of the models of one request: answers, the forecasts made from them, and reasons for having none."""
+    """What became of the models of one request: answers, the forecasts made from them on these bases, and failures."""
 
     answers: dict[str, Answer] = field(default_factory=dict)
     forecasts: dict[str, Forecast] = field(default_factory=dict)
+    bases: dict[str, ForecastBasis] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
     overloaded: OverloadedError | None = None
 
@@ -77,10 +79,28 @@ class LatestForecasts:
         if version is None:
             raise UnservableError(model.quarantined[0].reason)
         row = _row_for(version, row)
-        answer = await self._answering.answer(catalog, Target(model, version), row.columns, row.values)
-        basis = ForecastBasis(version.ticker, version.team, row.session, row.target_session, row.last_close)
+        widths = row.widths(version.widths)
+        answer = await self._answering.answer(
+            catalog, Target(model, version), row.columns, row.values, interval=bool(widths)
+        )
+        basis = _basis(version, row, dict(zip(version.levels, widths, strict=bool(widths))))
+        outcome.bases[model.name] = basis
         outcome.answers[model.name] = answer
         outcome.forecasts[model.name] = Forecast.of(basis, answer)
+
+
+def _basis(version: ServedVersion, row: LatestRow, widths: Mapping[float, float]) -> ForecastBasis:
+    dividend = row.last_close * row.announced if ANNOUNCED in version.inputs else 0.0
+    return ForecastBasis(
+        ticker=version.ticker,
+        team=version.team,
+        session=row.session,
+        target_session=row.target_session,
+        last_close=row.last_close,
+        announced_dividend=dividend,
+        dividend_source="project" if dividend else None,
+        widths=widths,
+    )
 
 
 def _models(catalog: Catalog, names: Sequence[str]) -> dict[str, ServedModel]:
@@ -96,8 +116,8 @@ def _row_for(version: ServedVersion, row: LatestRow | str) -> LatestRow:
     """The row, or an `UnservableError` if there is none or it lacks a column that the version needs."""
     if isinstance(row, str):
         raise UnservableError(row)
-    if not has_columns(row.columns, version.inputs):
-        missing = [name for name in version.inputs if name not in row.columns]
+    if not has_columns(row.columns, version.needed):
+        missing = [name for name in version.needed if name not in row.columns]
         raise UnservableError(f"the feature table has no number for {', '.join(missing[:5])}: run: mlops run")
     return row
 
@@ -107,9 +127,9 @@ def _add_average(ensemble: ServedEnsemble, outcome: _Outcome) -> None:
     if reason:
         outcome.reasons[ensemble.name] = reason
         return
-    first = outcome.forecasts[ensemble.members[0][0].name]
-    team = ensemble_team(ensemble)
-    basis = ForecastBasis(first.ticker, team, first.session, first.target_session, first.last_close)
+    bases = [outcome.bases[model.name] for model, _ in ensemble.members]
+    # members without a base do not know the dividend
+    basis = replace(max(bases, key=lambda basis: basis.announced_dividend), team=ensemble_team(ensemble))
     answer = averaged(ensemble, [outcome.answers[model.name] for model, _ in ensemble.members])
     outcome.forecasts[ensemble.name] = Forecast.of(basis, answer)
 

@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from mlops_cli.config.paths import Project
+from mlops_cli.features.column_names import ANNOUNCED
 from mlops_cli.serving.catalog.catalog import ModelKey
 from mlops_cli.serving.contract.messages import Rows
 
@@ -26,13 +27,23 @@ _AT_ONCE = 16  # files that a thread reads in one task
 
 @dataclass(frozen=True, slots=True)
 class LatestRow:
-    """The last row of a feature table: `values`, float32 (1, len(columns)), of the columns that hold a number."""
+    """The last row of a feature table: `values`, float32 (1, len(columns)), of the columns that hold a number.
+
+    `announced` is the dividend of the target session over the last close, as the table has it; 0 without such a column.
+    """
 
     columns: tuple[str, ...]
     values: Rows
     session: date
     target_session: date
     last_close: float
+    announced: float = 0.0
+
+    def widths(self, names: tuple[str, ...]) -> tuple[float, ...]:
+        """The values of these columns; empty if one of them is missing."""
+        if not all(name in self.columns for name in names):
+            return ()
+        return tuple(float(self.values[0, self.columns.index(name)]) for name in names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,4 +120,6 @@ def _row(path: Path, values: dict[str, Any]) -> LatestRow | str:
         row = np.array([[math.nan if value is None else value for value in values.values()]]).astype(np.float32)
     finite = np.isfinite(row[0])
     columns = tuple(sys.intern(name) for name, good in zip(values, finite, strict=True) if good)
-    return LatestRow(columns, np.ascontiguousarray(row[:, finite]), session.date(), target.date(), float(close))
+    picked = np.ascontiguousarray(row[:, finite])
+    announced = values.get(ANNOUNCED) or 0.0
+    return LatestRow(columns, picked, session.date(), target.date(), float(close), float(announced))

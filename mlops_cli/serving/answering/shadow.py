@@ -38,7 +38,7 @@ class Shadow:
         version = model.shadow
         if version is None or self._load.level or len(self._tasks) >= _AT_ONCE:
             return
-        if answer.version == version.version or not has_columns(inputs, version.inputs):
+        if answer.version == version.version or not has_columns(inputs, version.needed):
             return
         work = self._run(catalog, Target(model, version, fixed=True), inputs, rows, answer)
         task = asyncio.get_running_loop().create_task(work)

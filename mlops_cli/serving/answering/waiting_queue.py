@@ -14,19 +14,20 @@ import numpy as np
 from mlops_cli.models.shared.weight_files import LoadedModel
 from mlops_cli.serving.contract.messages import OverloadedError, Rows, UnservableError
 
-Outputs = tuple[Rows, Rows]  # log_return and raw_log_return, (n,) each
+Outputs = tuple[Rows, ...]  # log_return and raw_log_return, (n,) each; and interval, (n, 2 * levels), if asked for
 
 
 @dataclass(eq=False, slots=True)
 class Waiting:
     """A request that waits: its `rows`, float32 (n, columns), and `since` when (time of `perf_counter`).
 
-    `done` will hold its outputs and the seconds that it waited.
+    It asks for intervals of so many `levels`. `done` will hold its outputs and the seconds that it waited.
     """
 
     rows: Rows
     since: float
     done: asyncio.Future[tuple[Outputs, float]]
+    levels: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,11 @@ class Batch:
 
     model: LoadedModel
     requests: Sequence[Waiting]
+
+    @property
+    def levels(self) -> int:
+        """How many levels of intervals the run must give."""
+        return max(waiting.levels for waiting in self.requests)
 
     def rows(self) -> Rows:
         """The rows of all requests, one after another."""
@@ -48,7 +54,8 @@ class Batch:
         for waiting in self.requests:
             end = place + len(waiting.rows)
             if not waiting.done.done():
-                part = outputs[0][place:end], outputs[1][place:end]
+                asked = outputs if waiting.levels else outputs[:2]
+                part = tuple(output[place:end] for output in asked)
                 waiting.done.set_result((part, started - waiting.since))
             place = end
 

@@ -10,7 +10,7 @@ import numpy as np
 from mlops_cli.config.paths import Project
 from mlops_cli.config.schemas.serving import Ensemble
 from mlops_cli.serving.catalog.catalog import ServedEnsemble, ServedModel
-from mlops_cli.serving.contract.messages import RUNGS, Answer
+from mlops_cli.serving.contract.messages import RUNGS, Answer, Rows
 
 
 def ensembles(
@@ -41,11 +41,17 @@ def ensemble_version(parts: Sequence[tuple[str, float]]) -> str:
 
 
 def ensemble_inputs(ensemble: ServedEnsemble) -> tuple[str, ...]:
-    """The input columns of all members, each once, in the order of the first member that has it."""
-    names: dict[str, None] = {}
-    for model, _ in ensemble.members:
-        names.update(dict.fromkeys(model.default.inputs if model.default else ()))
-    return tuple(names)
+    """The input columns of all members, each once, in the order of the first member that has it; widths come last."""
+    versions = [model.default for model, _ in ensemble.members if model.default is not None]
+    needed = dict.fromkeys(name for version in versions for name in version.needed)
+    widths = dict.fromkeys(name for version in versions for name in version.widths)
+    return (*needed, *(widths if ensemble_levels(ensemble) else ()))
+
+
+def ensemble_levels(ensemble: ServedEnsemble) -> tuple[float, ...]:
+    """The levels of an ensemble's intervals; empty unless all members have the same."""
+    levels = {model.default.levels for model, _ in ensemble.members if model.default is not None}
+    return levels.pop() if len(levels) == 1 else ()
 
 
 def _why_unservable(name: str, ensemble: Ensemble, models: Mapping[str, ServedModel]) -> str:
@@ -99,20 +105,29 @@ def ensemble_team(ensemble: ServedEnsemble) -> str:
 
 
 def averaged(ensemble: ServedEnsemble, answers: Sequence[Answer]) -> Answer:
-    """The weighted average of the members' answers, which are in the order of the members."""
+    """The weighted average of the members' answers, which are in the order of the members.
+
+    The bounds of intervals are averaged as well, where all answers have intervals of the same levels.
+    """
     weights = [weight for _, weight in ensemble.members]
-    log_return = sum(answer.log_return * np.float32(weight) for answer, weight in zip(answers, weights, strict=True))
-    raw = sum(answer.raw_log_return * np.float32(weight) for answer, weight in zip(answers, weights, strict=True))
+    intervals = [answer.interval for answer in answers if answer.interval is not None]
+    alike = len(intervals) == len(answers) and len({interval.shape for interval in intervals}) == 1
     return Answer(
         ensemble.name,
         ensemble.name,
         ensemble_version([(answer.version, weight) for answer, weight in zip(answers, weights, strict=True)]),
-        np.asarray(log_return, dtype=np.float32),
-        np.asarray(raw, dtype=np.float32),
+        _average([answer.log_return for answer in answers], weights),
+        _average([answer.raw_log_return for answer in answers], weights),
         max((answer.rung for answer in answers), key=RUNGS.index),  # the most degraded answer of all members
         max(answer.age for answer in answers),
         None,
+        _average(intervals, weights) if alike else None,
     )
+
+
+def _average(values: Sequence[Rows], weights: Sequence[float]) -> Rows:
+    average = sum(value * np.float32(weight) for value, weight in zip(values, weights, strict=True))
+    return np.asarray(average, dtype=np.float32)
 
 
 FORECASTS = "forecasts.parquet"

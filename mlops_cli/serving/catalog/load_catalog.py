@@ -193,6 +193,7 @@ class CatalogLoader:
             trained_until=manifest.trained_until,
             shrinkage=manifest.shrinkage or 0.0,
             small=manifest.small,
+            levels=manifest.levels,
         )
 
     def _prepare(self, finished: VersionFolder, may_try: bool) -> None:

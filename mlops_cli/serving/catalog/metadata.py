@@ -8,7 +8,7 @@ from typing import Literal
 
 from mlops_cli.errors import bounded
 from mlops_cli.serving.catalog.catalog import Catalog, ServedEnsemble, ServedModel
-from mlops_cli.serving.catalog.ensembles import ensemble_inputs, ensemble_team, ensemble_version
+from mlops_cli.serving.catalog.ensembles import ensemble_inputs, ensemble_levels, ensemble_team, ensemble_version
 from mlops_cli.serving.catalog.loaded_models import LoadedModels
 from mlops_cli.serving.contract.messages import (
     IndexEntry,
@@ -54,6 +54,7 @@ def describe(catalog: Catalog, name: str, number: str | None = None) -> ModelFac
         trained_until=version.trained_until,
         shrinkage=version.shrinkage,
         verdict=model.verdicts.get(version.version),
+        levels=version.levels,
     )
 
 
@@ -121,7 +122,8 @@ def _describe_ensemble(ensemble: ServedEnsemble, number: str | None) -> ModelFac
     until: date = max(version_of(model).trained_until for model, _ in ensemble.members)
     inputs = ensemble_inputs(ensemble)
     ticker = ensemble.members[0][0].ticker or ""
-    return ModelFacts(ensemble.name, (own,), inputs, ticker, ensemble_team(ensemble), until, 1.0, None)
+    levels = ensemble_levels(ensemble)
+    return ModelFacts(ensemble.name, (own,), inputs, ticker, ensemble_team(ensemble), until, 1.0, None, levels)
 
 
 def _has_ticker(model: ServedModel, upper: str) -> bool:

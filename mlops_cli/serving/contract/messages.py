@@ -6,7 +6,8 @@ What every request makes is a named tuple: a frozen dataclass takes four times a
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
@@ -15,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlops_cli.errors import MlopsError, ServiceError
+from mlops_cli.features.column_names import WIDEST
 
 Rung = Literal["full", "small", "cached", "delayed"]
 RUNGS: tuple[Rung, ...] = get_args(Rung)
@@ -55,12 +57,15 @@ class Query(NamedTuple):
         rows: float32 (n, columns), raw feature values, finite; columns in the order of the model's inputs.
         version: exactly this version; None: the one that the model's route picks.
         caller: key of the caller, which always gets the same side of a traffic split; None: no key.
+        interval: whether the answer holds the prediction intervals. The rows need the columns of widths then; else
+            they may leave these out.
     """
 
     model: str
     rows: Rows
     version: str | None = None
     caller: str | None = None
+    interval: bool = False
 
 
 class Answer(NamedTuple):
@@ -74,6 +79,7 @@ class Answer(NamedTuple):
         age: seconds since it was computed; 0.0 for a new answer.
         verdict: of that version, on sessions that it has not seen: "skill", "no skill", "worse than naive"; None if it
             was not judged.
+        interval: float32 (n, 2 * levels), lower and upper bound of the log return by rising level; None if not asked.
     """
 
     model: str
@@ -84,24 +90,41 @@ class Answer(NamedTuple):
     rung: Rung
     age: float
     verdict: str | None
+    interval: Rows | None = None
+
+
+DividendSource = Literal["project", "request", "unknown", "not subtracted"]
 
 
 @dataclass(frozen=True, slots=True)
 class ForecastBasis:
-    """What a forecast is made on; attributes as in `Forecast`."""
+    """What a forecast is made on; attributes as in `Forecast`, and `widths` by level as the row has them."""
 
     ticker: str
     team: str
     session: date
     target_session: date
     last_close: float
+    announced_dividend: float = 0.0
+    dividend_source: DividendSource | None = None
+    widths: Mapping[float, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
     """The forecast of one model for one session, made on the close of the last session of its features.
 
-    `last_close` is this close, `log_return` is shrunk, and predicted_close = last_close * exp(log_return).
+    Attributes:
+        last_close: this close.
+        predicted_close: last_close * exp(log_return).
+        log_return: shrunk.
+        announced_dividend: what the target session pays, per share and as known at the last close; 0: nothing.
+        ex_date: the target session where it pays a dividend.
+        dividend_source: where the dividend comes from: the project's list, or the request; "unknown": the project has
+            no list of the ticker's dividends; "not subtracted": the request gives one, but this model has a base that
+            subtracts none. None where none is announced.
+        expected_total_return: log return of someone who holds the share and gets the dividend.
+        intervals: by level ("80"), lower and upper bound of the next close; None where there were too few sessions.
     """
 
     model: str
@@ -117,11 +140,18 @@ class Forecast:
     rung: Rung
     age: float
     verdict: str | None
+    announced_dividend: float
+    ex_date: date | None
+    dividend_source: DividendSource | None
+    expected_total_return: float
+    intervals: dict[str, tuple[float, float] | None]
 
     @classmethod
     def of(cls, basis: ForecastBasis, answer: Answer) -> Forecast:
         """The forecast that an answer to one row gives."""
         log_return = float(answer.log_return[0])
+        predicted_close = basis.last_close * math.exp(log_return)
+        dividend = basis.announced_dividend
         return cls(
             model=answer.model,
             ticker=basis.ticker,
@@ -129,14 +159,29 @@ class Forecast:
             session=basis.session,
             target_session=basis.target_session,
             last_close=basis.last_close,
-            predicted_close=basis.last_close * math.exp(log_return),
+            predicted_close=predicted_close,
             log_return=log_return,
             answered_by=answer.answered_by,
             version=answer.version,
             rung=answer.rung,
             age=answer.age,
             verdict=answer.verdict,
+            announced_dividend=dividend,
+            ex_date=basis.target_session if dividend else None,
+            dividend_source=basis.dividend_source,
+            expected_total_return=math.log((predicted_close + dividend) / basis.last_close),
+            intervals=_price_intervals(basis, answer),
         )
+
+
+def _price_intervals(basis: ForecastBasis, answer: Answer) -> dict[str, tuple[float, float] | None]:
+    if answer.interval is None:
+        return {}
+    bounds = [basis.last_close * math.exp(bound) for bound in answer.interval[0].tolist()]
+    return {
+        f"{level:g}": (bounds[2 * place], bounds[2 * place + 1]) if width < WIDEST else None
+        for place, (level, width) in enumerate(basis.widths.items())
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +211,12 @@ class ModelFacts:
     trained_until: date
     shrinkage: float
     verdict: str | None
+    levels: tuple[float, ...] = ()
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """The inputs without which there is no forecast: all but the widths of intervals."""
+        return self.inputs[: len(self.inputs) - len(self.levels)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -173,7 +224,9 @@ class ServedVersion:
     """A finished, complete version of a model, as its manifest describes it.
 
     Attributes:
+        inputs: the columns of its graph; the last ones, one for each level, are the widths of the intervals.
         small: name of the model of the same branch that answers for it under load.
+        levels: of its intervals, in percent; empty for a model without intervals.
     """
 
     version: str
@@ -185,3 +238,14 @@ class ServedVersion:
     trained_until: date
     shrinkage: float
     small: str | None
+    levels: tuple[float, ...] = ()
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """The inputs without which there is no forecast: all but the widths of intervals."""
+        return self.inputs[: len(self.inputs) - len(self.levels)]
+
+    @property
+    def widths(self) -> tuple[str, ...]:
+        """The inputs without which there is no interval."""
+        return self.inputs[len(self.inputs) - len(self.levels) :]

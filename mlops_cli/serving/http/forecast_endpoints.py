@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from datetime import date
 from typing import Annotated, Any
 
-import orjson
 from fastapi import APIRouter, Header, Path, Request, Response
+from fastapi import Query as QueryParameter
 from fastapi.responses import StreamingResponse
 from pydantic import AliasChoices, BaseModel, ConfigDict, FailFast, Field, ValidationError
 
 from mlops_cli.errors import MlopsError
+from mlops_cli.features.column_names import ANNOUNCED
 from mlops_cli.serving.catalog.metadata import describe, models_of
 from mlops_cli.serving.contract.messages import Answer, BadInputError, Forecast, ForecastBasis, OverloadedError, Query
+from mlops_cli.serving.http.answer_lines import NDJSON, written
 from mlops_cli.serving.http.front import about_headers, caller
 from mlops_cli.serving.http.request_bodies import JsonLimits, check_json
 from mlops_cli.serving.http.service import ERRORS, Service, checked, json_answer
@@ -23,11 +25,15 @@ from mlops_cli.serving.uploads.posted_rows import FeatureFacts, PostedRows
 
 # strict: neither true nor text is a number
 Price = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
 MOST_BARS = 20_000  # 80 years of sessions
 BARS_LIMITS = JsonLimits(values=10 * MOST_BARS, names=16 * MOST_BARS)
-NDJSON = "application/x-ndjson"
 UPLOADS = ("text/csv", "application/vnd.apache.parquet")
 RETRIES = 10
+ANNOUNCED_HELP = (
+    "dividend per share of the session after the last bar, in the units of the prices, 0 for none; "
+    "without it, what the project knows of the ticker's dividends is used"
+)
 CALLER_HELP = "Keeps this caller on one side of a traffic split"
 
 
@@ -41,6 +47,7 @@ class Bar(BaseModel):
     low: Price
     close: Price
     volume: float = Field(ge=0, allow_inf_nan=False, strict=True)
+    dividend: Amount | None = Field(None, description="what this session paid to those who held the share before it")
 
 
 class BarsBody(BaseModel):
@@ -50,6 +57,7 @@ class BarsBody(BaseModel):
 
     ticker: str | None = Field(None, description="all models of this ticker")
     models: list[str] | None = Field(None, description="or these models", max_length=1000)
+    announced_dividend: Amount | None = Field(None, description=ANNOUNCED_HELP)
     bars: Annotated[list[Bar], FailFast()] = Field(min_length=1, max_length=MOST_BARS)
 
 
@@ -110,8 +118,10 @@ def _upload_routes(router: APIRouter, service: Service) -> None:
         request: Request,
         accept: Annotated[str, Header()] = "text/csv",
         x_mlops_caller: Annotated[str | None, Header(description=CALLER_HELP)] = None,
+        announced_dividend: Annotated[float | None, QueryParameter(ge=0, le=1e9, description=ANNOUNCED_HELP)] = None,
     ) -> Response:
-        return await _transform(service, checked(name), request, NDJSON if "json" in accept else "text/csv")
+        upload = Upload(await request.body(), announced_dividend, _caller(request))
+        return await _transform(service, checked(name), upload, NDJSON if "json" in accept else "text/csv")
 
 
 def _caller(request: Request) -> str | None:
@@ -144,7 +154,17 @@ def read_bars(body: bytes) -> BarsBody:
 
 def _facts(service: Service, name: str) -> FeatureFacts:
     manifest, about = service.plane.features_of(name), describe(service.plane.catalog, name)
-    return FeatureFacts(manifest.features, manifest.target, manifest.exchange, about.ticker, about.inputs)
+    served, project = service.plane.catalog.model(name), service.plane.project
+    return FeatureFacts(
+        manifest.features,
+        manifest.target,
+        manifest.exchange,
+        about.ticker,
+        about.inputs,
+        about.levels,
+        prices=project.prices(served.branch) if ANNOUNCED in about.inputs else None,
+        note=project.features(served.branch) / f"{served.slug}.json",
+    )
 
 
 async def _from_bars(
@@ -161,7 +181,8 @@ async def _from_bars(
             batch = batches.get(facts)
             if batch is None:
                 batch = batches[facts] = await service.run_in_thread(_last_row, posted, facts)
-            answer = await service.plane.infer(Query(name, batch.rows, caller=caller_key))
+            asked = Query(name, batch.rows, caller=caller_key, interval=bool(batch.levels))
+            answer = await service.plane.infer(asked)
         except MlopsError as error:
             failures[name] = error
             continue
@@ -179,8 +200,7 @@ def _last_row(posted: BarsBody, facts: FeatureFacts) -> PostedRows:
     from mlops_cli.serving.uploads.feature_files import check_symbols
 
     check_symbols({posted.ticker or "", *(bar.symbol or "" for bar in posted.bars)}, facts.ticker, "the request")
-    whole = batch_of_bars(frame_of(posted.bars), facts)
-    return PostedRows(whole.rows[-1:], whole.sessions[-1:], whole.target_sessions[-1:], whole.closes[-1:])
+    return batch_of_bars(frame_of(posted.bars), facts, posted.announced_dividend).last()
 
 
 def _basis(service: Service, name: str, batch: PostedRows) -> ForecastBasis:
@@ -191,14 +211,26 @@ def _basis(service: Service, name: str, batch: PostedRows) -> ForecastBasis:
         session=date.fromisoformat(batch.sessions[0]),
         target_session=date.fromisoformat(batch.target_sessions[0]),
         last_close=float(batch.closes[0]),
+        announced_dividend=float(batch.dividends[0]),
+        dividend_source=batch.dividend_source,
+        widths=dict(zip(batch.levels, batch.widths[0].tolist(), strict=True)),
     )
 
 
-async def _transform(service: Service, name: str, request: Request, kind: str) -> Response:
+@dataclass(frozen=True)
+class Upload:
+    """The body of a request with a file, what else it says, and the key of its caller."""
+
+    body: bytes
+    announced: float | None
+    caller: str | None
+
+
+async def _transform(service: Service, name: str, upload: Upload, kind: str) -> Response:
     facts = _facts(service, name)
-    batch = await service.run_in_thread(_rows_of_upload, await request.body(), facts, service.max_body)
-    caller_key = _caller(request)
-    first = await _ask(service, Query(name, batch.rows[: service.chunk_rows], caller=caller_key))
+    batch = await service.run_in_thread(_rows_of_upload, upload, facts, service.max_body)
+    interval = bool(batch.levels)
+    first = await _ask(service, Query(name, batch.rows[: service.chunk_rows], None, upload.caller, interval))
     # the whole table gets the same version, even if a new one is installed meanwhile
     version = first.version if first.version in describe(service.plane.catalog, name).versions else None
 
@@ -207,18 +239,18 @@ async def _transform(service: Service, name: str, request: Request, kind: str) -
         for start in range(0, len(batch.rows), service.chunk_rows):
             if start:
                 rows = batch.rows[start : start + service.chunk_rows]
-                answer = await _ask(service, Query(name, rows, version, caller_key))
-            yield _written(batch, answer, start, kind)
+                answer = await _ask(service, Query(name, rows, version, upload.caller, interval))
+            yield written(batch, answer, start, kind)
 
     headers = about_headers(first.answered_by, first.version, first.rung, first.verdict)
     about = {**{key.decode(): value.decode() for key, value in headers}, "x-mlops-age": f"{first.age:.3f}"}
     return StreamingResponse(lines(), media_type=kind, headers=about)
 
 
-def _rows_of_upload(body: bytes, facts: FeatureFacts, max_body: int) -> PostedRows:
+def _rows_of_upload(upload: Upload, facts: FeatureFacts, max_body: int) -> PostedRows:
     from mlops_cli.serving.uploads.batches import batch_of_upload  # loads pandas: in this thread, not in the loop
 
-    return batch_of_upload(body, facts, max_body)
+    return batch_of_upload(upload.body, facts, max_body, upload.announced)
 
 
 async def _ask(service: Service, query: Query) -> Answer:
@@ -233,28 +265,3 @@ async def _ask(service: Service, query: Query) -> Answer:
         answer = await service.plane.infer(query)
     service.count([answer.rung])
     return answer
-
-
-def _written(batch: PostedRows, answer: Answer, start: int, kind: str) -> bytes:
-    """A chunk of the answer as CSV or NDJSON; the first CSV chunk has the header line."""
-    part = slice(start, start + len(answer.log_return))
-    columns: dict[str, list[Any]] = {}
-    if batch.sessions:
-        columns["session"] = batch.sessions[part]
-    if batch.target_sessions:
-        closes = batch.closes[part]
-        columns["target_session"] = batch.target_sessions[part]
-        columns["last_close"] = closes.tolist()
-        columns["predicted_close"] = [
-            close * math.exp(value) for close, value in zip(closes, answer.log_return, strict=True)
-        ]
-    # through text, which has the digits of a float32; a float64 of it would show more
-    columns["log_return"] = [float(str(value)) for value in answer.log_return]
-    columns["raw_log_return"] = [float(str(value)) for value in answer.raw_log_return]
-    columns["version"] = [answer.version] * len(answer.log_return)
-    columns["rung"] = [answer.rung] * len(answer.log_return)
-    rows = zip(*columns.values(), strict=True)
-    if kind == NDJSON:
-        return b"".join(orjson.dumps(dict(zip(columns, row, strict=True))) + b"\n" for row in rows)
-    lines = [",".join(map(str, row)) for row in rows]
-    return "\n".join([*([",".join(columns)] if start == 0 else []), *lines, ""]).encode()

@@ -16,7 +16,7 @@ from typing import Any
 
 from mlops_cli.errors import MlopsError
 from mlops_cli.serving.catalog.metadata import describe
-from mlops_cli.serving.contract.messages import Query
+from mlops_cli.serving.contract.messages import ModelFacts, Query
 from mlops_cli.serving.data_plane import DataPlane
 from mlops_cli.serving.http.counters import Counters
 from mlops_cli.serving.http.oip import InferRequest, Limits, decode, encode
@@ -128,14 +128,14 @@ class Front:
         model, version = _model_and_version(scope["path"])
         header_length = headers.get(b"inference-header-content-length")
 
-        def columns() -> tuple[str, ...]:
-            return describe(self._plane.catalog, model, version).inputs
+        def columns() -> ModelFacts:
+            return describe(self._plane.catalog, model, version)
 
         if len(body) <= _BYTES_AT_ONCE:
             request = decode(body, header_length, columns, self._limits)
         else:
             request = await self._decoded_aside(body, header_length, columns)
-        answer = await self._plane.infer(Query(model, request.rows, version, caller(scope, headers)))
+        answer = await self._plane.infer(Query(model, request.rows, version, caller(scope, headers), request.interval))
         self._counters.answers[answer.rung] += 1
         if len(answer.log_return) <= _ROWS_AT_ONCE:
             content, json_length = encode(model, answer, request)
@@ -153,7 +153,7 @@ class Front:
         return 200, about, content
 
     async def _decoded_aside(
-        self, body: bytes, header_length: bytes | None, columns: Callable[[], tuple[str, ...]]
+        self, body: bytes, header_length: bytes | None, columns: Callable[[], ModelFacts]
     ) -> InferRequest:
         """The request of a large body, which is read in a thread, so that others need not wait for it."""
         async with self._converting:

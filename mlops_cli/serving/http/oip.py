@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import orjson
 
-from mlops_cli.models.graph import INPUT, OUTPUT, OUTPUTS, RAW_OUTPUT
-from mlops_cli.serving.contract.messages import Answer, BadInputError, Rows
+from mlops_cli.models.graph import INPUT, INTERVAL, OUTPUT, OUTPUTS, RAW_OUTPUT
+from mlops_cli.serving.contract.messages import Answer, BadInputError, ModelFacts, Rows
 from mlops_cli.serving.http.oip_tensors import (
     FLOAT,
     SAFE_SQUARES,
@@ -42,14 +42,21 @@ class InferRequest(NamedTuple):
 
     Attributes:
         rows: float32 (n, columns), finite, n >= 1 and at most `Limits.rows`.
-        outputs: names of the requested outputs, and whether their values are sent as binary data.
+        outputs: names of the requested outputs, and whether their values are sent as binary data. The intervals come
+            only if they are asked for by name.
     """
 
     rows: Rows
     id: str | None
     outputs: tuple[tuple[str, bool], ...]
 
+    @property
+    def interval(self) -> bool:
+        """Whether the intervals are asked for."""
+        return self.outputs is not _JSON_OUTPUTS and any(name == INTERVAL for name, _ in self.outputs)
 
+
+KNOWN_OUTPUTS = (*OUTPUTS, INTERVAL)
 _JSON_OUTPUTS = tuple((name, False) for name in OUTPUTS)
 _BINARY_OUTPUTS = tuple((name, True) for name in OUTPUTS)
 
@@ -77,11 +84,12 @@ _USUAL_LIMITS = Limits.of(10_000_000)
 
 
 def decode(
-    body: bytes, header_length: bytes | None, columns: Callable[[], tuple[str, ...]], limits: Limits = _USUAL_LIMITS
+    body: bytes, header_length: bytes | None, columns: Callable[[], ModelFacts], limits: Limits = _USUAL_LIMITS
 ) -> InferRequest:
     """Read a request whose JSON part has this length (None: all of it is JSON).
 
-    `columns` gives the model's input columns in order; it is called only where tensors are named after columns.
+    `columns` describes the model, whose input columns are in order; it is called only where tensors are named after
+    columns.
 
     Raises:
         BadInputError: says what was expected.
@@ -101,7 +109,7 @@ def decode(
     return decoded
 
 
-def _decode_any(request: Any, binary: BinaryData | None, columns: Callable[[], tuple[str, ...]]) -> InferRequest:
+def _decode_any(request: Any, binary: BinaryData | None, columns: Callable[[], ModelFacts]) -> InferRequest:
     """Read a request of any form that the protocol allows; arguments and errors as in `decode`."""
     inputs = _tensors(request)
     request_id = request.get("id")
@@ -133,13 +141,13 @@ def encode(name: str, answer: Answer, request: InferRequest) -> tuple[bytes, int
     outputs: list[dict[str, Any]] = []
     values: list[bytes] = []
     for output, binary in request.outputs:
-        data = answer.log_return if output == OUTPUT else answer.raw_log_return
-        tensor: dict[str, Any] = {"name": output, "datatype": FLOAT, "shape": [len(data)]}
+        data = _values(answer, output)
+        tensor: dict[str, Any] = {"name": output, "datatype": FLOAT, "shape": list(data.shape)}
         if binary:
             values.append(data.astype("<f4", copy=False).tobytes())
             tensor["parameters"] = {"binary_data_size": len(values[-1])}
         else:
-            tensor["data"] = np.ascontiguousarray(data)
+            tensor["data"] = data.ravel()
         outputs.append(tensor)
     parameters: dict[str, Any] = {"rung": answer.rung, "answered_by": answer.answered_by, "age": round(answer.age, 3)}
     if answer.verdict is not None:
@@ -151,6 +159,14 @@ def encode(name: str, answer: Answer, request: InferRequest) -> tuple[bytes, int
     reply["outputs"] = outputs
     header = orjson.dumps(reply, option=orjson.OPT_SERIALIZE_NUMPY)
     return (b"".join((header, *values)), len(header)) if values else (header, None)
+
+
+def _values(answer: Answer, output: str) -> Rows:
+    """The values of an output, (n,) or, of the intervals, (n, 2 * levels)."""
+    if output == INTERVAL:
+        assert answer.interval is not None  # the data plane refuses the request otherwise
+        return answer.interval
+    return answer.log_return if output == OUTPUT else answer.raw_log_return
 
 
 def _plain_rows(request: Any) -> Rows | None:
@@ -203,7 +219,7 @@ def _requested_outputs(request: dict[str, Any]) -> tuple[tuple[str, bool], ...]:
 
 
 def _check_outputs(outputs: Any) -> None:
-    hint = f"known: {', '.join(OUTPUTS)}"
+    hint = f"known: {', '.join(KNOWN_OUTPUTS)}"
     if type(outputs) is not list or not all(type(output) is dict for output in outputs):
         raise BadInputError("outputs: expected a list of objects with a name", hint)
     for output in outputs:
@@ -213,8 +229,8 @@ def _check_outputs(outputs: Any) -> None:
 
 
 def _check_output(output: dict[str, Any]) -> None:
-    if output.get("name") not in OUTPUTS:
-        raise BadInputError(f"no output {shown(output.get('name'))}", f"known: {', '.join(OUTPUTS)}")
+    if output.get("name") not in KNOWN_OUTPUTS:
+        raise BadInputError(f"no output {shown(output.get('name'))}", f"known: {', '.join(KNOWN_OUTPUTS)}")
     if type(output.get("parameters")) is dict and "classification" in output["parameters"]:
         raise BadInputError("outputs: classification is not supported: these models forecast numbers")
 

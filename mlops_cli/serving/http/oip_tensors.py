@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from mlops_cli.errors import bounded
+from mlops_cli.features.column_names import ANNOUNCED
 from mlops_cli.models.graph import INPUT
-from mlops_cli.serving.contract.messages import BadInputError, Rows
+from mlops_cli.serving.answering.request_columns import DIVIDEND_HINT
+from mlops_cli.serving.contract.messages import BadInputError, ModelFacts, Rows
 
 FLOAT = "FP32"
 SHAPE_HINT = (
@@ -132,17 +134,24 @@ def _finite(name: Any, values: Any) -> Any:
     return narrow
 
 
-def join_columns(inputs: list[dict[str, Any]], binary: BinaryData | None, columns: tuple[str, ...]) -> Rows:
-    """One tensor per column side by side, in the model's order: float32 (rows, len(columns)); or a `BadInputError`."""
+def join_columns(inputs: list[dict[str, Any]], binary: BinaryData | None, model: ModelFacts) -> Rows:
+    """One tensor per column side by side, in the model's order: float32 (rows, columns); or a `BadInputError`.
+
+    The columns are all inputs of the model, or all but the widths of its intervals.
+    """
+    columns = model.inputs
     by_name: dict[str, Rows] = {}
     for tensor in inputs:
         name = _column_name(tensor.get("name"), columns)
         if name in by_name:
             raise BadInputError(f"input {name!r}: given twice")
         by_name[name] = _column(name, read_tensor(tensor, binary))
+    if by_name.keys() == set(model.needed):
+        columns = model.needed
     missing = [column for column in columns if column not in by_name]
     if missing:
-        raise BadInputError(f"inputs lack {bounded(missing)}", f"expected: {', '.join(columns)}")
+        hint = f"{DIVIDEND_HINT}; " if ANNOUNCED in missing else ""
+        raise BadInputError(f"inputs lack {bounded(missing)}", f"{hint}expected: {', '.join(columns)}")
     lengths = sorted({len(values) for values in by_name.values()})
     if len(lengths) > 1:
         raise BadInputError(f"inputs have different numbers of rows: {', '.join(map(str, lengths))}")

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Body, Path, Response
 from pydantic import BaseModel
 
 from mlops_cli import __version__
-from mlops_cli.models.graph import INPUT, OUTPUTS
+from mlops_cli.models.graph import INPUT, INTERVAL, OUTPUTS
 from mlops_cli.serving.catalog.metadata import describe
 from mlops_cli.serving.contract.messages import ModelFacts, UnservableError
 from mlops_cli.serving.http.oip_tensors import FLOAT
@@ -165,9 +165,12 @@ def _metadata(facts: ModelFacts) -> dict[str, Any]:
         "versions": facts.versions,
         "platform": "onnxruntime_onnx",
         "inputs": [{"name": INPUT, "datatype": FLOAT, "shape": [-1, len(facts.inputs)]}],
-        "outputs": [{"name": output, "datatype": FLOAT, "shape": [-1]} for output in OUTPUTS],
+        "outputs": [{"name": output, "datatype": FLOAT, "shape": [-1]} for output in OUTPUTS]
+        + [{"name": INTERVAL, "datatype": FLOAT, "shape": [-1, 2 * len(facts.levels)]} for _ in facts.levels[:1]],
         "parameters": {
             "columns": facts.inputs,
+            "interval_columns": facts.inputs[len(facts.needed) :],
+            "levels": facts.levels,
             "ticker": facts.ticker,
             "team": facts.team,
             "trained_until": facts.trained_until,

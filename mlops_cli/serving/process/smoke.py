@@ -16,7 +16,7 @@ from mlops_cli.config.load import load_params
 from mlops_cli.config.paths import Project
 from mlops_cli.config.schemas.serving import Serving
 from mlops_cli.errors import MlopsError, ModelError
-from mlops_cli.models.graph import INPUT, OUTPUTS
+from mlops_cli.models.graph import INPUT, INTERVAL
 from mlops_cli.models.manifest import GRAPH
 from mlops_cli.serving.data_plane import DataPlane
 from mlops_cli.serving.http.app import build
@@ -93,15 +93,16 @@ async def _ask_one(app: App, name: str, sha256: str | None) -> dict[str, Any]:
         return {"error": str(about["error"])}
     columns = about["parameters"]["columns"]
     row = {"name": INPUT, "datatype": FLOAT, "shape": [1, len(columns)], "data": [0.0] * len(columns)}
-    status, answer = await call(app, "POST", f"{path}/infer", {"inputs": [row]})
+    outputs = [{"name": output["name"]} for output in about["outputs"]]
+    status, answer = await call(app, "POST", f"{path}/infer", {"inputs": [row], "outputs": outputs})
     if status != 200:
         return {"error": str(answer["error"])}
-    values = {output["name"]: output["data"][0] for output in answer["outputs"]}
+    values = {output["name"]: output["data"] for output in answer["outputs"]}
     return {
         "name": name,
         "version": answer["model_version"],
         "sha256": sha256,
-        "zeros": {output: values[output] for output in OUTPUTS},
+        "zeros": {name: data if name == INTERVAL else data[0] for name, data in values.items()},
     }
 
 

@@ -12,15 +12,9 @@ from hypothesis import strategies as st
 
 from mlops_cli.config.schemas.project import FeatureSpec
 from mlops_cli.features.build import build_features, input_columns, interval_errors
-from mlops_cli.features.extras import ANNOUNCED, NO_EXTRAS, Extras
-from mlops_cli.features.intervals import (
-    WIDEST,
-    fleet_quantiles,
-    half_widths,
-    scaled_errors,
-    stock_quantiles,
-    width_columns,
-)
+from mlops_cli.features.column_names import ANNOUNCED, WIDEST, width_columns
+from mlops_cli.features.extras import NO_EXTRAS, Extras
+from mlops_cli.features.intervals import fleet_quantiles, half_widths, scaled_errors, stock_quantiles
 from mlops_cli.prices.actions.dividends import Sighting
 from tests.fakes.price_tables import random_prices, xnys_sessions
 

@@ -11,19 +11,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlops_cli.features.column_names import WIDEST, width_columns
 from mlops_cli.features.intervals import (
     DECAYS,
     LEAST,
     SETTLED,
     STEP,
-    WIDEST,
     WINDOW,
     conformal_rank,
     fleet_quantiles,
     half_widths,
     scaled_errors,
     stock_quantiles,
-    width_columns,
 )
 
 LEVELS = (80.0, 95.0)

@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 from mlops_cli.errors import DataError, ModelError
 from mlops_cli.evaluation.frame import FORECAST_COLUMNS, check_forecasts
 from mlops_cli.features.build import build_features, input_columns
-from mlops_cli.features.extras import ANNOUNCED
-from mlops_cli.features.intervals import WIDEST, width_columns
+from mlops_cli.features.column_names import ANNOUNCED, WIDEST, width_columns
 from mlops_cli.models.base import forecast_constants, wrap_graph
 from mlops_cli.models.graph import SHRINKAGE, constant_return_graph, set_constants
 from mlops_cli.models.predict import Model

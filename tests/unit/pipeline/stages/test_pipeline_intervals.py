@@ -14,8 +14,8 @@ from mlops_cli.config.paths import Project
 from mlops_cli.config.schemas.intervals import Intervals
 from mlops_cli.config.schemas.project import ModelSpec
 from mlops_cli.features.build import interval_errors
-from mlops_cli.features.extras import ANNOUNCED
-from mlops_cli.features.intervals import WIDEST, fleet_quantiles, width_columns
+from mlops_cli.features.column_names import ANNOUNCED, WIDEST, width_columns
+from mlops_cli.features.intervals import fleet_quantiles
 from mlops_cli.pipeline.stages.featurize import build_table, featurize
 from mlops_cli.pipeline.stages.interval_pools import IntervalPools, Pool
 from mlops_cli.pipeline.stages.stage import StageReport

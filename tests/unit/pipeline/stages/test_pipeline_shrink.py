@@ -14,7 +14,8 @@ from mlops_cli.config.load import Branch
 from mlops_cli.config.paths import Project
 from mlops_cli.config.schemas.project import ModelSpec
 from mlops_cli.features.build import input_columns
-from mlops_cli.features.extras import ANNOUNCED, Extras
+from mlops_cli.features.column_names import ANNOUNCED
+from mlops_cli.features.extras import Extras
 from mlops_cli.models.base import wrap_graph
 from mlops_cli.models.manifest import Validation, file_hashes, read_manifest
 from mlops_cli.models.predict import Model

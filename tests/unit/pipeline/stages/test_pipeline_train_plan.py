@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from mlops_cli.config.schemas.project import FeatureSpec, ModelSpec
 from mlops_cli.errors import DataError
-from mlops_cli.features.extras import ANNOUNCED
+from mlops_cli.features.column_names import ANNOUNCED
 from mlops_cli.pipeline.stages.stage import ItemFailure
 from mlops_cli.pipeline.stages.tables import write_table
 from mlops_cli.pipeline.stages.train_plan import (

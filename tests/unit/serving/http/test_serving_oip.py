@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import tracemalloc
+from dataclasses import replace
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -11,10 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlops_cli.serving.contract.messages import Answer, BadInputError
+from mlops_cli.serving.contract.messages import Answer, BadInputError, ModelFacts
 from mlops_cli.serving.http.oip import InferRequest, Limits, decode, encode
 
 COLUMNS = ("return_1", "return_5", "volatility_5")
+FACTS = ModelFacts("red-acme", ("1",), COLUMNS, "ACME", "red", date(2020, 1, 2), 0.5, None)
+WITH_EXTRAS = replace(FACTS, inputs=(*COLUMNS, "announced_dividend", "width_80", "width_95"), levels=(80.0, 95.0))
 ROWS = np.array([[0.1, -0.2, 0.3], [1.5, 2.5, -3.5]], np.float32)
 
 
@@ -25,7 +29,7 @@ def tensor(**changes: Any) -> dict[str, Any]:
 def read(request: Any, binary: bytes | None = None) -> InferRequest:
     header = json.dumps(request).encode()
     length = None if binary is None else str(len(header)).encode()
-    return decode(header + (binary or b""), length, lambda: COLUMNS)
+    return decode(header + (binary or b""), length, lambda: FACTS)
 
 
 def answer(rows: int = 2) -> Answer:
@@ -131,7 +135,7 @@ def test_wrong_requests_hear_what_was_expected(request_: Any, expected: str) -> 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b'{"inputs": [{"data": [NaN]}]}', b"[" * 100_000])
 def test_what_is_no_json_is_said_to_be_none(body: bytes) -> None:
     with pytest.raises(BadInputError, match="no JSON"):
-        decode(body, None, lambda: COLUMNS)
+        decode(body, None, lambda: FACTS)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +157,7 @@ def test_wrong_binary_data(size: Any, binary: bytes, expected: str) -> None:
 @pytest.mark.parametrize("length", [b"", b"-1", b"x", b"1e3", b"99999", b"9" * 5000, "²".encode("latin-1")])
 def test_wrong_header_length(length: bytes) -> None:
     with pytest.raises(BadInputError):
-        decode(json.dumps({"inputs": [tensor()]}).encode(), length, lambda: COLUMNS)
+        decode(json.dumps({"inputs": [tensor()]}).encode(), length, lambda: FACTS)
 
 
 def test_the_answer_in_json() -> None:
@@ -278,9 +282,9 @@ def test_more_rows_than_an_answer_may_have_are_refused() -> None:
     binary = tensor(shape=[10_001, 3], parameters={"binary_data_size": rows.nbytes})
     header = json.dumps({"inputs": [binary]}).encode()
     length = str(len(header)).encode()
-    assert len(decode(header + rows.tobytes(), length, lambda: COLUMNS).rows) == 10_001
+    assert len(decode(header + rows.tobytes(), length, lambda: FACTS).rows) == 10_001
     with pytest.raises(BadInputError, match="10001 rows, at most 10000"):
-        decode(header + rows.tobytes(), length, lambda: COLUMNS, Limits.of(1000))
+        decode(header + rows.tobytes(), length, lambda: FACTS, Limits.of(1000))
 
 
 MEGABYTE = 1_000_000
@@ -307,9 +311,46 @@ def test_memory_stays_in_proportion_to_the_body(what: str) -> None:
     tracemalloc.start()
     try:
         with pytest.raises(BadInputError) as refused:
-            decode(BOMBS[what], None, lambda: COLUMNS)
+            decode(BOMBS[what], None, lambda: FACTS)
         _, most = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
     assert most < 50 * MEGABYTE  # of which the parser asks for 12 MB, without using them
     assert len(refused.value.message) < 500
+
+
+def by_column(*names: str) -> bytes:
+    tensors = [{"name": name, "datatype": "FP32", "shape": [1], "data": [float(at)]} for at, name in enumerate(names)]
+    return json.dumps({"inputs": tensors[::-1]}).encode()
+
+
+def test_tensors_by_column_may_leave_out_all_widths_and_nothing_else() -> None:
+    inputs = WITH_EXTRAS.inputs
+    assert decode(by_column(*inputs), None, lambda: WITH_EXTRAS).rows.tolist() == [[0, 1, 2, 3, 4, 5]]
+    assert decode(by_column(*inputs[:4]), None, lambda: WITH_EXTRAS).rows.tolist() == [[0, 1, 2, 3]]
+    with pytest.raises(BadInputError, match="inputs lack width_95"):
+        decode(by_column(*inputs[:5]), None, lambda: WITH_EXTRAS)
+    with pytest.raises(BadInputError, match="lack announced_dividend") as refused:
+        decode(by_column(*COLUMNS, "width_80", "width_95"), None, lambda: WITH_EXTRAS)
+    assert "actions list --upcoming" in refused.value.hint
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_intervals_are_answered_in_rows_where_they_are_asked_for(binary: bool) -> None:
+    outputs = [{"name": "interval", "parameters": {"binary_data": binary}}, {"name": "log_return"}]
+    request = read({"inputs": [tensor()], "outputs": outputs})
+    assert request.interval
+    bounds = np.array([[-0.1, 0.1, -0.2, 0.2], [-0.3, 0.3, -0.4, 0.4]], np.float32)
+    body, length = encode("red-acme", answer()._replace(interval=bounds), request)
+    reply = json.loads(body if length is None else body[:length])
+    first = reply["outputs"][0]
+    assert (first["name"], first["shape"]) == ("interval", [2, 4])
+    values = np.frombuffer(body[length:], "<f4") if binary else np.array(first["data"], np.float32)
+    np.testing.assert_array_equal(values.reshape(2, 4), bounds)
+
+
+def test_no_interval_is_answered_without_asking() -> None:
+    assert not read({"inputs": [tensor()]}).interval
+    assert not read({"inputs": [tensor()], "parameters": {"binary_data_output": True}}).interval
+    body, _ = encode("red-acme", answer(), read({"inputs": [tensor()]}))
+    assert [output["name"] for output in json.loads(body)["outputs"]] == ["log_return", "raw_log_return"]

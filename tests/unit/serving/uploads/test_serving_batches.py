@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import time
 from dataclasses import dataclass
 from datetime import date
@@ -60,11 +61,14 @@ def test_objects_with_prices_become_a_table() -> None:
         low: float = 0.5
         close: float = 1.5
         volume: float = 7.0
+        dividend: float | None = None
 
     frame = frame_of([Bar(date(2024, 1, 2)), Bar(date(2024, 1, 3), close=1.75)])
     assert list(frame.columns) == list(COLUMNS)
     assert frame["close"].tolist() == [1.5, 1.75]
     assert frame.index.name == "session"
+    paying = frame_of([Bar(date(2024, 1, 2)), Bar(date(2024, 1, 3), dividend=0.5)])
+    assert paying["dividends"].tolist() == pytest.approx([math.nan, 0.5], nan_ok=True)
 
 
 def _changed(column: str, value: float) -> pd.DataFrame:
