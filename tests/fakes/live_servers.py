@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import pandas as pd
 
 from tests.fakes.cli import Cli, Tree
 from tests.fakes.linear_trainer import LinearTrainer
@@ -18,9 +19,11 @@ from tests.fakes.projects import SmallProject, small_project
 _ADDRESS = re.compile(r"serving on http://(\S+)")
 
 
-def trained_project(root: Path) -> SmallProject:
-    """Three stocks, a linear model and a naive one of each, judged and simulated."""
+def trained_project(root: Path, prices: Mapping[str, pd.DataFrame] | None = None) -> SmallProject:
+    """Three stocks, a linear model and a naive one of each, judged and simulated; `prices` replace a ticker's."""
     made = small_project(root)
+    for ticker, table in (prices or {}).items():
+        made.prices(ticker, table)
     params = root / "params.yaml"
     params.write_text(params.read_text().replace("min_sessions: 200", "min_sessions: 200, shrinkage: 0.5"))
     made.config("naive", "team: dull\ntickers: [AAA, BBB, CCC]\ntrainer: naive\nfeatures: {returns: [1]}\n")

@@ -24,6 +24,8 @@ from mlops_cli.serving.uploads.posted_rows import FeatureFacts
 from tests.fakes.live_servers import Live, live, trained_project
 from tests.fakes.projects import SmallProject
 
+INPUTS = ("return_1", "return_2", "return_5", "range_high_low", "range_open_close", "close_position", "volatility_5",
+    "announced_dividend", "width_80", "width_95")  # fmt: skip
 MODELS = ["dull-aaa", "dull-bbb", "dull-ccc", "red-aaa", "red-bbb", "red-ccc"]
 
 
@@ -74,8 +76,12 @@ def test_tritonclient_reads_health_metadata_and_index(protocol: triton.Inference
     assert not protocol.is_model_ready("red-zzz")
     assert "binary_tensor_data" in protocol.get_server_metadata()["extensions"]
     about = protocol.get_model_metadata("red-aaa")
-    assert about["inputs"] == [{"name": "features", "datatype": "FP32", "shape": [-1, 7]}]
-    assert [output["name"] for output in about["outputs"]] == ["log_return", "raw_log_return"]
+    assert about["inputs"] == [{"name": "features", "datatype": "FP32", "shape": [-1, len(INPUTS)]}]
+    shapes = {output["name"]: output["shape"] for output in about["outputs"]}
+    assert shapes == {"log_return": [-1], "raw_log_return": [-1], "interval": [-1, 4]}
+    assert about["parameters"]["columns"] == list(INPUTS)
+    assert about["parameters"]["levels"] == [80, 95]
+    assert about["parameters"]["interval_columns"] == ["width_80", "width_95"]
     assert protocol.get_model_metadata("red-aaa", about["versions"][0])["name"] == "red-aaa"
     assert protocol.is_model_ready("red-aaa", about["versions"][0])
     assert sorted(entry["name"] for entry in protocol.get_model_repository_index()) == MODELS
@@ -89,7 +95,7 @@ def test_tritonclient_infers_what_simulate_wrote(
     written = pd.read_parquet(made.project.report("mine") / "forecasts.parquet")
     written = written[written["model"] == "red-aaa"].set_index("session")
     table = features(made, "red-aaa").loc[written.index]
-    tensor = triton.InferInput("features", [len(table), 7], "FP32")
+    tensor = triton.InferInput("features", [len(table), len(INPUTS)], "FP32")
     tensor.set_data_from_numpy(rows_of(made, "red-aaa", table), binary_data=binary)
     outputs = [triton.InferRequestedOutput(name, binary_data=binary) for name in ("raw_log_return", "log_return")]
     answer = protocol.infer(
@@ -97,7 +103,9 @@ def test_tritonclient_infers_what_simulate_wrote(
     )
     closes = table["last_close"].to_numpy() * np.exp(answer.as_numpy("log_return").astype(float))
     np.testing.assert_allclose(closes, written["predicted_close"], rtol=1e-6)
-    np.testing.assert_allclose(answer.as_numpy("raw_log_return") * 0.5, answer.as_numpy("log_return"), atol=1e-9)
+    drift = opened(made, "red-aaa").manifest.base_drift
+    shrunk = drift + 0.5 * (answer.as_numpy("raw_log_return") - drift)
+    np.testing.assert_allclose(shrunk, answer.as_numpy("log_return"), atol=1e-8)
     assert answer.get_response()["id"] == "7"
     assert answer.get_response()["parameters"]["rung"] == "full"
 
@@ -115,7 +123,7 @@ def test_tritonclient_gives_columns_one_by_one(made: SmallProject, protocol: tri
 def test_tritonclient_hears_what_was_wrong(protocol: triton.InferenceServerClient) -> None:
     tensor = triton.InferInput("features", [1, 2], "FP32")
     tensor.set_data_from_numpy(np.zeros((1, 2), np.float32))
-    with pytest.raises(InferenceServerException, match="7"):
+    with pytest.raises(InferenceServerException, match="rows of 10 columns"):
         protocol.infer("red-aaa", [tensor])
     with pytest.raises(InferenceServerException, match="red-zzz"):
         protocol.infer("red-zzz", [tensor])
@@ -134,7 +142,7 @@ def test_tritonclient_unloads_and_loads(protocol: triton.InferenceServerClient, 
 
 
 def test_an_answer_says_who_gave_it(made: SmallProject, client: httpx.Client) -> None:
-    answer = ask(client, "red-aaa", np.zeros((1, 7)))
+    answer = ask(client, "red-aaa", np.zeros((1, len(INPUTS))))
     version = opened(made, "red-aaa").manifest.version
     found = {name: answer.headers[f"x-mlops-{name}"] for name in ("model", "version", "rung", "age", "verdict")}
     verdicts = {one["model"]: one["verdict"] for one in json.loads(_evaluation(made))}
@@ -146,8 +154,8 @@ def test_an_answer_says_who_gave_it(made: SmallProject, client: httpx.Client) ->
         "verdict": verdicts["red-aaa"],
     }
     assert answer.json()["model_version"] == version
-    assert ask(client, f"red-aaa/versions/{version}", np.zeros((1, 7))).json()["model_version"] == version
-    assert ask(client, "red-aaa/versions/000000000000", np.zeros((1, 7))).status_code == 404
+    assert ask(client, f"red-aaa/versions/{version}", np.zeros((1, len(INPUTS)))).json()["model_version"] == version
+    assert ask(client, "red-aaa/versions/000000000000", np.zeros((1, len(INPUTS)))).status_code == 404
 
 
 def _evaluation(made: SmallProject) -> str:
@@ -338,7 +346,7 @@ def test_a_body_beyond_the_limit_is_refused(client: httpx.Client) -> None:
 
 
 def test_health_metrics_and_docs(client: httpx.Client) -> None:
-    ask(client, "red-aaa", np.zeros((1, 7)))
+    ask(client, "red-aaa", np.zeros((1, len(INPUTS))))
     assert ask(client, "red-aaa", np.zeros((1, 2))).status_code == 400
     health = client.get("/health").json()
     assert health["status"] == "ok"
