@@ -135,13 +135,17 @@ def _project(project: Project) -> Iterator[Check]:
 
 
 def _pipeline(project: Project) -> Check:
-    if (project.root / ".dvc" / "config").is_file() and project.pipeline.is_file():
-        if "--branch ${key}" in project.pipeline.read_text(encoding="utf-8", errors="replace"):
-            words = "dvc.yaml hands the names of branches to a shell, which a plain `dvc repro` does not check"
-            return Check("pipeline", "warning", words, "write --branch @dvc in place of --branch ${key} there")
-        return Check("pipeline", "ok", "dvc.yaml")
-    hint = "in an existing project: run dvc init, and copy dvc.yaml from a new `mlops init` folder"
-    return Check("pipeline", "failed", "no dvc.yaml or .dvc", hint)
+    if not ((project.root / ".dvc" / "config").is_file() and project.pipeline.is_file()):
+        hint = "in an existing project: run dvc init, and copy dvc.yaml from a new `mlops init` folder"
+        return Check("pipeline", "failed", "no dvc.yaml or .dvc", hint)
+    text = project.pipeline.read_text(encoding="utf-8", errors="replace")
+    if "--branch ${key}" in text:
+        words = "dvc.yaml hands the names of branches to a shell, which a plain `dvc repro` does not check"
+        return Check("pipeline", "warning", words, "write --branch @dvc in place of --branch ${key} there")
+    if "mlops featurize" in text and "- intervals" not in text:
+        words = "dvc.yaml does not watch the key intervals: a change of it has no effect until another change"
+        return Check("pipeline", "warning", words, "add `- intervals` under featurize: params: there")
+    return Check("pipeline", "ok", "dvc.yaml")
 
 
 def _configs(project: Project) -> Check:

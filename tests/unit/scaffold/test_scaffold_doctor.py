@@ -16,6 +16,7 @@ from mlops_cli.cli.app import app
 from mlops_cli.config.paths import Project
 from mlops_cli.scaffold import doctor
 from mlops_cli.scaffold.doctor import MIN_DISK_GB, PACKAGES, Check, examine, stray_results
+from mlops_cli.scaffold.init import Template, template_files
 from tests.fakes.team_project import PARAMS, team_project
 
 Usage = namedtuple("Usage", "total used free")
@@ -112,6 +113,11 @@ def test_the_pipeline_needs_both_dvc_yaml_and_dot_dvc(project: Project) -> None:
     (project.root / ".dvc").mkdir()
     (project.root / ".dvc" / "config").touch()
     assert checks(project.root)["pipeline"] == Check("pipeline", "ok", "dvc.yaml")
+    template = template_files(Template.DEMO)["dvc.yaml"]
+    project.pipeline.write_text(template)
+    assert checks(project.root)["pipeline"] == Check("pipeline", "ok", "dvc.yaml")
+    project.pipeline.write_text(template.replace("        - intervals\n", ""))
+    assert "does not watch the key intervals" in checks(project.root)["pipeline"].found
 
 
 def test_good_configs_are_counted_and_bad_ones_explained(project: Project) -> None:
