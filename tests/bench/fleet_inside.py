@@ -188,7 +188,7 @@ def _jobs(root: Path, scratch: Path, number: int) -> list[TrainJob]:
         folder = scratch / "models" / spec.name
         folder.mkdir(parents=True)
         table = tables / f"{spec.name}.parquet"
-        jobs.append(TrainJob(spec, table, plan.inputs, plan.validation.first, start, branch.seed, folder))
+        jobs.append(TrainJob(spec, table, plan.network_inputs, plan.validation.first, start, branch.seed, folder))
     return jobs
 
 

@@ -28,9 +28,9 @@ def main(root: Path, out: Path, number: int | None = None) -> None:
     for spec in branch.models[:number]:
         plan = plan_model(folder, branch, start, spec, None)
         table = folder / f"{spec.name}.parquet"
-        job = TrainJob(spec, table, plan.inputs, plan.validation.first, start, branch.seed, out)
+        job = TrainJob(spec, table, plan.network_inputs, plan.validation.first, start, branch.seed, out)
         training_rows(job).to_csv(out / f"{spec.name}.csv", index=False)
-        (out / f"{spec.name}.yaml").write_text(yaml.safe_dump(build_config(spec, plan.inputs), sort_keys=False))
+        (out / f"{spec.name}.yaml").write_text(yaml.safe_dump(build_config(spec, plan.network_inputs), sort_keys=False))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import onnx
 import yaml
 from onnx import numpy_helper
 
-from mlops_cli.models.graph import SHRINKAGE
+from mlops_cli.models.base import MATRIX, OFFSETS
 from mlops_cli.models.manifest import GRAPH, Manifest, file_hashes, read_manifest
 from tests.bench.bench_projects import BRANCH, BenchProject, Workplace, make_project
 
@@ -106,7 +106,7 @@ def _reweighted(graph: onnx.ModelProto, seed: int) -> onnx.ModelProto:
     copy = onnx.ModelProto()
     copy.CopyFrom(graph)
     for initializer in copy.graph.initializer:
-        if initializer.data_type == onnx.TensorProto.FLOAT and initializer.name != SHRINKAGE:
+        if initializer.data_type == onnx.TensorProto.FLOAT and initializer.name not in (MATRIX, OFFSETS):
             values = numpy_helper.to_array(initializer)
             factors = 1 + SPREAD * random.standard_normal(values.shape)
             initializer.CopyFrom(numpy_helper.from_array((values * factors).astype(np.float32), initializer.name))

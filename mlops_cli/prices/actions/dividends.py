@@ -95,8 +95,8 @@ def announced_amounts(sightings: Sequence[Sighting], sessions: pd.DatetimeIndex,
         session does not change its value.
     """
     amounts = np.zeros(len(sessions))
-    place_of = {day.date(): place for place, day in enumerate(targets)}
-    days = [session.date() for session in sessions]
+    place_of = {day: place for place, day in enumerate(targets.date)}
+    days = sessions.date
     for sighting in in_order(sightings):
         place = place_of.get(sighting.ex_date)
         if place is not None and sighting.known_from <= days[place]:
@@ -110,7 +110,7 @@ def paid_amounts(sightings: Sequence[Sighting], targets: pd.DatetimeIndex) -> Ve
     This is what the holder received, whenever it became known. It belongs into targets and figures, never into inputs.
     """
     amounts = {ex_date: sighting.amount for ex_date, sighting in newest(sightings).items()}
-    return np.array([amounts.get(day.date(), 0.0) for day in targets], dtype=np.float64)
+    return np.array([amounts.get(day, 0.0) for day in targets.date], dtype=np.float64)
 
 
 def usable_shares(amounts: Vector, closes: Vector) -> Vector:
