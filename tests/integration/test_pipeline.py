@@ -91,6 +91,7 @@ def test_baselines_are_not_shrunk(small: SmallProject) -> None:
     manifest = read_manifest(small.project.models("main") / "base-aaa")
     assert manifest.shrinkage == 1.0
     assert manifest.facts["log_return"] == pytest.approx(manifest.drift, rel=1e-12)
+    assert (manifest.base, manifest.levels) == ("none", (80.0, 95.0))
 
 
 def test_a_fixed_shrinkage_is_used_and_changing_it_trains_nothing(small: SmallProject) -> None:
@@ -101,6 +102,27 @@ def test_a_fixed_shrinkage_is_used_and_changing_it_trains_nothing(small: SmallPr
     small.run(trainer)
     assert trainer.trained == []
     assert read_manifest(small.project.models("main") / "red-aaa").shrinkage == 0.25
+
+
+def test_another_method_of_intervals_trains_nothing_and_other_levels_train_again(small: SmallProject) -> None:
+    small.run(LinearTrainer())
+    params = small.root / "params.yaml"
+    before, graph = params.read_text(), small.project.models("main") / "red-aaa" / "model.onnx"
+    table = small.project.features("main") / "red-aaa.parquet"
+    widths, model = pd.read_parquet(table)["width_95"], graph.read_bytes()
+    params.write_text(before + "intervals: {method: fleet}\n")
+    trainer = LinearTrainer()
+    small.run(trainer)
+    assert (trainer.trained, graph.read_bytes()) == ([], model)
+    assert not pd.read_parquet(table)["width_95"].equals(widths)
+    frame = pd.read_parquet(small.project.evaluation("main") / "forecasts.parquet")
+    inside = (frame["lower_95"] <= frame["actual_close"]) & (frame["actual_close"] <= frame["upper_95"])
+    assert 0.85 <= inside.mean() <= 1.0
+    params.write_text(before + "intervals: {levels: [90]}\n")
+    small.run(trainer)
+    assert sorted(trainer.trained) == ["red-aaa", "red-bbb", "red-ccc"]
+    frame = pd.read_parquet(small.project.evaluation("main") / "forecasts.parquet")
+    assert {"lower_90", "upper_90", "constant_90"} <= set(frame.columns)
 
 
 def test_later_prices_change_neither_models_nor_earlier_forecasts(small: SmallProject, tmp_path: Path) -> None:

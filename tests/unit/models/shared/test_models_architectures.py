@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from mlops_cli.errors import ModelError
-from mlops_cli.models.graph import SHRINKAGE, constant_return_graph
+from mlops_cli.models.graph import INTERVAL, OUTPUT, SHRINKAGE, constant_return_graph
 from mlops_cli.models.shared.architectures import (
     ROUNDINGS,
     TOLERANCE,
@@ -62,6 +62,14 @@ def test_a_shared_form_that_does_not_run_is_no_shared_form() -> None:
 def test_a_model_that_does_not_run_by_itself_is_damaged() -> None:
     with pytest.raises(ModelError, match="the graph does not run"):
         same_answers(constant_return_graph(3, 0.01).SerializeToString(), whole(constant(0.01)), 2)
+
+
+def test_intervals_that_are_no_table_of_numbers_are_damage() -> None:
+    graph = constant_return_graph(2, 0.01)
+    graph.graph.node.append(helper.make_node("Identity", [OUTPUT], [INTERVAL]))
+    graph.graph.output.append(helper.make_tensor_value_info(INTERVAL, TensorProto.FLOAT, ["rows"]))
+    with pytest.raises(ModelError, match="its intervals are no table"):
+        same_answers(graph.SerializeToString(), whole(constant(0.01)), 2)
 
 
 def test_models_that_differ_in_weights_alone_are_one_architecture() -> None:
