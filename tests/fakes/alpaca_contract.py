@@ -52,6 +52,8 @@ MARKET_DATA = {
     **{("GET", f"/v2/stocks/{n}s/latest"): f"stock_latest_{n}s_resp" for n in ("bar", "quote", "trade")},
     **{("GET", f"/v2/stocks/{{}}/{n}s/latest"): f"stock_latest_{n}s_resp_single" for n in ("bar", "quote", "trade")},
 }
+CORPORATE_ACTIONS = {"cash_dividend", "forward_split", "reverse_split"}
+"""Parts of the answer of /v1/corporate-actions, which the local exchange does not have."""
 STATUS = {("DELETE", "/v2/orders"): 207, ("DELETE", "/v2/positions"): 207}
 EXTRA = ("Error", "TradingActivities", "NonTradeActivities")
 
@@ -91,7 +93,7 @@ def _without_prose(schema: Any) -> Any:
 def roots(file: str) -> set[str]:
     """Names of the schemas of the answers that a file describes."""
     if file == FILES[1]:
-        return set(MARKET_DATA.values())
+        return set(MARKET_DATA.values()) | CORPORATE_ACTIONS
     return {name.strip("[]") for name in TRADING.values() if name != "[Activity]"} | set(EXTRA)
 
 

@@ -57,8 +57,10 @@ class FakeCorporateActions:
 
     def split(self, symbol: str, ex_date: str, new: float, old: float = 1.0) -> None:
         kind = "forward_split" if new > old else "reverse_split"
-        facts = {"symbol": symbol, "cusip": "319829107", "ex_date": ex_date, "process_date": ex_date}
-        self.actions.append({"kind": kind, "id": f"{symbol} {ex_date}", "new_rate": new, "old_rate": old, **facts})
+        shares = {"cusip": "319829107"} if new > old else {"old_cusip": "319829107", "new_cusip": "319829108"}
+        facts = {"symbol": symbol, "ex_date": ex_date, "process_date": ex_date, **shares}
+        name = str(uuid5(NAMESPACE_URL, f"{symbol} {ex_date} {new}"))
+        self.actions.append({"kind": kind, "id": name, "new_rate": new, "old_rate": old, **facts})
 
     def answer(self, path: str, key: str | None) -> tuple[int, str]:
         """Status and body for a request path; kept apart from HTTP."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 
@@ -11,6 +12,7 @@ from mlops_cli.errors import ServiceError
 from mlops_cli.prices.actions.action_source import ActionRequest, Listing, Listings
 from mlops_cli.prices.actions.alpaca_actions import AlpacaActions, AlpacaKeys, dividends_by_symbol
 from mlops_cli.prices.sources.source import SourceFailure
+from tests.fakes.alpaca_contract import FILES, check
 from tests.fakes.fake_corporate_actions import KEY, FakeCorporateActions
 
 NOW = datetime(2024, 6, 30, 12, tzinfo=UTC)
@@ -82,6 +84,20 @@ def test_the_same_dividend_on_two_pages_counts_once(alpaca: FakeCorporateActions
     alpaca.dividend("IBM", "2024-08-09", 1.0)
     alpaca.dividend("IBM", "2024-08-09", 1.0)
     assert dividends(alpaca) == [("2024-08-09", 1.0)]
+
+
+def test_the_server_speaks_as_the_contract_says(alpaca: FakeCorporateActions) -> None:
+    alpaca.dividend("IBM", "2024-06-30", 1.0, special=True, currency="USD")
+    alpaca.split("IBM", "2024-06-30", 4.0)
+    alpaca.split("IBM", "2024-06-30", 1.0, 8.0)
+    types = "cash_dividend,forward_split,reverse_split"
+    status, body = alpaca.answer(f"/v1/corporate-actions?symbols=IBM&types={types}", KEY)
+    answer = json.loads(body)
+    assert (status, set(answer)) == (200, {"corporate_actions", "next_page_token"})
+    for kind, actions in answer["corporate_actions"].items():
+        for action in actions:
+            check(FILES[1], kind.removesuffix("s"), action)
+    assert [len(actions) for actions in answer["corporate_actions"].values()] == [1, 1, 1]
 
 
 class TestSplits:
