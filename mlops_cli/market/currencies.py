@@ -7,7 +7,7 @@ _EXCHANGES = {
     "EUR": "XETR XFRA XPAR XAMS XBRU XLIS XMIL XMAD XHEL XDUB XWBO ASEX",
     "GBp": "XLON", "CHF": "XSWX", "CAD": "XTSE", "JPY": "XTKS", "HKD": "XHKG", "AUD": "XASX", "NZD": "XNZE",
     "SEK": "XSTO", "NOK": "XOSL", "DKK": "XCSE", "PLN": "XWAR", "CZK": "XPRA", "HUF": "XBUD", "BRL": "BVMF",
-    "KRW": "XKRX", "CNY": "XSHG", "TWD": "XTAI", "SGD": "XSES", "INR": "XBOM XNSE", "MXN": "XMEX",
+    "KRW": "XKRX", "CNY": "XSHG", "TWD": "XTAI", "SGD": "XSES", "INR": "XBOM", "MXN": "XMEX",
 }  # fmt: skip
 _OF_EXCHANGE = {exchange: currency for currency, exchanges in _EXCHANGES.items() for exchange in exchanges.split()}
 

@@ -88,6 +88,16 @@ class TestForced:
         assert forced_stages(project, [ended], with_simulate=True) == []
         assert forced_stages(project, [branch], with_simulate=True) == [], "DVC sees when files change"
 
+    @pytest.mark.parametrize(
+        ("kind", "forced"), [("alpaca", True), ("yfinance", True), ("csv", False), ("auto", False)]
+    )
+    def test_ingest_of_a_service_whose_dividends_go_on(
+        self, project: Project, branch: Branch, kind: str, forced: bool
+    ) -> None:
+        project.prices("main").mkdir(parents=True)
+        asks = replace(branch, source=Source.model_validate({"kind": "csv", "actions": {"kind": kind}}))
+        assert forced_stages(project, [asks], with_simulate=True) == (["ingest@main"] if forced else [])
+
 
 class TestFailures:
     def test_none_where_nothing_ran(self, project: Project, branch: Branch) -> None:

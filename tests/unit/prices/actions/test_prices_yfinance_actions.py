@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+import time
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
-from pathlib import Path
+from datetime import UTC, date, datetime, timedelta
 
 import pandas as pd
 import pytest
@@ -43,7 +40,7 @@ class TestDays:
         assert ex_dates(answer(MIDNIGHT), exchange) == (date(2026, 12, 4),)
 
     @pytest.mark.parametrize(
-        ("time", "exchange", "day"),
+        ("moment", "exchange", "day"),
         [
             ("2026-12-04 14:30", "XNYS", 4),  # the open in New York
             ("2026-12-04 05:00", "XNYS", 4),  # midnight in New York
@@ -52,8 +49,8 @@ class TestDays:
             ("2026-12-03 23:30", "XASX", 4),  # the morning in Sydney
         ],
     )
-    def test_other_times_are_converted_in_the_zone_of_the_exchange(self, time: str, exchange: str, day: int) -> None:
-        stamp = pd.Timestamp(time, tz="UTC").timestamp()
+    def test_other_times_are_converted_in_the_zone_of_the_exchange(self, moment: str, exchange: str, day: int) -> None:
+        stamp = pd.Timestamp(moment, tz="UTC").timestamp()
         assert ex_dates(answer(stamp), exchange) == (date(2026, 12, day),)
 
     @pytest.mark.parametrize("stamp", [None, 0, ""])
@@ -61,15 +58,14 @@ class TestDays:
         assert ex_dates(answer(stamp), "XNYS") == ()
 
     @pytest.mark.parametrize("zone", ["America/New_York", "Asia/Tokyo"])
-    def test_the_zone_of_the_machine_does_not_matter(self, zone: str) -> None:
-        code = (
-            "from mlops_cli.prices.actions.yfinance_actions import ex_dates;"
-            f"print(ex_dates({answer(MIDNIGHT)!r}, 'XNYS')[0])"
-        )
-        root = Path(__file__).resolve().parents[4]
-        environment = {**os.environ, "TZ": zone, "PYTHONPATH": str(root)}
-        run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-        assert run.stdout.strip() == "2026-12-04"
+    def test_the_zone_of_the_machine_does_not_matter(self, zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        with monkeypatch.context() as environment:
+            environment.setenv("TZ", zone)
+            time.tzset()
+            assert datetime.fromtimestamp(MIDNIGHT).astimezone().utcoffset() != timedelta(0)
+            days = ex_dates(answer(MIDNIGHT), "XNYS")
+        time.tzset()
+        assert days == (date(2026, 12, 4),)
 
 
 def test_the_coming_day_is_listed_without_amount_and_as_incomplete(yahoo: FakeYahoo) -> None:
