@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlops_cli.prices.actions.action_source import ListedDividend, Listing
-from mlops_cli.prices.actions.dividends import Sighting
+from mlops_cli.prices.actions.dividends import Sighting, announced_amounts
 from mlops_cli.prices.actions.entries import BarDividends
 from mlops_cli.prices.actions.record import Evidence, Recorded, record
 from tests.fakes.dividend_prices import paying_prices, sighting
@@ -258,3 +258,33 @@ def test_sightings_of_a_shorter_past_are_those_of_the_whole(dividends: dict[str,
     part = {s.ex_date: s.amount for s in record(evidence(prices=cut)).new}
     last = pd.Timestamp(cut.index[-1]).date()
     assert part == pytest.approx({day: amount for day, amount in whole.items() if day <= last})
+
+
+LONG = paying_prices({}, "2024-01-02", "2024-12-31")
+days_of_year = st.sampled_from([str(day.date()) for day in LONG.index[30::11]])
+listings = st.lists(
+    st.dictionaries(days_of_year, st.sampled_from([0.5, 0.6, None]), max_size=6), min_size=2, max_size=6
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(listings, st.booleans())
+def test_what_is_seen_today_changes_no_forecast_that_was_made_before(
+    changes: list[dict[str, float | None]], complete: bool
+) -> None:
+    """The source lists, changes, moves and withdraws dividends as it likes from month to month."""
+    stored: list[Sighting] | None = None
+    sessions, targets = LONG.index[:-1], LONG.index[1:]
+    before = pd.Series(0.0, index=sessions[:0])
+    for month, listed in enumerate(changes, start=6):
+        today = date(2024, month, 15)
+        prices = LONG.loc[:"2024-06-14"].assign() if month == 6 else LONG.loc[: str(today)]
+        dividends = [dividend(day, amount) for day, amount in sorted(listed.items())]
+        seen = evidence(
+            *dividends, complete=complete, prices=prices, adjusted=False, seen=today, stored=stored,
+            stored_from=None if stored is None else LONG.index[0].date(),
+        )  # fmt: skip
+        stored = [*(stored or []), *record(seen).new]
+        known = pd.Series(announced_amounts(stored, sessions, targets), index=sessions)
+        assert known[before.index].tolist() == before.tolist()
+        before = known[: str(today)]
