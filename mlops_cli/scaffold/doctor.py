@@ -230,8 +230,8 @@ def _dividends(project: Project, branch: str) -> Iterator[Check]:
     tickers = read_repairs(folder)
     if not tickers:
         return
-    known = sum((folder / f"{ticker.ticker}.dividends.csv").is_file() for ticker in tickers)
-    words = f"known for {known} of {len(tickers)} tickers"
+    count = sum((folder / f"{ticker.ticker}.dividends.csv").is_file() for ticker in tickers)
+    words = f"known for {count} of {len(tickers)} tickers"
     faults = [f"{t.ticker}: {r.rule}: {', '.join(r.examples)}" for t in tickers for r in t.dividend_faults]
     if faults:
         words = f"{words}; {bounded(faults)}"

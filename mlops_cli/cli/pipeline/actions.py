@@ -38,10 +38,10 @@ def list_actions(
     from mlops_cli.pipeline.stages.stored_dividends import stored_dividends
 
     project = open_project(folder)
-    wanted = [ticker.upper() for ticker in tickers or ()]
+    only = [ticker.upper() for ticker in tickers or ()]
     branches = stage_calls.chosen_branches(project, branch)
-    _refuse_unknown(wanted, {spec.ticker for chosen in branches for spec in chosen.models})
-    listed = stored_dividends(project, branches, wanted)
+    _refuse_unknown(only, {spec.ticker for chosen in branches for spec in chosen.models})
+    listed = stored_dividends(project, branches, only)
     if as_json:
         print_json([_as_json(dividends, upcoming) for dividends in listed])
         return
@@ -49,8 +49,8 @@ def list_actions(
         _show(dividends, upcoming)
 
 
-def _refuse_unknown(wanted: list[str], tickers: set[str]) -> None:
-    unknown = [ticker for ticker in wanted if ticker not in tickers]
+def _refuse_unknown(only: list[str], tickers: set[str]) -> None:
+    unknown = [ticker for ticker in only if ticker not in tickers]
     if unknown:
         raise DataError(f"{', '.join(unknown)}: no model has this ticker", f"tickers: {bounded(sorted(tickers))}")
 

@@ -40,7 +40,7 @@ class TestKnownSince:
         assert announced(sighting("2024-03-11", 0.5)) == {"2024-03-08": 0.5}
 
     @pytest.mark.parametrize(
-        ("seen", "known"),
+        ("seen", "counts"),
         [
             ("2024-03-05", True),
             ("2024-03-06", True),  # in the evening after the close of the session of the forecast
@@ -48,18 +48,18 @@ class TestKnownSince:
             ("2024-03-20", False),
         ],
     )
-    def test_it_counts_from_the_day_on_which_it_was_seen(self, seen: str, known: bool) -> None:
-        assert bool(announced(sighting("2024-03-07", seen=seen))) is known
+    def test_it_counts_from_the_day_on_which_it_was_seen(self, seen: str, counts: bool) -> None:
+        assert bool(announced(sighting("2024-03-07", seen=seen))) is counts
 
     def test_what_is_seen_on_a_weekend_comes_too_late_for_friday(self) -> None:
         assert announced(sighting("2024-03-11", seen="2024-03-09")) == {}
 
     @pytest.mark.parametrize(
-        ("day", "known"), [("2024-02-01", True), ("2024-03-06", True), ("2024-03-07", False), ("2024-03-08", False)]
+        ("day", "counts"), [("2024-02-01", True), ("2024-03-06", True), ("2024-03-07", False), ("2024-03-08", False)]
     )
-    def test_a_listed_announcement_counts_from_its_own_day(self, day: str, known: bool) -> None:
+    def test_a_listed_announcement_counts_from_its_own_day(self, day: str, counts: bool) -> None:
         late = sighting("2024-03-07", seen="2024-06-01", announced=date.fromisoformat(day))
-        assert bool(announced(late)) is known
+        assert bool(announced(late)) is counts
 
     def test_history_before_the_first_fetch_is_taken_as_announced(self) -> None:
         history = sighting("2024-03-07", seen="2024-06-01", taken=True)
@@ -160,8 +160,8 @@ sightings_of_a_ticker = st.lists(
 @settings(max_examples=200, deadline=None)
 def test_what_became_known_after_a_day_changes_nothing_up_to_it(sightings: list[Sighting], day: date) -> None:
     until = pd.Timestamp(day) >= SESSIONS
-    known = [s for s in sightings if s.known_from <= day]
-    whole, cut = (announced_amounts(some, SESSIONS, TARGETS)[until] for some in (sightings, known))
+    in_time = [s for s in sightings if s.known_from <= day]
+    whole, cut = (announced_amounts(some, SESSIONS, TARGETS)[until] for some in (sightings, in_time))
     assert whole.tolist() == cut.tolist()
 
 

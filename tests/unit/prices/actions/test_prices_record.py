@@ -278,13 +278,13 @@ def test_what_is_seen_today_changes_no_forecast_that_was_made_before(
     before = pd.Series(0.0, index=sessions[:0])
     for month, listed in enumerate(changes, start=6):
         today = date(2024, month, 15)
-        prices = LONG.loc[:"2024-06-14"].assign() if month == 6 else LONG.loc[: str(today)]
+        prices = LONG.loc[: str(today)]
         dividends = [dividend(day, amount) for day, amount in sorted(listed.items())]
         seen = evidence(
             *dividends, complete=complete, prices=prices, adjusted=False, seen=today, stored=stored,
             stored_from=None if stored is None else LONG.index[0].date(),
         )  # fmt: skip
         stored = [*(stored or []), *record(seen).new]
-        known = pd.Series(announced_amounts(stored, sessions, targets), index=sessions)
-        assert known[before.index].tolist() == before.tolist()
-        before = known[: str(today)]
+        announced = pd.Series(announced_amounts(stored, sessions, targets), index=sessions)
+        assert announced[before.index].tolist() == before.tolist()
+        before = announced[: str(today)]
