@@ -98,6 +98,11 @@ def _check_columns(forecasts: pd.DataFrame) -> list[str]:
     unknown = [str(name) for name in forecasts.columns if name not in columns]
     if missing or unknown:
         raise _fault(f"columns missing: {bounded(missing) or 'none'}; unknown: {bounded(unknown) or 'none'}")
+    _check_types(forecasts, columns)
+    return columns
+
+
+def _check_types(forecasts: pd.DataFrame, columns: Sequence[str]) -> None:
     types = pd.api.types
     checks = dict.fromkeys(columns, types.is_numeric_dtype)
     checks |= dict.fromkeys(TEXT_COLUMNS, types.is_string_dtype)
@@ -105,7 +110,6 @@ def _check_columns(forecasts: pd.DataFrame) -> list[str]:
     wrong = [name for name, is_right in checks.items() if not is_right(forecasts[name])]
     if wrong:
         raise _fault("wrong types: " + bounded([f"{name} is {forecasts[name].dtype}" for name in wrong]))
-    return columns
 
 
 def _check_rows(frame: pd.DataFrame) -> None:

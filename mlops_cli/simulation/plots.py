@@ -90,7 +90,7 @@ def error_over_time(forecasts: pd.DataFrame) -> Figure:
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1, 1.1))
     lines = [("mae_naive", NAIVE, "naive", 2.4), ("mae_drift", DRIFT, "drift", 1.4), ("mae", MODEL, "forecast", 1.4)]
     if scores["has_base"].any():
-        lines.insert(2, ("mae_base", BASE, "base", 1.4))
+        lines.insert(2, ("mae_base", BASE, "base", 3.0))  # seen behind forecasts that are the base
     below.axhline(0.0, color=NAIVE, lw=2.4)
     for column, colour, label, width in lines:
         error = (100 * scores[column] / scores["last_close"]).groupby(days).mean()
@@ -137,7 +137,8 @@ def teams_side_by_side(teams: Sequence[Mapping[str, Any]]) -> Figure:
 
 def _panel_title(row: Mapping[str, Any]) -> str:
     accuracy = "-" if row["direction_accuracy"] is None else f"{100 * row['direction_accuracy']:.0f} %"
-    return f"{row['model']}: MAE {row['mae']:.4g} (naive {row['mae_naive']:.4g}), direction {accuracy}"
+    base = "" if row["mae_base"] is None else f", base {row['mae_base']:.4g}"
+    return f"{row['model']}: MAE {row['mae']:.4g} (naive {row['mae_naive']:.4g}{base}), direction {accuracy}"
 
 
 def _models(count: int) -> str:

@@ -23,6 +23,7 @@ RETRAINING = {
     "no difference": "no difference between the retrained and the frozen models could be shown",
     "worse": "retraining raises the error, by more than chance explains",
 }
+NOTHING = 5e-6  # a change of the error that three digits of a percentage would show as zero
 PARTS = ("dividends", "drift", "network", "together")
 DAYS = {"all_days": "all days", "ex_days": "ex-days", "other_days": "other days"}
 
@@ -115,7 +116,8 @@ def _part(test: Mapping[str, Any]) -> str:
     change = test["relative_loss"]
     if change is None:
         return "-"
-    return f"{100 * change:+.3f} ({figure(test['t'], '+.1f')})"
+    shown = "0.000" if abs(change) < NOTHING else f"{100 * change:+.3f}"
+    return f"{shown} ({figure(test['t'], '+.1f')})"
 
 
 def _interval_lines(pooled: Mapping[str, Any]) -> list[str]:
