@@ -26,6 +26,7 @@ _COLUMNS = {
     "shrinkage": "shrinkage",
     "MAE / naive": "mae_ratio",
     "verdict": "verdict",
+    "network": "base_verdict",
 }
 
 

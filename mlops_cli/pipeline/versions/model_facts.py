@@ -10,7 +10,7 @@ from mlops_cli.config.load import Branch
 from mlops_cli.config.paths import Project
 from mlops_cli.config.schemas.project import ModelSpec
 from mlops_cli.errors import ModelError
-from mlops_cli.evaluation.verdicts import verdicts
+from mlops_cli.evaluation.verdicts import base_verdicts, verdicts
 from mlops_cli.models.manifest import manifest_values
 from mlops_cli.models.versions import answering_version, champion, model_versions
 
@@ -27,6 +27,7 @@ class ModelFacts:
         shrinkage: factor on its forecasts, 0 to 1.
         mae_ratio: its mean absolute error over the naive forecast's, on the validation sessions.
         verdict: of `mlops evaluate`, on the version that answers.
+        base_verdict: the same on what its network adds to its base; None too if it has no base.
     """
 
     name: str
@@ -40,6 +41,7 @@ class ModelFacts:
     shrinkage: float | None
     mae_ratio: float | None
     verdict: str | None
+    base_verdict: str | None
     fingerprint: str | None
 
 
@@ -49,7 +51,8 @@ def model_facts(project: Project, branch: Branch, specs: Iterable[ModelSpec]) ->
     Raises:
         ModelError: a manifest is no JSON.
     """
-    judged = verdicts(project.evaluation(branch.name))
+    evaluation = project.evaluation(branch.name)
+    judged, on_base = verdicts(evaluation), base_verdicts(evaluation)
     facts = []
     for spec in specs:
         folder = project.models(branch.name) / spec.name
@@ -64,6 +67,7 @@ def model_facts(project: Project, branch: Branch, specs: Iterable[ModelSpec]) ->
                 shrinkage=values.get("shrinkage"),
                 mae_ratio=values.get("validation", {}).get("mae_ratio"),
                 verdict=None if manifest is None else _verdict(project, branch.name, spec.name, judged),
+                base_verdict=None if manifest is None else _verdict(project, branch.name, spec.name, on_base),
                 fingerprint=values.get("fingerprint"),
             )
         )
@@ -78,12 +82,14 @@ def model_details(project: Project, branch: Branch, spec: ModelSpec) -> dict[str
     """
     manifest = manifest_values(project.models(branch.name) / spec.name)
     record = champion(project.model_root, branch.name, spec.name)
-    judged = verdicts(project.evaluation(branch.name))
+    evaluation = project.evaluation(branch.name)
+    judged, on_base = verdicts(evaluation), base_verdicts(evaluation)
     return {
         "branch": branch.name,
         "config": spec.model_dump(mode="json"),
         "manifest": manifest,
         "verdict": None if manifest is None else _verdict(project, branch.name, spec.name, judged),
+        "base_verdict": None if manifest is None else _verdict(project, branch.name, spec.name, on_base),
         "versions": [
             {"version": version.version, "trained_until": str(version.manifest.trained_until)}
             for version in model_versions(project.model_root, branch.name, spec.name)

@@ -33,10 +33,11 @@ def trained(project: Project, name: str = "red-aaa", **changes: object) -> str:
     return read_manifest(model_folder(project.models("main"), name, **changes)).version
 
 
-def judged(project: Project, model: str, version: str, verdict: str) -> None:
+def judged(project: Project, model: str, version: str, verdict: str, base_verdict: str | None = None) -> None:
     folder = project.evaluation("main")
     folder.mkdir(parents=True)
-    (folder / "models.json").write_text(json.dumps([{"model": model, "version": version, "verdict": verdict}]))
+    row = {"model": model, "version": version, "verdict": verdict, "base_verdict": base_verdict}
+    (folder / "models.json").write_text(json.dumps([row]))
 
 
 def test_before_any_training_every_model_is_listed_as_untrained(mlops: Callable) -> None:
@@ -63,6 +64,7 @@ def test_what_the_list_says_of_a_trained_model(project: Project, mlops: Callable
         "shrinkage": 0.25,
         "mae_ratio": 0.999,
         "verdict": "skill not shown",
+        "base_verdict": None,
         "fingerprint": "f" * 64,
     }
     assert done.stderr == ""
@@ -71,8 +73,8 @@ def test_what_the_list_says_of_a_trained_model(project: Project, mlops: Callable
 def test_the_table_rounds_and_marks_what_is_unknown(project: Project, mlops: Callable) -> None:
     trained(project, shrinkage=0.123456)
     rows = {line.split()[0]: line.split() for line in mlops("models", "list").stdout.splitlines() if line.strip()}
-    assert rows["red-aaa"][-4:] == ["2015-12-31", "0.1235", "0.999", "-"]
-    assert rows["red-bbb"][-4:] == ["-", "-", "-", "-"]
+    assert rows["red-aaa"][-4:] == ["0.1235", "0.999", "-", "-"]
+    assert rows["red-bbb"][-5:] == ["-", "-", "-", "-", "-"]
 
 
 def test_a_verdict_on_another_version_is_not_shown(project: Project, mlops: Callable) -> None:
@@ -129,11 +131,11 @@ def test_show_of_an_untrained_model(mlops: Callable) -> None:
 def test_show_of_a_trained_model_with_a_champion(project: Project, mlops: Callable) -> None:
     version = trained(project)
     write_champion(project.model_root, "main", "red-aaa", Champion(version, pinned=True, history=("old",)))
-    judged(project, "red-aaa", version, "skill")
+    judged(project, "red-aaa", version, "skill", "adds nothing to the base")
     (shown,) = json.loads(mlops("models", "show", "red-aaa", "--json").stdout)
     assert shown["versions"] == [{"version": version, "trained_until": "2015-12-31"}]
     assert shown["champion"] == {"version": version, "pinned": True, "history": ["old"]}
-    assert shown["verdict"] == "skill"
+    assert (shown["verdict"], shown["base_verdict"]) == ("skill", "adds nothing to the base")
     assert shown["manifest"]["fingerprint"] == "f" * 64
 
 
