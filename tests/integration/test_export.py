@@ -56,30 +56,36 @@ def test_triton_gets_every_model_with_a_config_that_its_schema_takes(small: Smal
     out = tmp_path / "out"
     code, said, _ = export(small, "--format", "triton", str(out))
     assert code == 0
-    assert said == f"{out}: 2 models, 4 versions\n"
+    # red-bbb has three: its drift is pooled with red-aaa's until that takes another column
+    assert said == f"{out}: 2 models, 5 versions\n"
     assert sorted(path.name for path in out.iterdir()) == ["red-aaa", "red-bbb"]
     config = config_of(out / "red-aaa")
     assert (config.name, config.platform, config.max_batch_size) == ("red-aaa", "onnxruntime_onnx", 0)
     (features,) = config.input
-    assert (features.name, features.data_type, list(features.dims)) == ("features", model_config_pb2.TYPE_FP32, [-1, 2])
-    assert [(one.name, list(one.dims)) for one in config.output] == [("log_return", [-1]), ("raw_log_return", [-1])]
+    assert (features.name, features.data_type, list(features.dims)) == ("features", model_config_pb2.TYPE_FP32, [-1, 5])
+    outputs = {one.name: list(one.dims) for one in config.output}
+    assert outputs == {"log_return": [-1], "raw_log_return": [-1], "interval": [-1, 4]}
     assert config.instance_group[0].kind == model_config_pb2.ModelInstanceGroup.KIND_CPU
     assert config.version_policy.WhichOneof("policy_choice") == "all"
-    assert config.parameters["columns"].string_value == "return_1,return_3"
+    columns = "return_1,return_3,announced_dividend,width_80,width_95"
+    assert config.parameters["columns"].string_value == columns
+    assert config.parameters["levels"].string_value == "80,95"
 
 
 def test_the_exported_graph_forecasts_what_the_model_does(small: SmallProject, tmp_path: Path) -> None:
     export(small, "--format", "triton", str(tmp_path / "out"))
     folder = tmp_path / "out" / "red-aaa"
     highest = max(folder.glob("[0-9]*"), key=lambda path: int(path.name))
-    rows = np.random.default_rng(0).normal(size=(5, 2)).astype(np.float32)
+    rows = np.random.default_rng(0).uniform(0, 0.1, size=(6, 5)).astype(np.float32)
     config = config_of(folder)
     session = onnxruntime.InferenceSession(highest / "model.onnx", providers=["CPUExecutionProvider"])
-    shrunk, raw = session.run([one.name for one in config.output], {config.input[0].name: rows})
-    assert shrunk.shape == raw.shape == (5,)
+    shrunk, raw, interval = session.run([one.name for one in config.output], {config.input[0].name: rows})
+    assert shrunk.shape == raw.shape == (6,)
+    assert interval.shape == (6, 4)
     model = Model.open(small.project.models("main") / "red-aaa")
-    expected = model.log_returns(pd.DataFrame(rows, columns=list(model.manifest.inputs)))
-    np.testing.assert_array_equal((shrunk, raw), expected)
+    expected = model.forecasts(pd.DataFrame(rows, columns=list(model.manifest.inputs)))
+    np.testing.assert_array_equal((shrunk, raw), (expected.log_return, expected.raw_log_return))
+    np.testing.assert_array_equal(interval, expected.interval)
 
 
 def test_the_version_that_answers_has_the_highest_number(small: SmallProject, tmp_path: Path) -> None:
