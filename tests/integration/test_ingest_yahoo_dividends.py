@@ -74,7 +74,7 @@ def test_past_dividends_come_with_the_bars_and_the_next_day_from_the_calendar(pr
     assert run(project, yahoo).failures == []
     *history, coming = seen(project)
     assert [(str(s.ex_date), s.amount, s.source, s.taken) for s in history] == [
-        (day, amount, "yfinance", True) for day, amount in PAID.items()
+        (day, amount, "yfinance bars", True) for day, amount in PAID.items()
     ]
     assert (coming.ex_date, coming.amount, coming.estimated, coming.taken) == (COMING.date(), 1.6, True, False)
     assert rules(project) == []

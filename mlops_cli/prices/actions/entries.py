@@ -50,10 +50,26 @@ class Entry:
 
 @dataclass(frozen=True)
 class Entries:
-    """The dividends to look at, rising by ex-date, and what was found wrong while they were collected."""
+    """The dividends to look at, rising by ex-date.
+
+    Attributes:
+        missing: dividends of bars or adjusted closes that a complete listing should have and has not: not to be used.
+    """
 
     entries: tuple[Entry, ...]
-    findings: tuple[Finding, ...] = ()
+    missing: tuple[Entry, ...] = ()
+
+    @property
+    def days(self) -> set[date]:
+        """All ex-dates of which something says that there is a dividend."""
+        return {entry.day for entry in (*self.entries, *self.missing)}
+
+    def disputes(self, source: str) -> list[Finding]:
+        """The missing dividends in words; `source` is the listing's."""
+        return [
+            Finding("dividend_disputed", f"{e.day} {e.listed.amount:.6g} ({e.listed.where}), {source} lists none")
+            for e in self.missing
+        ]
 
 
 def bar_dividends(source: str, frame: pd.DataFrame, closes: pd.Series[float]) -> BarDividends | None:
@@ -71,7 +87,7 @@ def bar_dividends(source: str, frame: pd.DataFrame, closes: pd.Series[float]) ->
             factor = checked / close if close > 0 and checked > 0 else 1.0
             listed[day.date()] = ListedDividend(day.date(), amount * factor, f"{source} bars")
     dividends = tuple(listed[day] for day in sorted(listed))
-    return BarDividends(source, dividends, days.min().date(), days.max().date())
+    return BarDividends(f"{source} bars", dividends, days.min().date(), days.max().date())
 
 
 def collect(measure: Measure, bars: BarDividends | None, listing: Listing | None) -> Entries:
@@ -87,9 +103,8 @@ def collect(measure: Measure, bars: BarDividends | None, listing: Listing | None
     listed = _one_per_day(_after_first(listing, measure) if listing.complete else _after_table(listing, measure))
     since = min(listed, default=date.max) if listing.complete else date.max
     earlier = [entry for entry in past if entry.day < since]
-    findings = [_not_listed(entry, listing.source) for entry in past[len(earlier) :] if entry.day not in listed]
-    entries = [*earlier, *(Entry(listing.source, listed[day]) for day in sorted(listed))]
-    return Entries(tuple(entries), tuple(findings))
+    missing = tuple(entry for entry in past[len(earlier) :] if entry.day not in listed)
+    return Entries((*earlier, *(Entry(listing.source, listed[day]) for day in sorted(listed))), missing)
 
 
 def _after_first(listing: Listing, measure: Measure) -> list[ListedDividend]:
@@ -98,11 +113,6 @@ def _after_first(listing: Listing, measure: Measure) -> list[ListedDividend]:
 
 def _after_table(listing: Listing, measure: Measure) -> list[ListedDividend]:
     return [dividend for dividend in listing.dividends if dividend.ex_date > measure.closes.index[-1].date()]
-
-
-def _not_listed(entry: Entry, source: str) -> Finding:
-    listed = entry.listed
-    return Finding("dividend_disputed", f"{listed.ex_date} {listed.amount:.6g} ({listed.where}), {source} lists none")
 
 
 def _one_per_day(dividends: Iterable[ListedDividend]) -> dict[date, ListedDividend]:

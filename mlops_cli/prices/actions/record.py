@@ -66,15 +66,14 @@ def record(evidence: Evidence) -> Recorded:
     stored = restated(evidence.stored or (), measure.closes)
     collected = collect(measure, evidence.bars, evidence.listing)
     accepted: list[Sighting] = []
-    findings = [*_empty_listing(evidence), *collected.findings]
+    findings = [*_empty_listing(evidence), *collected.disputes(evidence.listing.source if evidence.listing else "")]
     for entry in collected.entries:
         amount = _amount(entry.listed, [*stored, *accepted])
         fault = _fault(entry, amount, measure)
         findings += [fault] if fault is not None else []
         if amount is not None and (fault is None or fault.is_added):
             accepted.append(_sighting(entry, amount, measure, evidence))
-    days = {entry.day for entry in collected.entries}
-    new = (*_new(evidence, stored, accepted), *_withdrawn(evidence, stored, days))
+    new = (*_new(evidence, stored, accepted), *_withdrawn(evidence, stored, collected.days))
     return Recorded(new, tuple(findings), bool(new) or _is_known(evidence, measure))
 
 

@@ -91,7 +91,7 @@ class TestPricesAlone:
         frame = PAYING.assign(dividends=0.0)
         frame.loc["2024-02-08", "dividends"], frame.loc["2024-05-09", "dividends"] = 0.5, 0.75
         run(project, frame)
-        assert [(s.amount, s.source) for s in seen(project) or []] == [(0.5, "shelf"), (0.75, "shelf")]
+        assert [(s.amount, s.source) for s in seen(project) or []] == [(0.5, "shelf bars"), (0.75, "shelf bars")]
 
     def test_without_adjusted_closes_and_dividends_there_is_no_file(self, project: Project) -> None:
         run(project, PAYING.assign(adj_close=float("nan")))

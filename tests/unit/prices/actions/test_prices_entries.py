@@ -59,7 +59,8 @@ class TestOrderOfSources:
     def test_a_day_that_a_listing_should_have_is_named_and_not_used(self) -> None:
         result = collect(MEASURE, None, listing(listed("2024-02-08")))
         assert [str(entry.day) for entry in result.entries] == ["2024-02-08"]
-        (finding,) = result.findings
+        assert result.days == {date(2024, 2, 8), date(2024, 5, 9)}
+        (finding,) = result.disputes("csv")
         assert finding.rule == "dividend_disputed"
         assert finding.words == "2024-05-09 0.75 (adjusted closes), csv lists none"
 
@@ -99,6 +100,7 @@ class TestBars:
         assert bars is not None
         assert [(str(d.ex_date), d.amount, d.where) for d in bars.dividends] == [("2024-02-08", 0.5, "yfinance bars")]
         assert (str(bars.first), str(bars.last)) == ("2024-01-02", "2024-06-28")
+        assert bars.source == "yfinance bars"  # not to be confused with a listing of the same name
 
     @pytest.mark.parametrize("factor", [4.0, 100.0, 0.01])
     def test_amounts_follow_what_cleaning_did_to_the_close_of_the_day(self, factor: float) -> None:

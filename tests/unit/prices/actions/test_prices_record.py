@@ -193,6 +193,11 @@ class TestWithdrawals:
         assert record(last).new == ()
         assert record(evidence(complete=False, stored=self.stored())).new == ()
 
+    def test_what_the_adjusted_closes_show_is_disputed_and_not_withdrawn(self) -> None:
+        stored = [sighting("2024-02-08", 0.5), sighting("2024-05-09", 0.75)]
+        recorded = record(evidence(dividend("2024-02-08", 0.5), stored=stored))
+        assert (recorded.new, rules(recorded)) == ((), ["dividend_disputed"])
+
     def test_another_source_withdraws_nothing(self) -> None:
         listed = [dividend("2024-05-09", 0.75), dividend("2024-08-15", 0.8)]
         assert 0.0 not in [s.amount for s in record(evidence(*listed, stored=self.stored("alpaca"))).new]
