@@ -92,13 +92,12 @@ def test_the_same_answers_again_change_nothing(project, yahoo) -> None:
     assert {path: path.read_bytes() for path in project.prices("main").iterdir()} == before
 
 
-def test_a_dividend_that_comes_after_the_first_fetch_is_not_taken_as_announced(project, yahoo) -> None:
-    run(project, yahoo, DAYS[99])
+def test_sessions_that_are_appended_bring_their_dividends(project, yahoo) -> None:
     yahoo.calendars["IBM"] = None
+    run(project, yahoo, DAYS[99])
+    assert [str(s.ex_date) for s in seen(project)] == [str(DAYS[40].date())]
     run(project, yahoo)
-    assert [(str(s.ex_date), s.taken) for s in seen(project) if not s.estimated] == [
-        (day, taken) for day, taken in zip(PAID, (True, False), strict=True)
-    ]
+    assert [str(s.ex_date) for s in seen(project)] == list(PAID)
 
 
 def test_an_ex_date_that_moves_is_withdrawn(project, yahoo) -> None:

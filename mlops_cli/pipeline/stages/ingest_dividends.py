@@ -77,7 +77,8 @@ def note_dividends(folder: Path, fetched: FetchedPrices, listing: Listing | Sour
 
 
 def _evidence(fetched: FetchedPrices, listing: Listing | None, stored: list[Sighting] | None) -> Evidence:
-    provenance, table, earlier = fetched.provenance, fetched.table, fetched.stored
+    provenance, table = fetched.provenance, fetched.table
+    earlier = None if fetched.stored is None or fetched.stored.empty else fetched.stored
     moment = datetime.fromisoformat(provenance.fetched_at)
     return Evidence(
         exchange=provenance.exchange,
@@ -87,6 +88,7 @@ def _evidence(fetched: FetchedPrices, listing: Listing | None, stored: list[Sigh
         bars=bar_dividends(fetched.source, fetched.raw.frame, table["close"]),
         listing=listing,
         stored=stored,
-        stored_from=None if earlier is None or earlier.empty else earlier.index[0].date(),
-        appended_after=None if earlier is None or fetched.raw.replaces_all else earlier.index[-1].date(),
+        stored_from=None if earlier is None else earlier.index[0].date(),
+        stored_until=None if earlier is None else earlier.index[-1].date(),
+        is_appended=earlier is not None and not fetched.raw.replaces_all,
     )

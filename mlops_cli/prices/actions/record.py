@@ -30,8 +30,8 @@ class Evidence:
         bars: dividends in the bars; None if the price source lists none at all.
         listing: of the source of actions; None without such a source, or if it was not available.
         stored: the sightings so far; None if no dividends are known.
-        stored_from: first session of the price table before this fetch; None if there was none.
-        appended_after: last session of that table, if this fetch only appended sessions to it; else None.
+        stored_from, stored_until: first and last session of the price table before this fetch; None if there was none.
+        is_appended: whether this fetch only appended sessions to that table.
     """
 
     exchange: str
@@ -42,7 +42,8 @@ class Evidence:
     listing: Listing | None = None
     stored: Sequence[Sighting] | None = None
     stored_from: date | None = None
-    appended_after: date | None = None
+    stored_until: date | None = None
+    is_appended: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def record(evidence: Evidence) -> Recorded:
 
 def _measure(evidence: Evidence) -> Measure:
     steps = implied_steps(evidence.prices) if evidence.adjusted or evidence.bars else None
-    after = None if evidence.stored is None else evidence.appended_after
+    after = evidence.stored_until if evidence.is_appended and evidence.stored is not None else None
     return Measure(evidence.exchange, evidence.prices["close"], steps, after)
 
 
@@ -139,13 +140,16 @@ def _sighting(entry: Entry, amount: float, measure: Measure, evidence: Evidence)
 def _is_history(ex_date: date, evidence: Evidence) -> bool:
     """Whether an ex-date belongs to the history that was there before anything was fetched.
 
-    That is the past at the first fetch of the ticker, and what lies before its stored prices if they are extended
-    backward later.
+    That is the past at the first fetch of the ticker. If the period is widened later, it is also the ex-dates before
+    that fetch that the stored prices did not reach. An ex-date that they did reach was not listed then.
     """
     if evidence.stored is None:
         return ex_date <= evidence.seen
-    is_earlier = evidence.stored_from is not None and ex_date <= evidence.stored_from
-    return is_earlier and all(sighting.ex_date != ex_date for sighting in evidence.stored)
+    first_fetch = min((sighting.seen for sighting in evidence.stored), default=date.min)
+    if evidence.stored_from is None or evidence.stored_until is None:
+        return False
+    is_beyond = ex_date <= evidence.stored_from or evidence.stored_until < ex_date <= first_fetch
+    return is_beyond and all(sighting.ex_date != ex_date for sighting in evidence.stored)
 
 
 def _new(evidence: Evidence, stored: Sequence[Sighting], accepted: Iterable[Sighting]) -> list[Sighting]:

@@ -114,11 +114,15 @@ class TestPricesAlone:
         assert run(project).unchanged == ["red-a"]
         assert {path: path.read_bytes() for path in project.prices("main").iterdir()} == before
 
-    def test_new_sessions_add_their_dividends_and_keep_the_first_fetch(self, project: Project) -> None:
-        run(project, PAYING.loc[:"2024-03-01"])
+    def test_more_of_the_past_adds_its_dividends_as_history(self, project: Project) -> None:
+        run(project, PAYING.loc["2024-02-20":])
         assert run(project).done == ["red-a"]
-        first, second = seen(project) or []
-        assert (first.taken, second.taken) == (True, False)
+        assert [(str(s.ex_date), s.taken) for s in seen(project) or []] == [("2024-05-09", True), ("2024-02-08", True)]
+
+    def test_a_dividend_that_turns_up_in_stored_sessions_is_not_taken_as_announced(self, project: Project) -> None:
+        run(project, paying_prices({"2024-05-09": 0.75}))
+        run(project)
+        assert [(str(s.ex_date), s.taken) for s in seen(project) or []] == [("2024-05-09", True), ("2024-02-08", False)]
 
     def test_a_split_restates_what_was_seen(self, project: Project) -> None:
         run(project)

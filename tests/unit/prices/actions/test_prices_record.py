@@ -19,6 +19,7 @@ from tests.fakes.dividend_prices import paying_prices, sighting
 
 PRICES = paying_prices({"2024-02-08": 0.5, "2024-05-09": 0.75})
 TODAY = date(2024, 6, 30)
+STORED = {"stored_from": date(2024, 1, 2), "stored_until": date(2024, 6, 28)}
 
 
 def evidence(*listed: ListedDividend, complete: bool = True, source: str = "csv", **more: object) -> Evidence:
@@ -109,7 +110,7 @@ class TestLaterFetches:
     HISTORY = record(evidence()).new
 
     def test_the_same_again_is_no_news(self) -> None:
-        again = record(evidence(stored=self.HISTORY, seen=date(2024, 9, 1), stored_from=date(2024, 1, 2)))
+        again = record(evidence(stored=self.HISTORY, seen=date(2024, 9, 1), **STORED))
         assert (again.new, again.findings) == ((), ())
 
     def test_a_dividend_first_seen_after_its_ex_date_is_not_taken(self) -> None:
@@ -124,7 +125,7 @@ class TestLaterFetches:
     def test_adjusted_closes_before_appended_sessions_are_settled(self) -> None:
         """Bars that were fetched earlier listed no dividend on a day on which the adjusted closes have a step."""
         later = paying_prices({"2024-03-07": 2.0, "2024-06-27": 0.8})
-        appended = evidence(prices=later, stored=[], appended_after=date(2024, 6, 20))
+        appended = evidence(prices=later, stored=[], is_appended=True, **{**STORED, "stored_until": date(2024, 6, 20)})
         assert told(record(appended)) == [("2024-06-27", 0.8, "implied")]
         assert len(record(replace(appended, stored=None)).new) == 2  # a project that kept no sightings before
 
@@ -132,8 +133,22 @@ class TestLaterFetches:
         longer = paying_prices(
             {"2023-08-10": 0.4, "2023-11-09": 0.45, "2024-02-08": 0.5, "2024-05-09": 0.75}, first="2023-07-03"
         )
-        again = evidence(prices=longer, stored=self.HISTORY, seen=date(2024, 9, 1), stored_from=date(2024, 1, 2))
+        again = evidence(prices=longer, stored=self.HISTORY, seen=date(2024, 9, 1), **STORED)
         assert [(str(s.ex_date), s.taken) for s in record(again).new] == [("2023-08-10", True), ("2023-11-09", True)]
+
+    def test_a_period_that_is_widened_forward_is_taken_up_to_the_first_fetch(self) -> None:
+        """The period ended in March, and the first fetch was on June 30."""
+        history = record(evidence(prices=PRICES.loc[:"2024-03-28"])).new
+        longer = paying_prices({"2024-02-08": 0.5, "2024-05-09": 0.75, "2024-08-08": 0.8}, last="2024-08-30")
+        again = evidence(
+            prices=longer, stored=history, seen=date(2024, 9, 1), **{**STORED, "stored_until": date(2024, 3, 28)}
+        )
+        assert [(str(s.ex_date), s.taken) for s in record(again).new] == [("2024-05-09", True), ("2024-08-08", False)]
+
+    def test_what_the_stored_prices_reach_is_not_taken_later(self) -> None:
+        history = record(evidence(prices=paying_prices({"2024-02-08": 0.5}))).new
+        (new,) = record(evidence(stored=history, seen=date(2024, 9, 1), **STORED)).new
+        assert (str(new.ex_date), new.taken) == ("2024-05-09", False)
 
     def test_without_the_earlier_table_nothing_is_taken_again(self) -> None:
         longer = paying_prices({"2023-11-09": 0.45, "2024-02-08": 0.5, "2024-05-09": 0.75}, first="2023-07-03")
@@ -143,7 +158,7 @@ class TestLaterFetches:
     def test_a_changed_amount_in_the_extended_past_is_taken_once_only(self) -> None:
         stored = [*self.HISTORY, sighting("2023-11-09", 0.45, "2024-06-30", taken=True)]
         longer = paying_prices({"2023-11-09": 0.6, "2024-02-08": 0.5, "2024-05-09": 0.75}, first="2023-07-03")
-        (new,) = record(evidence(prices=longer, stored=stored, stored_from=date(2024, 1, 2))).new
+        (new,) = record(evidence(prices=longer, stored=stored, **STORED)).new
         assert (new.amount, new.taken) == (pytest.approx(0.6), False)
 
     def test_an_announced_day_that_is_listed_later_is_news(self) -> None:
@@ -279,6 +294,7 @@ def test_what_is_seen_today_changes_no_forecast_that_was_made_before(
 ) -> None:
     """The source lists, changes, moves and withdraws dividends as it likes from month to month."""
     stored: list[Sighting] | None = None
+    until: date | None = None
     sessions, targets = LONG.index[:-1], LONG.index[1:]
     before = pd.Series(0.0, index=sessions[:0])
     for month, listed in enumerate(changes, start=6):
@@ -287,9 +303,9 @@ def test_what_is_seen_today_changes_no_forecast_that_was_made_before(
         dividends = [dividend(day, amount) for day, amount in sorted(listed.items())]
         seen = evidence(
             *dividends, complete=complete, prices=prices, adjusted=False, seen=today, stored=stored,
-            stored_from=None if stored is None else LONG.index[0].date(),
+            stored_from=None if stored is None else LONG.index[0].date(), stored_until=until,
         )  # fmt: skip
         stored = [*(stored or []), *record(seen).new]
         announced = pd.Series(announced_amounts(stored, sessions, targets), index=sessions)
         assert announced[before.index].tolist() == before.tolist()
-        before = announced[: str(today)]
+        before, until = announced[: str(today)], prices.index[-1].date()
