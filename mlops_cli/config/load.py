@@ -153,6 +153,11 @@ def _check_params_against_project(
         _check_teams(params, branches, mistakes)
     if not (project.root / params.source.folder).is_dir():
         mistakes.add("params.yaml", f"there is no folder {params.source.folder}", "source.folder")
+        return
+    sources = [branch.source for branch in branches.values() if branch.source.actions.kind == "csv"]
+    for folder in dict.fromkeys(source.folder / source.actions.folder for source in sources):
+        if not (project.root / folder).is_dir():
+            mistakes.add("params.yaml", f"there is no folder {folder}", "source.actions.folder")
 
 
 def _check_teams(params: Params, branches: Mapping[str, Branch], mistakes: Mistakes) -> None:

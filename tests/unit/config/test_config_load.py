@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlops_cli.config.collection import merged
+from mlops_cli.config.editing.params import set_values
 from mlops_cli.config.load import check_project, load_branch, load_branches, load_params, load_scenario
 from mlops_cli.config.schemas.source import Source
 from mlops_cli.errors import ConfigError
@@ -332,6 +333,18 @@ def test_check_tells_mistakes_of_params_and_of_configs_together(tmp_path):
         "simulation/none.yaml: no such scenario (known: mine)",
         "params.yaml: source.folder: there is no folder nowhere",
     ]
+
+
+@pytest.mark.parametrize("where", ["source", "branches.main.source"])
+def test_check_misses_the_folder_of_dividends_that_a_branch_reads(tmp_path, where):
+    project = make_project(tmp_path, {"configs/mine/red.yaml": "team: red\nticker: A\n"})
+    set_values(project, [f"{where}.actions.kind=csv"])
+    folder = project.root / "data" / "incoming"
+    folder.mkdir(parents=True, exist_ok=True)
+    mistake = "params.yaml: source.actions.folder: there is no folder data/incoming/actions"
+    assert mistakes_of(check_project, project) == [mistake]
+    (folder / "actions").mkdir()
+    assert list(check_project(project)) == ["main"]
 
 
 def test_check_of_a_project_in_order(tmp_path):
