@@ -16,7 +16,12 @@ The last two rules are applied twice. The second time, a call is up if the raw f
 forecast: else a model that forecasts the drift of its stock and a little of the future would say "up" every day.
 
 All of this is judged in total return: an announced dividend is added to the closes of its ex-date (`total_returns`),
-because a forecast that knows it is no leak. The first two rules are applied to the shrunk and to the raw forecasts,
+because a forecast that knows it is no leak. A dividend that was itself made of the next close would then go unheard, so
+it has a rule of its own:
+
+- *dividends*: what is left of the moves on ex-days is less than 75 % of a usual move, and that is significant.
+
+The first two rules are applied to the shrunk and to the raw forecasts,
 because shrinkage could hide a leak. The rate of false alarms and the leaks that are found:
 tests/unit/evaluation/test_evaluation_alarm.py and docs/figures.md.
 """
@@ -36,6 +41,7 @@ MAX_RATIO = 0.99
 MAX_SHARE = 0.75
 MAX_ACCURACY = 0.56
 MIN_MODELS_FOR_SHARE = 20
+MIN_EX_DAY_MOVE = 0.75
 SIGNIFICANCE_LEVEL = 0.001
 """Significance level of each rule's test, one-sided."""
 
@@ -60,6 +66,7 @@ def look_ahead(scores: pd.DataFrame) -> list[str]:
         *_error_reasons(scores, "raw_predicted_close", "raw forecasts"),
         *(_direction_reasons(scores, "direction") or _direction_reasons(from_mean, "direction from the mean forecast")),
         *(_single_model_reasons(scores) or _single_model_reasons(from_mean)),
+        *_dividend_reasons(scores),
     ]
 
 
@@ -118,6 +125,19 @@ def _single_model_reasons(scores: pd.DataFrame) -> list[str]:
         return []
     named = [f"{model} ({value:.1%})" for model, value in suspects.items()]
     return [f"direction of single models better than chance (more than {MAX_ACCURACY:.0%} right): {bounded(named)}"]
+
+
+def _dividend_reasons(scores: pd.DataFrame) -> list[str]:
+    """Check that stocks move as much as usual on ex-days, in total return: a dividend explains nothing but itself."""
+    ex_days = scores[scores[DIVIDEND] > 0]
+    moves = ex_days["mae_naive"] / ex_days["scale"]
+    test = day_clustered(moves - 1.0, ex_days["target_session"])
+    if moves.empty or 1.0 + test.mean >= MIN_EX_DAY_MOVE or not _is_significant(test, better=-1):
+        return []
+    return [
+        f"dividends: on ex-days closes differ from last close - dividend by {1.0 + test.mean:.0%} of a usual move "
+        f"(below {MIN_EX_DAY_MOVE:.0%}; t = {test.t:.1f})"
+    ]
 
 
 def _is_significant(test: TTest, better: int) -> bool:

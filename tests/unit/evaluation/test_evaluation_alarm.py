@@ -226,3 +226,17 @@ def test_a_base_alone_calls_no_direction_from_its_mean() -> None:
     returns = market_returns(8, 125, 8, mean=0.001)
     raw = np.full_like(returns, 0.0003) * (1 + 1e-7 * np.sign(returns))
     assert dividend_alarm(returns, raw, 0.01, 21, 0.0) == []
+
+
+@pytest.mark.parametrize("every", [1, 5])
+@pytest.mark.parametrize("share", [1.0, 0.5])
+def test_dividends_that_were_made_of_the_next_close_sound(every: int, share: float) -> None:
+    """Wherever the close falls on a chosen day, this share of the fall is called an announced dividend."""
+    returns = market_returns(6, 250, 9)
+    frame = forecast_frame(returns, np.zeros_like(returns))
+    fall = np.clip(frame["last_close"] - frame["actual_close"], 0.0, None)
+    dividend = share * fall * ex_day_grid(6, 250, every).ravel()
+    base = frame["last_close"] - dividend
+    leaked = frame.assign(announced_dividend=dividend, predicted_close=base, base_predicted_close=base)
+    reasons = look_ahead(score_forecasts(total_returns(check_forecasts(leaked))))
+    assert any(reason.startswith("dividends: on ex-days") for reason in reasons)
