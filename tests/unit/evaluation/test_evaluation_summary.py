@@ -278,3 +278,17 @@ def test_shrinkage_factors_of_other_models_are_ignored(frame: pd.DataFrame, summ
 def test_a_broken_frame_is_refused(frame: pd.DataFrame) -> None:
     with pytest.raises(DataError, match="prices not finite"):
         summarise(frame.assign(actual_close=np.nan), equal_shrinkage(frame))
+
+
+def test_a_base_changes_no_figure_but_its_own(frame: pd.DataFrame, summary: dict[str, Any]) -> None:
+    """The same forecasts, once of models without a base, once beside one: `base: none` shows what it always did."""
+    beside = summarise(frame.assign(base_predicted_close=frame["last_close"] * 1.001), equal_shrinkage(frame, 0.4))
+    for key in ("models", "teams"):
+        assert [plain(row) for row in beside[key]] == [plain(row) for row in summary[key]]
+    assert plain(beside["pooled"]) == plain(summary["pooled"])
+    assert beside["alarm"] == summary["alarm"]
+    assert all(row["base_verdict"] for row in beside["models"])
+
+
+def plain(row: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in row.items() if "base" not in key}
