@@ -33,7 +33,8 @@ LEVEL = 0.05
 """Significance level of the verdict on calibration."""
 
 CALIBRATED, TOO_NARROW, TOO_WIDE = "as stated", "too narrow", "too wide"
-_WIDTH_AND_SCORE = ["coverage", "width", "score"]
+_FIGURES = ["coverage", "width", "score"]
+_CONSTANT = ["constant_coverage", "constant_width", "constant_score"]
 
 Figures = dict[str, dict[str, Any]]
 
@@ -47,21 +48,24 @@ def score_intervals(forecasts: pd.DataFrame, level: float) -> pd.DataFrame:
 
     Returns:
         The forecasts that have an interval, index as in `forecasts`: `model`, `target_session`; `coverage` (1.0 if the
-        close is inside or on a bound, else 0.0); `width` and `score` of the interval, and `constant_score`, that of
-        the interval of constant width (NaN if there is none), all as shares of the last close.
+        close is inside or on a bound, else 0.0), `width` and `score` of the interval; `constant_coverage`,
+        `constant_width` and `constant_score` of the interval of constant width (NaN if there is none). Widths and
+        scores are shares of the last close.
     """
     lower, upper, constant = interval_columns(level)
     rows = forecasts[forecasts[lower].notna()]
-    close, dividend = rows["last_close"], rows[DIVIDEND]
-    total = rows["predicted_close"] + dividend
-    bounds = total * np.exp(-rows[constant]) - dividend, total * np.exp(rows[constant]) - dividend
-    inside = (rows[lower] <= rows["actual_close"]) & (rows["actual_close"] <= rows[upper])
-    return rows[["model", "target_session"]].assign(
-        coverage=inside.astype("float64"),
-        width=(rows[upper] - rows[lower]) / close,
-        score=interval_score(rows[lower], rows[upper], rows["actual_close"], level) / close,
-        constant_score=interval_score(*bounds, rows["actual_close"], level) / close,
-    )
+    total = rows["predicted_close"] + rows[DIVIDEND]
+    constant_lower, constant_upper = (total * np.exp(sign * rows[constant]) - rows[DIVIDEND] for sign in (-1, 1))
+    beside = _scores(constant_lower, constant_upper, rows, level).add_prefix("constant_")
+    return rows[["model", "target_session"]].join([_scores(rows[lower], rows[upper], rows, level), beside])
+
+
+def _scores(lower: pd.Series, upper: pd.Series, rows: pd.DataFrame, level: float) -> pd.DataFrame:
+    """Coverage, width and score of the intervals with these bounds; NaN where the bounds are."""
+    actual, close = rows["actual_close"], rows["last_close"]
+    inside = ((lower <= actual) & (actual <= upper)).astype("float64").mask(lower.isna())
+    score = interval_score(lower, upper, actual, level)
+    return pd.DataFrame({"coverage": inside, "width": (upper - lower) / close, "score": score / close})
 
 
 def interval_score(lower: pd.Series, upper: pd.Series, actual: pd.Series, level: float) -> pd.Series:
@@ -79,15 +83,16 @@ def figures_by_model(forecasts: pd.DataFrame) -> dict[str, Figures]:
 
     Returns:
         Per level: `n` (forecasts with an interval), `left_out` (those without), `coverage`, `width` and `score` (means
-        over the forecasts), `constant_score` and `score_ratio` (`score` / `constant_score`, below 1 = better than
-        constant width; both over the forecasts that have both intervals), `worst_month` (the calendar month with the
-        least coverage, among those with at least 10 sessions: `month`, `coverage`). None: undefined.
+        over the forecasts), `constant_coverage`, `constant_width`, `constant_score` (the same of constant width),
+        `score_ratio` (`score` / `constant_score` over the forecasts that have both; below 1 = better than constant),
+        `worst_month` (the calendar month with the least coverage, among those with at least 10 sessions: `month`,
+        `coverage`). None: undefined.
     """
     figures: dict[str, Figures] = {}
     for level in interval_levels(forecasts):
         scores = score_intervals(forecasts, level)
         groups = scores.groupby("model", observed=True)
-        means = groups[_WIDTH_AND_SCORE].mean().join(_against_constant(scores)).to_dict("index")
+        means = groups[[*_FIGURES, *_CONSTANT]].mean().assign(score_ratio=_score_ratios(scores)).to_dict("index")
         total, with_interval = forecasts["model"].value_counts(), groups.size()
         worst = _worst_months(scores, scores["model"])
         for model, row in means.items():
@@ -116,14 +121,14 @@ def pooled_figures(forecasts: pd.DataFrame) -> Figures:
         scores = score_intervals(forecasts, level)
         if scores.empty:
             continue
-        means = scores[[*_WIDTH_AND_SCORE, "constant_score"]].mean()
+        means = scores[[*_FIGURES, *_CONSTANT]].mean()
         miss = scores["coverage"] - level / 100.0
         test = day_clustered(miss, scores["target_session"])
         figures[f"{level:g}"] = {
             "n": len(scores),
             "left_out": len(forecasts) - len(scores),
             **{str(name): _plain(value) for name, value in means.items()},
-            "score_ratio": _plain(_against_constant(scores)["score_ratio"].mean()),
+            "score_ratio": _plain(_score_ratios(scores).mean()),
             "worst_month": _worst_months(scores, pd.Series("", scores.index)).get(""),
             "coverage_t": _plain(test.t),
             "coverage_p": _plain(test.p),
@@ -132,11 +137,11 @@ def pooled_figures(forecasts: pd.DataFrame) -> Figures:
     return figures
 
 
-def _against_constant(scores: pd.DataFrame) -> pd.DataFrame:
-    """By model `constant_score` and `score_ratio`, over the rows that have both intervals."""
-    both = scores[scores["constant_score"].notna()].groupby("model", observed=True)[["score", "constant_score"]].mean()
-    both["score_ratio"] = both["score"] / both["constant_score"].replace(0.0, np.nan)
-    return both[["constant_score", "score_ratio"]]
+def _score_ratios(scores: pd.DataFrame) -> pd.Series:
+    """By model score / constant score, over the rows that have both; NaN if there are none."""
+    both = scores["score"].mask(scores["constant_score"].isna())
+    means = scores.assign(score=both).groupby("model", observed=True)[["score", "constant_score"]].mean()
+    return means["score"] / means["constant_score"].replace(0.0, np.nan)
 
 
 def _worst_months(scores: pd.DataFrame, names: pd.Series) -> dict[str, dict[str, Any]]:

@@ -124,6 +124,9 @@ def test_intervals(grids: dict[str, np.ndarray], summary: dict[str, Any], level:
     assert pooled["width"] == close_to(((upper - lower) / last)[there].mean())
     assert pooled["score"] == close_to(own[there].mean())
     assert pooled["constant_score"] == close_to(constant[there].mean())
+    edges = centre * np.exp(-half) - dividend, centre * np.exp(half) - dividend
+    assert pooled["constant_width"] == close_to(((edges[1] - edges[0]) / last)[there].mean())
+    assert pooled["constant_coverage"] == close_to(((edges[0] <= actual) & (actual <= edges[1]))[there].mean())
     ratios = [own[model, there[model]].mean() / constant[model, there[model]].mean() for model in range(MODELS)]
     assert pooled["score_ratio"] == close_to(np.mean(ratios))
     days = np.array([inside[there[:, day], day].mean() for day in range(DAYS)])
