@@ -14,6 +14,8 @@ from mlops_cli.models.graph import INPUT, INTERVAL, LARGEST_LOG_RETURN, OUTPUTS
 
 Values = npt.NDArray[np.float32]
 _FLOAT32 = np.dtype(np.float32)
+_ALL_OUTPUTS = (*OUTPUTS, INTERVAL)
+_CPU = state.OrtDevice(state.OrtDevice.cpu(), state.OrtDevice.default_memory(), 0)
 
 # ONNX Runtime's exceptions share no base class of their own
 SESSION_FAILURES: tuple[type[Exception], ...] = (
@@ -63,8 +65,12 @@ def run_graph(session: GraphSession, feed: Mapping[str, Values]) -> tuple[Values
     Raises:
         any of `RUN_FAILURES`: the feed does not fit the graph, or an output is not one float32 number per row.
     """
-    log_return, raw = session.run_directly(OUTPUTS, feed)
-    rows = len(feed[INPUT])
+    return _forecasts(session.run_directly(OUTPUTS, feed), len(feed[INPUT]))
+
+
+def _forecasts(outputs: Sequence[Values], rows: int) -> tuple[Values, Values]:
+    """The outputs, checked; a `ValueError` if they are not one number for each of so many rows."""
+    log_return, raw = outputs
     vectors = type(log_return) is type(raw) is np.ndarray and log_return.shape == raw.shape == (rows,)
     if not (vectors and log_return.dtype is raw.dtype is _FLOAT32):  # dtypes are singletons: this is run per request
         raise ValueError(f"its outputs are not one float32 number for each of {rows} rows")
@@ -79,12 +85,44 @@ def run_with_interval(session: GraphSession, feed: Mapping[str, Values], levels:
     Raises:
         any of `RUN_FAILURES`: the feed does not fit the graph, or an output has another shape or type.
     """
-    log_return, raw, interval = session.run_directly((*OUTPUTS, INTERVAL), feed)
-    rows = len(feed[INPUT])
+    return _with_interval(session.run_directly(_ALL_OUTPUTS, feed), len(feed[INPUT]), levels)
+
+
+def _with_interval(outputs: Sequence[Values], rows: int, levels: int) -> tuple[Values, Values, Values]:
+    log_return, raw, interval = outputs
     arrays = all(type(value) is np.ndarray and value.dtype is _FLOAT32 for value in (log_return, raw, interval))
     if not (arrays and log_return.shape == raw.shape == (rows,) and interval.shape == (rows, 2 * levels)):
         raise ValueError(f"its outputs are not a forecast and {levels} intervals for each of {rows} rows")
     return log_return, raw, interval
+
+
+class BoundSession:
+    """A session with the weights of one model, which are handed over once and not at every run. For one thread."""
+
+    def __init__(self, session: GraphSession, weights: Mapping[str, Values]) -> None:
+        """Bind the weights, float32, by the names of the graph's inputs; a `ValueError` if they are none."""
+        self._weights = tuple(weights.values())  # ONNX Runtime only knows their addresses
+        self._session = session
+        self._binding = state.SessionIOBinding(session._sess)
+        try:
+            for name, value in weights.items():
+                self._binding.bind_ortvalue_input(name, state.OrtValue.ortvalue_from_numpy(value, _CPU))
+        except RuntimeError as error:
+            raise ValueError(str(error)) from error
+
+    def run(self, rows: Values, levels: int = 0) -> tuple[Values, ...]:
+        """What `run_graph` or, with levels, `run_with_interval` returns for these rows, and the errors of these."""
+        binding = self._binding
+        try:
+            binding.bind_input(INPUT, rows)
+            binding.clear_binding_outputs()  # they have the shape of the rows before
+            for name in _ALL_OUTPUTS if levels else OUTPUTS:
+                binding.bind_output(name, _CPU)
+            self._session._sess.run_with_iobinding(binding, None)
+        except RuntimeError as error:  # what a bound session raises instead of its `SESSION_FAILURES`
+            raise ValueError(str(error)) from error
+        outputs = binding.copy_outputs_to_cpu()
+        return _with_interval(outputs, len(rows), levels) if levels else _forecasts(outputs, len(rows))
 
 
 def usable_intervals(log_return: Values, interval: Values) -> npt.NDArray[np.bool_]:

@@ -24,6 +24,7 @@ import pyarrow as pa
 
 from mlops_cli.errors import ModelError
 from mlops_cli.models.manifest import GRAPH
+from mlops_cli.models.session import BoundSession
 from mlops_cli.models.shared.architectures import (
     Architecture,
     Architectures,
@@ -52,6 +53,7 @@ class LoadedModel:
         bytes: size of its weights.
         users: requests that wait for it or run on it in another thread; while there are any, it stays in memory.
         seconds: measured duration of a run of one row; 0.0 before the first run.
+        bound: its session with its weights, for runs in the event loop; made at the first of them.
     """
 
     sha: str
@@ -60,6 +62,7 @@ class LoadedModel:
     bytes: int
     users: int = 0
     seconds: float = 0.0
+    bound: BoundSession | None = None
 
 
 class UntriedError(ModelError):

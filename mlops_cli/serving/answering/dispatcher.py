@@ -17,7 +17,7 @@ import numpy as np
 
 from mlops_cli.config.schemas.serving import Serving
 from mlops_cli.models.graph import INPUT
-from mlops_cli.models.session import RUN_FAILURES, run_graph, run_with_interval
+from mlops_cli.models.session import RUN_FAILURES, BoundSession, run_graph, run_with_interval
 from mlops_cli.models.shared.architectures import Weights
 from mlops_cli.models.shared.weight_files import LoadedModel
 from mlops_cli.serving.answering.waiting_queue import Batch, Outputs, Waiting, WaitingQueue
@@ -56,7 +56,7 @@ class Dispatcher:
         start = perf_counter()
         if not self._slice.has_time(start):
             return None
-        outputs = run_model(model, model.feed, rows, levels)
+        outputs = run_bound(model, rows, levels)
         record_duration(model, count, perf_counter() - start)
         return outputs
 
@@ -166,7 +166,7 @@ def _run_batch(batch: Batch) -> None:
     start = perf_counter()
     rows = batch.rows()
     try:
-        outputs = run_model(batch.model, batch.model.feed, rows, batch.levels)
+        outputs = run_bound(batch.model, rows, batch.levels)
     except UnservableError as error:
         batch.fail(error)
     else:
@@ -235,6 +235,20 @@ _ROWS_PER_RUN_COST = 64  # 64 more rows take about as long as the first row alon
 _SLOWER_WEIGHT = 0.05  # weight of a run slower than expected in the measured duration: a single one is noise
 
 
+def run_bound(model: LoadedModel, rows: Rows, levels: int = 0) -> Outputs:
+    """Run a model as `run_model` does, quicker, but in one thread alone: in the event loop."""
+    try:
+        if model.bound is None:
+            model.bound = BoundSession(model.architecture.session, model.feed)
+        return model.bound.run(rows, levels)
+    except RUN_FAILURES as error:
+        raise _misfit(error) from error
+
+
+def _misfit(error: Exception) -> UnservableError:
+    return UnservableError(f"the graph does not fit its manifest: {error}", "train the model again: mlops train")
+
+
 def run_model(model: LoadedModel, feed: Weights, rows: Rows, levels: int = 0) -> Outputs:
     """Run a model on float32 (n, columns), with its intervals of so many levels if there are any.
 
@@ -248,8 +262,7 @@ def run_model(model: LoadedModel, feed: Weights, rows: Rows, levels: int = 0) ->
         session = model.architecture.session
         return run_with_interval(session, feed, levels) if levels else run_graph(session, feed)
     except RUN_FAILURES as error:
-        text = f"the graph does not fit its manifest: {error}"
-        raise UnservableError(text, "train the model again: mlops train") from error
+        raise _misfit(error) from error
     finally:
         feed.pop(INPUT, None)
 

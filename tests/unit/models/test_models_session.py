@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import gc
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
 
 from mlops_cli.models.graph import INPUT, LARGEST_LOG_RETURN, constant_return_graph
 from mlops_cli.models.session import (
     RUN_FAILURES,
     SESSION_FAILURES,
+    BoundSession,
     are_usable,
     run_graph,
     run_with_interval,
@@ -90,3 +94,72 @@ class TestIntervals:
         session = start_session(constant_return_graph(2, 0.1).SerializeToString())
         with pytest.raises(RUN_FAILURES):
             run_with_interval(session, {INPUT: np.zeros((1, 2), np.float32)}, 1)
+
+
+def weighted_graph() -> bytes:
+    """A graph whose weights are inputs; with `interval`, the bounds 1 below and above."""
+    nodes = [
+        helper.make_node("Mul", [INPUT, "factors"], ["products"]),
+        helper.make_node("ReduceSum", ["products", "axis"], ["raw_log_return"], keepdims=0),
+        helper.make_node("Mul", ["raw_log_return", "shrinkage"], ["log_return"]),
+        helper.make_node("ReduceSum", ["products", "axis"], ["column"], keepdims=1),
+        helper.make_node("Add", ["column", "ends"], ["interval"]),
+    ]
+    shapes = {INPUT: ["rows", 2], "factors": [2], "shrinkage": [1]}
+    outputs = {"log_return": ["rows"], "raw_log_return": ["rows"], "interval": ["rows", 2]}
+    constants = {"axis": np.array([1]), "ends": np.array([-1, 1], np.float32)}
+    graph = helper.make_graph(
+        nodes,
+        "weighted",
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in outputs.items()],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10).SerializeToString()
+
+
+def bound(*factors: float) -> BoundSession:
+    weights = {"factors": np.array(factors, np.float32), "shrinkage": np.array([0.5], np.float32)}
+    return BoundSession(start_session(weighted_graph()), weights)
+
+
+def test_a_bound_session_gives_each_run_its_own_rows_and_outputs() -> None:
+    session = bound(1, 10)
+    first = session.run(np.array([[1, 2]], np.float32))
+    both = session.run(np.array([[1, 2], [3, 4]], np.float32), levels=1)
+    again = session.run(np.array([[1, 2], [3, 4], [5, 6]], np.float32))
+    assert [output.tolist() for output in first] == [[10.5], [21]], "a later run changes nothing"
+    assert [output.tolist() for output in both] == [[10.5, 21.5], [21, 43], [[20, 22], [42, 44]]]
+    assert [output.tolist() for output in again] == [[10.5, 21.5, 32.5], [21, 43, 65]]
+
+
+def test_bound_sessions_of_one_graph_do_not_share_weights() -> None:
+    session = start_session(weighted_graph())
+    rows = np.array([[1, 2]], np.float32)
+    half = np.array([0.5], np.float32)
+    one, two = (
+        BoundSession(session, {"factors": np.array(factors, np.float32), "shrinkage": half})
+        for factors in ([1, 0], [0, 1])
+    )
+    gc.collect()
+    assert [one.run(rows)[1].tolist(), two.run(rows)[1].tolist(), one.run(rows)[1].tolist()] == [[1], [2], [1]]
+
+
+def test_rows_in_any_order_of_memory_are_read_as_they_are() -> None:
+    rows = np.array([[1, 2], [3, 4]], np.float32)
+    assert bound(1, 10).run(np.asfortranarray(rows))[1].tolist() == [21, 43]
+    assert bound(1, 10).run(np.repeat(rows, 2, axis=1)[:, ::2])[1].tolist() == [21, 43]
+
+
+@pytest.mark.parametrize("shape", [(1, 3), (2,), (1, 2, 1)])
+def test_rows_that_do_not_fit_fail_as_a_run_failure_and_hurt_no_later_run(shape: tuple[int, ...]) -> None:
+    session = bound(1, 10)
+    with pytest.raises(RUN_FAILURES):
+        session.run(np.zeros(shape, np.float32))
+    assert session.run(np.array([[1, 2]], np.float32))[1].tolist() == [21]
+
+
+def test_weights_that_the_graph_does_not_have_fail_as_a_run_failure() -> None:
+    weights = {"other": np.ones(2, np.float32)}
+    with pytest.raises(RUN_FAILURES):
+        BoundSession(start_session(weighted_graph()), weights).run(np.ones((1, 2), np.float32))
