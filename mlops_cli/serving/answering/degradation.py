@@ -165,7 +165,6 @@ class Answering:
             OverloadedError: the queue is full, or the deadline passed.
         """
         level = self._load.level
-        levels = len(target.version.levels) if interval else 0
         taken = self._small_variant(catalog, target, inputs, interval) if level >= SMALL else target
         key = None
         if self._cache is not None and len(rows) <= MOST_ROWS:
@@ -176,11 +175,8 @@ class Answering:
                     return stored
         version = taken.version
         columns = pick_columns(rows, inputs, version.inputs, version.levels)
-        (log_return, raw, *bounds), waited = await self._run(version, columns, levels)
-        bound = bounds[0] if bounds else None
-        if not (are_usable(log_return, raw) and (bound is None or usable_intervals(log_return, bound).all())):
-            text = f"{target.model.name}: these values give no usable forecast"
-            raise BadInputError(text, "send values like those in the training data")
+        outputs, waited = await self._run(version, columns, len(version.levels) if interval else 0)
+        log_return, raw, bound = _usable(outputs, target.model.name)
         if key is not None and self._cache is not None:
             stored_answer = StoredAnswer(taken.model.name, version.version, log_return, raw, monotonic(), bound)
             self._cache.put(key, stored_answer)
@@ -232,6 +228,15 @@ class Answering:
             by.verdicts.get(stored.version),
             stored.interval,
         )
+
+
+def _usable(outputs: Outputs, name: str) -> tuple[Rows, Rows, Rows | None]:
+    """Forecasts and intervals, or None without these; a `BadInputError` if one of them cannot be used."""
+    log_return, raw = outputs[:2]
+    interval = outputs[2] if len(outputs) > 2 else None
+    if are_usable(log_return, raw) and (interval is None or usable_intervals(log_return, interval).all()):
+        return log_return, raw, interval
+    raise BadInputError(f"{name}: these values give no usable forecast", "send values like those in the training data")
 
 
 @lru_cache(maxsize=4096)

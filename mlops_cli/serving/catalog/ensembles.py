@@ -110,8 +110,6 @@ def averaged(ensemble: ServedEnsemble, answers: Sequence[Answer]) -> Answer:
     The bounds of intervals are averaged as well, where all answers have intervals of the same levels.
     """
     weights = [weight for _, weight in ensemble.members]
-    intervals = [answer.interval for answer in answers if answer.interval is not None]
-    alike = len(intervals) == len(answers) and len({interval.shape for interval in intervals}) == 1
     return Answer(
         ensemble.name,
         ensemble.name,
@@ -121,8 +119,16 @@ def averaged(ensemble: ServedEnsemble, answers: Sequence[Answer]) -> Answer:
         max((answer.rung for answer in answers), key=RUNGS.index),  # the most degraded answer of all members
         max(answer.age for answer in answers),
         None,
-        _average(intervals, weights) if alike else None,
+        _average_interval([answer.interval for answer in answers], weights),
     )
+
+
+def _average_interval(intervals: Sequence[Rows | None], weights: Sequence[float]) -> Rows | None:
+    """The average of the bounds; None unless all members have intervals of the same levels."""
+    bounds = [interval for interval in intervals if interval is not None]
+    if len(bounds) < len(intervals) or len({interval.shape for interval in bounds}) > 1:
+        return None
+    return _average(bounds, weights)
 
 
 def _average(values: Sequence[Rows], weights: Sequence[float]) -> Rows:

@@ -148,14 +148,17 @@ def join_columns(inputs: list[dict[str, Any]], binary: BinaryData | None, model:
         by_name[name] = _column(name, read_tensor(tensor, binary))
     if by_name.keys() == set(model.needed):
         columns = model.needed
-    missing = [column for column in columns if column not in by_name]
-    if missing:
-        hint = f"{DIVIDEND_HINT}; " if ANNOUNCED in missing else ""
-        raise BadInputError(f"inputs lack {bounded(missing)}", f"{hint}expected: {', '.join(columns)}")
+    _check_missing([column for column in columns if column not in by_name], columns)
     lengths = sorted({len(values) for values in by_name.values()})
     if len(lengths) > 1:
         raise BadInputError(f"inputs have different numbers of rows: {', '.join(map(str, lengths))}")
     return np.column_stack([by_name[column] for column in columns])
+
+
+def _check_missing(missing: list[str], columns: tuple[str, ...]) -> None:
+    if missing:
+        hint = f"{DIVIDEND_HINT}; " if ANNOUNCED in missing else ""
+        raise BadInputError(f"inputs lack {bounded(missing)}", f"{hint}expected: {', '.join(columns)}")
 
 
 def _column_name(name: Any, columns: tuple[str, ...]) -> str:

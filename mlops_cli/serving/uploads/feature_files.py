@@ -166,12 +166,7 @@ class _Table:
         sessions: list[str] = []
         done = 0
         for batch in batches:
-            values = np.empty((batch.num_rows, len(inputs)), np.float32)
-            for place, name in enumerate(inputs):
-                with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused
-                    values[:, place] = _numbers(batch.column(name))
-            _check_finite(values, inputs, done)
-            parts.append(values)
+            parts.append(_values(batch, inputs, done))
             done += batch.num_rows
             if SESSION in batch.schema.names:
                 sessions += [text[:10] for text in _texts(batch.column(SESSION), SESSION)]
@@ -182,6 +177,16 @@ class _Table:
         if not (self.symbol_may_be_name and names_a_company(self._symbols)):
             check_symbols(self._symbols, self.facts.ticker, f"the upload (column {self.symbol})")
         return FeatureRows(np.concatenate(parts), sessions)
+
+
+def _values(batch: pa.RecordBatch, inputs: tuple[str, ...], before: int) -> Rows:
+    """The inputs of a batch; `before` it there were so many rows."""
+    values = np.empty((batch.num_rows, len(inputs)), np.float32)
+    for place, name in enumerate(inputs):
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused
+            values[:, place] = _numbers(batch.column(name))
+    _check_finite(values, inputs, before)
+    return values
 
 
 def _is_text(kind: pa.DataType) -> bool:

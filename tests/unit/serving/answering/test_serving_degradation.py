@@ -13,6 +13,8 @@ import onnx
 import pytest
 
 from mlops_cli.config.schemas.serving import Serving
+from mlops_cli.features.column_names import width_columns
+from mlops_cli.models.base import wrap_graph
 from mlops_cli.models.graph import constant_return_graph
 from mlops_cli.models.manifest import GRAPH, file_hashes
 from mlops_cli.models.shared.weight_files import WeightFiles
@@ -41,16 +43,27 @@ class Bench:
         self.loaded = LoadedModels(self.files, 10**9, executor)
         self.answering = Answering(chosen, self.loaded, self.dispatcher, self.load)
 
-    def served(self, name: str, *returns: float, inputs: tuple[str, ...] = ("a", "b"), **changes: Any) -> ServedModel:
-        """A model whose versions forecast these constants, newest first."""
+    def served(
+        self,
+        name: str,
+        *returns: float,
+        inputs: tuple[str, ...] = ("a", "b"),
+        levels: tuple[float, ...] = (),
+        **changes: Any,
+    ) -> ServedModel:
+        """A model whose versions forecast these constants, newest first; with levels, of intervals as wide as asked."""
         versions = []
         for log_return in returns:
             folder = self.root / f"{name}-{log_return}"
             folder.mkdir()
             onnx.save(constant_return_graph(len(inputs), log_return), folder / GRAPH)
+            if levels:
+                wrap_graph(folder / GRAPH, len(inputs), len(levels), dividend=False)
             sha = file_hashes(folder)[GRAPH]
-            self.files.prepare(folder, sha, len(inputs))
-            (made,) = model(name, f"{name}:{log_return}", sha=sha, folder=folder, inputs=inputs, **changes).versions
+            columns = (*inputs, *width_columns(levels))
+            self.files.prepare(folder, sha, len(columns))
+            about = {"sha": sha, "folder": folder, "inputs": columns, "levels": levels, **changes}
+            (made,) = model(name, f"{name}:{log_return}", **about).versions
             versions.append(made)
         return ServedModel(name, "main", name, tuple(versions), default=versions[0])
 
@@ -230,3 +243,102 @@ def test_latest_forecasts_tell_each_reason_once_and_for_those_asked_for(run: Cal
         assert list(reasons.items()) == [("n", "no feature table"), ("m", "it is unloaded")]
 
     run(work)
+
+
+LEVELS = (80.0, 95.0)
+WIDE = ("a", "b", *width_columns(LEVELS))
+WIDE_ROWS = np.array([[1.0, 2.0, 0.125, 0.25]], dtype=np.float32)
+
+
+async def with_interval(bench: Bench, models: Catalog, served: ServedModel, fixed: bool = False) -> Answer:
+    target = Target(served, served.versions[0], fixed)
+    return await bench.answering.answer(models, target, WIDE, WIDE_ROWS, interval=True)
+
+
+def test_intervals_are_answered_where_they_are_asked_for(run: Callable[..., None]) -> None:
+    async def work(bench: Bench) -> None:
+        full = bench.served("m", 0.5, levels=LEVELS)
+        models = catalog([full])
+        answer = await with_interval(bench, models, full)
+        assert answer.interval is not None
+        assert answer.interval.tolist() == [[0.375, 0.625, 0.25, 0.75]]
+        assert answer.log_return.tolist() == [0.5]
+        plain = await bench.answering.answer(models, Target(full, full.versions[0]), WIDE, WIDE_ROWS)
+        assert plain.interval is None
+
+    run(work)
+
+
+def test_without_widths_the_forecast_is_the_same(run: Callable[..., None]) -> None:
+    async def work(bench: Bench) -> None:
+        full = bench.served("m", 0.5, levels=LEVELS)
+        answer = await bench.ask(catalog([full]), full)
+        assert (answer.log_return.tolist(), answer.interval) == ([0.5], None)
+
+    run(work)
+
+
+def test_a_stored_answer_without_an_interval_is_no_answer_with_one(run: Callable[..., None]) -> None:
+    async def work(bench: Bench) -> None:
+        full = bench.served("m", 0.5, levels=LEVELS)
+        models = catalog([full])
+        await bench.answering.answer(models, Target(full, full.versions[0]), WIDE, WIDE_ROWS)
+        bench.load.level = 2
+        assert (await with_interval(bench, models, full)).rung == "full"
+        again = await with_interval(bench, models, full)
+        assert again.rung == "cached"
+        assert again.interval is not None
+        assert again.interval.tolist() == [[0.375, 0.625, 0.25, 0.75]]
+
+    run(work)
+
+
+@pytest.mark.parametrize(("levels", "by"), [(LEVELS, "s"), ((90.0, 95.0), "m"), ((), "m")])
+def test_a_small_variant_gives_intervals_of_the_same_levels_or_none(
+    run: Callable[..., None], levels: tuple[float, ...], by: str
+) -> None:
+    async def work(bench: Bench) -> None:
+        full = bench.served("m", 0.5, small="s", levels=LEVELS)
+        small = bench.served("s", 0.25, levels=levels)
+        bench.load.level = 1
+        models = catalog([full, small])
+        answer = await with_interval(bench, models, full)
+        assert answer.answered_by == by
+        assert answer.interval is not None
+        assert answer.interval.shape == (1, 4)
+        assert (await bench.ask(models, full)).answered_by == "s", "without an interval, it can answer"
+
+    run(work)
+
+
+def test_widths_that_turn_an_interval_around_are_refused(run: Callable[..., None]) -> None:
+    async def work(bench: Bench) -> None:
+        full = bench.served("m", 0.5, levels=LEVELS)
+        target = Target(full, full.versions[0])
+        with pytest.raises(BadInputError, match="no usable forecast"):
+            await bench.answering.answer(catalog([full]), target, WIDE, -WIDE_ROWS, interval=True)
+
+    run(work)
+
+
+def test_requests_with_and_without_intervals_run_together(run: Callable[..., None]) -> None:
+    async def work(bench: Bench) -> None:
+        full = bench.served("m", 0.5, levels=LEVELS)
+        loaded = await bench.loaded.load(full.versions[0])
+        for slow in (False, True):
+            loaded.seconds = 1.0 if slow else 0.0  # slow ones run in a thread
+            (plain, _), (wide, _) = await asyncio.gather(
+                bench.dispatcher.run_queued(loaded, WIDE_ROWS), bench.dispatcher.run_queued(loaded, WIDE_ROWS, 2)
+            )
+            assert [len(plain), len(wide)] == [2, 3]
+            assert wide[2].tolist() == [[0.375, 0.625, 0.25, 0.75]]
+
+    run(work)
+
+
+def test_missing_widths_are_filled_up_and_other_columns_are_not() -> None:
+    rows = np.array([[1.0, 2.0]], dtype=np.float32)
+    assert pick_columns(rows, ("b", "a"), WIDE, LEVELS).tolist() == [[2.0, 1.0, 10.0, 10.0]]
+    assert pick_columns(WIDE_ROWS, WIDE, WIDE, LEVELS) is WIDE_ROWS
+    with pytest.raises(BadInputError, match="columns are missing: a"):
+        pick_columns(rows, ("b", "c"), WIDE, LEVELS)

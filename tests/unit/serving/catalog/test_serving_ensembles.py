@@ -16,6 +16,7 @@ from mlops_cli.config.schemas.serving import Ensemble
 from mlops_cli.serving.catalog.ensembles import (
     averaged,
     ensemble_inputs,
+    ensemble_levels,
     ensemble_team,
     ensemble_version,
     ensembles,
@@ -152,3 +153,31 @@ def test_an_average_lies_between_its_members(values: list[float], raw: list[floa
     both = ensemble("both", *((model(f"m{n}", "1"), share) for n, share in enumerate(shares)))
     average = averaged(both, [answer(f"m{n}", value) for n, value in enumerate(values)])
     assert min(values) - 1e-6 <= average.log_return[0] <= max(values) + 1e-6
+
+
+LEVELS = (80.0, 95.0)
+WIDTHS = ("width_80", "width_95")
+WIDE_RED = model("red-acme", "1", inputs=("a", "b", *WIDTHS), levels=LEVELS)
+WIDE_BLUE = model("blue-acme", "2", inputs=("b", "c", *WIDTHS), levels=LEVELS)
+NARROW_BLUE = model("blue-acme", "2", inputs=("b", "c", "width_90"), levels=(90.0,))
+
+
+def test_an_ensemble_has_the_levels_that_all_its_members_have() -> None:
+    alike = ensemble("both", (WIDE_RED, 0.5), (WIDE_BLUE, 0.5))
+    assert ensemble_levels(alike) == LEVELS
+    assert ensemble_inputs(alike) == ("a", "b", "c", *WIDTHS), "each width once, at the end"
+    for other in (NARROW_BLUE, BLUE):
+        mixed = ensemble("both", (WIDE_RED, 0.5), (other, 0.5))
+        assert ensemble_levels(mixed) == ()
+        assert ensemble_inputs(mixed) == ("a", "b", "c")
+
+
+def test_bounds_are_averaged_like_forecasts_if_all_members_give_them() -> None:
+    both = ensemble("both", (WIDE_RED, 0.75), (WIDE_BLUE, 0.25))
+    bounds = np.array([[-1, 1, -2, 2]], np.float32)
+    red, blue = answer("red-acme", 0.0)._replace(interval=bounds), answer("blue-acme", 0.0)
+    average = averaged(both, [red, blue._replace(interval=3 * bounds)]).interval
+    assert average is not None
+    np.testing.assert_allclose(average, 1.5 * bounds)
+    assert averaged(both, [red, blue]).interval is None
+    assert averaged(both, [red, blue._replace(interval=bounds[:, :2])]).interval is None
