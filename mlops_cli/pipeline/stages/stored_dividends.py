@@ -12,7 +12,7 @@ import pandas as pd
 from mlops_cli.config.load import Branch
 from mlops_cli.config.paths import Project
 from mlops_cli.pipeline.stages.tables import read_table
-from mlops_cli.prices.actions.dividends import LARGEST_SHARE, LEAST_SHARE, Sighting, newest, restated
+from mlops_cli.prices.actions.dividends import LARGEST_SHARE, LEAST_SHARE, Sighting, as_known, newest, restated
 from mlops_cli.prices.actions.sightings_file import dividends_file, read_sightings
 
 
@@ -70,7 +70,7 @@ def dividends_of(folder: Path, ticker: str, table: pd.DataFrame) -> list[StoredD
     if sightings is None:
         return None
     last: date = table.index[-1].date()
-    current = newest(restated(sightings, table["close"]))
+    current = newest(as_known(restated(sightings, table["close"])))
     return [StoredDividend(ticker, sighting, ex_date > last) for ex_date, sighting in current.items()]
 
 

@@ -12,7 +12,9 @@ the ex-dates of a price history were known in advance, although the history does
   does not, although the exchange has not opened yet.
 
 Sightings are only ever added. If a source changes an amount, or no longer lists a dividend, that is a new sighting of
-the same ex-date (with amount 0 if it was withdrawn), which replaces the earlier one from its own day on.
+the same ex-date (with amount 0 if it was withdrawn), which replaces the earlier one from its own day on. A source that
+changes an amount often keeps the day of the announcement; the new amount then counts from the day on which it was seen,
+because the earlier one was still listed after the announcement (`as_known`).
 """
 
 from __future__ import annotations
@@ -72,6 +74,11 @@ class Sighting:
         return date.min if self.taken else self.announced or self.seen
 
 
+def is_same_amount(amount: float, other: float) -> bool:
+    """Whether two amounts differ by rounding only."""
+    return abs(amount - other) <= SAME_AMOUNT * max(amount, other)
+
+
 def in_order(sightings: Iterable[Sighting]) -> list[Sighting]:
     """The sightings in the order in which they were seen; of two on one day, the one added later comes later."""
     return sorted(sightings, key=lambda sighting: sighting.seen)
@@ -80,6 +87,23 @@ def in_order(sightings: Iterable[Sighting]) -> list[Sighting]:
 def newest(sightings: Iterable[Sighting]) -> dict[date, Sighting]:
     """By ex-date, rising, the sighting that was seen last."""
     return dict(sorted({sighting.ex_date: sighting for sighting in in_order(sightings)}.items()))
+
+
+def as_known(sightings: Iterable[Sighting]) -> list[Sighting]:
+    """The sightings `in_order`, each with the `known_from` of its amount.
+
+    A changed amount was not known when an earlier amount of the ex-date was seen. If its day of announcement is not
+    after that, it is left out.
+    """
+    known: list[Sighting] = []
+    for sighting in in_order(sightings):
+        day = sighting.announced
+        is_changed = day is not None and any(
+            old.ex_date == sighting.ex_date and old.seen >= day and not is_same_amount(old.amount, sighting.amount)
+            for old in known
+        )
+        known.append(replace(sighting, announced=None) if is_changed else sighting)
+    return known
 
 
 def announced_amounts(sightings: Sequence[Sighting], sessions: pd.DatetimeIndex, targets: pd.DatetimeIndex) -> Vector:
@@ -97,7 +121,7 @@ def announced_amounts(sightings: Sequence[Sighting], sessions: pd.DatetimeIndex,
     amounts = np.zeros(len(sessions))
     place_of = {day: place for place, day in enumerate(targets.date)}
     days = sessions.date
-    for sighting in in_order(sightings):
+    for sighting in as_known(sightings):
         place = place_of.get(sighting.ex_date)
         if place is not None and sighting.known_from <= days[place]:
             amounts[place] = sighting.amount

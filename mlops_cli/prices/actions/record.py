@@ -10,12 +10,10 @@ import pandas as pd
 
 from mlops_cli.prices.actions.action_source import ListedDividend, Listing
 from mlops_cli.prices.actions.checks import Finding, Measure, fault_of, remark_on_implied
-from mlops_cli.prices.actions.dividends import Sighting, newest, restated
+from mlops_cli.prices.actions.dividends import Sighting, is_same_amount, newest, restated
 from mlops_cli.prices.actions.entries import BarDividends, Entry, collect
 from mlops_cli.prices.actions.implied_dividends import SOURCE as IMPLIED
 from mlops_cli.prices.actions.implied_dividends import implied_steps
-
-SAME_AMOUNT = 0.01  # relative difference of two amounts that count as the same: sources round differently
 
 
 @dataclass(frozen=True)
@@ -174,11 +172,7 @@ def _is_news(sighting: Sighting, amounts: tuple[float, float], old: Sighting) ->
         return True
     if sighting.announced is not None and sighting.announced != old.announced:
         return True
-    return not any(_same(amount, sighting.amount) for amount in amounts)
-
-
-def _same(amount: float, other: float) -> bool:
-    return abs(amount - other) <= SAME_AMOUNT * max(amount, other)
+    return not any(is_same_amount(amount, sighting.amount) for amount in amounts)
 
 
 def _withdrawn(evidence: Evidence, stored: Sequence[Sighting], days: set[date]) -> list[Sighting]:

@@ -17,7 +17,6 @@ from mlops_cli.serving.uploads.posted_rows import FeatureFacts
 PAID = "dividends"
 """Column of bars: what a session paid to those who held the share before it."""
 _SOURCE = "request"
-_NEWEST = date.max  # what a caller says replaces what the project saw, whenever that was
 
 
 @dataclass(frozen=True)
@@ -54,16 +53,21 @@ def dividends_for(
     project = read_sightings(dividends_file(facts.prices, facts.ticker))
     known = restated(project or [], bars["close"])
     if PAID in bars.columns:
-        known += _paid(bars, known, facts.ticker)
+        known = _replaced(known, _paid(bars, known, facts.ticker))
     last = bars.index[-1]
     if announced is not None:
         _check_announced(announced, float(bars["close"].iloc[-1]))
-        known.append(_sighting(bars, len(bars), following.date(), announced))
-        return PostedDividends(known, "request")
+        return PostedDividends(_replaced(known, [_sighting(bars, len(bars), following.date(), announced)]), "request")
     days = pd.DatetimeIndex([last]), pd.DatetimeIndex([following])
     if announced_amounts(known, *days)[0] > 0:
         return PostedDividends(known, "project")
     return PostedDividends(known, "unknown" if project is None else None)
+
+
+def _replaced(known: list[Sighting], posted: list[Sighting]) -> list[Sighting]:
+    """What a caller says, and what the project saw of other ex-dates, whenever that was."""
+    days = {sighting.ex_date for sighting in posted}
+    return [*(sighting for sighting in known if sighting.ex_date not in days), *posted]
 
 
 def _paid(bars: pd.DataFrame, known: list[Sighting], ticker: str) -> list[Sighting]:
@@ -89,7 +93,7 @@ def _paid(bars: pd.DataFrame, known: list[Sighting], ticker: str) -> list[Sighti
 def _sighting(bars: pd.DataFrame, place: int, ex_date: date, amount: float) -> Sighting:
     """The dividend of the session behind bar `place` - 1, known at its close."""
     before, close = bars.index[place - 1].date(), float(bars["close"].iloc[place - 1])
-    return Sighting(ex_date, amount, before, close, _SOURCE, seen=_NEWEST, announced=before)
+    return Sighting(ex_date, amount, before, close, _SOURCE, seen=before)
 
 
 def _check_announced(announced: float, close: float) -> None:

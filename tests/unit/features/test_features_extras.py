@@ -15,7 +15,7 @@ from mlops_cli.features.build import build_features, input_columns, interval_err
 from mlops_cli.features.column_names import ANNOUNCED, WIDEST, width_columns
 from mlops_cli.features.extras import NO_EXTRAS, Extras
 from mlops_cli.features.intervals import fleet_quantiles, half_widths, scaled_errors, stock_quantiles
-from mlops_cli.prices.actions.dividends import Sighting
+from mlops_cli.prices.actions.dividends import Sighting, as_known
 from tests.fakes.price_tables import random_prices, xnys_sessions
 
 SPEC = FeatureSpec(returns=(1, 5), volatility=(5,))
@@ -152,7 +152,7 @@ def worlds(draw: st.DrawFn) -> tuple[pd.DataFrame, list[Sighting], pd.Timestamp,
 
 def known_by(sightings: list[Sighting], day: pd.Timestamp) -> list[Sighting]:
     """What had been seen by the end of a day."""
-    return [sighting for sighting in sightings if sighting.known_from <= day.date()]
+    return [sighting for sighting in as_known(sightings) if sighting.known_from <= day.date()]
 
 
 @settings(max_examples=80)
