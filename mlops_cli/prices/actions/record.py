@@ -72,7 +72,7 @@ def record(evidence: Evidence) -> Recorded:
         findings += [fault] if fault is not None else []
         if amount is not None and (fault is None or fault.is_added):
             accepted.append(_sighting(entry, amount, measure, evidence))
-    new = (*_new(evidence, stored, accepted), *_withdrawn(evidence, stored, collected.days))
+    new = (*_new(evidence, stored, accepted, measure), *_withdrawn(evidence, stored, collected.days))
     return Recorded(new, tuple(findings), bool(new) or _is_known(evidence, measure))
 
 
@@ -150,22 +150,29 @@ def _is_history(ex_date: date, evidence: Evidence) -> bool:
     return is_beyond and all(sighting.ex_date != ex_date for sighting in evidence.stored)
 
 
-def _new(evidence: Evidence, stored: Sequence[Sighting], accepted: Iterable[Sighting]) -> list[Sighting]:
+def _new(
+    evidence: Evidence, stored: Sequence[Sighting], accepted: Iterable[Sighting], measure: Measure
+) -> list[Sighting]:
     """The accepted sightings that say something new about their ex-date.
 
-    An amount is no news if it is the stored one before it was restated: the source does not restate after splits.
+    An amount is no news if it is the stored one before it was restated: the source does not restate after splits. But
+    where adjusted closes confirm it, it is per share of today.
     """
     before = newest(stored)
     unrestated = newest(evidence.stored or ())
-    return [
-        sighting
-        for sighting in accepted
-        if (old := before.get(sighting.ex_date)) is None
-        or _is_news(sighting, (old.amount, unrestated[sighting.ex_date].amount), old)
-    ]
+    news = []
+    for sighting in accepted:
+        old = before.get(sighting.ex_date)
+        if old is not None:
+            is_confirmed = measure.steps is not None and measure.steps.amount_on(sighting.ex_date) is not None
+            amounts = (old.amount,) if is_confirmed else (old.amount, unrestated[sighting.ex_date].amount)
+            if not _is_news(sighting, amounts, old):
+                continue
+        news.append(sighting)
+    return news
 
 
-def _is_news(sighting: Sighting, amounts: tuple[float, float], old: Sighting) -> bool:
+def _is_news(sighting: Sighting, amounts: tuple[float, ...], old: Sighting) -> bool:
     if sighting.estimated and not old.estimated and old.amount > 0:
         return False  # an estimate is no news of an amount that was listed
     if (old.kind, old.estimated) != (sighting.kind, sighting.estimated):

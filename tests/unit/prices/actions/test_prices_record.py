@@ -184,6 +184,20 @@ class TestSplits:
         (new,) = record(changed).new
         assert (new.amount, new.close) == (0.5, self.HALVED["close"].iloc[-1])
 
+    BEFORE_SPLIT = (
+        sighting("2024-05-09", 1.0, "2024-04-20", close_session=date(2024, 1, 2), close=200.0),
+    )  # then 2 for 1
+
+    def test_an_amount_that_the_source_does_not_restate_is_no_news(self) -> None:
+        halved = paying_prices({})
+        listed = dividend("2024-05-09", 1.0)
+        assert record(evidence(listed, prices=halved, adjusted=False, stored=self.BEFORE_SPLIT)).new == ()
+
+    def test_unless_adjusted_closes_show_that_it_is_per_share_of_today(self) -> None:
+        halved = paying_prices({"2024-05-09": 1.0})
+        recorded = record(evidence(dividend("2024-05-09", 1.0), prices=halved, stored=self.BEFORE_SPLIT))
+        assert (told(recorded), rules(recorded)) == ([("2024-05-09", 1.0, "csv")], [])
+
 
 class TestWithdrawals:
     def stored(self, source: str = "csv") -> Sequence[Sighting]:
