@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from mlops_cli.config.schemas.serving import CachedAnswer, Serving
 from mlops_cli.errors import bounded
-from mlops_cli.features.column_names import WIDEST
+from mlops_cli.features.column_names import ANNOUNCED, WIDEST
 from mlops_cli.models.session import are_usable, usable_intervals
 from mlops_cli.serving.answering.dispatcher import Dispatcher
 from mlops_cli.serving.answering.waiting_queue import Outputs
@@ -166,6 +166,8 @@ class Answering:
         """
         level = self._load.level
         taken = self._small_variant(catalog, target, inputs, interval) if level >= SMALL else target
+        if taken is not target and _loses_dividend(target.version, taken.version, inputs, rows):
+            taken = target
         key = None
         if self._cache is not None and len(rows) <= MOST_ROWS:
             key = self._cache.key(target.model.name, inputs, rows, interval)
@@ -237,6 +239,13 @@ def _usable(outputs: Outputs, name: str) -> tuple[Rows, Rows, Rows | None]:
     if are_usable(log_return, raw) and (interval is None or usable_intervals(log_return, interval).all()):
         return log_return, raw, interval
     raise BadInputError(f"{name}: these values give no usable forecast", "send values like those in the training data")
+
+
+def _loses_dividend(version: ServedVersion, small: ServedVersion, inputs: tuple[str, ...], rows: Rows) -> bool:
+    """Whether rows announce a dividend that a version subtracts and its small variant, such as a baseline, does not."""
+    if ANNOUNCED not in version.inputs or ANNOUNCED in small.inputs:
+        return False
+    return bool(rows[:, inputs.index(ANNOUNCED)].any())
 
 
 @lru_cache(maxsize=4096)

@@ -131,7 +131,12 @@ def _add_average(ensemble: ServedEnsemble, outcome: _Outcome) -> None:
     # members without a base do not know the dividend
     basis = replace(max(bases, key=lambda basis: basis.announced_dividend), team=ensemble_team(ensemble))
     answer = averaged(ensemble, [outcome.answers[model.name] for model, _ in ensemble.members])
-    outcome.forecasts[ensemble.name] = Forecast.of(basis, answer)
+    forecast = Forecast.of(basis, answer)
+    if len({basis.announced_dividend for basis in bases}) > 1:
+        # to add the dividend to the mean would count it for members whose forecasts do not subtract it
+        totals = [outcome.forecasts[model.name].expected_total_return * weight for model, weight in ensemble.members]
+        forecast = replace(forecast, expected_total_return=sum(totals))
+    outcome.forecasts[ensemble.name] = forecast
 
 
 def _why_no_average(ensemble: ServedEnsemble, forecasts: Mapping[str, Forecast]) -> str:

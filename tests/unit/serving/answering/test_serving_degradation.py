@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import onnx
 import pytest
 
 from mlops_cli.config.schemas.serving import Serving
-from mlops_cli.features.column_names import width_columns
+from mlops_cli.features.column_names import ANNOUNCED, width_columns
 from mlops_cli.models.base import wrap_graph
 from mlops_cli.models.graph import constant_return_graph
 from mlops_cli.models.manifest import GRAPH, file_hashes
@@ -21,12 +23,12 @@ from mlops_cli.models.shared.weight_files import WeightFiles
 from mlops_cli.serving.answering.degradation import Answering, LoadLevel, Target, has_columns, pick_columns
 from mlops_cli.serving.answering.dispatcher import Dispatcher
 from mlops_cli.serving.answering.latest_forecasts import LatestForecasts
-from mlops_cli.serving.answering.latest_rows import LatestRows
+from mlops_cli.serving.answering.latest_rows import LatestRow, LatestRows
 from mlops_cli.serving.answering.shadow import Shadow
 from mlops_cli.serving.catalog.catalog import Catalog, ServedModel
 from mlops_cli.serving.catalog.loaded_models import LoadedModels
 from mlops_cli.serving.contract.messages import Answer, BadInputError
-from tests.fakes.served_catalogs import catalog, model
+from tests.fakes.served_catalogs import catalog, ensemble, model
 
 ROWS = np.array([[1.0, 2.0]], dtype=np.float32)
 
@@ -112,6 +114,22 @@ def test_from_level_one_the_small_variant_answers_unless_a_version_is_fixed(run:
         assert (answer.model, answer.answered_by, answer.rung) == ("m", "s", "small")
         assert answer.log_return.tolist() == [0.25]
         assert (await bench.ask(models, full, fixed=True)).answered_by == "m"
+
+    run(work)
+
+
+@pytest.mark.parametrize(("dividend", "by"), [(0.0, "s"), (0.01, "m")])
+def test_a_small_variant_that_subtracts_no_dividend_does_not_answer_where_one_is_announced(
+    run: Callable[..., None], dividend: float, by: str
+) -> None:
+    async def work(bench: Bench) -> None:
+        full = bench.served("m", 0.5, inputs=("a", ANNOUNCED), small="s")
+        small = bench.served("s", 0.25, inputs=("a",))  # a baseline, for example
+        bench.load.level = 1
+        rows = np.array([[1.0, dividend]], np.float32)
+        target = Target(full, full.versions[0])
+        answer = await bench.answering.answer(catalog([full, small]), target, ("a", ANNOUNCED), rows)
+        assert answer.answered_by == by
 
     run(work)
 
@@ -220,6 +238,32 @@ def test_a_failing_shadow_is_counted_and_harms_nobody(run: Callable[..., None]) 
         shadow.follow(models, followed, ("a", "b"), ROWS, await bench.ask(models, followed))
         await shadow.stop()
         assert (shadow.rows, shadow.failures) == (0, 1)
+
+    run(work)
+
+
+class OneRow(LatestRows):
+    """The same newest row in every feature table: the eve of an ex-date, with a dividend of 1 % of the close."""
+
+    def __init__(self) -> None:
+        pass
+
+    async def get(self, models: Any) -> Any:
+        values = np.array([[1.0, 2.0, 0.01]], np.float32)
+        day = date(2024, 3, 7)
+        return dict.fromkeys(models, LatestRow(("a", "b", ANNOUNCED), values, day, date(2024, 3, 8), 100.0, 0.01))
+
+
+def test_an_ensemble_counts_the_dividend_only_for_members_that_subtract_it(run: Callable[..., None]) -> None:
+    async def work(bench: Bench) -> None:
+        subtracts = bench.served("m", math.log(0.99), inputs=("a", "b", ANNOUNCED))
+        baseline = bench.served("n", 0.0)
+        together = ensemble("both", (subtracts, 0.5), (baseline, 0.5))
+        latest = LatestForecasts(bench.answering, OneRow())
+        (both,), _ = await latest.of(catalog([subtracts, baseline], [together]), ["both"], set())
+        assert both.announced_dividend == 1.0
+        assert both.predicted_close == pytest.approx(100.0 * math.sqrt(0.99), rel=1e-6)
+        assert both.expected_total_return == pytest.approx(0.0, abs=1e-7), "as a team that trades on both expects"
 
     run(work)
 
