@@ -20,6 +20,8 @@ from mlops_cli.features.intervals import LEAST
 
 Vector = npt.NDArray[np.float64]
 GRID: Vector = np.round(np.linspace(0.0, 1.0, 21), 2)
+MOST_WIDER = 10.0
+"""Largest `width_factor`. An unknown interval (`WIDEST`) times more than this is no number in float32 any more."""
 OWN = 0.5  # weight of a stock's own mean in its drift; the rest is that of the group
 
 
@@ -65,7 +67,7 @@ class ValidationForecasts:
         return 1.0 if naive == 0 else float(self.absolute_errors(shrinkage, drift).mean() / naive)
 
     def width_factor(self, shrinkage: float, drift: float = 0.0) -> float:
-        """How many times as wide as planned the intervals of the shrunk forecast must be; at least 1.
+        """How many times as wide as planned the intervals of the shrunk forecast must be; 1 to `MOST_WIDER`.
 
         The widths are made of the errors of "only the announced dividend changes the close" (`features.intervals`). A
         model with larger errors, such as one that is not shrunk, or that has a drift although its stock hardly moves,
@@ -73,7 +75,7 @@ class ValidationForecasts:
         small gain on some rows may be luck.
         """
         planned = max(self.absolute_errors(0.0, 0.0).mean(), LEAST * float(self.last_close.mean()))
-        return max(1.0, float(self.absolute_errors(shrinkage, drift).mean() / planned))
+        return min(MOST_WIDER, max(1.0, float(self.absolute_errors(shrinkage, drift).mean() / planned)))
 
     def absolute_errors(self, shrinkage: float, drift: float) -> Vector:
         """Absolute errors of the shrunk forecast in price units, one per row."""

@@ -11,10 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlops_cli.errors import ModelError
+from mlops_cli.features.column_names import WIDEST
 from mlops_cli.models.base import MATRIX, OFFSETS, forecast_constants, wrap_graph
 from mlops_cli.models.graph import INPUT, INTERVAL, OUTPUT, RAW_OUTPUT, SHRINKAGE, constant_return_graph, set_constants
 from mlops_cli.models.session import run_graph, run_with_interval, start_session, usable_intervals
 from mlops_cli.models.shared.architectures import same_answers, split
+from mlops_cli.training.shrinkage import MOST_WIDER
 from tests.fakes.linear_trainer import linear_graph
 
 WEIGHTS = np.array([0.5, -0.25, 0.125])
@@ -206,3 +208,11 @@ def test_a_missing_or_damaged_graph_is_named(tmp_path: Path) -> None:
     path.write_text("no graph")
     with pytest.raises(ModelError, match=r"model\.onnx: damaged"):
         wrap_graph(path, 3, LEVELS, dividend=False)
+
+
+def test_the_widest_interval_of_the_largest_factor_is_usable_with_and_without_a_dividend(tmp_path: Path) -> None:
+    features = rows(4)
+    features[:, -1] = WIDEST
+    session = start_session(wrapped(tmp_path, factor=MOST_WIDER))
+    forecast, _, interval = run_with_interval(session, {INPUT: features}, LEVELS)
+    assert usable_intervals(forecast, interval).all()

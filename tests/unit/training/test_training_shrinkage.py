@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from mlops_cli.features.column_names import WIDEST
 from mlops_cli.training.shrinkage import (
     GRID,
+    MOST_WIDER,
     MeanReturns,
     ValidationForecasts,
     choose_cautiously,
@@ -266,3 +268,8 @@ class TestWidthFactor:
         still = forecasts(np.full(4, 0.0005), LAST)
         assert still.width_factor(1.0) == pytest.approx(5.0, rel=1e-3)
         assert still.width_factor(0.0) == 1.0
+
+    def test_an_unknown_interval_stays_a_number_in_float32(self):
+        useless = forecasts(np.full(4, 0.5), LAST)
+        assert useless.width_factor(1.0) == MOST_WIDER
+        assert np.isfinite(np.log(np.float32(np.exp(np.float32(-MOST_WIDER * WIDEST)))))
