@@ -27,7 +27,8 @@ from onnx import TensorProto, helper, numpy_helper
 from mlops_cli.errors import ModelError
 from mlops_cli.models.graph import INPUT, INTERVAL
 from mlops_cli.models.session import RUN_FAILURES, SESSION_FAILURES, Values, run_graph, start_session
-from mlops_cli.models.shared.column_joins import join_columns
+from mlops_cli.models.shared.column_joins import join_columns, remove_unused
+from mlops_cli.models.shared.detours import remove_detours
 
 Weights = dict[str, npt.NDArray[np.float32]]
 TOLERANCE = 1e-6  # largest difference of log returns between a model's own session and the shared one
@@ -149,6 +150,8 @@ def _simplified(graph: bytes) -> bytes:
     """The same graph with fewer nodes; cached, because thousands of models have few architectures."""
     model = onnx.ModelProto.FromString(graph)
     join_columns(model.graph)
+    remove_detours(model.graph)
+    remove_unused(model.graph)
     simplified: bytes = model.SerializeToString(deterministic=True)
     return simplified
 

@@ -45,7 +45,7 @@ def join_columns(graph: onnx.GraphProto) -> None:
         name = f"{concat.output[0]}_columns"
         graph.initializer.append(numpy_helper.from_array(np.array(columns.indices, dtype=np.int64), name))
         graph.node[place].CopyFrom(helper.make_node("Gather", [columns.source, name], [concat.output[0]], axis=1))
-        _remove_unused(graph)
+        remove_unused(graph)
         nodes = _nodes(graph)
 
 
@@ -85,7 +85,7 @@ def _axis(node: onnx.NodeProto) -> int:
     return next((attribute.i for attribute in node.attribute if attribute.name == "axis"), 0)
 
 
-def _remove_unused(graph: onnx.GraphProto) -> None:
+def remove_unused(graph: onnx.GraphProto) -> None:
     """Remove nodes and constants that nothing needs any more."""
     used = _used(graph)
     while unused := [node for node in graph.node if not used.intersection(node.output)]:
