@@ -127,7 +127,9 @@ class DataPlane:
             return await self._infer_ensemble(catalog, query)
         version = metadata.version_of(model, query.version)
         inputs, shape = version.inputs, query.rows.shape
-        if query.interval or len(shape) != 2 or shape[1] != len(inputs) or not shape[0]:
+        if query.columns is not None:
+            inputs = query.columns
+        elif query.interval or len(shape) != 2 or shape[1] != len(inputs) or not shape[0]:
             inputs = columns_of(query, version)
         answer = await self._infer_model(catalog, model, version, query, inputs)
         if model.shadow is not None and query.version is None:

@@ -59,6 +59,7 @@ class Query(NamedTuple):
         caller: key of the caller, which always gets the same side of a traffic split; None: no key.
         interval: whether the answer holds the prediction intervals. The rows need the columns of widths then; else
             they may leave these out.
+        columns: names of the columns of `rows`, if they are not those of the version that is asked for.
     """
 
     model: str
@@ -66,6 +67,7 @@ class Query(NamedTuple):
     version: str | None = None
     caller: str | None = None
     interval: bool = False
+    columns: tuple[str, ...] | None = None
 
 
 class Answer(NamedTuple):

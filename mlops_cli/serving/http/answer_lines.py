@@ -46,7 +46,7 @@ def _columns(batch: PostedRows, answer: Answer, start: int) -> dict[str, list[An
 
 def _bounds(batch: PostedRows, answer: Answer, part: slice) -> dict[str, list[Any]]:
     """Lower and upper bound of each level: prices, or log returns for feature values; None for an unknown interval."""
-    if answer.interval is None:
+    if answer.interval is None or answer.interval.shape[1] != 2 * len(batch.levels):
         return {}
     bounds, suffix = answer.interval.astype(np.float64), "_log_return"
     if len(batch.closes):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Annotated, Any
 
@@ -181,12 +181,11 @@ async def _from_bars(
             batch = batches.get(facts)
             if batch is None:
                 batch = batches[facts] = await service.run_in_thread(_last_row, posted, facts)
-            asked = Query(name, batch.rows, caller=caller_key, interval=bool(batch.levels))
-            answer = await service.plane.infer(asked)
+            answer = await service.plane.infer(Query(name, batch.rows, None, caller_key, bool(batch.levels)))
         except MlopsError as error:
             failures[name] = error
             continue
-        forecasts.append(Forecast.of(_basis(service, name, batch), answer))
+        forecasts.append(Forecast.of(_basis(service, name, _as_answered(service, name, batch, answer)), answer))
     if failures and not forecasts:
         raise next(iter(failures.values()))
     return forecasts, {name: error.message for name, error in failures.items()}
@@ -201,6 +200,14 @@ def _last_row(posted: BarsBody, facts: FeatureFacts) -> PostedRows:
 
     check_symbols({posted.ticker or "", *(bar.symbol or "" for bar in posted.bars)}, facts.ticker, "the request")
     return batch_of_bars(frame_of(posted.bars), facts, posted.announced_dividend).last()
+
+
+def _as_answered(service: Service, name: str, batch: PostedRows, answer: Answer) -> PostedRows:
+    """The rows without their dividends where a traffic split gave them to a version that subtracts none."""
+    version = service.plane.catalog.model(name).version(answer.version)
+    if version is None or ANNOUNCED in version.inputs or not batch.dividends.any():
+        return batch
+    return replace(batch, dividends=0 * batch.dividends, dividend_source="not subtracted")
 
 
 def _basis(service: Service, name: str, batch: PostedRows) -> ForecastBasis:
@@ -229,8 +236,9 @@ class Upload:
 async def _transform(service: Service, name: str, upload: Upload, kind: str) -> Response:
     facts = _facts(service, name)
     batch = await service.run_in_thread(_rows_of_upload, upload, facts, service.max_body)
-    interval = bool(batch.levels)
-    first = await _ask(service, Query(name, batch.rows[: service.chunk_rows], None, upload.caller, interval))
+    columns, interval = facts.inputs[: batch.rows.shape[1]], bool(batch.levels)
+    first = await _ask(service, Query(name, batch.rows[: service.chunk_rows], None, upload.caller, interval, columns))
+    batch = _as_answered(service, name, batch, first)
     # the whole table gets the same version, even if a new one is installed meanwhile
     version = first.version if first.version in describe(service.plane.catalog, name).versions else None
 
@@ -239,7 +247,7 @@ async def _transform(service: Service, name: str, upload: Upload, kind: str) -> 
         for start in range(0, len(batch.rows), service.chunk_rows):
             if start:
                 rows = batch.rows[start : start + service.chunk_rows]
-                answer = await _ask(service, Query(name, rows, version, upload.caller, interval))
+                answer = await _ask(service, Query(name, rows, version, upload.caller, interval, columns))
             yield written(batch, answer, start, kind)
 
     headers = about_headers(first.answered_by, first.version, first.rung, first.verdict)

@@ -20,6 +20,8 @@ import pytest
 
 from mlops_cli.config.paths import Project
 from mlops_cli.config.schemas.serving import Serving
+from mlops_cli.features.column_names import width_columns
+from mlops_cli.models.base import wrap_graph
 from mlops_cli.models.manifest import GRAPH, MANIFEST, file_hashes
 from mlops_cli.models.predict import Model
 from mlops_cli.models.shared.weight_files import WeightFiles
@@ -67,6 +69,10 @@ def put(root: Path, name: str, seed: int, **changes: Any) -> str:
     inputs = changes.setdefault("inputs", COLUMNS)
     assert len(inputs) == len(COLUMNS)
     onnx.save(mlp_graph(seed), staged / GRAPH)
+    levels = changes.get("levels", ())
+    if levels:
+        wrap_graph(staged / GRAPH, len(inputs), len(levels), dividend=False)
+        changes["inputs"] = (*inputs, *width_columns(levels))
     values = {"shrinkage": 0.5, "ticker": name.partition("-")[2].upper(), "files": file_hashes(staged), **changes}
     manifest = manifest_of(name, **values)
     manifest.write(staged)
@@ -372,6 +378,29 @@ def test_a_pinned_champion_answers_until_the_pin_is_gone_and_a_route_splits(tmp_
         assert (await ask(plane, "red-a")).version == old
 
     run(root, pin)
+
+
+def test_a_version_with_intervals_takes_its_share_of_callers_that_know_no_widths(tmp_path: Path) -> None:
+    root = served_project(tmp_path / "p", [])
+    old, new = put(root, "red-a", 1), put(root, "red-a", 2, levels=(80.0, 95.0))
+
+    async def work(plane: DataPlane) -> None:
+        assert len(describe(plane.catalog, "red-a").inputs) == len(COLUMNS), "the champion is the old one"
+        sides = Counter([(await ask(plane, "red-a")).version for _ in range(40)])
+        assert sides == {old: 20, new: 20}
+        with pytest.raises(BadInputError, match="red-a has no output interval"):
+            await ask(plane, "red-a", interval=True)
+        with pytest.raises(BadInputError, match="needs the columns width_80, width_95"):
+            await ask(plane, "red-a", version=new, interval=True)
+        rows = np.hstack([ROWS, np.full((3, 2), 0.125, np.float32)])
+        wide = await plane.infer(Query("red-a", rows, new, interval=True))
+        assert wide.interval is not None
+        np.testing.assert_allclose(wide.interval - wide.log_return[:, None], [[-0.125, 0.125] * 2] * 3, atol=1e-6)
+        named = Query("red-a", rows, old, columns=(*COLUMNS, "width_80", "width_95"))
+        np.testing.assert_allclose((await plane.infer(named)).log_return, own_forecast(root, "red-a", old), atol=1e-6)
+
+    write_champion(root / "models", BRANCH, "red-a", Champion(old, True, ()))
+    run(root, work, routes={"red-a": {"champion": 0.5, "challenger": 0.5}})
 
 
 def test_a_verdict_is_of_the_version_that_answered(tmp_path: Path) -> None:
