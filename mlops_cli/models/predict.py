@@ -12,6 +12,7 @@ import numpy.typing as npt
 import onnxruntime
 
 from mlops_cli.errors import ModelError, bounded
+from mlops_cli.features.column_names import WIDEST, width_columns
 from mlops_cli.models.graph import INPUT
 from mlops_cli.models.manifest import GRAPH, Manifest, read_manifest
 from mlops_cli.models.session import (
@@ -73,13 +74,20 @@ class Model:
         Raises:
             ModelError: a column is missing, an input or a forecast is not finite, or the graph is damaged.
         """
-        forecasts = run_session(self._session, table, self.manifest.inputs, self.manifest.name)
+        forecasts = self.forecasts(table)
         return forecasts.log_return, forecasts.raw_log_return
 
     def forecasts(self, table: pd.DataFrame) -> Forecasts:
-        """The log returns and, where the model has them, the prediction intervals of every row; see `log_returns`."""
+        """The log returns and, where the model has them, the prediction intervals of every row; see `log_returns`.
+
+        A table that lacks one of the widths gives no intervals: after a change of `intervals.levels`, an earlier
+        version still forecasts, which does not depend on them.
+        """
         manifest = self.manifest
-        return run_session(self._session, table, manifest.inputs, manifest.name, len(manifest.levels))
+        missing = [name for name in width_columns(manifest.levels) if name not in table.columns]
+        whole = table.assign(**dict.fromkeys(missing, WIDEST)) if missing else table
+        levels = 0 if missing else len(manifest.levels)
+        return run_session(self._session, whole, manifest.inputs, manifest.name, levels)
 
 
 def load_session(path: Path) -> onnxruntime.InferenceSession:

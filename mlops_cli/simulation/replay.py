@@ -68,7 +68,8 @@ def replay(model: Model, table: pd.DataFrame, start: date, end: date | None) -> 
         }
     )
     before = table.loc[table["target_session"] < pd.Timestamp(start)]
-    bounds = _bounds(rows, forecasts, manifest.levels) | _constant_widths(before, manifest.inputs, manifest.levels)
+    levels = manifest.levels if forecasts.interval is not None else ()
+    bounds = _bounds(rows, forecasts, levels) | _constant_widths(before, manifest.inputs, levels)
     return frame[list(FORECAST_COLUMNS)].assign(**bounds)
 
 

@@ -17,6 +17,7 @@ from mlops_cli.config.load import Branch
 from mlops_cli.config.paths import Project
 from mlops_cli.config.schemas.trading import Rules
 from mlops_cli.errors import DataError, MlopsError, ModelError, bounded, error_with
+from mlops_cli.evaluation.frame import interval_levels
 from mlops_cli.evaluation.verdicts import verdicts
 from mlops_cli.market.hours import us_hours
 from mlops_cli.market.symbols import ticker_of
@@ -164,7 +165,7 @@ def _trade_forecasts(project: Project, models: Sequence[ReportModel], frame: pd.
 
 def _forecasts_of(model: ReportModel, frame: pd.DataFrame, verdict: str | None) -> Iterator[TradeForecast]:
     manifest = model.manifest
-    levels = manifest.levels
+    levels = [level for level in manifest.levels if level in interval_levels(frame)]
     rows: Iterable[Any] = frame.itertuples()
     sides = [f"{side}_{level:g}" for level in levels for side in ("lower", "upper")]
     log_returns = np.log(frame[["predicted_close", *sides]].div(frame["last_close"], axis=0).to_numpy()).tolist()

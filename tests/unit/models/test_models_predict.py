@@ -276,7 +276,7 @@ class TestIntervals:
 
     def test_a_graph_with_intervals_of_other_levels_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(ModelError, match=r"does not fit its manifest.*3 intervals"):
-            self.open(tmp_path, levels=(80.0, 90.0, 95.0)).forecasts(self.table())
+            self.open(tmp_path, levels=(80.0, 90.0, 95.0)).forecasts(self.table(width_90=0.03))
 
     @pytest.mark.parametrize("width", [-0.01, 3e38])
     def test_an_interval_that_does_not_hold_the_forecast_or_is_endless_is_refused(
@@ -288,6 +288,9 @@ class TestIntervals:
         with pytest.raises(ModelError, match="no usable forecast for 5 of 5 rows"):
             model.forecasts(self.table(width_95=width))
 
-    def test_a_missing_width_is_named(self, tmp_path: Path) -> None:
-        with pytest.raises(ModelError, match="lacks width_80"):
-            self.open(tmp_path).forecasts(self.table().drop(columns="width_80"))
+    def test_without_one_of_its_widths_it_forecasts_without_intervals(self, tmp_path: Path) -> None:
+        """The table of other levels, from which an earlier version still answers."""
+        model, table = self.open(tmp_path), self.table()
+        forecasts = model.forecasts(table.drop(columns="width_80"))
+        assert forecasts.interval is None
+        assert forecasts.log_return.tolist() == model.forecasts(table).log_return.tolist()

@@ -127,6 +127,12 @@ class TestIntervals:
         frame = replay(self.model(tmp_path), self.table(), START, None)
         assert frame[["constant_80", "constant_95"]].isna().all().all()
 
+    def test_a_table_of_other_levels_gives_the_same_forecasts_without_intervals(self, tmp_path: Path) -> None:
+        model, table = self.model(tmp_path), self.table()
+        frame = check_forecasts(replay(model, table.drop(columns="width_80"), START, None))
+        expected = check_forecasts(replay(model, table, START, None))[list(FORECAST_COLUMNS)]
+        pd.testing.assert_frame_equal(frame, expected)
+
     def test_an_old_model_has_no_such_columns(self, tmp_path: Path) -> None:
         frame = replay(open_model(tmp_path), self.table(), START, None)
         assert tuple(frame.columns) == FORECAST_COLUMNS
