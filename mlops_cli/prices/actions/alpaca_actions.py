@@ -1,12 +1,12 @@
 """Dividends from Alpaca's corporate actions, fetched by alpaca-py: past ones and announced ones, many tickers a call.
 
-Alpaca lists the rate per share of that time; it is divided here by the splits that came later. The day of the
-announcement is not listed.
+Alpaca lists the rate per share of its ex-date; here it is converted to shares of today by the splits in between, also
+by coming ones. The day of the announcement is not listed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import partial
@@ -90,9 +90,9 @@ class AlpacaActions:
                 answers |= {ticker: Listing(ticker, SOURCE, actions.get(symbol_of(ticker), ())) for ticker in tickers}
         return Listings(answers)
 
-    def _ask(self, tickers: Iterable[str], request: ActionRequest) -> Mapping[str, tuple[ListedDividend, ...]]:
+    def _ask(self, tickers: Sequence[str], request: ActionRequest) -> Mapping[str, tuple[ListedDividend, ...]]:
         """The dividends by symbol, per share of today."""
-        today = request.now.date()
+        today = request.today(tickers[0])  # all trade in the US; in the evening it is tomorrow already in UTC
         answer = self._client.get_corporate_actions(
             CorporateActionsRequest(
                 symbols=[symbol_of(ticker) for ticker in tickers],
@@ -114,7 +114,9 @@ class _Symbol:
 
 
 def dividends_by_symbol(answer: Mapping[str, Any], today: date) -> dict[str, tuple[ListedDividend, ...]]:
-    """The cash dividends in an answer, per share of `today`: divided by the splits between ex-date and today.
+    """The cash dividends in an answer, per share of `today`.
+
+    They are divided by the splits between ex-date and today, and multiplied by those between today and ex-date.
 
     Raises:
         ValueError, KeyError, TypeError, AttributeError: the answer is malformed.
@@ -145,7 +147,10 @@ def _listed(action: Mapping[str, Any]) -> ListedDividend:
 def _per_share_today(dividend: ListedDividend, symbol: _Symbol, today: date) -> ListedDividend:
     shares = 1.0
     for day, ratio in symbol.splits:
-        shares *= ratio if dividend.ex_date < day <= today else 1.0
+        if dividend.ex_date < day <= today:
+            shares *= ratio
+        elif today < day <= dividend.ex_date:
+            shares /= ratio
     if shares == 1.0 or dividend.amount is None:
         return dividend
     return ListedDividend(dividend.ex_date, dividend.amount / shares, dividend.where, dividend.kind, dividend.currency)

@@ -24,13 +24,15 @@ def alpaca() -> Iterator[FakeCorporateActions]:
         yield server
 
 
-def listed(server: FakeCorporateActions, *tickers: str, key: str = KEY, start: date | None = None) -> Listings:
+def listed(
+    server: FakeCorporateActions, *tickers: str, key: str = KEY, start: date | None = None, now: datetime = NOW
+) -> Listings:
     source = AlpacaActions(AlpacaKeys(key, "secret", server.url), deadline_s=5.0, retry_wait_s=0.01)
-    return source.fetch(ActionRequest(dict.fromkeys(tickers, "XNYS"), NOW, start), lambda _: None)
+    return source.fetch(ActionRequest(dict.fromkeys(tickers, "XNYS"), now, start), lambda _: None)
 
 
-def dividends(server: FakeCorporateActions, ticker: str = "IBM") -> list[tuple[str, float]]:
-    listing = listed(server, ticker).by_ticker[ticker]
+def dividends(server: FakeCorporateActions, ticker: str = "IBM", now: datetime = NOW) -> list[tuple[str, float]]:
+    listing = listed(server, ticker, now=now).by_ticker[ticker]
     assert isinstance(listing, Listing)
     return [(str(d.ex_date), d.amount or 0.0) for d in listing.dividends]
 
@@ -111,6 +113,22 @@ class TestSplits:
         alpaca.dividend("AAPL", "2024-05-10", 0.25)
         alpaca.split("AAPL", "2024-08-31", 4.0)
         assert dividends(alpaca, "AAPL") == [("2024-05-10", 0.25)]
+
+    def test_in_the_evening_before_a_split_shares_are_those_of_today(self, alpaca: FakeCorporateActions) -> None:
+        alpaca.dividend("AAPL", "2020-08-07", 0.82)
+        alpaca.split("AAPL", "2020-08-31", 4.0)
+        for hour, amount in ((3, 0.82), (5, 0.205)):  # UTC; midnight in New York is at 4
+            assert dividends(alpaca, "AAPL", datetime(2020, 8, 31, hour, tzinfo=UTC)) == [("2020-08-07", amount)]
+
+    @pytest.mark.parametrize("ex_date", ["2024-08-31", "2024-09-10"])
+    def test_a_dividend_after_a_coming_split_is_per_share_of_today_too(self, ex_date: str) -> None:
+        answer = {
+            "forward_splits": [{"symbol": "NVDA", "ex_date": "2024-08-31", "new_rate": 10, "old_rate": 1}],
+            "cash_dividends": [{"id": "1", "symbol": "NVDA", "ex_date": ex_date, "rate": 0.01, "special": False}],
+        }
+        for today, amount in ((date(2024, 8, 30), 0.1), (date(2024, 8, 31), 0.01)):
+            (listed,) = dividends_by_symbol(answer, today)["NVDA"]
+            assert listed.amount == pytest.approx(amount)
 
     def test_a_reverse_split_multiplies(self) -> None:
         answer = {
