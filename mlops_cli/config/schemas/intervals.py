@@ -31,6 +31,8 @@ class Intervals(StrictModel):
     def _usable(self) -> Intervals:
         if list(self.levels) != sorted(set(self.levels)):
             raise ValueError("levels must rise, without repeats, e.g. levels: [80, 95]")
+        if any(round(level, 2) != level for level in self.levels):
+            raise ValueError("a level has at most two decimals, because columns are named after it, e.g. lower_99.5")
         if self.method == "stock" and self.levels[-1] > MOST_FOR_ONE_STOCK:
             raise ValueError(
                 f"a level above {MOST_FOR_ONE_STOCK:g} needs more errors than those of one stock: use method: fleet"

@@ -164,8 +164,8 @@ def _trade_forecasts(project: Project, models: Sequence[ReportModel], frame: pd.
 
 
 def _forecasts_of(model: ReportModel, frame: pd.DataFrame, verdict: str | None) -> Iterator[TradeForecast]:
-    manifest = model.manifest
-    levels = [level for level in manifest.levels if level in interval_levels(frame)]
+    manifest, known = model.manifest, interval_levels(frame)
+    levels = [level for level in manifest.levels if level in known]
     rows: Iterable[Any] = frame.itertuples()
     sides = [f"{side}_{level:g}" for level in levels for side in ("lower", "upper")]
     log_returns = np.log(frame[["predicted_close", *sides]].div(frame["last_close"], axis=0).to_numpy()).tolist()

@@ -31,6 +31,7 @@ def test_levels_that_are_taken(levels: tuple[float, ...]) -> None:
         ({"levels": [95, 80]}, "levels must rise"),
         ({"levels": [80, 80]}, "levels must rise"),
         ({"levels": []}, "at least 1"),
+        ({"levels": [95, 95.0000001]}, "at most two decimals"),
         ({"levels": [50, 60, 70, 80, 90]}, "at most 4"),
         ({"levels": [49]}, "greater than or equal to 50"),
         ({"levels": [100]}, "less than or equal to 99.9"),
