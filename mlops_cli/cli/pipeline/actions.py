@@ -99,3 +99,5 @@ def _show(listed: BranchDividends, upcoming: bool) -> None:
         print_table(COLUMNS, rows)
     if listed.unknown:
         say(f"note: no dividends are known for {bounded(list(listed.unknown))}")
+    if listed.without_prices:
+        say(f"note: no prices are stored for {bounded(list(listed.without_prices))}; run: mlops ingest")

@@ -76,11 +76,12 @@ def dividends_of(folder: Path, ticker: str, table: pd.DataFrame) -> list[StoredD
 
 @dataclass(frozen=True)
 class BranchDividends:
-    """The dividends of a branch's tickers, and the tickers with prices of which none are known."""
+    """The dividends of a branch, its tickers with prices of which none are known, and those without prices."""
 
     branch: str
     dividends: tuple[StoredDividend, ...]
     unknown: tuple[str, ...]
+    without_prices: tuple[str, ...]
 
 
 def stored_dividends(project: Project, branches: Iterable[Branch], tickers: Sequence[str]) -> list[BranchDividends]:
@@ -96,12 +97,14 @@ def _of_branch(project: Project, branch: Branch, tickers: Sequence[str]) -> Bran
     folder = project.prices(branch.name)
     dividends: list[StoredDividend] = []
     unknown: list[str] = []
-    for ticker in dict.fromkeys(spec.ticker for spec in branch.models):
-        table = read_table(folder, ticker) if not tickers or ticker in tickers else None
+    without_prices: list[str] = []
+    for ticker in dict.fromkeys(spec.ticker for spec in branch.models if not tickers or spec.ticker in tickers):
+        table = read_table(folder, ticker)
         if table is None:
+            without_prices.append(ticker)
             continue
         listed = dividends_of(folder, ticker, table)
         if listed is None:
             unknown.append(ticker)
         dividends += listed or []
-    return BranchDividends(branch.name, tuple(dividends), tuple(unknown))
+    return BranchDividends(branch.name, tuple(dividends), tuple(unknown), tuple(without_prices))

@@ -170,6 +170,13 @@ def test_list_before_any_ingest_is_empty(project: Project) -> None:
     assert (result.exit_code, result.stdout.strip()) == (0, "dividends, branch main: none")
 
 
+def test_list_before_any_ingest_says_what_to_do(project: Project) -> None:
+    result = mlops(project, "actions", "list", "PAYS", "NONE")
+    assert result.stderr == "note: no prices are stored for PAYS, NONE; run: mlops ingest\n"
+    assert mlops(project, "ingest").exit_code == 0
+    assert "no prices" not in mlops(project, "actions", "list").stderr
+
+
 def test_a_withdrawn_dividend_is_marked(project: Project) -> None:
     mlops(project, "ingest")
     write_actions(project, ACTIONS.replace(f"{COMING},0.8,\n", ""))
