@@ -88,7 +88,9 @@ def _show(stored: StoredPrices) -> None:
 def _show_dividends(dividends: Sequence[StoredDividend] | None) -> None:
     """Print the last and the coming dividends, or why there are none."""
     if dividends is None:
-        typer.echo("no dividends are known: the source has no adjusted closes and lists none")
+        typer.echo(
+            "no dividends are known: the source has no adjusted closes and lists none, or ingest has not looked yet"
+        )
         return
     past = [dividend for dividend in dividends if not dividend.is_coming]
     coming = [dividend for dividend in dividends if dividend.is_coming]
@@ -147,9 +149,12 @@ def _tell_dividends(project: Project, branch: Branch, repairs: Sequence[TickerRe
     from mlops_cli.prices.actions.sightings_file import dividends_file
 
     folder = project.prices(branch.name)
-    unknown = [ticker.ticker for ticker in repairs if not dividends_file(folder, ticker.ticker).is_file()]
+    unknown = [ticker for ticker in repairs if not dividends_file(folder, ticker.ticker).is_file()]
     if unknown:
-        say(f"note: no dividends are known for {bounded(unknown)}: base none")
+        say(f"note: no dividends are known for {bounded([ticker.ticker for ticker in unknown])}: base none")
+    # these prices were fetched by a version of mlops that did not look for dividends
+    if unseen := [ticker.ticker for ticker in unknown if ticker.has_adjusted_closes]:
+        say(f"note: nobody has looked for the dividends of {bounded(unseen)} yet; run: mlops ingest, then mlops run")
     tickers: dict[tuple[str, str], list[str]] = {}  # a source that is down has the same words for each
     for ticker in repairs:
         for rule in ticker.dividend_faults:

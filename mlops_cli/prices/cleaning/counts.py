@@ -53,6 +53,11 @@ class TickerRepairs:
     rules: tuple[RuleCount, ...]
 
     @property
+    def has_adjusted_closes(self) -> bool:
+        """Whether the source gave adjusted closes, which show dividends."""
+        return all(rule.rule != "missing_adj_close" for rule in self.rules)
+
+    @property
     def rows(self) -> int:
         """Rows that were read: those that are left and those that were dropped."""
         return self.sessions + sum(rule.count for rule in self.rules if rule.rule in DROPPED)

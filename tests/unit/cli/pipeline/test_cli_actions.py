@@ -11,6 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from mlops_cli.cli.app import app
+from mlops_cli.cli.pipeline.prices import tell_repairs
+from mlops_cli.config.load import load_branches, load_params
 from mlops_cli.config.paths import Project
 from mlops_cli.market.sessions import sessions
 from mlops_cli.scaffold.doctor import examine
@@ -57,6 +59,19 @@ def test_ingest_says_once_of_which_tickers_no_dividends_are_known(project: Proje
     assert result.stderr.count("no dividends are known for UNSAID: base none") == 1
     names = {path.name for path in project.prices("main").glob("*.dividends.csv")}
     assert names == {"PAYS.dividends.csv", "NONE.dividends.csv"}
+
+
+def test_prices_of_an_earlier_version_are_to_be_fetched_again(project: Project) -> None:
+    """It did not look for dividends, and a pipeline whose inputs did not change does not look now."""
+    mlops(project, "ingest")
+    for path in project.prices("main").glob("*.dividends.csv"):
+        path.unlink()
+    with pytest.MonkeyPatch.context() as patch:
+        told: list[str] = []
+        patch.setattr("mlops_cli.cli.pipeline.prices.say", lambda *lines: told.extend(lines))
+        tell_repairs(project, list(load_branches(project, load_params(project)).values()), None, verbose=False)
+    note = "note: nobody has looked for the dividends of NONE, PAYS yet; run: mlops ingest, then mlops run"
+    assert [line for line in told if "looked" in line] == [note]
 
 
 def test_a_dispute_is_a_warning_and_in_the_table_and_in_json(project: Project) -> None:
