@@ -160,6 +160,6 @@ def _tell_dividends(project: Project, branch: Branch, repairs: Sequence[TickerRe
         for rule in ticker.dividend_faults:
             tickers.setdefault((rule.rule, bounded(list(rule.examples), 2)), []).append(ticker.ticker)
     for (name, words), names in list(tickers.items())[:MOST_WARNINGS]:
-        say(f"warning: {bounded(names)}: {name}: {words}; see: mlops actions list")
+        say(f"warning: {bounded(names)}: {name}: {words}; docs/data-sources.md says what to do")
     if len(tickers) > MOST_WARNINGS:
         say(f"warning: {len(tickers) - MOST_WARNINGS} more faults of dividends; see: mlops ingest -v")

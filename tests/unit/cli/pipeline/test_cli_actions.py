@@ -79,7 +79,8 @@ def test_a_dispute_is_a_warning_and_in_the_table_and_in_json(project: Project) -
     words = "2024-02-08 0.9 (PAYS.csv:2), adjusted closes 0.5"
     result = mlops(project, "ingest", "-v")
     assert result.exit_code == 0
-    assert f"warning: PAYS: dividend_disputed: {words}" in result.stderr
+    assert f"warning: PAYS: dividend_disputed: {words}; docs/data-sources.md says what to do" in result.stderr
+    assert "0.9" not in mlops(project, "actions", "list").stdout, "which is why the warning does not send there"
     assert words in result.stdout
     (report,) = json.loads(mlops(project, "ingest", "--json").stdout)
     (pays,) = [ticker for ticker in report["repairs"] if ticker["ticker"] == "PAYS"]
