@@ -236,6 +236,7 @@ def new_project(
             "source: {kind: csv, folder: data/incoming}",
             "period: {start: null, end: null}",
             "training: {validation_sessions: 60, min_sessions: 200, shrinkage: pooled}",
+            "intervals: {levels: [80, 95], method: stock}",
             "simulation: {scenario: mine}",
         ]
     )

@@ -105,12 +105,7 @@ def group_constants(branch: Branch, spec: ModelSpec, forecasts: list[ValidationF
     """
     earlier = pooled_drifts([model.means.train if model.means else None for model in forecasts])
     drifts = pooled_drifts([model.means.used if model.means else None for model in forecasts])
-    shrinkage = 1.0
-    if spec.trainer == "ludwig":
-        fixed = branch.training.shrinkage
-        based = any(model.has_base for model in forecasts)
-        choose = choose_cautiously if based else choose_shrinkage
-        shrinkage = choose(forecasts, earlier) if fixed == "pooled" else fixed
+    factors = _shrinkages(branch, spec, forecasts, earlier)
     return [
         Constants(
             shrinkage,
@@ -118,8 +113,28 @@ def group_constants(branch: Branch, spec: ModelSpec, forecasts: list[ValidationF
             own.width_factor(shrinkage, mu),
             Validation(mae_ratio_raw=own.mae_ratio(1.0), mae_ratio=own.mae_ratio(shrinkage, mu)),
         )
-        for own, mu, drift in zip(forecasts, earlier, drifts, strict=True)
+        for own, shrinkage, mu, drift in zip(forecasts, factors, earlier, drifts, strict=True)
     ]
+
+
+def _shrinkages(
+    branch: Branch, spec: ModelSpec, forecasts: list[ValidationForecasts], drifts: list[float]
+) -> list[float]:
+    """The shrinkage of each model: one for those of the group that have a base, and one for the others.
+
+    So a stock whose dividends become known changes nothing for stocks without a base.
+    """
+    fixed = branch.training.shrinkage
+    if spec.trainer != "ludwig":
+        return [1.0] * len(forecasts)
+    if fixed != "pooled":
+        return [fixed] * len(forecasts)
+    chosen = {}
+    for based, choose in ((True, choose_cautiously), (False, choose_shrinkage)):
+        members = [(model, mu) for model, mu in zip(forecasts, drifts, strict=True) if model.has_base == based]
+        if members:
+            chosen[based] = choose([model for model, _ in members], [mu for _, mu in members])
+    return [chosen[model.has_base] for model in forecasts]
 
 
 def _pool_mark(project: Project, branch: Branch, start: date, specs: list[ModelSpec]) -> str:

@@ -12,7 +12,7 @@ import pandas as pd
 from mlops_cli.config.load import Branch
 from mlops_cli.config.paths import Project
 from mlops_cli.pipeline.stages.tables import read_table
-from mlops_cli.prices.actions.dividends import LARGEST_SHARE, LEAST_SHARE, Sighting, as_known, newest, restated
+from mlops_cli.prices.actions.dividends import LARGEST_SHARE, LEAST_SHARE, Sighting, newest, restated
 from mlops_cli.prices.actions.sightings_file import dividends_file, read_sightings
 
 
@@ -37,7 +37,7 @@ class StoredDividend:
     @property
     def known_since(self) -> str:
         """Since when a forecast may use it: a day, or `taken as announced`."""
-        return "taken as announced" if self.sighting.taken else str(self.sighting.known_from)
+        return "taken as announced" if self.sighting.is_assumed else str(self.sighting.known_from)
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -48,7 +48,7 @@ class StoredDividend:
         checks = (
             (sighting.estimated, "estimated"),
             (sighting.kind == "special", "special"),
-            (not sighting.taken and sighting.known_from >= sighting.ex_date, "not used: known too late"),
+            (sighting.known_from >= sighting.ex_date, "not used: known too late"),
             (self.share > LARGEST_SHARE, f"not used: above {LARGEST_SHARE:.0%} of the close"),
             (self.share <= LEAST_SHARE, f"not used: at most {LEAST_SHARE:.2%} of the close"),
         )
@@ -70,7 +70,7 @@ def dividends_of(folder: Path, ticker: str, table: pd.DataFrame) -> list[StoredD
     if sightings is None:
         return None
     last: date = table.index[-1].date()
-    current = newest(as_known(restated(sightings, table["close"])))
+    current = newest(restated(sightings, table["close"]))
     return [StoredDividend(ticker, sighting, ex_date > last) for ex_date, sighting in current.items()]
 
 

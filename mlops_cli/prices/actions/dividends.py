@@ -4,17 +4,15 @@ A forecast made after the close of session *t* may subtract a dividend whose ex-
 then. US exchanges demand that a dividend is announced at least ten days before its record date (SEC rule 10b-17), so
 the ex-dates of a price history were known in advance, although the history does not say since when. The rule is:
 
-- a sighting with `announced` was known from that day on;
-- a sighting that is `taken` as announced was known before its ex-date. These are the dividends in the history that
-  existed before the first fetch; `actions.record` decides it once, when it adds the sighting;
-- any other sighting was known from the day on which it was seen, in the time zone of the exchange. So what was seen in
-  the evening after the close of *t* counts for the forecast made on *t*. What was first seen on the morning of *t+1*
-  does not, although the exchange has not opened yet.
+- a sighting was known from the day on which it was seen, in the time zone of the exchange; if its source says that it
+  was announced later, from that day. So what was seen in the evening after the close of *t* counts for the forecast made
+  on *t*. What was first seen on the morning of *t+1* does not, although the exchange has not opened yet;
+- the dividends in the history that existed before the first fetch are `taken` as announced: at the day of the
+  announcement, if the source says it, else before their ex-date. `actions.record` decides once, when it adds a
+  sighting, whether it belongs to that history.
 
 Sightings are only ever added. If a source changes an amount, or no longer lists a dividend, that is a new sighting of
-the same ex-date (with amount 0 if it was withdrawn), which replaces the earlier one from its own day on. A source that
-changes an amount often keeps the day of the announcement; the new amount then counts from the day on which it was seen,
-because the earlier one was still listed after the announcement (`as_known`).
+the same ex-date (with amount 0 if it was withdrawn), which replaces the earlier one from its own day on.
 """
 
 from __future__ import annotations
@@ -53,7 +51,7 @@ class Sighting:
         announced: day of the announcement, if the source says so.
         estimated: True if the source lists the ex-date without an amount, and the last paid amount is used.
         currency: ISO code, if the source says so.
-        taken: True if it is taken as announced: its ex-date belongs to the history before the first fetch.
+        taken: True if its ex-date belongs to the history before the first fetch.
     """
 
     ex_date: date
@@ -70,8 +68,15 @@ class Sighting:
 
     @property
     def known_from(self) -> date:
-        """The first day whose forecasts may use it; the first of all days if it is taken as announced."""
-        return date.min if self.taken else self.announced or self.seen
+        """The first day whose forecasts may use it; the first of all days if it is only assumed to be announced."""
+        if self.taken:
+            return self.announced or date.min
+        return max(self.seen, self.announced or self.seen)
+
+    @property
+    def is_assumed(self) -> bool:
+        """Whether nothing says when it was announced: it is assumed to be known before its ex-date."""
+        return self.taken and self.announced is None
 
 
 def is_same_amount(amount: float, other: float) -> bool:
@@ -89,23 +94,6 @@ def newest(sightings: Iterable[Sighting]) -> dict[date, Sighting]:
     return dict(sorted({sighting.ex_date: sighting for sighting in in_order(sightings)}.items()))
 
 
-def as_known(sightings: Iterable[Sighting]) -> list[Sighting]:
-    """The sightings `in_order`, each with the `known_from` of its amount.
-
-    A changed amount was not known when an earlier amount of the ex-date was seen. If its day of announcement is not
-    after that, it is left out.
-    """
-    known: list[Sighting] = []
-    for sighting in in_order(sightings):
-        day = sighting.announced
-        is_changed = day is not None and any(
-            old.ex_date == sighting.ex_date and old.seen >= day and not is_same_amount(old.amount, sighting.amount)
-            for old in known
-        )
-        known.append(replace(sighting, announced=None) if is_changed else sighting)
-    return known
-
-
 def announced_amounts(sightings: Sequence[Sighting], sessions: pd.DatetimeIndex, targets: pd.DatetimeIndex) -> Vector:
     """The dividend that was known at the close of each session, of the target session.
 
@@ -121,7 +109,7 @@ def announced_amounts(sightings: Sequence[Sighting], sessions: pd.DatetimeIndex,
     amounts = np.zeros(len(sessions))
     place_of = {day: place for place, day in enumerate(targets.date)}
     days = sessions.date
-    for sighting in as_known(sightings):
+    for sighting in in_order(sightings):
         place = place_of.get(sighting.ex_date)
         if place is not None and sighting.known_from <= days[place]:
             amounts[place] = sighting.amount

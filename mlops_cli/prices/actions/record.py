@@ -131,7 +131,7 @@ def _sighting(entry: Entry, amount: float, measure: Measure, evidence: Evidence)
         kind=listed.kind,
         estimated=listed.amount is None,
         currency=listed.currency,
-        taken=listed.announced is None and _is_history(listed.ex_date, evidence),
+        taken=_is_history(listed.ex_date, evidence),
     )
 
 

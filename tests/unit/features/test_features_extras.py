@@ -15,7 +15,7 @@ from mlops_cli.features.build import build_features, input_columns, interval_err
 from mlops_cli.features.column_names import ANNOUNCED, WIDEST, width_columns
 from mlops_cli.features.extras import NO_EXTRAS, Extras
 from mlops_cli.features.intervals import fleet_quantiles, half_widths, scaled_errors, stock_quantiles
-from mlops_cli.prices.actions.dividends import Sighting, as_known
+from mlops_cli.prices.actions.dividends import Sighting
 from tests.fakes.price_tables import random_prices, xnys_sessions
 
 SPEC = FeatureSpec(returns=(1, 5), volatility=(5,))
@@ -152,7 +152,7 @@ def worlds(draw: st.DrawFn) -> tuple[pd.DataFrame, list[Sighting], pd.Timestamp,
 
 def known_by(sightings: list[Sighting], day: pd.Timestamp) -> list[Sighting]:
     """What had been seen by the end of a day."""
-    return [sighting for sighting in as_known(sightings) if sighting.known_from <= day.date()]
+    return [sighting for sighting in sightings if sighting.known_from <= day.date()]
 
 
 @settings(max_examples=80)
@@ -192,6 +192,6 @@ def test_a_dividend_is_an_input_from_the_day_on_which_it_was_announced_or_seen()
     prices = random_prices(ROWS)
     day = prices.index[100]
     late = sighting(after(day).date(), 0.02 * float(prices.loc[day, "close"]), seen=after(day).date())
-    announced = sighting(late.ex_date, late.amount, seen=late.seen, announced=day.date())
+    announced = sighting(late.ex_date, late.amount, seen=late.seen, announced=day.date(), taken=True)
     assert build(prices, Extras([late], LEVELS)).loc[day, ANNOUNCED] == 0
     assert build(prices, Extras([announced], LEVELS)).loc[day, ANNOUNCED] == pytest.approx(0.02)

@@ -119,6 +119,16 @@ class TestGroupConstants:
         first, second = group_constants(branch_of(A), A, [perfect(1.0), drifting])
         assert (first.drift, second.drift) == (0.0, pytest.approx(0.02))
 
+    def test_models_with_a_base_do_not_change_the_factor_of_the_others(self) -> None:
+        means = MeanReturns(train=0.0, used=0.0)
+        based = ValidationForecasts(CLOSES[:-1], CLOSES[1:], -np.log(CLOSES[1:] / CLOSES[:-1]), DAYS, means=means)
+        alone, beside = (
+            [choice.shrinkage for choice in group_constants(branch_of(A), A, group)]
+            for group in ([perfect(0.25)], [perfect(0.25), based])
+        )
+        assert alone == [0.25]
+        assert beside == [0.25, 0.0]
+
     def test_an_unshrunk_model_with_large_errors_gets_wider_intervals(self) -> None:
         branch = branch_of(A, training=TRAINING.model_copy(update={"shrinkage": 1.0}))
         wild = perfect(0.25)  # forecasts four times what came: its errors are three times those of no change

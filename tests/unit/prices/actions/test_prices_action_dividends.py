@@ -15,7 +15,6 @@ from mlops_cli.prices.actions.dividends import (
     LEAST_SHARE,
     Sighting,
     announced_amounts,
-    as_known,
     newest,
     paid_amounts,
     restated,
@@ -58,9 +57,14 @@ class TestKnownSince:
     @pytest.mark.parametrize(
         ("day", "counts"), [("2024-02-01", True), ("2024-03-06", True), ("2024-03-07", False), ("2024-03-08", False)]
     )
-    def test_a_listed_announcement_counts_from_its_own_day(self, day: str, counts: bool) -> None:
-        late = sighting("2024-03-07", seen="2024-06-01", announced=date.fromisoformat(day))
-        assert bool(announced(late)) is counts
+    def test_the_announcement_of_a_dividend_of_the_history_counts_from_its_own_day(
+        self, day: str, counts: bool
+    ) -> None:
+        history = sighting("2024-03-07", seen="2024-06-01", announced=date.fromisoformat(day), taken=True)
+        assert bool(announced(history)) is counts
+
+    def test_a_dividend_seen_before_its_announcement_counts_from_the_announcement(self) -> None:
+        assert announced(sighting("2024-03-07", seen="2024-03-01", announced=date(2024, 3, 7))) == {}
 
     def test_history_before_the_first_fetch_is_taken_as_announced(self) -> None:
         history = sighting("2024-03-07", seen="2024-06-01", taken=True)
@@ -83,23 +87,20 @@ class TestChanges:
         corrected = sighting("2024-03-07", 0.6, seen="2024-03-06", announced=date(2024, 2, 1))
         assert announced(first, corrected) == announced(corrected, first) == {"2024-03-06": 0.6}
 
-    def test_a_new_amount_that_keeps_its_day_of_announcement_counts_from_the_day_on_which_it_was_seen(self) -> None:
+    def test_what_was_announced_in_time_but_seen_too_late_was_not_known(self) -> None:
         day = date(2024, 2, 1)
         first = sighting("2024-03-07", 0.5, seen="2024-02-02", announced=day)
         changed = sighting("2024-03-07", 0.8, seen="2024-03-07", announced=day)
-        again = sighting("2024-03-07", 0.8, seen="2024-03-12", announced=day)
-        assert announced(first, changed) == announced(first, changed, again) == {"2024-03-06": 0.5}
-        assert [str(known.known_from) for known in as_known([first, changed])] == ["2024-02-01", "2024-03-07"]
+        assert announced(changed) == {}
+        assert announced(first, changed) == {"2024-03-06": 0.5}
 
-    def test_a_new_amount_that_was_announced_after_the_old_one_was_seen_counts_from_that_day(self) -> None:
-        first = sighting("2024-03-07", 0.5, seen="2024-02-02", announced=date(2024, 2, 1))
-        changed = sighting("2024-03-07", 0.8, seen="2024-03-12", announced=date(2024, 3, 5))
-        assert announced(first, changed) == {"2024-03-06": 0.8}
-
-    def test_a_source_that_adds_the_day_of_announcement_to_the_same_amount_is_believed(self) -> None:
-        first = sighting("2024-03-07", 0.5, seen="2024-03-08")
-        dated = sighting("2024-03-07", 0.5, seen="2024-03-12", announced=date(2024, 3, 1))
-        assert announced(first, dated) == {"2024-03-06": 0.5}
+    def test_history_counts_from_its_day_of_announcement(self) -> None:
+        history = {"seen": "2024-03-12", "taken": True}
+        assert announced(sighting("2024-03-07", 0.5, announced=date(2024, 3, 6), **history)) == {"2024-03-06": 0.5}
+        late = sighting("2024-03-07", 0.5, announced=date(2024, 3, 7), **history)
+        assert announced(late) == {}
+        assert not late.is_assumed
+        assert sighting("2024-03-07", 0.5, **history).is_assumed
 
     def test_of_two_sightings_on_one_day_the_later_one_in_the_file_wins(self) -> None:
         assert announced(sighting("2024-03-07", 0.5), sighting("2024-03-07", 0.6)) == {"2024-03-06": 0.6}
@@ -179,7 +180,7 @@ sightings_of_a_ticker = st.lists(
 @settings(max_examples=200, deadline=None)
 def test_what_became_known_after_a_day_changes_nothing_up_to_it(sightings: list[Sighting], day: date) -> None:
     until = pd.Timestamp(day) >= SESSIONS
-    known = [s for s in as_known(sightings) if s.known_from <= day]
+    known = [s for s in sightings if s.known_from <= day]
     whole, cut = (announced_amounts(some, SESSIONS, TARGETS)[until] for some in (sightings, known))
     assert whole.tolist() == cut.tolist()
 
@@ -188,7 +189,7 @@ def test_what_became_known_after_a_day_changes_nothing_up_to_it(sightings: list[
 @settings(max_examples=100, deadline=None)
 def test_an_announced_amount_was_seen_in_time(sightings: list[Sighting], place: int) -> None:
     amount = announced_amounts(sightings, SESSIONS, TARGETS)[place]
-    own = [s for s in as_known(sightings) if s.ex_date == TARGETS[place].date()]
+    own = [s for s in sightings if s.ex_date == TARGETS[place].date()]
     in_time = [s for s in own if s.known_from <= SESSIONS[place].date()]
     assert amount == (max(in_time, key=lambda s: s.seen).amount if not _tied(in_time) else amount)
     assert not amount or in_time

@@ -60,9 +60,9 @@ class TestFirstFetch:
         today = record(evidence(dividend("2024-07-01"), seen=date(2024, 7, 1))).new[-1]
         assert today.taken
 
-    def test_a_listed_announcement_is_not_taken_but_dated(self) -> None:
+    def test_a_listed_announcement_of_the_history_counts_from_its_day(self) -> None:
         announced = record(evidence(dividend("2024-05-09", 0.75, announced=date(2024, 4, 20)))).new[-1]
-        assert (announced.taken, announced.known_from) == (False, date(2024, 4, 20))
+        assert (announced.is_assumed, announced.known_from) == (False, date(2024, 4, 20))
 
     def test_nothing_is_known_without_adjusted_closes_and_lists(self) -> None:
         recorded = record(evidence(adjusted=False))
