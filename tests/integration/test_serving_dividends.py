@@ -46,7 +46,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> SmallProject:
     last = features(made).iloc[-1]
     eve, ex_date = last.name.date(), last["target_session"].date()
     coming = replace(seen[-1], ex_date=ex_date, amount=COMING, close_session=eve, close=float(last["last_close"]))
-    write_sightings(file, [*seen, replace(coming, announced=eve, taken=False)])
+    write_sightings(file, [*seen, replace(coming, seen=eve, taken=False)])
     assert not featurize(made.project, made.branch, Silent()).failures
     return made
 

@@ -5,8 +5,8 @@ then. US exchanges demand that a dividend is announced at least ten days before 
 the ex-dates of a price history were known in advance, although the history does not say since when. The rule is:
 
 - a sighting was known from the day on which it was seen, in the time zone of the exchange; if its source says that it
-  was announced later, from that day. So what was seen in the evening after the close of *t* counts for the forecast made
-  on *t*. What was first seen on the morning of *t+1* does not, although the exchange has not opened yet;
+  was announced later, from that day. So what was seen in the evening after the close of *t* counts for the forecast
+  of *t*. What was first seen on the morning of *t+1* does not, although the exchange has not opened yet;
 - the dividends in the history that existed before the first fetch are `taken` as announced: at the day of the
   announcement, if the source says it, else before their ex-date. `actions.record` decides once, when it adds a
   sighting, whether it belongs to that history.

@@ -192,6 +192,6 @@ def test_a_dividend_is_an_input_from_the_day_on_which_it_was_announced_or_seen()
     prices = random_prices(ROWS)
     day = prices.index[100]
     late = sighting(after(day).date(), 0.02 * float(prices.loc[day, "close"]), seen=after(day).date())
-    announced = sighting(late.ex_date, late.amount, seen=late.seen, announced=day.date(), taken=True)
+    announced = sighting(late.ex_date, late.amount, announced=day.date())
     assert build(prices, Extras([late], LEVELS)).loc[day, ANNOUNCED] == 0
     assert build(prices, Extras([announced], LEVELS)).loc[day, ANNOUNCED] == pytest.approx(0.02)

@@ -57,9 +57,7 @@ class TestKnownSince:
     @pytest.mark.parametrize(
         ("day", "counts"), [("2024-02-01", True), ("2024-03-06", True), ("2024-03-07", False), ("2024-03-08", False)]
     )
-    def test_the_announcement_of_a_dividend_of_the_history_counts_from_its_own_day(
-        self, day: str, counts: bool
-    ) -> None:
+    def test_an_announcement_in_the_history_counts_from_its_own_day(self, day: str, counts: bool) -> None:
         history = sighting("2024-03-07", seen="2024-06-01", announced=date.fromisoformat(day), taken=True)
         assert bool(announced(history)) is counts
 
