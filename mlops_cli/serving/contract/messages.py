@@ -124,7 +124,7 @@ class Forecast:
         ex_date: the target session where it pays a dividend.
         dividend_source: where the dividend comes from: the project's list, or the request; "unknown": the project has
             no list of the ticker's dividends; "not subtracted": the request gives one, but this model has a base that
-            subtracts none. None where none is announced.
+            subtracts none. None where neither says that one is announced.
         expected_total_return: log return of someone who holds the share and gets the dividend.
         intervals: by level ("80"), lower and upper bound of the next close; None where there were too few sessions.
     """

@@ -46,7 +46,7 @@ def dividends_for(
 
     Raises:
         BadInputError: `announced` is no usual share of the last close.
-        DataError: a paid dividend is more than `LARGEST_SHARE` of the close before, or the project's list is damaged.
+        DataError: a paid dividend is negative or as large as the close before, or the project's list is damaged.
     """
     if facts.prices is None:
         return PostedDividends(None, "not subtracted" if announced else None)
@@ -74,12 +74,12 @@ def _paid(bars: pd.DataFrame, known: list[Sighting], ticker: str) -> list[Sighti
     """What the column of dividends says of the sessions of the bars; 0 where only the project has a dividend."""
     amounts = bars[PAID].fillna(0.0).to_numpy(np.float64)
     closes = bars["close"].to_numpy(np.float64)
-    large = [
-        f"{bars.index[place]:%F}" for place in (np.flatnonzero(amounts[1:] > LARGEST_SHARE * closes[:-1]) + 1).tolist()
-    ]
-    if large or not (amounts >= 0).all():
+    is_absurd = amounts < 0
+    is_absurd[1:] |= amounts[1:] >= closes[:-1]
+    if is_absurd.any():
+        days = bounded([f"{day:%F}" for day in bars.index[is_absurd]])
         raise DataError(
-            f"{ticker}: dividends below 0, or above {LARGEST_SHARE:.0%} of the close before: {bounded(large)}",
+            f"{ticker}: dividends below 0, or as large as the close before: {days}",
             "send the dividend of one share, in the units of the prices",
         )
     listed = {sighting.ex_date for sighting in known}

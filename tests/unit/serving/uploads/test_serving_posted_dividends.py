@@ -13,7 +13,7 @@ import pytest
 from mlops_cli.config.schemas.project import FeatureSpec
 from mlops_cli.errors import DataError
 from mlops_cli.market.sessions import sessions
-from mlops_cli.prices.actions.dividends import Sighting, announced_amounts
+from mlops_cli.prices.actions.dividends import Sighting, announced_amounts, paid_amounts, usable_shares
 from mlops_cli.prices.actions.sightings_file import dividends_file, write_sightings
 from mlops_cli.serving.contract.messages import BadInputError
 from mlops_cli.serving.uploads.batches import batch_of_bars
@@ -89,11 +89,20 @@ def test_what_is_no_usual_dividend_is_refused(tmp_path: Path, announced: float) 
         dividends_for(bars(), announced, project(tmp_path), NEXT)
 
 
-@pytest.mark.parametrize("paid", [-1.0, 50.0])
+def test_a_special_dividend_of_the_past_counts_as_paid_and_is_never_subtracted(tmp_path: Path) -> None:
+    frame = bars().assign(**{PAID: 0.0})
+    frame.loc[DAYS[7], PAID] = 30.0
+    sightings = dividends_for(frame, None, project(tmp_path), NEXT).sightings
+    assert sightings is not None
+    assert paid_amounts(sightings, DAYS[7:8]).tolist() == [30.0]
+    assert usable_shares(announced_amounts(sightings, DAYS[6:7], DAYS[7:8]), np.array([100.0])).tolist() == [0.0]
+
+
+@pytest.mark.parametrize("paid", [-1.0, 150.0])
 def test_paid_dividends_that_cannot_be_are_refused(tmp_path: Path, paid: float) -> None:
     frame = bars().assign(**{PAID: 0.0})
     frame.loc[DAYS[7], PAID] = paid
-    with pytest.raises(DataError, match="dividends below 0, or above 10% of the close before"):
+    with pytest.raises(DataError, match="dividends below 0, or as large as the close before: 20"):
         dividends_for(frame, None, project(tmp_path), NEXT)
 
 
