@@ -92,17 +92,18 @@ async def _ask_one(app: App, name: str, sha256: str | None) -> dict[str, Any]:
     if status != 200:
         return {"error": str(about["error"])}
     columns = about["parameters"]["columns"]
-    row = {"name": INPUT, "datatype": FLOAT, "shape": [1, len(columns)], "data": [0.0] * len(columns)}
+    values = [1.0 if column == "close" else 0.0 for column in columns]  # a forecast of prices is divided by the close
+    row = {"name": INPUT, "datatype": FLOAT, "shape": [1, len(columns)], "data": values}
     outputs = [{"name": output["name"]} for output in about["outputs"]]
     status, answer = await call(app, "POST", f"{path}/infer", {"inputs": [row], "outputs": outputs})
     if status != 200:
         return {"error": str(answer["error"])}
-    values = {output["name"]: output["data"] for output in answer["outputs"]}
+    data_of = {output["name"]: output["data"] for output in answer["outputs"]}
     return {
         "name": name,
         "version": answer["model_version"],
         "sha256": sha256,
-        "zeros": {name: data if name == INTERVAL else data[0] for name, data in values.items()},
+        "zeros": {name: data if name == INTERVAL else data[0] for name, data in data_of.items()},
     }
 
 
