@@ -100,20 +100,24 @@ def _first_unclear(text: str, file: str) -> DataError:
 
 
 def _refuse_mixed(days: pd.DatetimeIndex, other: pd.DatetimeIndex, texts: Sequence[str], file: str) -> None:
-    """Refuse a row that is out of order, but follows its neighbour by another reading of its date."""
+    """Refuse a row that is out of order or weeks away, but follows its neighbour by another reading of its date."""
     numbers, others = (index.as_unit("s").asi8 // _DAY_SECONDS for index in (days, other))
+
+    def follows(row: int, neighbour: int) -> bool:
+        known = 0 <= neighbour < len(days) and not other.isna()[row] and others[row] != numbers[row]
+        return bool(known and 0 < abs(others[row] - numbers[neighbour]) <= _WEEK)
+
     steps = np.diff(numbers)
     against = steps < 0 if (steps > 0).sum() >= (steps < 0).sum() else steps > 0
-    for before in np.flatnonzero(against).tolist():
-        for row, neighbour in (
-            (before, before - 1),
-            (before, before + 1),
-            (before + 1, before),
-            (before + 1, before + 2),
-        ):
-            known = 0 <= neighbour < len(days) and not other.isna()[row] and others[row] != numbers[row]
-            if known and 0 < abs(others[row] - numbers[neighbour]) <= _WEEK:
-                raise _first_unclear(f"{texts[row]!r} is out of order; by another reading of it it is not", file)
+    far = np.abs(steps) >= _NOT_DAILY if _step(days) <= _DAILY else np.zeros(len(steps), bool)
+    for before in np.flatnonzero(against | far).tolist():
+        pairs = [(before, before + 1), (before + 1, before)]
+        if against[before]:
+            pairs += [(before, before - 1), (before + 1, before + 2)]
+        for row, neighbour in pairs:
+            if follows(row, neighbour):
+                what = "is out of order" if against[before] else "is weeks away from its neighbour"
+                raise _first_unclear(f"{texts[row]!r} {what}; by another reading of it it is not", file)
 
 
 def _step(days: pd.DatetimeIndex) -> float:

@@ -190,3 +190,17 @@ def test_thirty_days_in_a_row_are_read_as_they_were(first, written):
 )
 def test_days_that_no_exchange_knew_are_no_dates(cell):
     assert "is not a date" in refused(cell).message
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_rows_that_are_weeks_away_only_by_the_reading_of_the_others_are_refused(turned):
+    sessions = pd.bdate_range("2023-10-02", "2023-10-19")
+    texts = [f"{day:%d/%m/%Y}" if day.day < 10 else f"{day:%m/%d/%Y}" for day in sessions]  # two files in one
+    error = refused(*(texts[::-1] if turned else texts))
+    assert "'09/10/2023' is weeks away from its neighbour" in error.message
+
+
+def test_a_hole_of_weeks_is_no_other_notation():
+    sessions = pd.bdate_range("2023-01-02", "2023-12-29")
+    kept = sessions[(sessions < "2023-03-13") | (sessions > "2023-05-10")]
+    assert days(*kept.strftime("%m/%d/%Y")) == list(kept.strftime("%Y-%m-%d"))
