@@ -13,6 +13,7 @@ from mlops_cli.errors import DataError, ModelError
 from mlops_cli.evaluation.frame import FORECAST_COLUMNS
 from mlops_cli.features.column_names import ANNOUNCED, WIDEST, width_columns
 from mlops_cli.features.intervals import conformal_rank
+from mlops_cli.models.manifest import Manifest
 from mlops_cli.models.predict import Forecasts, Model
 
 Vector = npt.NDArray[np.float64]
@@ -48,7 +49,19 @@ def replay(model: Model, table: pd.DataFrame, start: date, end: date | None) -> 
             "train for this scenario first: mlops run --set simulation.scenario=NAME",
         )
     rows = _rows(manifest.name, table, start, end)
-    forecasts = model.forecasts(rows)
+    before = table.loc[table["target_session"] < pd.Timestamp(start)]
+    return forecast_frame(manifest, rows, model.forecasts(rows), before)
+
+
+def forecast_frame(manifest: Manifest, rows: pd.DataFrame, forecasts: Forecasts, before: pd.DataFrame) -> pd.DataFrame:
+    """Arrange a model's forecasts of some rows of its feature table as `replay` returns them.
+
+    Args:
+        manifest: of the model.
+        rows: the rows; `next_close` may be NaN, and `actual_close` then is.
+        forecasts: of these rows.
+        before: rows of the year before, of whose moves the constant intervals are made.
+    """
     last = rows["last_close"].to_numpy(np.float64)
     dividend = last * _shares(rows, manifest.inputs)
     frame = pd.DataFrame(
@@ -67,7 +80,6 @@ def replay(model: Model, table: pd.DataFrame, start: date, end: date | None) -> 
             "announced_dividend": dividend,
         }
     )
-    before = table.loc[table["target_session"] < pd.Timestamp(start)]
     levels = manifest.levels if forecasts.interval is not None else ()
     bounds = _bounds(rows, forecasts, levels) | _constant_widths(before, manifest.inputs, levels)
     return frame[list(FORECAST_COLUMNS)].assign(**bounds)

@@ -35,7 +35,8 @@ from mlops_cli.system.files import write_whole
 from mlops_cli.tracking.tracker import Tracker
 from mlops_cli.trading.contract.broker import Broker
 from mlops_cli.trading.ledger.ledger import Ledger
-from mlops_cli.trading.ledger.opening import IN_MEMORY, open_ledger
+from mlops_cli.system.sqlite_files import IN_MEMORY
+from mlops_cli.trading.ledger.opening import open_ledger
 from mlops_cli.trading.passes.order_window import Margins
 from mlops_cli.trading.passes.paper_pass import PassReport, PassSettings, SessionForecasts, paper_pass
 from mlops_cli.trading.results.competition import TeamResult, compete

@@ -19,7 +19,8 @@ from mlops_cli.exchange.market.price_tables import ParquetTables
 from mlops_cli.market.hours import us_hours
 from mlops_cli.pipeline.trade.newest_forecasts import NewestForecasts
 from mlops_cli.trading.contract.broker import Broker
-from mlops_cli.trading.ledger.opening import IN_MEMORY, PassAtWork, claim_account, open_ledger, read_ledger
+from mlops_cli.system.sqlite_files import IN_MEMORY
+from mlops_cli.trading.ledger.opening import PassAtWork, claim_account, open_ledger, read_ledger
 from mlops_cli.trading.passes.halt import HaltFiles
 from mlops_cli.trading.passes.liquidate import Liquidation, liquidate
 from mlops_cli.trading.passes.order_window import Margins, calendar_differences, clock_skew

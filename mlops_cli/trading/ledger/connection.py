@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, Self
 
+from mlops_cli.system.sqlite_files import insert, transaction
 from mlops_cli.trading.ledger.tables import ADDED, ORDER, SCHEMA, SCHEMA_VERSION, placeholders, plain
 
 
@@ -83,15 +84,7 @@ class LedgerFile:
         return [plain(row) for row in self._db.execute(f"SELECT * FROM {table} ORDER BY {ORDER[table]}")]
 
     def _insert(self, table: str, rows: Iterable[Mapping[str, Any]], *, on_conflict: str = "ABORT") -> None:
-        """Insert rows of the same columns; `on_conflict` (ABORT, IGNORE, REPLACE): for a key that exists already."""
-        values = list(rows)
-        if values:
-            columns = list(values[0])
-            named = ", ".join(f":{column}" for column in columns)
-            self._db.executemany(f"INSERT OR {on_conflict} INTO {table}({', '.join(columns)}) VALUES ({named})", values)
+        insert(self._db, table, rows, on_conflict=on_conflict)
 
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        with self._db:  # commits, or rolls back on any exception
-            self._db.execute("BEGIN IMMEDIATE")
-            yield
+    def _writing(self) -> AbstractContextManager[None]:
+        return transaction(self._db)

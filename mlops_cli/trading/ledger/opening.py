@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from mlops_cli.config.settings import KEY, SECRET, variable
 from mlops_cli.errors import ConfigError, DataError, ServiceError
-from mlops_cli.system.files import create_private
 from mlops_cli.system.locks import file_lock
+from mlops_cli.system.sqlite_files import IN_MEMORY, SqliteFile
 from mlops_cli.trading.ledger.ledger import Ledger
 from mlops_cli.trading.ledger.tables import SCHEMA_VERSION
 
-IN_MEMORY = Path(":memory:")
-_LOCKED = ("BUSY", "LOCKED")
-_NOT_DAMAGE = ("READONLY", "CANTOPEN", "PERM", "FULL", "IOERR")  # SQLITE_... errors of an undamaged file
+_IF_DAMAGED = "look at it with sqlite3; without the file the next pass starts from what the broker holds"
 
 
 class PassAtWork(ServiceError):  # noqa: N818 - nothing failed
@@ -68,17 +65,14 @@ def claim_account(folder: Path, account: str, team: str) -> Iterator[None]:
 
 @contextmanager
 def _opened(path: Path, team: str) -> Iterator[Ledger]:
-    try:
-        if path != IN_MEMORY:
-            create_private(path)
-        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            ledger = Ledger(connection)
-            _check(ledger, path, team)
-            yield ledger
-    except sqlite3.DatabaseError as error:
-        raise _damaged(path, error) from error
+    with _file(path).writing() as connection:
+        ledger = Ledger(connection)
+        _check(ledger, path, team)
+        yield ledger
+
+
+def _file(path: Path) -> SqliteFile:
+    return SqliteFile(path, "the ledger", _IF_DAMAGED)
 
 
 def _check(ledger: Ledger, path: Path, team: str) -> None:
@@ -105,13 +99,8 @@ def read_ledger(path: Path) -> Iterator[Ledger]:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[Ledger]:
-    if not path.is_file():
-        raise _none_yet(path)
-    try:
-        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-            yield Ledger(connection)
-    except sqlite3.DatabaseError as error:
-        raise _damaged(path, error) from error
+    with _file(path).reading(_none_yet(path)) as connection:
+        yield Ledger(connection)
 
 
 def _none_yet(path: Path) -> DataError:
@@ -129,14 +118,3 @@ def team_of_account(folder: Path, account: str, besides: str) -> str | None:
 def _account_of(path: Path) -> str | None:
     with _reading(path) as ledger:
         return None if ledger.is_empty else ledger.meta("account")
-
-
-def _damaged(path: Path, error: sqlite3.DatabaseError) -> DataError | ServiceError:
-    name = getattr(error, "sqlite_errorname", "").removeprefix("SQLITE_")
-    if name.startswith(_LOCKED):
-        hint = "close the program that has it open (a sqlite3 shell, a backup), then run again: nothing is lost"
-        return ServiceError(f"{path}: another program has locked the ledger", hint)
-    hint = "look at it with sqlite3; without the file the next pass starts from what the broker holds"
-    if name.startswith(_NOT_DAMAGE):
-        hint = "nothing is lost: correct the permissions of its folder, or free some space, and run again"
-    return DataError(f"{path}: the ledger cannot be used: {error}", hint)

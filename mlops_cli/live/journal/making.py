@@ -1,0 +1,109 @@
+"""Forecasts for the journal, from a model and its feature table: those of tonight, or those of the past once more."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mlops_cli.errors import DataError
+from mlops_cli.evaluation.frame import interval_columns
+from mlops_cli.live.journal.records import Forecast, PriceInterval
+from mlops_cli.models.manifest import Manifest
+from mlops_cli.models.predict import Forecasts
+from mlops_cli.simulation.replay import forecast_frame
+
+Forecaster = Callable[[pd.DataFrame], Forecasts]
+"""Forecasts the rows of a feature table: `Model.forecasts`, or a session that many models share."""
+
+
+def newest_forecast(manifest: Manifest, branch: str, table: pd.DataFrame, forecaster: Forecaster) -> Forecast:
+    """The forecast of the last row of a feature table; see `forecasts_of`."""
+    (forecast,) = forecasts_of(manifest, branch, table, table.index[-1:], forecaster)
+    return forecast
+
+
+def forecasts_of(
+    manifest: Manifest, branch: str, table: pd.DataFrame, sessions: pd.DatetimeIndex, forecaster: Forecaster
+) -> list[Forecast]:
+    """The forecasts of some sessions, computed as `simulation.replay` does.
+
+    Args:
+        manifest: of the model.
+        branch: its branch.
+        table: its feature table (index `session`, rising; the inputs, `last_close`, `next_close`, `target_session`).
+        sessions: sessions in the index of `table`; others are left out, because there is nothing to forecast from.
+        forecaster: forecasts the rows.
+
+    Returns:
+        In order of the table. The constant intervals of all are made of the year before the first of them.
+
+    Raises:
+        DataError: `table` has no rows.
+        ModelError: the model cannot forecast them.
+    """
+    if table.empty:
+        raise DataError(f"{manifest.name}: its feature table is empty", "run: mlops ingest, mlops featurize")
+    places = np.flatnonzero(table.index.isin(sessions))
+    if not len(places):
+        return []
+    rows = table.iloc[places]
+    # the close of a target session is known once it is a session of the table that is not later than the first row
+    before = table.loc[table["target_session"].to_numpy() <= rows.index[0].to_datetime64()]
+    frame = forecast_frame(manifest, rows, forecaster(rows), before)
+    hashes = row_hashes(rows, manifest.inputs)
+    closes = table["last_close"].to_numpy(np.float64)
+    return [
+        Forecast(
+            session=values["session"].date(),
+            branch=branch,
+            model=manifest.name,
+            team=manifest.team,
+            ticker=manifest.ticker,
+            exchange=manifest.exchange,
+            version=manifest.version,
+            target_session=values["target_session"].date(),
+            last_close=values["last_close"],
+            log_return=math.log(values["predicted_close"] / values["last_close"]),
+            predicted_close=values["predicted_close"],
+            raw_predicted_close=values["raw_predicted_close"],
+            drift_predicted_close=values["drift_predicted_close"],
+            base_predicted_close=values["base_predicted_close"],
+            announced_dividend=values["announced_dividend"],
+            shrinkage=1.0 if manifest.shrinkage is None else manifest.shrinkage,
+            intervals=tuple(_intervals(values, manifest.levels)),
+            previous_session=table.index[place - 1].date() if place else None,
+            previous_close=float(closes[place - 1]) if place else None,
+            row_hash=row_hash,
+        )
+        for place, values, row_hash in zip(places, frame.to_dict("records"), hashes, strict=True)
+    ]
+
+
+def row_hashes(rows: pd.DataFrame, inputs: Sequence[str]) -> list[str]:
+    """A sha256 of each feature row: what a model got to see, and when.
+
+    The hash covers the session, the target session, and the names and values of the inputs, in float32 as the graph
+    gets them. The last close is not in it: it is in the journal itself, and a split changes it, but not the inputs.
+    """
+    names = hashlib.sha256("\0".join(inputs).encode())
+    days = [pd.DatetimeIndex(days).as_unit("s").asi8.astype("<i8") for days in (rows.index, rows["target_session"])]
+    with np.errstate(over="ignore"):
+        values = (rows[list(inputs)].to_numpy("<f4") + 0.0).astype("<f4")  # -0.0 becomes 0.0
+    hashes = []
+    for session, target, row in zip(*days, values, strict=True):
+        digest = names.copy()
+        digest.update(session.tobytes() + target.tobytes() + row.tobytes())
+        hashes.append(digest.hexdigest())
+    return hashes
+
+
+def _intervals(values: dict[Any, Any], levels: Sequence[float]) -> Iterator[PriceInterval]:
+    for level in levels:
+        lower, upper, constant = (values[name] for name in interval_columns(level))
+        if math.isfinite(lower):
+            yield PriceInterval(level, lower, upper, constant if math.isfinite(constant) else None)

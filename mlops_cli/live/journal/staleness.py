@@ -1,0 +1,48 @@
+"""How old the data of a forecast is: a forecast made before the last finished session of its exchange is stale."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from mlops_cli.live.journal.records import Forecast
+from mlops_cli.market.sessions import last_finished_session, sessions
+
+
+def sessions_behind(exchange: str, session: date, now: datetime) -> int:
+    """How many sessions of an exchange have finished after `session` by `now`.
+
+    Returns:
+        0: `session` is the last finished one; more: the forecasts made on it are stale; -1: it has not finished, so
+        `now` comes from a clock that is wrong.
+
+    Raises:
+        ConfigError: the exchange has no calendar.
+    """
+    last = last_finished_session(exchange, pd.Timestamp(now))
+    day = pd.Timestamp(session)
+    if day > last:
+        return -1
+    return len(sessions(exchange, day + pd.Timedelta(days=1), last))
+
+
+def is_stale(forecast: Forecast, now: datetime) -> bool:
+    """Whether a forecast is older than the last finished session of its exchange; see `sessions_behind`."""
+    return sessions_behind(forecast.exchange, forecast.session, now) > 0
+
+
+def stale_when_issued(frame: pd.DataFrame) -> npt.NDArray[np.bool_]:
+    """Whether each forecast of `frames.journal_frame` was stale already when it was issued: bool (len(frame),)."""
+    groups = frame.groupby(["exchange", "session", "issued_at"], observed=True, sort=False).ngroup()
+    stale = {
+        group: sessions_behind(row.exchange, row.session.date(), row.issued_at) > 0
+        for group, row in zip(
+            groups.drop_duplicates(),
+            frame.loc[~groups.duplicated(), ["exchange", "session", "issued_at"]].itertuples(),
+            strict=True,
+        )
+    }
+    return groups.map(stale).to_numpy(np.bool_)
