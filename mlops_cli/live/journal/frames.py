@@ -7,9 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from mlops_cli.evaluation.frame import interval_columns
+from mlops_cli.evaluation.frame import interval_columns, interval_levels
 from mlops_cli.live.journal.records import Forecast
-from mlops_cli.live.journal.tables import ACTUAL, COLUMNS, FORECAST, intervals_of
+from mlops_cli.live.journal.tables import COLUMNS, FORECAST, intervals_of
 
 _TEXT = ("branch", "model", "team", "ticker", "exchange", "version", "row_hash")
 _DAYS = ("session", "target_session", "previous_session")
@@ -35,12 +35,6 @@ def frame_of(forecasts: Iterable[Forecast]) -> pd.DataFrame:
     """Forecasts that are not from the journal as a table: as `journal_frame`, without the times and the actuals."""
     rows = [tuple(getattr(forecast, name) for name in FORECAST) for forecast in forecasts]
     return _with_levels_in_order(_typed(rows, FORECAST))
-
-
-def levels_of(frame: pd.DataFrame) -> list[float]:
-    """The levels of the intervals of a table, rising."""
-    prefix = "lower_"
-    return sorted(float(str(name).removeprefix(prefix)) for name in frame.columns if str(name).startswith(prefix))
 
 
 def _typed(rows: Sequence[tuple[Any, ...]], columns: Sequence[str]) -> pd.DataFrame:
@@ -72,8 +66,5 @@ def _bounds(intervals: Sequence[Any]) -> dict[str, pd.Series]:
 
 def _with_levels_in_order(frame: pd.DataFrame) -> pd.DataFrame:
     others = [name for name in frame.columns if not str(name).startswith(("lower_", "upper_", "constant_"))]
-    bounds = [name for level in levels_of(frame) for name in interval_columns(level)]
+    bounds = [name for level in interval_levels(frame) for name in interval_columns(level)]
     return frame[[*others, *bounds]]
-
-
-__all__ = ["ACTUAL", "frame_of", "journal_frame", "levels_of"]

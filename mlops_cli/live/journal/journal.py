@@ -57,13 +57,13 @@ class Selection:
         conditions = ["1"]
         values: list[str] = []
         for condition, value in (
-            ("f.session >= ?", self.first and self.first.isoformat()),
-            ("f.session <= ?", self.last and self.last.isoformat()),
+            ("f.session >= ?", self.first),
+            ("f.session <= ?", self.last),
             ("f.branch = ?", self.branch),
         ):
             if value is not None:
                 conditions.append(condition)
-                values.append(value)
+                values.append(str(value))
         for column, names in (("model", self.models), ("ticker", self.tickers), ("team", self.teams)):
             if names is not None:
                 # one value for all names: SQLite limits the number of placeholders

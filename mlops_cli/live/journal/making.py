@@ -23,7 +23,7 @@ Forecaster = Callable[[pd.DataFrame], Forecasts]
 
 def newest_forecast(manifest: Manifest, branch: str, table: pd.DataFrame, forecaster: Forecaster) -> Forecast:
     """The forecast of the last row of a feature table; see `forecasts_of`."""
-    (forecast,) = forecasts_of(manifest, branch, table, table.index[-1:], forecaster)
+    (forecast,) = forecasts_of(manifest, branch, table, pd.DatetimeIndex(table.index[-1:]), forecaster)
     return forecast
 
 
@@ -56,7 +56,7 @@ def forecasts_of(
     before = table.loc[table["target_session"].to_numpy() <= rows.index[0].to_datetime64()]
     frame = forecast_frame(manifest, rows, forecaster(rows), before)
     hashes = row_hashes(rows, manifest.inputs)
-    closes = table["last_close"].to_numpy(np.float64)
+    days, closes = pd.DatetimeIndex(table.index), table["last_close"].to_numpy(np.float64)
     return [
         Forecast(
             session=values["session"].date(),
@@ -76,7 +76,7 @@ def forecasts_of(
             announced_dividend=values["announced_dividend"],
             shrinkage=1.0 if manifest.shrinkage is None else manifest.shrinkage,
             intervals=tuple(_intervals(values, manifest.levels)),
-            previous_session=table.index[place - 1].date() if place else None,
+            previous_session=days[int(place) - 1].date() if place else None,
             previous_close=float(closes[place - 1]) if place else None,
             row_hash=row_hash,
         )

@@ -36,13 +36,9 @@ def is_stale(forecast: Forecast, now: datetime) -> bool:
 
 def stale_when_issued(frame: pd.DataFrame) -> npt.NDArray[np.bool_]:
     """Whether each forecast of `frames.journal_frame` was stale already when it was issued: bool (len(frame),)."""
-    groups = frame.groupby(["exchange", "session", "issued_at"], observed=True, sort=False).ngroup()
-    stale = {
-        group: sessions_behind(row.exchange, row.session.date(), row.issued_at) > 0
-        for group, row in zip(
-            groups.drop_duplicates(),
-            frame.loc[~groups.duplicated(), ["exchange", "session", "issued_at"]].itertuples(),
-            strict=True,
-        )
-    }
-    return groups.map(stale).to_numpy(np.bool_)
+    groups = frame.groupby(["exchange", "session", "issued_at"], observed=True, sort=False)
+    stale = np.zeros(len(frame), np.bool_)
+    for places in groups.indices.values():
+        row = frame.iloc[places[0]]
+        stale[places] = sessions_behind(row["exchange"], row["session"].date(), row["issued_at"]) > 0
+    return stale

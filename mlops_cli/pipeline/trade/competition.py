@@ -32,10 +32,10 @@ from mlops_cli.pipeline.stages.stage import Progress, StageReport
 from mlops_cli.pipeline.trade.competition_forecasts import ReplayBook, replay_book
 from mlops_cli.pipeline.trade.paper_trade import teams_of
 from mlops_cli.system.files import write_whole
+from mlops_cli.system.sqlite_files import IN_MEMORY
 from mlops_cli.tracking.tracker import Tracker
 from mlops_cli.trading.contract.broker import Broker
 from mlops_cli.trading.ledger.ledger import Ledger
-from mlops_cli.system.sqlite_files import IN_MEMORY
 from mlops_cli.trading.ledger.opening import open_ledger
 from mlops_cli.trading.passes.order_window import Margins
 from mlops_cli.trading.passes.paper_pass import PassReport, PassSettings, SessionForecasts, paper_pass

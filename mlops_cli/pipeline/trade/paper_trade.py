@@ -18,8 +18,8 @@ from mlops_cli.exchange.market.market import Market
 from mlops_cli.exchange.market.price_tables import ParquetTables
 from mlops_cli.market.hours import us_hours
 from mlops_cli.pipeline.trade.newest_forecasts import NewestForecasts
-from mlops_cli.trading.contract.broker import Broker
 from mlops_cli.system.sqlite_files import IN_MEMORY
+from mlops_cli.trading.contract.broker import Broker
 from mlops_cli.trading.ledger.opening import PassAtWork, claim_account, open_ledger, read_ledger
 from mlops_cli.trading.passes.halt import HaltFiles
 from mlops_cli.trading.passes.liquidate import Liquidation, liquidate
