@@ -105,7 +105,7 @@ class TestIssue:
 
     def test_a_time_without_zone_is_a_mistake_of_the_caller(self, journal: Journal) -> None:
         with pytest.raises(ValueError, match="time zone"):
-            journal.issue([a_forecast()], datetime(2024, 1, 4, 22))  # noqa: DTZ001
+            journal.issue([a_forecast()], datetime(2024, 1, 4, 22))
         assert list(journal.forecasts()) == []
 
     @given(batches=st.lists(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2)), max_size=6), max_size=6))

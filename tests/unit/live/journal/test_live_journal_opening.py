@@ -103,7 +103,7 @@ def test_pages_that_were_overwritten(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[4096 * 6 :] = b"\xff" * (len(content) - 4096 * 6)
     path.write_bytes(content)
-    with pytest.raises(DataError, match="the journal cannot be used: .*malformed"):
+    with pytest.raises(DataError, match="malformed"):
         count(path)
 
 
@@ -114,9 +114,11 @@ def test_a_locked_journal(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite3, "connect", lambda *given, **named: connect(*given, timeout=0.02, **named))
     with closing(connect(path, isolation_level=None)) as shell:
         shell.execute("BEGIN IMMEDIATE")
-        with pytest.raises(ServiceError, match="another program has locked the journal") as refusal:  # noqa: PT012
-            with open_journal(path) as journal:
-                journal.issue(a_fleet(1), EVENING)
+        with (
+            pytest.raises(ServiceError, match="another program has locked the journal") as refusal,
+            open_journal(path) as journal,
+        ):
+            journal.issue(a_fleet(1), EVENING)
         assert refusal.value.exit_code == 8
         assert count(path) == 1, "readers do not wait"
 

@@ -10,6 +10,8 @@ import pytest
 from mlops_cli.live.journal.records import Key, PriceInterval
 from tests.fakes.journal_forecasts import SESSION, TARGET, a_forecast
 
+NARROW = PriceInterval(80.0, 1.0, 2.0, None)
+
 
 def test_a_forecast_as_models_make_them_has_no_faults() -> None:
     assert a_forecast().faults == []
@@ -47,7 +49,10 @@ def test_its_key_names_model_and_session() -> None:
         ({"intervals": (PriceInterval(80.0, 1.0, 2.0, -0.1),)}, "a broken interval"),
         ({"intervals": (PriceInterval(80.0, 1.0, 2.0, math.nan),)}, "a broken interval"),
         ({"intervals": (PriceInterval(100.0, 1.0, 2.0, None),)}, "a broken interval"),
-        ({"intervals": (PriceInterval(95.0, 1.0, 2.0, None), PriceInterval(80.0, 1.0, 2.0, None))}, "a broken interval"),
+        (
+            {"intervals": (PriceInterval(95.0, 1.0, 2.0, None), PriceInterval(80.0, 1.0, 2.0, None))},
+            "a broken interval",
+        ),
         ({"intervals": (PriceInterval(80.0, 1.0, 2.0, None),) * 2}, "a broken interval"),
     ],
 )

@@ -1,0 +1,77 @@
+"""How old the data of a forecast is, by the sessions of its exchange."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mlops_cli.errors import ConfigError
+from mlops_cli.live.journal.opening import open_journal
+from mlops_cli.live.journal.staleness import is_stale, sessions_behind, stale_when_issued
+from mlops_cli.system.sqlite_files import IN_MEMORY
+from tests.fakes.journal_forecasts import EVENING, SESSION, a_forecast, frame_in, issue_all
+from tests.fakes.price_tables import xnys_sessions
+
+FRIDAY = date(2024, 1, 12)
+
+
+@pytest.mark.parametrize(
+    ("now", "behind"),
+    [
+        ("2024-01-12T20:59:59", -1),  # Friday, a second before the close in New York
+        ("2024-01-12T21:00:00", 0),
+        ("2024-01-14T12:00:00", 0),  # Sunday
+        ("2024-01-16T20:59:59", 0),  # Monday was a holiday; Tuesday's session is not over
+        ("2024-01-16T21:00:00", 1),
+        ("2024-01-17T23:00:00", 2),
+        ("2024-01-01T00:00:00", -1),
+    ],
+)
+def test_only_finished_sessions_count(now: str, behind: int) -> None:
+    at = datetime.fromisoformat(now).replace(tzinfo=UTC)
+    assert sessions_behind("XNYS", FRIDAY, at) == behind
+    assert is_stale(a_forecast(session=FRIDAY, target_session=date(2024, 1, 16)), at) is (behind > 0)
+
+
+def test_each_exchange_has_its_own_hours() -> None:
+    at = datetime(2024, 1, 5, 17, 0, tzinfo=UTC)  # Frankfurt has closed, New York has not
+    assert [sessions_behind(exchange, SESSION, at) for exchange in ("XETR", "XNYS")] == [1, 0]
+
+
+def test_a_half_day_ends_early() -> None:
+    day = date(2024, 11, 29)
+    assert sessions_behind("XNYS", day, datetime(2024, 11, 29, 18, 0, tzinfo=UTC)) == 0
+    assert sessions_behind("XNYS", day, datetime(2024, 11, 29, 17, 59, tzinfo=UTC)) == -1
+
+
+def test_an_exchange_without_calendar() -> None:
+    with pytest.raises(ConfigError, match="XXXX"):
+        sessions_behind("XXXX", SESSION, EVENING)
+
+
+@given(place=st.integers(2000, 6000), hours=st.integers(0, 24 * 20))
+@settings(max_examples=50, deadline=None)
+def test_it_counts_the_closes_between(place: int, hours: int) -> None:
+    session = xnys_sessions()[place]
+    now = session.to_pydatetime().replace(tzinfo=UTC) + timedelta(hours=22 + hours)
+    following = xnys_sessions()[place + 1 : place + 30]
+    # 22:00 UTC is after every close, and 12:00 UTC before
+    before_now = sum(day.to_pydatetime().replace(tzinfo=UTC) + timedelta(hours=22) <= now for day in following)
+    maybe = sum(day.to_pydatetime().replace(tzinfo=UTC) + timedelta(hours=12) <= now for day in following)
+    assert before_now <= sessions_behind("XNYS", session.date(), now) <= maybe
+
+
+def test_which_were_stale_when_they_were_issued() -> None:
+    with open_journal(IN_MEMORY) as journal:
+        issue_all(journal, [a_forecast(model="fresh"), a_forecast(model="de", exchange="XETR")])
+        late = EVENING + timedelta(days=1)
+        issue_all(journal, [a_forecast(model="late"), a_forecast(model="late-de", exchange="XETR")], late)
+        frame = frame_in(journal)
+    stale = dict(zip(frame["model"], stale_when_issued(frame), strict=True))
+    assert stale == {"fresh": False, "de": False, "late": True, "late-de": True}
+    assert stale_when_issued(frame).dtype == np.bool_
+    assert stale_when_issued(frame.iloc[:0]).tolist() == []
