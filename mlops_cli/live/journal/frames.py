@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from mlops_cli.evaluation.frame import interval_columns, interval_levels
 from mlops_cli.live.journal.records import Forecast
-from mlops_cli.live.journal.tables import COLUMNS, FORECAST, intervals_of
+from mlops_cli.live.journal.tables import COLUMNS, FORECAST
 
+Floats = NDArray[np.float64]
 _TEXT = ("branch", "model", "team", "ticker", "exchange", "version", "row_hash")
 _DAYS = ("session", "target_session", "previous_session")
 _TIMES = ("issued_at", "settled_at")
@@ -50,18 +54,19 @@ def _typed(rows: Sequence[tuple[Any, ...]], columns: Sequence[str]) -> pd.DataFr
     return frame.assign(**times, **bounds)
 
 
-def _bounds(intervals: Sequence[Any]) -> dict[str, pd.Series]:
-    """The columns of the intervals of each row, given as stored or as a tuple."""
-    values: dict[str, dict[int, float]] = {}
-    for place, stored in enumerate(intervals):
-        for level, *bounds in intervals_of(stored) if isinstance(stored, str) else stored:
-            for name, bound in zip(interval_columns(level), bounds, strict=True):
-                if bound is not None:
-                    values.setdefault(name, {})[place] = bound
-                else:
-                    values.setdefault(name, {})
-    index = range(len(intervals))
-    return {name: pd.Series(column, dtype="float64").reindex(index) for name, column in values.items()}
+def _bounds(intervals: Sequence[Any]) -> dict[str, Floats]:
+    """The columns of the intervals of each row, given as stored or as tuples."""
+    if intervals and isinstance(intervals[0], str):
+        intervals = json.loads(f"[{','.join(intervals)}]")
+    rows = np.repeat(np.arange(len(intervals)), [len(of_row) for of_row in intervals])
+    values = np.array([interval for of_row in intervals for interval in of_row], np.float64).reshape(-1, 4)
+    columns: dict[str, Floats] = {}
+    for level in np.unique(values[:, 0]):
+        at_level = values[:, 0] == level
+        for name, column in zip(interval_columns(level), values[at_level, 1:].T, strict=True):
+            columns[name] = np.full(len(intervals), np.nan)
+            columns[name][rows[at_level]] = column
+    return columns
 
 
 def _with_levels_in_order(frame: pd.DataFrame) -> pd.DataFrame:

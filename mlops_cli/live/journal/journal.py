@@ -19,6 +19,7 @@ from mlops_cli.live.journal.records import Actual, Forecast, IssuedForecast, Iss
 from mlops_cli.live.journal.tables import (
     FORECAST,
     FORMAT,
+    IS_OPEN,
     KIND,
     SCHEMA,
     SELECT_FORECASTS,
@@ -43,6 +44,7 @@ class Selection:
         models: names of models.
         tickers: tickers.
         teams: names of teams.
+        is_open: only those that have no actual yet.
     """
 
     first: date | None = None
@@ -51,6 +53,7 @@ class Selection:
     models: Collection[str] | None = None
     tickers: Collection[str] | None = None
     teams: Collection[str] | None = None
+    is_open: bool = False
 
     def where(self) -> tuple[str, list[str]]:
         """The conditions in SQL, and the values of their placeholders."""
@@ -69,6 +72,8 @@ class Selection:
                 # one value for all names: SQLite limits the number of placeholders
                 conditions.append(f"f.{column} IN (SELECT value FROM json_each(?))")
                 values.append(_json(names))
+        if self.is_open:
+            conditions.append(IS_OPEN)
         return " AND ".join(conditions), values
 
 

@@ -7,7 +7,7 @@ track record can be shown in the units of today (`track_record`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 from typing import NamedTuple
@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 
 from mlops_cli.live.journal.records import Actual, Key
 from mlops_cli.live.journal.units import Floats, tolerances, units_now
+from mlops_cli.prices.cleaning.moves import rounding
 
 Closes = Callable[[str, str], "pd.Series[float] | None"]
 """The closes of a (branch, ticker): index tz-naive sessions, rising; None if there is no price table."""
 
-_OLD = ("actual_close", "table_close", "units")
+_UNSETTLED = ("branch", "ticker", "reason", "target_session")
 NO_TABLE = "there is no price table"
 NO_TARGET = "the price table has no close of the target session"
 NO_SESSION = "the price table no longer has the session on which it was made"
@@ -68,91 +69,105 @@ def settle(frame: pd.DataFrame, closes: Closes) -> Settlement:
     Args:
         frame: of `frames.journal_frame`: forecasts with and without actuals. An actual is only compared again if its
             forecast is among them.
-        closes: the price tables.
+        closes: the price tables; each is asked for once.
     """
-    new: list[Actual] = []
-    restated: list[Actual] = []
-    unsettled: list[Unsettled] = []
-    waiting = 0
-    for (branch, ticker), rows in frame.groupby(["branch", "ticker"], observed=True, sort=True):
-        table = closes(str(branch), str(ticker))
-        is_open = rows["actual_close"].isna().to_numpy()
-        if table is None or table.empty:
-            if is_open.any():
-                unsettled.append(Unsettled(str(branch), str(ticker), NO_TABLE, _days(rows[is_open])))
-            continue
-        is_due = (rows["target_session"] <= table.index[-1]).to_numpy()
-        waiting += int((is_open & ~is_due).sum())
-        looked_up = _LookedUp.of(rows[is_due], table)
-        new += looked_up.actuals(is_new=True)
-        restated += looked_up.actuals(is_new=False)
-        unsettled += looked_up.unsettled(str(branch), str(ticker))
-    return Settlement(tuple(new), tuple(restated), waiting, tuple(unsettled))
+    tables = _LookedUp.of(frame, closes)
+    old = _Old.of(frame)
+    units = units_now(tables.then, tables.now, tables.half)
+    actual = tables.target / units
+    split = tolerances(tables.then[:, 0], tables.now[:, 0], tables.half)
+    same_units = np.abs(np.log(units / old.units)) <= split
+    # after a split, a close that is the known one but for its rounding is still the known one
+    rounded = np.abs(np.log(actual / old.close)) <= split + tolerances(old.close, tables.target, tables.half)
+    actual = np.where(~same_units & rounded, old.close, actual)
+    same_close = np.abs(tables.target / old.table_close - 1.0) <= EQUAL
+    is_open = np.isnan(old.close)
+    known = np.isfinite(actual)
+    values = (actual, tables.target, units)
+    reasons = np.select(
+        [~is_open | known | tables.is_waiting, ~tables.exists, np.isnan(tables.target)],
+        ["", NO_TABLE, NO_TARGET],
+        NO_SESSION,
+    )
+    return Settlement(
+        new=_actuals(frame, is_open & known, values),
+        restated=_actuals(frame, ~is_open & known & ~(same_units & same_close), values),
+        waiting=int((is_open & tables.is_waiting).sum()),
+        unsettled=_unsettled(frame, reasons),
+    )
+
+
+class _Old(NamedTuple):
+    """The newest actuals of the forecasts, as the journal has them; (n,), NaN where there is none."""
+
+    close: Floats
+    table_close: Floats
+    units: Floats
+
+    @classmethod
+    def of(cls, frame: pd.DataFrame) -> _Old:
+        return cls(*(np.asarray(frame[name], np.float64) for name in ("actual_close", "table_close", "units")))
 
 
 @dataclass(frozen=True)
 class _LookedUp:
-    """Forecasts of one ticker whose target session is over, and what the price table says about them; all (n,).
+    """What the price tables say about forecasts; NaN where they say nothing.
 
     Attributes:
-        rows: the forecasts.
-        table_closes: closes of the target sessions; NaN if there are none.
-        units: of `units_now`.
-        actual_closes: closes of the target sessions in the units of the forecasts.
-        changed: whether the actual in the journal is another one, or there is none.
+        then: last close and the close before it, when the forecasts were made: (n, 2).
+        now: closes of the same sessions today: (n, 2).
+        target: closes of the target sessions today: (n,).
+        half: half a unit of the last decimal place of the prices: (n,).
+        exists: whether there is a price table: (n,).
+        is_waiting: whether the target session is later than the price table: (n,).
     """
 
-    rows: pd.DataFrame
-    table_closes: Floats
-    units: Floats
-    actual_closes: Floats
-    changed: NDArray[np.bool_]
+    then: Floats
+    now: Floats
+    target: Floats
+    half: Floats
+    exists: NDArray[np.bool_]
+    is_waiting: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, rows: pd.DataFrame, table: pd.Series[float]) -> _LookedUp:
-        """Look rows of `journal_frame` up in a price table."""
-        then = np.column_stack([_floats(rows[name]) for name in ("last_close", "previous_close")])
-        now = np.column_stack([_at(table, rows[name]) for name in ("session", "previous_session")])
-        closes, units = _at(table, rows["target_session"]), units_now(then, now, table)
-        old_close, old_table_close, old_units = (_floats(rows[name]) for name in _OLD)
-        allowed = tolerances(then[:, 0], now[:, 0], table)
-        same_units = np.abs(np.log(units / old_units)) <= allowed
-        same_close = np.abs(closes / old_table_close - 1.0) <= EQUAL
-        # after a split, a close that is the known one but for its rounding is still the known one
-        rounded = np.abs(np.log(closes / units / old_close)) <= allowed + tolerances(old_close, closes, table)
-        actual = np.where(~same_units & rounded, old_close, closes / units)
-        return cls(rows, closes, units, actual, ~(same_units & same_close))
-
-    def actuals(self, *, is_new: bool) -> Iterator[Actual]:
-        """The actuals of forecasts without one (`is_new`), or those that replace one."""
-        is_open = self.rows["actual_close"].isna().to_numpy()
-        for place in np.flatnonzero(self.changed & np.isfinite(self.actual_closes) & (is_open == is_new)):
-            session, branch, model = self.rows[["session", "branch", "model"]].iloc[place]
-            yield Actual(
-                Key(session.date(), branch, model),
-                float(self.actual_closes[place]),
-                float(self.table_closes[place]),
-                float(self.units[place]),
-            )
-
-    def unsettled(self, branch: str, ticker: str) -> Iterator[Unsettled]:
-        """Those without an actual that the price table cannot settle."""
-        is_open = self.rows["actual_close"].isna().to_numpy()
-        without_target = is_open & np.isnan(self.table_closes)
-        without_units = is_open & ~without_target & np.isnan(self.units)
-        for reason, which in ((NO_TARGET, without_target), (NO_SESSION, without_units)):
-            if which.any():
-                yield Unsettled(branch, ticker, reason, _days(self.rows[which]))
+    def of(cls, frame: pd.DataFrame, closes: Closes) -> _LookedUp:
+        then = np.column_stack([np.asarray(frame[name], np.float64) for name in ("last_close", "previous_close")])
+        days = np.column_stack([_seconds(frame[name]) for name in ("session", "previous_session", "target_session")])
+        now, half = np.full(days.shape, np.nan), np.full(len(frame), np.nan)
+        exists, is_waiting = np.zeros(len(frame), np.bool_), np.zeros(len(frame), np.bool_)
+        for places in frame.groupby(["branch", "ticker"], observed=True).indices.values():
+            first = frame.iloc[places[0]]
+            table = closes(first["branch"], first["ticker"])
+            if table is None or table.empty:
+                continue
+            sessions, values = _seconds(table.index), np.asarray(table, np.float64)
+            at = np.searchsorted(sessions, days[places]).clip(max=len(sessions) - 1)
+            now[places] = np.where(sessions[at] == days[places], values[at], np.nan)
+            half[places] = rounding(values)
+            exists[places] = True
+            is_waiting[places] = days[places, 2] > sessions[-1]
+        return cls(then, now[:, :2], now[:, 2], half, exists, is_waiting)
 
 
-def _floats(values: pd.Series) -> Floats:
-    return np.asarray(values, np.float64)
+def _seconds(days: pd.Series | pd.Index) -> NDArray[np.int64]:
+    """Days as numbers, in any unit of the dates; NaT is a number that no day has."""
+    return np.asarray(pd.DatetimeIndex(days).as_unit("s").asi8, np.int64)
 
 
-def _at(table: pd.Series[float], days: pd.Series) -> Floats:
-    """The closes of some days; NaN where there are none."""
-    return _floats(table.reindex(pd.DatetimeIndex(days)))
+def _actuals(frame: pd.DataFrame, which: NDArray[np.bool_], values: tuple[Floats, ...]) -> tuple[Actual, ...]:
+    """Actuals of those rows, from their closes, table closes and units."""
+    keys = (frame.loc[which, name] for name in ("session", "branch", "model"))
+    columns = (array[which].tolist() for array in values)
+    return tuple(
+        Actual(Key(session.date(), branch, model), *closes)
+        for session, branch, model, *closes in zip(*keys, *columns, strict=True)
+    )
 
 
-def _days(rows: pd.DataFrame) -> tuple[date, ...]:
-    return tuple(sorted({day.date() for day in rows["target_session"]}))
+def _unsettled(frame: pd.DataFrame, reasons: NDArray[np.str_]) -> tuple[Unsettled, ...]:
+    """The rows that have a reason, together by ticker and reason."""
+    rows = frame.assign(reason=reasons)[reasons != ""]
+    targets: dict[tuple[str, str, str], set[date]] = {}
+    for branch, ticker, reason, day in zip(*(rows[name] for name in _UNSETTLED), strict=True):
+        targets.setdefault((branch, ticker, reason), set()).add(day.date())
+    return tuple(Unsettled(*names, tuple(sorted(days))) for names, days in sorted(targets.items()))

@@ -65,6 +65,8 @@ SELECT {", ".join(f"f.{name}" for name in (*FORECAST, "issued_at"))}, {", ".join
 FROM forecasts f LEFT JOIN actuals a ON {_ON_KEY} AND a.restatements =
     (SELECT max(n.restatements) FROM actuals n WHERE {_ON_KEY.replace("a.", "n.")})
 """
+IS_OPEN = f"NOT EXISTS (SELECT 1 FROM actuals a WHERE {_ON_KEY})"
+"""The condition that a forecast `f` has no actual."""
 
 
 def forecast_row(forecast: Forecast, issued_at: datetime) -> dict[str, Any]:

@@ -8,39 +8,37 @@ units of the prices changed. If only one changed, it was corrected, and the unit
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from mlops_cli.prices.cleaning.moves import EXACT, PROVABLE, nearest, rounding
+from mlops_cli.prices.cleaning.moves import EXACT, PROVABLE, nearest
 
 Floats = NDArray[np.float64]
 
 
-def tolerances(closes_then: Floats, closes_now: Floats, closes: pd.Series[float]) -> Floats:
-    """How far the log of now / then may be off if nothing but rounding happened; same shape as the arrays.
+def tolerances(closes_then: Floats, closes_now: Floats, half: Floats) -> Floats:
+    """How far the log of now / then may be off if nothing but rounding happened; same shape as the closes.
 
-    `closes`: the price table, whose number of decimals shows how its closes are rounded.
+    `half`: half a unit of the last decimal place of the prices (`prices.cleaning.moves.rounding`), of the same shape.
     """
-    half = rounding(np.asarray(closes, np.float64))
     errors: Floats = EXACT + half / closes_then + half / closes_now
     return errors
 
 
-def units_now(closes_then: Floats, closes_now: Floats, closes: pd.Series[float]) -> Floats:
+def units_now(closes_then: Floats, closes_now: Floats, half: Floats) -> Floats:
     """The price of the table today per price of the day on which each forecast was made.
 
     Args:
         closes_then: last close of each forecast and the close before it, as they were: (n, 2); NaN where there was
             none.
         closes_now: closes of the same sessions in the price table today: (n, 2); NaN where there is none.
-        closes: all closes of the price table.
+        half: see `tolerances`; (n,).
 
     Returns:
         float64 (n,): 1 where the units did not change; 0.25 after a split 4:1 (exactly the ratio, if it is one that
         splits have); NaN where neither close is in the table today.
     """
     moves = np.log(closes_now / closes_then)
-    allowed = tolerances(closes_then, closes_now, closes)
+    allowed = tolerances(closes_then, closes_now, half[:, None])
     ratios = np.where(np.isnan(moves), np.nan, nearest(np.nan_to_num(moves), PROVABLE))
     is_split = np.abs(moves - ratios) <= allowed
     units = np.where(is_split, np.exp(ratios), np.exp(moves))

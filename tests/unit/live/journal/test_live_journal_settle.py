@@ -166,9 +166,7 @@ class TestUnits:
     ) -> None:
         then = np.round([[last, last * math.exp(move)]], decimals)
         now = np.maximum(np.round(then / split, decimals), 10.0**-decimals)
-        # one table of such prices, so that its decimals are known
-        table = pd.Series(np.round(np.linspace(now.min(), now.max(), 9), decimals))
-        (units,) = units_now(then, now, table)
+        (units,) = units_now(then, now, np.array([0.5 * 10.0**-decimals]))
         assert units == pytest.approx(1 / split, rel=0.02 if now.min() > 0.5 else 0.2)
         if now.min() > 5:
             assert units == pytest.approx(1 / split, rel=1e-12)
@@ -176,7 +174,7 @@ class TestUnits:
     def test_closes_that_are_not_in_the_table(self) -> None:
         then = np.array([[100.0, 99.0], [100.0, np.nan], [100.0, 99.0]])
         now = np.array([[np.nan, np.nan], [np.nan, np.nan], [np.nan, 49.5]])
-        units = units_now(then, now, pd.Series([49.5]))
+        units = units_now(then, now, np.full(3, 0.005))
         np.testing.assert_allclose(units, [np.nan, np.nan, 0.5])
 
 
