@@ -206,7 +206,8 @@ class Journal:
         """The newest forecast of each selected model, in order of branch and model."""
         where, values = selection.where()
         models = self._db.execute(
-            f"SELECT max(f.session), f.branch, f.model FROM forecasts f WHERE {where} GROUP BY f.branch, f.model",
+            f"SELECT max(f.session), f.branch, f.model FROM forecasts f WHERE {where} "
+            "GROUP BY f.branch, f.model ORDER BY f.branch, f.model",
             values,
         ).fetchall()
         one_model = f"{SELECT_FORECASTS} WHERE f.session = ? AND f.branch = ? AND f.model = ?"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import NamedTuple
@@ -92,7 +91,7 @@ class Forecast:
     @property
     def faults(self) -> list[str]:
         """Why it cannot be journaled; empty if nothing is wrong."""
-        return list(_faults(self))
+        return [fault for fault, is_so in _broken(self).items() if is_so]
 
 
 @dataclass(frozen=True)
@@ -152,26 +151,24 @@ class IssueReport:
     refused: tuple[Refusal, ...]
 
 
-def _faults(forecast: Forecast) -> Iterator[str]:
-    named = (forecast.branch, forecast.model, forecast.team, forecast.ticker, forecast.exchange, forecast.version)
-    if not all(named):
-        yield "branch, model, team, ticker, exchange or version is empty"
-    if forecast.target_session <= forecast.session:
-        yield f"its target {forecast.target_session} is not after its session"
-    if not _HASH.fullmatch(forecast.row_hash):
-        yield "row_hash is no sha256"
-    if (forecast.previous_session is None) != (forecast.previous_close is None):
-        yield "previous_session without previous_close, or the other way round"
+def _broken(forecast: Forecast) -> dict[str, bool]:
+    """By description, whether a forecast has this fault."""
+    names = (forecast.branch, forecast.model, forecast.team, forecast.ticker, forecast.exchange, forecast.version)
     bad = [name for name, price in _prices(forecast).items() if not (math.isfinite(price) and price > 0)]
-    if bad:
-        yield f"not finite and > 0: {', '.join(bad)}"
-    if not (math.isfinite(forecast.announced_dividend) and forecast.announced_dividend >= 0):
-        yield "announced_dividend is not finite and >= 0"
-    if not (math.isfinite(forecast.log_return) and math.isfinite(forecast.shrinkage)):
-        yield "log_return or shrinkage is not finite"
+    dividend = forecast.announced_dividend
     levels = [interval.level for interval in forecast.intervals]
-    if levels != sorted({*levels}) or any(not _is_usable(interval) for interval in forecast.intervals):
-        yield "a broken interval"
+    return {
+        "branch, model, team, ticker, exchange or version is empty": not all(names),
+        f"its target {forecast.target_session} is not after its session": forecast.target_session <= forecast.session,
+        "row_hash is no sha256": not _HASH.fullmatch(forecast.row_hash),
+        "previous_session without previous_close, or the other way round": (
+            (forecast.previous_session is None) != (forecast.previous_close is None)
+        ),
+        f"not finite and > 0: {', '.join(bad)}": bool(bad),
+        "announced_dividend is not finite and >= 0": not (math.isfinite(dividend) and dividend >= 0),
+        "log_return or shrinkage is not finite": not all(map(math.isfinite, (forecast.log_return, forecast.shrinkage))),
+        "a broken interval": levels != sorted({*levels}) or not all(map(_is_usable, forecast.intervals)),
+    }
 
 
 def _prices(forecast: Forecast) -> dict[str, float]:

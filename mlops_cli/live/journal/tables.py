@@ -37,7 +37,8 @@ _TABLES = (
         intervals TEXT NOT NULL, previous_session TEXT, previous_close REAL, row_hash TEXT NOT NULL,
         issued_at TEXT NOT NULL,
         PRIMARY KEY(session, branch, model)) WITHOUT ROWID""",
-    "CREATE INDEX forecasts_of_model ON forecasts(branch, model, session)",
+    "CREATE INDEX forecasts_of_model ON forecasts(model, branch, session)",
+    "CREATE INDEX forecasts_of_ticker ON forecasts(ticker, session)",
     """CREATE TABLE actuals(
         session TEXT NOT NULL, branch TEXT NOT NULL, model TEXT NOT NULL, restatements INTEGER NOT NULL,
         actual_close REAL NOT NULL CHECK(actual_close > 0), table_close REAL NOT NULL CHECK(table_close > 0),
