@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import date, datetime
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mlops_cli.live.journal.records import Forecast
+from mlops_cli.live.journal.records import Forecast, Refusal
 from mlops_cli.market.sessions import last_finished_session, sessions
 
 
@@ -32,6 +33,24 @@ def sessions_behind(exchange: str, session: date, now: datetime) -> int:
 def is_stale(forecast: Forecast, now: datetime) -> bool:
     """Whether a forecast is older than the last finished session of its exchange; see `sessions_behind`."""
     return sessions_behind(forecast.exchange, forecast.session, now) > 0
+
+
+def premature(forecasts: Iterable[Forecast], now: datetime) -> list[Refusal]:
+    """The forecasts whose session has not finished by `now`: the clock is wrong, and they must not be issued with it.
+
+    The time at which a forecast was issued says that it knew nothing of its target. With a clock that was set back, it
+    would say this wrongly.
+    """
+    behind: dict[tuple[str, date], int] = {}
+    refused = []
+    for forecast in forecasts:
+        place = forecast.exchange, forecast.session
+        if place not in behind:
+            behind[place] = sessions_behind(*place, now)
+        if behind[place] < 0:
+            reason = f"its session has not finished by {now:%Y-%m-%d %H:%M %Z}: the clock of this machine is wrong"
+            refused.append(Refusal(forecast.key, reason))
+    return refused
 
 
 def stale_when_issued(frame: pd.DataFrame) -> npt.NDArray[np.bool_]:

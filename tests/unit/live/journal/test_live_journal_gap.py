@@ -29,9 +29,11 @@ from mlops_cli.live.journal.gap import (
 from mlops_cli.live.journal.making import forecasts_of
 from mlops_cli.live.journal.opening import open_journal
 from mlops_cli.live.journal.records import Forecast
+from mlops_cli.live.journal.replaying import Replayer, replay_issued
 from mlops_cli.models.predict import Model
 from mlops_cli.system.sqlite_files import IN_MEMORY
 from tests.fakes.journal_forecasts import EVENING, a_forecast, frame_in
+from tests.fakes.linear_trainer import linear_graph
 from tests.fakes.model_folders import FEATURES, model_folder
 from tests.fakes.price_tables import random_prices, xnys_sessions
 
@@ -157,3 +159,81 @@ class TestRealModel:
         assert causes[:-3] == [NONE] * (self.NIGHTS - 3)
         assert {causes[-3], causes[-1]} <= {NONE, RESTATED}
         assert set(causes) <= set(CAUSES)
+
+
+class TestReplayIssued:
+    """The journal of some nights with two versions, replayed by version."""
+
+    @pytest.fixture
+    def models(self, tmp_path: Path) -> dict[str, Model]:
+        """Two versions with other weights, by version."""
+        made = [
+            Model.open(model_folder(tmp_path / name, graph=linear_graph(np.array([0.5, -0.25, weight]), 0.001)))
+            for name, weight in (("a", 0.1), ("b", 0.2))
+        ]
+        return {model.manifest.version: model for model in made}
+
+    @pytest.fixture
+    def table(self) -> pd.DataFrame:
+        return build_features(random_prices(80, 4), FEATURES, "log_return", xnys_sessions(), "ACME")
+
+    def issued(self, models: dict[str, Model], table: pd.DataFrame, nights: list[int]) -> pd.DataFrame:
+        """The first version issued until night -5, the second from then on."""
+        first, second = models.values()
+        with open_journal(IN_MEMORY) as journal:
+            for night in nights:
+                model = first if night < -5 else second
+                made = forecasts_of(model.manifest, "main", table, table.index[[night]], model.forecasts)
+                journal.issue(made, EVENING)
+            return frame_in(journal)
+
+    def compared(self, frame: pd.DataFrame, models: dict[str, Model], table: pd.DataFrame | None) -> pd.DataFrame:
+        newest = list(models.values())[-1] if models else None
+
+        def version(branch: str, model: str, name: str) -> Replayer | None:
+            assert (branch, model) == ("main", "red-acme")
+            opened = models.get(name, newest)
+            return None if opened is None else Replayer(opened.manifest, opened.forecasts)
+
+        return gap(frame, replay_issued(frame, version, lambda *_: table))
+
+    def test_each_session_with_the_version_that_issued_it(self, models: dict, table: pd.DataFrame) -> None:
+        causes = self.compared(self.issued(models, table, list(range(-10, 0))), models, table)["cause"]
+        assert causes.tolist() == [NONE] * 10
+
+    def test_nights_without_a_forecast(self, models: dict, table: pd.DataFrame) -> None:
+        frame = self.issued(models, table, [-10, -8, -7, -4])
+        other = frame.iloc[[-1]].assign(model="blue-acme", session=table.index[-2])
+        rows = self.compared_with_another(pd.concat([frame, other]), models, table)
+        assert rows["cause"].tolist() == [NONE, NOT_ISSUED, NONE, NONE, NOT_ISSUED, NOT_ISSUED, NONE, *[NOT_ISSUED] * 2]
+        first, second = models
+        assert rows["version_now"].tolist() == [first] * 6 + [second] * 3
+
+    def compared_with_another(self, frame: pd.DataFrame, models: dict, table: pd.DataFrame) -> pd.DataFrame:
+        """Another model has issued later than the one that is looked at; its own table is gone."""
+
+        def version(_: str, __: str, name: str) -> Replayer:
+            return Replayer(models[name].manifest, models[name].forecasts)
+
+        def tables(_: str, model: str) -> pd.DataFrame | None:
+            return table if model == "red-acme" else None
+
+        rows = gap(frame, replay_issued(frame, version, tables))
+        assert rows.loc[rows["model"] == "blue-acme", "cause"].tolist() == [NOT_REPLAYED]
+        return rows[rows["model"] == "red-acme"]
+
+    def test_a_version_that_is_gone_is_replaced_by_another(self, models: dict, table: pd.DataFrame) -> None:
+        frame = self.issued(models, table, list(range(-10, 0)))
+        left = dict(list(models.items())[1:])
+        rows = self.compared(frame, left, table)
+        assert rows["cause"].tolist() == [VERSION] * 5 + [NONE] * 5
+        assert rows["difference"].abs().gt(1e-7).tolist() == [True] * 5 + [False] * 5
+
+    @pytest.mark.parametrize("gone", ["models", "table"])
+    def test_a_model_or_table_that_is_gone(self, models: dict, table: pd.DataFrame, gone: str) -> None:
+        frame = self.issued(models, table, [-2, -1])
+        rows = self.compared(frame, {} if gone == "models" else models, None if gone == "table" else table)
+        assert rows["cause"].tolist() == [NOT_REPLAYED] * 2
+
+    def test_an_empty_journal(self, models: dict, table: pd.DataFrame) -> None:
+        assert self.compared(self.issued(models, table, []), models, table).empty

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections import Counter
 from contextlib import closing
@@ -14,6 +16,8 @@ from mlops_cli.errors import ConfigError, DataError, ServiceError
 from mlops_cli.live.journal.opening import open_journal, read_journal
 from mlops_cli.live.journal.records import IssueReport
 from tests.fakes.journal_forecasts import EVENING, a_fleet, a_forecast, issue_all
+
+OLD = Path(__file__).with_name("journal_of_format_1.sql")
 
 
 @pytest.fixture
@@ -163,3 +167,54 @@ def test_two_passes_at_once_issue_everything_once(path: Path) -> None:
         thread.join()
     assert sorted((report.issued, report.unchanged) for report in reports) == [(0, 150)] * 3 + [(150, 0)]
     assert count(path) == 150
+
+
+class TestOldJournal:
+    """A journal with a forecast of a model with intervals and one without, settled, and restated after a split."""
+
+    @pytest.fixture
+    def old(self, path: Path) -> Path:
+        path.parent.mkdir()
+        with closing(sqlite3.connect(path)) as connection:
+            connection.executescript(OLD.read_text(encoding="utf-8"))
+        return path
+
+    def test_it_is_read_as_it_was_written(self, old: Path) -> None:
+        with read_journal(old) as journal:
+            first, second = journal.forecasts()
+            assert [each.forecast.model for each in (first, second)] == ["old-aapl", "red-aapl"]
+            assert second.forecast == a_forecast()
+            assert second.issued_at == EVENING
+            assert second.settled is not None
+            assert second.settled.restatements == 1
+            closes = [(actual.actual_close, actual.units) for _, actual in journal.history(second.forecast.key)]
+            assert closes == [(101.5, 1.0), (101.5, 0.25)]
+
+    def test_the_next_pass_goes_on_with_it(self, old: Path) -> None:
+        with open_journal(old) as journal:
+            report = journal.issue([a_forecast(), a_forecast(model="new-aapl")], EVENING)
+            assert (report.issued, report.unchanged, report.refused) == (1, 1, ())
+            with pytest.raises(sqlite3.IntegrityError, match="never changed"):
+                journal._db.execute("DELETE FROM forecasts")
+        assert count(old) == 3
+
+    def test_its_tables_are_those_of_a_new_one(self, old: Path, tmp_path: Path) -> None:
+        def schema(journal: Path) -> set[str]:
+            with closing(sqlite3.connect(journal)) as connection:
+                return {sql for (sql,) in connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")}
+
+        with open_journal(tmp_path / "new.db"):
+            pass
+        assert schema(old) == schema(tmp_path / "new.db"), "another schema needs another format number"
+
+
+def test_a_server_can_read_it_without_loading_pandas(path: Path) -> None:
+    with open_journal(path) as journal:
+        issue_all(journal, [a_forecast()])
+    program = (
+        "import sys; from pathlib import Path; from mlops_cli.live.journal.opening import read_journal\n"
+        "with read_journal(Path(sys.argv[1])) as journal: print(journal.newest()[0].forecast.model)\n"
+        "assert not {'pandas', 'numpy'} & set(sys.modules)"
+    )
+    run = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True)
+    assert run.stdout == "red-aapl\n"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mlops_cli.errors import ConfigError
 from mlops_cli.live.journal.opening import open_journal
-from mlops_cli.live.journal.staleness import is_stale, sessions_behind, stale_when_issued
+from mlops_cli.live.journal.staleness import is_stale, premature, sessions_behind, stale_when_issued
 from mlops_cli.system.sqlite_files import IN_MEMORY
 from tests.fakes.journal_forecasts import EVENING, SESSION, a_forecast, frame_in, issue_all
 from tests.fakes.price_tables import xnys_sessions
@@ -63,6 +63,15 @@ def test_it_counts_the_closes_between(place: int, hours: int) -> None:
     before_now = sum(day.to_pydatetime().replace(tzinfo=UTC) + timedelta(hours=22) <= now for day in following)
     maybe = sum(day.to_pydatetime().replace(tzinfo=UTC) + timedelta(hours=12) <= now for day in following)
     assert before_now <= sessions_behind("XNYS", session.date(), now) <= maybe
+
+
+def test_a_clock_that_was_set_back_issues_nothing() -> None:
+    batch = [a_forecast(), a_forecast(model="de", exchange="XETR"), a_forecast(model="red-ibm")]
+    noon = EVENING.replace(hour=18, minute=0)  # Frankfurt has closed, New York has not
+    refusals = premature(batch, noon)
+    assert [refusal.key.model for refusal in refusals] == ["red-aapl", "red-ibm"]
+    assert "has not finished by 2024-01-04 18:00 UTC: the clock" in refusals[0].reason
+    assert premature(batch, EVENING) == premature([], noon) == []
 
 
 def test_which_were_stale_when_they_were_issued() -> None:
