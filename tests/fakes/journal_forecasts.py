@@ -21,7 +21,7 @@ EVENING = datetime(2024, 1, 4, 22, 30, tzinfo=UTC)
 
 def a_forecast(**changes: Any) -> Forecast:
     """A forecast of red's model of AAPL; `log_return` follows from the prices unless it is given."""
-    last = changes.get("last_close", 100.0)
+    last, target = changes.get("last_close", 100.0), changes.get("target_session", TARGET)
     values: dict[str, Any] = {
         "session": SESSION,
         "branch": "main",
@@ -31,6 +31,7 @@ def a_forecast(**changes: Any) -> Forecast:
         "exchange": "XNYS",
         "version": "0123456789ab",
         "target_session": TARGET,
+        "target_closes_at": datetime(target.year, target.month, target.day, 21, tzinfo=UTC),  # in winter
         "last_close": 100.0,
         "predicted_close": last * 1.01,
         "raw_predicted_close": last * 1.02,

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from mlops_cli.evaluation.frame import interval_columns, interval_levels
 from mlops_cli.live.journal.records import Forecast
-from mlops_cli.live.journal.tables import COLUMNS, FORECAST
+from mlops_cli.live.journal.tables import COLUMNS, FORECAST, forecast_values
 
 Floats = NDArray[np.float64]
 _TEXT = ("branch", "model", "team", "ticker", "exchange", "version", "row_hash")
 _DAYS = ("session", "target_session", "previous_session")
-_TIMES = ("issued_at", "settled_at")
+_TIMES = ("target_closes_at", "issued_at", "settled_at")
 
 
 def journal_frame(batches: Iterable[Sequence[tuple[Any, ...]]]) -> pd.DataFrame:
@@ -37,8 +37,7 @@ def journal_frame(batches: Iterable[Sequence[tuple[Any, ...]]]) -> pd.DataFrame:
 
 def frame_of(forecasts: Iterable[Forecast]) -> pd.DataFrame:
     """Forecasts that are not from the journal as a table: as `journal_frame`, without the times and the actuals."""
-    rows = [tuple(getattr(forecast, name) for name in FORECAST) for forecast in forecasts]
-    return _with_levels_in_order(_typed(rows, FORECAST))
+    return _with_levels_in_order(_typed([forecast_values(forecast) for forecast in forecasts], FORECAST))
 
 
 def _typed(rows: Sequence[tuple[Any, ...]], columns: Sequence[str]) -> pd.DataFrame:
@@ -54,10 +53,9 @@ def _typed(rows: Sequence[tuple[Any, ...]], columns: Sequence[str]) -> pd.DataFr
     return frame.assign(**times, **bounds)
 
 
-def _bounds(intervals: Sequence[Any]) -> dict[str, Floats]:
-    """The columns of the intervals of each row, given as stored or as tuples."""
-    if intervals and isinstance(intervals[0], str):
-        intervals = json.loads(f"[{','.join(intervals)}]")
+def _bounds(texts: Sequence[str]) -> dict[str, Floats]:
+    """The columns of the intervals of each row, given as stored."""
+    intervals = json.loads(f"[{','.join(texts)}]")
     rows = np.repeat(np.arange(len(intervals)), [len(of_row) for of_row in intervals])
     values = np.array([interval for of_row in intervals for interval in of_row], np.float64).reshape(-1, 4)
     columns: dict[str, Floats] = {}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, date, datetime
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ import pandas as pd
 from mlops_cli.errors import DataError
 from mlops_cli.evaluation.frame import interval_columns
 from mlops_cli.live.journal.records import Forecast, PriceInterval
+from mlops_cli.market.sessions import opening_hours
 from mlops_cli.models.manifest import Manifest
 from mlops_cli.models.predict import Forecasts
 from mlops_cli.simulation.replay import forecast_frame
@@ -67,6 +70,7 @@ def forecasts_of(
             exchange=manifest.exchange,
             version=manifest.version,
             target_session=values["target_session"].date(),
+            target_closes_at=closing_time(manifest.exchange, values["target_session"].date()),
             last_close=values["last_close"],
             log_return=math.log(values["predicted_close"] / values["last_close"]),
             predicted_close=values["predicted_close"],
@@ -82,6 +86,26 @@ def forecasts_of(
         )
         for place, values, row_hash in zip(places, frame.to_dict("records"), hashes, strict=True)
     ]
+
+
+def closing_time(exchange: str, session: date) -> datetime:
+    """When a session of an exchange closes, in UTC.
+
+    Raises:
+        ConfigError: the exchange has no calendar.
+        DataError: its calendar has no such session.
+    """
+    try:
+        return _closing_times(exchange)[session]
+    except KeyError:
+        raise DataError(
+            f"{exchange}: {session} is no session of its calendar", "build the features again: mlops featurize"
+        ) from None
+
+
+@lru_cache(maxsize=32)
+def _closing_times(exchange: str) -> dict[date, datetime]:
+    return {hours.day: hours.closes.astimezone(UTC) for hours in opening_hours(exchange)}
 
 
 def row_hashes(rows: pd.DataFrame, inputs: Sequence[str]) -> list[str]:

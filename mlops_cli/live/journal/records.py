@@ -48,6 +48,7 @@ class Forecast:
         exchange: calendar code.
         version: of the model.
         target_session: the session whose close it forecasts.
+        target_closes_at: when that session closes. From then on the forecast is stale.
         last_close: close of `session`, the naive forecast.
         log_return: log(predicted_close / last_close).
         predicted_close: the forecast, after shrinkage.
@@ -70,6 +71,7 @@ class Forecast:
     exchange: str
     version: str
     target_session: date
+    target_closes_at: datetime
     last_close: float
     log_return: float
     predicted_close: float
@@ -87,6 +89,10 @@ class Forecast:
     def key(self) -> Key:
         """What it is known by."""
         return Key(self.session, self.branch, self.model)
+
+    def is_stale(self, now: datetime) -> bool:
+        """Whether it is older than the last finished session of its exchange: its target session has closed."""
+        return now >= self.target_closes_at
 
     @property
     def faults(self) -> list[str]:
@@ -160,6 +166,7 @@ def _broken(forecast: Forecast) -> dict[str, bool]:
     return {
         "branch, model, team, ticker, exchange or version is empty": not all(names),
         f"its target {forecast.target_session} is not after its session": forecast.target_session <= forecast.session,
+        "target_closes_at has no time zone": forecast.target_closes_at.tzinfo is None,
         "row_hash is no sha256": not _HASH.fullmatch(forecast.row_hash),
         "previous_session without previous_close, or the other way round": (
             (forecast.previous_session is None) != (forecast.previous_close is None)

@@ -1,4 +1,9 @@
-"""How old the data of a forecast is: a forecast made before the last finished session of its exchange is stale."""
+"""How old the data of a forecast is.
+
+A forecast is stale if its data are older than the last finished session of its exchange. It is made for the session
+after that of its data, so it is stale once its target session has closed. That time is in the forecast itself: whoever
+reads the journal needs no calendar (`records.Forecast.is_stale`).
+"""
 
 from __future__ import annotations
 
@@ -30,11 +35,6 @@ def sessions_behind(exchange: str, session: date, now: datetime) -> int:
     return len(sessions(exchange, day + pd.Timedelta(days=1), last))
 
 
-def is_stale(forecast: Forecast, now: datetime) -> bool:
-    """Whether a forecast is older than the last finished session of its exchange; see `sessions_behind`."""
-    return sessions_behind(forecast.exchange, forecast.session, now) > 0
-
-
 def premature(forecasts: Iterable[Forecast], now: datetime) -> list[Refusal]:
     """The forecasts whose session has not finished by `now`: the clock is wrong, and they must not be issued with it.
 
@@ -55,9 +55,4 @@ def premature(forecasts: Iterable[Forecast], now: datetime) -> list[Refusal]:
 
 def stale_when_issued(frame: pd.DataFrame) -> npt.NDArray[np.bool_]:
     """Whether each forecast of `frames.journal_frame` was stale already when it was issued: bool (len(frame),)."""
-    groups = frame.groupby(["exchange", "session", "issued_at"], observed=True, sort=False)
-    stale = np.zeros(len(frame), np.bool_)
-    for places in groups.indices.values():
-        row = frame.iloc[places[0]]
-        stale[places] = sessions_behind(row["exchange"], row["session"].date(), row["issued_at"]) > 0
-    return stale
+    return (frame["issued_at"] >= frame["target_closes_at"]).to_numpy(np.bool_)

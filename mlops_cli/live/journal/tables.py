@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 from mlops_cli.live.journal.records import Actual, Forecast, IssuedForecast, Key, PriceInterval, Settled
@@ -28,6 +28,7 @@ _TABLES = (
     """CREATE TABLE forecasts(
         session TEXT NOT NULL, branch TEXT NOT NULL, model TEXT NOT NULL, team TEXT NOT NULL, ticker TEXT NOT NULL,
         exchange TEXT NOT NULL, version TEXT NOT NULL, target_session TEXT NOT NULL CHECK(target_session > session),
+        target_closes_at TEXT NOT NULL,
         last_close REAL NOT NULL CHECK(last_close > 0), log_return REAL NOT NULL,
         predicted_close REAL NOT NULL CHECK(predicted_close > 0),
         raw_predicted_close REAL NOT NULL CHECK(raw_predicted_close > 0),
@@ -72,8 +73,12 @@ IS_OPEN = f"NOT EXISTS (SELECT 1 FROM actuals a WHERE {_ON_KEY})"
 
 def forecast_row(forecast: Forecast, issued_at: datetime) -> dict[str, Any]:
     """The row of `forecasts`."""
-    row = {name: _stored(getattr(forecast, name)) for name in FORECAST}
-    return {**row, "issued_at": issued_at.isoformat()}
+    return {**dict(zip(FORECAST, forecast_values(forecast), strict=True)), "issued_at": issued_at.isoformat()}
+
+
+def forecast_values(forecast: Forecast) -> tuple[Any, ...]:
+    """The values of the columns FORECAST."""
+    return tuple(_stored(getattr(forecast, name)) for name in FORECAST)
 
 
 def actual_row(actual: Actual, settled_at: datetime, restatements: int) -> dict[str, Any]:
@@ -92,6 +97,7 @@ def issued_of(row: Sequence[Any]) -> IssuedForecast:
     """The record of a row of COLUMNS."""
     values = dict(zip(COLUMNS, row, strict=True))
     issued_at = datetime.fromisoformat(values.pop("issued_at"))
+    values["target_closes_at"] = datetime.fromisoformat(values["target_closes_at"])
     close, table_close, units, settled_at, restatements = (values.pop(name) for name in ACTUAL)
     values |= {name: date.fromisoformat(values[name]) for name in _DATES if values[name] is not None}
     forecast = Forecast(**{**values, "intervals": intervals_of(values["intervals"])})
@@ -113,6 +119,8 @@ def key_of(session: str, branch: str, model: str) -> Key:
 
 def _stored(value: Any) -> Any:
     match value:
+        case datetime():
+            return (value.astimezone(UTC) if value.tzinfo else value).isoformat()
         case date():
             return value.isoformat()
         case tuple():

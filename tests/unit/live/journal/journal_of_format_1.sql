@@ -12,6 +12,7 @@ INSERT INTO "actuals" VALUES('2024-01-04','main','red-aapl',1,101.5,25.375,0.25,
 CREATE TABLE forecasts(
         session TEXT NOT NULL, branch TEXT NOT NULL, model TEXT NOT NULL, team TEXT NOT NULL, ticker TEXT NOT NULL,
         exchange TEXT NOT NULL, version TEXT NOT NULL, target_session TEXT NOT NULL CHECK(target_session > session),
+        target_closes_at TEXT NOT NULL,
         last_close REAL NOT NULL CHECK(last_close > 0), log_return REAL NOT NULL,
         predicted_close REAL NOT NULL CHECK(predicted_close > 0),
         raw_predicted_close REAL NOT NULL CHECK(raw_predicted_close > 0),
@@ -21,8 +22,8 @@ CREATE TABLE forecasts(
         intervals TEXT NOT NULL, previous_session TEXT, previous_close REAL, row_hash TEXT NOT NULL,
         issued_at TEXT NOT NULL,
         PRIMARY KEY(session, branch, model)) WITHOUT ROWID;
-INSERT INTO "forecasts" VALUES('2024-01-04','main','old-aapl','red','AAPL','XNYS','0123456789ab','2024-01-05',100.0,9.9503308531680920157e-03,101.0,102.0,1.00039999999999992038e+02,100.0,0.25,0.5,'[]',NULL,NULL,'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa','2024-01-04T22:30:00+00:00');
-INSERT INTO "forecasts" VALUES('2024-01-04','main','red-aapl','red','AAPL','XNYS','0123456789ab','2024-01-05',100.0,9.9503308531680920157e-03,101.0,102.0,1.00039999999999992038e+02,100.0,0.0,0.5,'[[80.0, 98.0, 104.0, 0.02], [95.0, 96.0, 106.0, null]]','2024-01-03',99.0,'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa','2024-01-04T22:30:00+00:00');
+INSERT INTO "forecasts" VALUES('2024-01-04','main','old-aapl','red','AAPL','XNYS','0123456789ab','2024-01-05','2024-01-05T21:00:00+00:00',100.0,9.9503308531680920157e-03,101.0,102.0,1.00039999999999992038e+02,100.0,0.25,0.5,'[]',NULL,NULL,'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa','2024-01-04T22:30:00+00:00');
+INSERT INTO "forecasts" VALUES('2024-01-04','main','red-aapl','red','AAPL','XNYS','0123456789ab','2024-01-05','2024-01-05T21:00:00+00:00',100.0,9.9503308531680920157e-03,101.0,102.0,1.00039999999999992038e+02,100.0,0.0,0.5,'[[80.0, 98.0, 104.0, 0.02], [95.0, 96.0, 106.0, null]]','2024-01-03',99.0,'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa','2024-01-04T22:30:00+00:00');
 CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL);
 INSERT INTO "meta" VALUES('kind','journal of forecasts');
 INSERT INTO "meta" VALUES('format','1');

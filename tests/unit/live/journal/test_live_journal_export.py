@@ -35,6 +35,7 @@ class TestFrame:
         assert {kinds[name] for name in ("branch", "model", "version", "row_hash")} == {"str"}
         assert {kinds[name] for name in ("session", "target_session", "previous_session")} == {"datetime64[s]"}
         assert kinds["issued_at"].endswith("UTC]")
+        assert kinds["target_closes_at"].endswith("UTC]")
         assert kinds["settled_at"].endswith("UTC]")
         assert kinds["restatements"] == kinds["lower_80"] == kinds["last_close"] == "float64"
         assert [name for name in frame.columns if "_80" in name or "_95" in name] == [

@@ -78,6 +78,7 @@ class TestForecasts:
         )
         assert (forecast.version, forecast.shrinkage) == (model.manifest.version, 0.5)
         assert forecast.exchange == "XNYS"
+        assert forecast.target_closes_at.date() == forecast.target_session
         assert (forecast.last_close, forecast.previous_close) == (row["last_close"], table["last_close"].iloc[-2])
         assert forecast.previous_session == table.index[-2].date()
         shrunk, raw = (values[0] for values in model.log_returns(table.iloc[[-1]]))

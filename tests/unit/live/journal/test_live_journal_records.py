@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from datetime import date
+from datetime import date, datetime
 
 import pytest
 
@@ -32,6 +32,7 @@ def test_its_key_names_model_and_session() -> None:
         ({"version": ""}, "is empty"),
         ({"target_session": SESSION}, "its target 2024-01-04 is not after its session"),
         ({"session": date(2024, 1, 8)}, "its target 2024-01-05 is not after its session"),
+        ({"target_closes_at": datetime(2024, 1, 5, 21)}, "target_closes_at has no time zone"),
         ({"row_hash": "A" * 64}, "row_hash is no sha256"),
         ({"row_hash": "a" * 63}, "row_hash is no sha256"),
         ({"previous_close": None}, "previous_session without previous_close"),

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlops_cli.errors import ConfigError
+from mlops_cli.errors import ConfigError, DataError
+from mlops_cli.live.journal.making import closing_time
 from mlops_cli.live.journal.opening import open_journal
-from mlops_cli.live.journal.staleness import is_stale, premature, sessions_behind, stale_when_issued
+from mlops_cli.live.journal.staleness import premature, sessions_behind, stale_when_issued
 from mlops_cli.system.sqlite_files import IN_MEMORY
 from tests.fakes.journal_forecasts import EVENING, SESSION, a_forecast, frame_in, issue_all
 from tests.fakes.price_tables import xnys_sessions
@@ -34,7 +35,10 @@ FRIDAY = date(2024, 1, 12)
 def test_only_finished_sessions_count(now: str, behind: int) -> None:
     at = datetime.fromisoformat(now).replace(tzinfo=UTC)
     assert sessions_behind("XNYS", FRIDAY, at) == behind
-    assert is_stale(a_forecast(session=FRIDAY, target_session=date(2024, 1, 16)), at) is (behind > 0)
+    target = date(2024, 1, 16)
+    closes_at = closing_time("XNYS", target)
+    forecast = a_forecast(session=FRIDAY, target_session=target, target_closes_at=closes_at)
+    assert forecast.is_stale(at) is (behind > 0)
 
 
 def test_each_exchange_has_its_own_hours() -> None:
@@ -74,13 +78,34 @@ def test_a_clock_that_was_set_back_issues_nothing() -> None:
     assert premature(batch, EVENING) == premature([], noon) == []
 
 
+@given(place=st.integers(0, 7000), minutes=st.integers(-60, 24 * 60 * 8))
+@settings(max_examples=60, deadline=None)
+def test_stale_means_that_a_session_has_finished_since(place: int, minutes: int) -> None:
+    """The time in the forecast says the same as the calendar, over holidays, half days and daylight saving time."""
+    session, target = (day.date() for day in xnys_sessions()[place : place + 2])
+    now = closing_time("XNYS", session) + timedelta(minutes=minutes)
+    forecast = a_forecast(session=session, target_session=target, target_closes_at=closing_time("XNYS", target))
+    assert forecast.is_stale(now) is (sessions_behind("XNYS", session, now) > 0)
+
+
+def test_closing_times() -> None:
+    assert closing_time("XNYS", date(2024, 7, 3)) == datetime(2024, 7, 3, 17, 0, tzinfo=UTC)  # a half day in summer
+    assert closing_time("XETR", SESSION) == datetime(2024, 1, 4, 16, 30, tzinfo=UTC)
+    with pytest.raises(DataError, match="2024-01-06 is no session"):
+        closing_time("XNYS", date(2024, 1, 6))
+    with pytest.raises(ConfigError):
+        closing_time("XXXX", SESSION)
+
+
 def test_which_were_stale_when_they_were_issued() -> None:
+    closes_at = closing_time("XETR", date(2024, 1, 5))
     with open_journal(IN_MEMORY) as journal:
-        issue_all(journal, [a_forecast(model="fresh"), a_forecast(model="de", exchange="XETR")])
-        late = EVENING + timedelta(days=1)
-        issue_all(journal, [a_forecast(model="late"), a_forecast(model="late-de", exchange="XETR")], late)
+        issue_all(journal, [a_forecast(model="fresh"), a_forecast(model="de", target_closes_at=closes_at)])
+        issue_all(journal, [a_forecast(model="late-de", target_closes_at=closes_at)], closes_at)
+        issue_all(journal, [a_forecast(model="not late")], closes_at)
+        issue_all(journal, [a_forecast(model="late")], EVENING + timedelta(days=1))
         frame = frame_in(journal)
     stale = dict(zip(frame["model"], stale_when_issued(frame), strict=True))
-    assert stale == {"fresh": False, "de": False, "late": True, "late-de": True}
+    assert stale == {"fresh": False, "de": False, "late-de": True, "not late": False, "late": True}
     assert stale_when_issued(frame).dtype == np.bool_
     assert stale_when_issued(frame.iloc[:0]).tolist() == []
