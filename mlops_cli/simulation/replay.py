@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from datetime import date
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,7 @@ from mlops_cli.models.manifest import Manifest
 from mlops_cli.models.predict import Forecasts, Model
 
 Vector = npt.NDArray[np.float64]
+Column = str | float | npt.NDArray[Any]
 CONSTANT_SESSIONS = 252  # before the period, of whose moves the constant intervals are made
 
 
@@ -50,39 +52,42 @@ def replay(model: Model, table: pd.DataFrame, start: date, end: date | None) -> 
         )
     rows = _rows(manifest.name, table, start, end)
     before = table.loc[table["target_session"] < pd.Timestamp(start)]
-    return forecast_frame(manifest, rows, model.forecasts(rows), before)
+    return pd.DataFrame(forecast_columns(manifest, rows, model.forecasts(rows), before))
 
 
-def forecast_frame(manifest: Manifest, rows: pd.DataFrame, forecasts: Forecasts, before: pd.DataFrame) -> pd.DataFrame:
-    """Arrange a model's forecasts of some rows of its feature table as `replay` returns them.
+def forecast_columns(
+    manifest: Manifest, rows: pd.DataFrame, forecasts: Forecasts, before: pd.DataFrame
+) -> dict[str, Column]:
+    """The columns of `replay` for a model's forecasts of some rows of its feature table.
 
     Args:
         manifest: of the model.
-        rows: the rows; `next_close` may be NaN, and `actual_close` then is.
+        rows: the rows, n; `next_close` may be NaN, and `actual_close` then is.
         forecasts: of these rows.
-        before: rows of the year before, of whose moves the constant intervals are made.
+        before: the rows before, of whose last year the constant intervals are made.
+
+    Returns:
+        By name and in order, one value for all rows or an array (n,).
     """
     last = rows["last_close"].to_numpy(np.float64)
     dividend = last * _shares(rows, manifest.inputs)
-    frame = pd.DataFrame(
-        {
-            "model": manifest.name,
-            "team": manifest.team,
-            "ticker": manifest.ticker,
-            "session": rows.index.to_numpy(),
-            "target_session": rows["target_session"].to_numpy(),
-            "last_close": last,
-            "predicted_close": last * np.exp(forecasts.log_return),
-            "raw_predicted_close": last * np.exp(forecasts.raw_log_return),
-            "actual_close": rows["next_close"].to_numpy(np.float64),
-            "drift_predicted_close": last * np.exp(manifest.drift),
-            "base_predicted_close": last * np.exp(manifest.base_drift) - dividend,
-            "announced_dividend": dividend,
-        }
-    )
+    columns: dict[str, Column] = {
+        "model": manifest.name,
+        "team": manifest.team,
+        "ticker": manifest.ticker,
+        "session": rows.index.to_numpy(),
+        "target_session": rows["target_session"].to_numpy(),
+        "last_close": last,
+        "predicted_close": last * np.exp(forecasts.log_return),
+        "raw_predicted_close": last * np.exp(forecasts.raw_log_return),
+        "actual_close": rows["next_close"].to_numpy(np.float64),
+        "drift_predicted_close": last * np.exp(manifest.drift),
+        "base_predicted_close": last * np.exp(manifest.base_drift) - dividend,
+        "announced_dividend": dividend,
+    }
+    columns = {name: columns[name] for name in FORECAST_COLUMNS}
     levels = manifest.levels if forecasts.interval is not None else ()
-    bounds = _bounds(rows, forecasts, levels) | _constant_widths(before, manifest.inputs, levels)
-    return frame[list(FORECAST_COLUMNS)].assign(**bounds)
+    return columns | _bounds(rows, forecasts, levels) | _constant_widths(before, manifest.inputs, levels)
 
 
 def _shares(rows: pd.DataFrame, inputs: tuple[str, ...]) -> Vector:
@@ -90,13 +95,13 @@ def _shares(rows: pd.DataFrame, inputs: tuple[str, ...]) -> Vector:
     return rows[ANNOUNCED].to_numpy(np.float64) if ANNOUNCED in inputs else np.zeros(len(rows))
 
 
-def _bounds(rows: pd.DataFrame, forecasts: Forecasts, levels: tuple[float, ...]) -> dict[str, Vector]:
+def _bounds(rows: pd.DataFrame, forecasts: Forecasts, levels: tuple[float, ...]) -> dict[str, Column]:
     """Lower and upper prices of the intervals of each level."""
     if forecasts.interval is None:
         return {}
     last = rows["last_close"].to_numpy(np.float64)[:, None]
     prices = last * np.exp(forecasts.interval)
-    columns = {}
+    columns: dict[str, Column] = {}
     for place, (level, width) in enumerate(zip(levels, width_columns(levels), strict=True)):
         narrow = rows[width].to_numpy() < WIDEST
         columns[f"lower_{level:g}"] = np.where(narrow, prices[:, 2 * place], np.nan)
@@ -104,11 +109,13 @@ def _bounds(rows: pd.DataFrame, forecasts: Forecasts, levels: tuple[float, ...])
     return columns
 
 
-def _constant_widths(before: pd.DataFrame, inputs: tuple[str, ...], levels: tuple[float, ...]) -> dict[str, float]:
+def _constant_widths(before: pd.DataFrame, inputs: tuple[str, ...], levels: tuple[float, ...]) -> dict[str, Column]:
     """Half width of the constant interval of each level, from rows before the period; NaN if they are too few."""
-    rows = before.loc[before["next_close"].notna()].tail(CONSTANT_SESSIONS)
-    last, following = rows["last_close"].to_numpy(np.float64), rows["next_close"].to_numpy(np.float64)
-    moves = np.sort(np.abs(np.log(following / last + _shares(rows, inputs))))
+    if not levels:
+        return {}
+    last, following = (before[name].to_numpy(np.float64) for name in ("last_close", "next_close"))
+    known = np.flatnonzero(~np.isnan(following))[-CONSTANT_SESSIONS:]
+    moves = np.sort(np.abs(np.log(following / last + _shares(before, inputs)))[known])
     ranks = {level: conformal_rank(len(moves), level / 100.0) for level in levels}
     return {
         f"constant_{level:g}": float(moves[rank - 1]) if rank <= len(moves) else math.nan

@@ -14,12 +14,17 @@ import pandas as pd
 
 from mlops_cli.errors import DataError
 from mlops_cli.evaluation.frame import interval_columns
+from mlops_cli.features.column_names import WIDEST
 from mlops_cli.live.journal.records import Forecast, PriceInterval
 from mlops_cli.market.sessions import opening_hours
 from mlops_cli.models.manifest import Manifest
 from mlops_cli.models.predict import Forecasts
-from mlops_cli.simulation.replay import forecast_frame
+from mlops_cli.simulation.replay import forecast_columns
 
+_SAME_NAMES = (
+    "model", "team", "ticker", "last_close", "predicted_close", "raw_predicted_close", "drift_predicted_close",
+    "base_predicted_close", "announced_dividend",
+)  # fmt: skip
 Forecaster = Callable[[pd.DataFrame], Forecasts]
 """Forecasts the rows of a feature table: `Model.forecasts`, or a session that many models share."""
 
@@ -55,37 +60,49 @@ def forecasts_of(
     if not len(places):
         return []
     rows = table.iloc[places]
-    # the close of a target session is known once it is a session of the table that is not later than the first row
-    before = table.loc[table["target_session"].to_numpy() <= rows.index[0].to_datetime64()]
-    frame = forecast_frame(manifest, rows, forecaster(rows), before)
-    hashes = row_hashes(rows, manifest.inputs)
-    days, closes = pd.DatetimeIndex(table.index), table["last_close"].to_numpy(np.float64)
+    # the target session of a row is not later than the next row
+    columns = forecast_columns(manifest, rows, forecaster(rows), table.iloc[: places[0]])
+    values = [{name: _at(column, place) for name, column in columns.items()} for place in range(len(rows))]
+    earlier = [None if place == 0 else int(place) - 1 for place in places]
     return [
-        Forecast(
-            session=values["session"].date(),
-            branch=branch,
-            model=manifest.name,
-            team=manifest.team,
-            ticker=manifest.ticker,
-            exchange=manifest.exchange,
-            version=manifest.version,
-            target_session=values["target_session"].date(),
-            target_closes_at=closing_time(manifest.exchange, values["target_session"].date()),
-            last_close=values["last_close"],
-            log_return=math.log(values["predicted_close"] / values["last_close"]),
-            predicted_close=values["predicted_close"],
-            raw_predicted_close=values["raw_predicted_close"],
-            drift_predicted_close=values["drift_predicted_close"],
-            base_predicted_close=values["base_predicted_close"],
-            announced_dividend=values["announced_dividend"],
-            shrinkage=1.0 if manifest.shrinkage is None else manifest.shrinkage,
-            intervals=tuple(_intervals(values, manifest.levels)),
-            previous_session=days[int(place) - 1].date() if place else None,
-            previous_close=float(closes[place - 1]) if place else None,
-            row_hash=row_hash,
-        )
-        for place, values, row_hash in zip(places, frame.to_dict("records"), hashes, strict=True)
+        _forecast(manifest, branch, row, row_hash, _session_before(table, place))
+        for row, row_hash, place in zip(values, row_hashes(rows, manifest.inputs), earlier, strict=True)
     ]
+
+
+def _forecast(
+    manifest: Manifest, branch: str, values: dict[str, Any], row_hash: str, before: tuple[date | None, float | None]
+) -> Forecast:
+    """The forecast of a row; `before`: the session before it in the feature table, and its close."""
+    session, target = (pd.Timestamp(values[name]).date() for name in ("session", "target_session"))
+    return Forecast(
+        session=session,
+        branch=branch,
+        exchange=manifest.exchange,
+        version=manifest.version,
+        target_session=target,
+        target_closes_at=closing_time(manifest.exchange, target),
+        log_return=math.log(values["predicted_close"] / values["last_close"]),
+        shrinkage=1.0 if manifest.shrinkage is None else manifest.shrinkage,
+        intervals=tuple(_intervals(values, manifest.levels)),
+        previous_session=before[0],
+        previous_close=before[1],
+        row_hash=row_hash,
+        **{name: values[name] for name in _SAME_NAMES},
+    )
+
+
+def _at(column: Any, place: int) -> Any:
+    """A value of a column that is an array, or one value for all rows, as a Python value."""
+    if not isinstance(column, np.ndarray):
+        return column
+    return column[place] if column.dtype.kind == "M" else column[place].item()
+
+
+def _session_before(table: pd.DataFrame, place: int | None) -> tuple[date | None, float | None]:
+    if place is None:
+        return None, None
+    return pd.Timestamp(table.index[place]).date(), float(table["last_close"].iloc[place])
 
 
 def closing_time(exchange: str, session: date) -> datetime:
@@ -113,11 +130,12 @@ def row_hashes(rows: pd.DataFrame, inputs: Sequence[str]) -> list[str]:
 
     The hash covers the session, the target session, and the names and values of the inputs, in float32 as the graph
     gets them. The last close is not in it: it is in the journal itself, and a split changes it, but not the inputs.
+    A width that the rows lack (the levels of the project have changed) counts as `WIDEST`, as in `Model.forecasts`.
     """
     names = hashlib.sha256("\0".join(inputs).encode())
     days = [pd.DatetimeIndex(days).as_unit("s").asi8.astype("<i8") for days in (rows.index, rows["target_session"])]
     with np.errstate(over="ignore"):
-        values = (rows[list(inputs)].to_numpy("<f4") + 0.0).astype("<f4")  # -0.0 becomes 0.0
+        values = rows.reindex(columns=list(inputs), fill_value=WIDEST).to_numpy("<f4") + np.float32(0)  # no -0.0
     hashes = []
     for session, target, row in zip(*days, values, strict=True):
         digest = names.copy()
@@ -128,6 +146,6 @@ def row_hashes(rows: pd.DataFrame, inputs: Sequence[str]) -> list[str]:
 
 def _intervals(values: dict[Any, Any], levels: Sequence[float]) -> Iterator[PriceInterval]:
     for level in levels:
-        lower, upper, constant = (values[name] for name in interval_columns(level))
+        lower, upper, constant = (values.get(name, math.nan) for name in interval_columns(level))
         if math.isfinite(lower):
             yield PriceInterval(level, lower, upper, constant if math.isfinite(constant) else None)

@@ -118,6 +118,14 @@ class TestForecasts:
         assert (first[0].previous_session, first[0].previous_close) == (None, None)
         assert first[0].faults == []
 
+    def test_a_table_of_other_levels_gives_the_same_forecast_without_intervals(self, model: Model) -> None:
+        """After a change of `intervals.levels`: an earlier version still forecasts."""
+        table = features_of(prices())
+        issued = newest_forecast(model.manifest, "main", table, model.forecasts)
+        other = newest_forecast(model.manifest, "main", table.drop(columns="width_95"), model.forecasts)
+        assert (other.intervals, other.predicted_close) == ((), issued.predicted_close)
+        assert other.row_hash != issued.row_hash
+
     def test_sessions_without_a_row_are_left_out(self, model: Model) -> None:
         table = features_of(prices())
         assert made(model, table, pd.DatetimeIndex(["1999-01-04"])) == []
