@@ -127,6 +127,12 @@ class TestRestated:
         assert [actual.units for actual in actuals(journal)] == pytest.approx([1 / 2, 1 / 6])
         assert [actual.actual_close for actual in actuals(journal)] == pytest.approx([102.0, 102.0])
 
+    def test_a_source_that_restates_its_history_a_day_late(self, journal: Journal) -> None:
+        """The first evening shows the new units on the day of the split only; the wrong actual is then replaced."""
+        assert settled(journal, {"AAPL": {**KNOWN, AFTER: 25.375}}).new == (Actual(KEY, 25.375, 25.375, 1.0),)
+        done = settled(journal, {"AAPL": {BEFORE: 24.75, ON: 25.0, AFTER: 25.375, NEXT: 25.5}})
+        assert done.restated == (Actual(KEY, 101.5, 25.375, 0.25),)
+
     def test_a_corrected_last_close_is_no_split(self, journal: Journal) -> None:
         """The close of the forecast's session was wrong by half: what followed is measured as it was."""
         assert settled(journal, {"AAPL": {BEFORE: 99.0, ON: 50.0, AFTER: 51.0}}).new == (Actual(KEY, 51.0, 51.0, 1.0),)
