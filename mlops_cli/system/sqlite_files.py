@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from mlops_cli.errors import DataError, ServiceError
 from mlops_cli.system.files import create_private
 
 IN_MEMORY = Path(":memory:")
+WAIT_SECONDS = 5.0
+"""How long a statement waits for another process that writes."""
 _LOCKED = ("BUSY", "LOCKED")
 _NOT_DAMAGE = ("READONLY", "CANTOPEN", "PERM", "FULL", "IOERR")  # SQLITE_... errors of an undamaged file
 
@@ -45,8 +48,8 @@ class SqliteFile:
         with self._explained():
             if self.path != IN_MEMORY:
                 create_private(self.path)
-            with closing(sqlite3.connect(self.path, isolation_level=None)) as connection:
-                connection.execute("PRAGMA journal_mode = WAL")
+            with closing(sqlite3.connect(self.path, WAIT_SECONDS, isolation_level=None)) as connection:
+                _start_log(connection)
                 connection.execute("PRAGMA synchronous = FULL")
                 yield connection
 
@@ -60,7 +63,7 @@ class SqliteFile:
         """
         if not self.path.is_file():
             raise missing
-        with self._explained(), closing(sqlite3.connect(self.path, isolation_level=None)) as connection:
+        with self._explained(), closing(sqlite3.connect(self.path, WAIT_SECONDS, isolation_level=None)) as connection:
             yield connection
 
     @contextmanager
@@ -79,6 +82,20 @@ class SqliteFile:
         if name.startswith(_NOT_DAMAGE):
             hint = "nothing is lost: correct the permissions of its folder, or free some space, and run again"
         return DataError(f"{self.path}: {self.name} cannot be used: {error}", hint)
+
+
+def _start_log(connection: sqlite3.Connection) -> None:
+    """Use a write-ahead log. Here alone SQLite does not wait for other processes, which open a new file too."""
+    until = time.monotonic() + WAIT_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if not error.sqlite_errorname.startswith("SQLITE_BUSY") or time.monotonic() > until:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from mlops_cli.errors import DataError, ServiceError
+from mlops_cli.system import sqlite_files
 from mlops_cli.system.sqlite_files import IN_MEMORY, SqliteFile, insert, transaction
 
 MISSING = DataError("there is none yet", "make one")
@@ -112,6 +114,29 @@ def test_a_locked_file_is_not_called_damaged(file: SqliteFile, books: sqlite3.Co
         other.execute("ROLLBACK")
         write()
         assert pages(books) == {}
+
+
+def test_a_new_file_that_another_process_is_just_making(file: SqliteFile) -> None:
+    """SQLite itself does not wait when the log is started."""
+    file.path.parent.mkdir()
+    other = sqlite3.connect(file.path, isolation_level=None, check_same_thread=False)
+    other.execute("CREATE TABLE books(title TEXT)")
+    other.execute("BEGIN IMMEDIATE")
+    release = threading.Timer(0.1, other.execute, ["COMMIT"])
+    release.start()
+    with file.writing() as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    release.join()
+    other.close()
+
+
+def test_a_new_file_that_stays_locked(file: SqliteFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_files, "WAIT_SECONDS", 0.05)
+    file.path.parent.mkdir()
+    with closing(sqlite3.connect(file.path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(ServiceError, match="another program has locked the shelf"), file.writing():
+            pass
 
 
 def test_a_full_disk_loses_nothing_that_was_committed(file: SqliteFile, books: sqlite3.Connection) -> None:

@@ -15,6 +15,7 @@ import pytest
 from mlops_cli.errors import ConfigError, DataError, ServiceError
 from mlops_cli.live.journal.opening import open_journal, read_journal
 from mlops_cli.live.journal.records import IssueReport
+from mlops_cli.system import sqlite_files
 from tests.fakes.journal_forecasts import EVENING, a_fleet, a_forecast, issue_all
 
 OLD = Path(__file__).with_name("journal_of_format_1.sql")
@@ -114,9 +115,8 @@ def test_pages_that_were_overwritten(path: Path) -> None:
 def test_a_locked_journal(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with open_journal(path) as journal:
         issue_all(journal, [a_forecast()])
-    connect = sqlite3.connect
-    monkeypatch.setattr(sqlite3, "connect", lambda *given, **named: connect(*given, timeout=0.02, **named))
-    with closing(connect(path, isolation_level=None)) as shell:
+    monkeypatch.setattr(sqlite_files, "WAIT_SECONDS", 0.02)
+    with closing(sqlite3.connect(path, isolation_level=None)) as shell:
         shell.execute("BEGIN IMMEDIATE")
         with (
             pytest.raises(ServiceError, match="another program has locked the journal") as refusal,
