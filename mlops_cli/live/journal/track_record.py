@@ -24,16 +24,18 @@ def track_record(frame: pd.DataFrame) -> pd.DataFrame:
         frame: of `frames.journal_frame`.
 
     Returns:
-        0..n-1 index. A model has its name, or `branch/name` if two branches have models of this name. A level that no
-        settled forecast has is left out.
+        0..n-1 index. A model has its name, or `branch/name` if two branches have models of this name, and the team and
+        the ticker of its newest settled forecast. A level that no settled forecast has is left out.
     """
     rows = frame[frame["actual_close"].notna().to_numpy() & ~stale_when_issued(frame)]
     levels = [level for level in interval_levels(rows) if rows[interval_columns(level)[0]].notna().any()]
     columns = forecast_columns(levels)
     prices = [*PRICE_COLUMNS, DIVIDEND, *(name for level in levels for name in interval_columns(level)[:2])]
     units = rows["units"]
-    in_units = rows.assign(model=_labels(rows), **{name: rows[name] * units for name in prices})
-    return in_units[columns].reset_index(drop=True)
+    record = rows.assign(model=_labels(rows), **{name: rows[name] * units for name in prices})
+    owners = record.sort_values("session").groupby("model", observed=True)[["team", "ticker"]].last()
+    record = record.assign(**{name: record["model"].map(owners[name]) for name in owners.columns})
+    return record[columns].reset_index(drop=True)
 
 
 def scores(frame: pd.DataFrame) -> dict[str, Any]:

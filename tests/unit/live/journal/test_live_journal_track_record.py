@@ -172,6 +172,15 @@ class TestModels:
         assert set(models) == {"blue-aapl", "main/red-aapl", "other/red-aapl"}
         assert models["other/red-aapl"]["shrinkage"] == 0.1
 
+    def test_whose_team_or_ticker_was_renamed(self, journal: Journal) -> None:
+        for place, names in enumerate([("red", "FB"), ("red", "META"), ("crimson", "META")], start=1):
+            team, ticker = names
+            issue_all(journal, [on(place, model="social", team=team, ticker=ticker)], evening(place))
+        settled(journal, {"FB": CLOSES, "META": CLOSES})
+        record = check_forecasts(track_record(frame_in(journal)))
+        assert record[["team", "ticker"]].drop_duplicates().to_numpy().tolist() == [["crimson", "META"]]
+        assert len(record) == 3
+
     def test_with_different_levels(self, journal: Journal) -> None:
         issued_nightly(journal)
         issued_nightly(journal, model="old", intervals=())
