@@ -75,7 +75,11 @@ class ModelCollection:
     def _read_models(self, path: Path) -> tuple[ModelSpec, ...] | None:
         file = str(path.relative_to(self.project.root))
         parsed = self.mistakes.validate(ModelFile, self.mistakes.read(path, file), file)
-        if parsed is None or self._base is None:
+        return None if parsed is None else self.resolve(parsed, file)
+
+    def resolve(self, parsed: ModelFile, file: str) -> tuple[ModelSpec, ...] | None:
+        """The models of a model file's content; None after a mistake. `file` names it in messages."""
+        if self._base is None:
             return None
         names = {ticker: _model_name(parsed, ticker) for ticker in parsed.all_tickers}
         lengths_fit = self._check_lengths(names.values(), parsed, file)

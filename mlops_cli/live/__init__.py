@@ -1,1 +1,1 @@
-"""The nightly loop over live models: what was forecast, how it went, and what is done about it."""
+"""Live operation: what was forecast, how it went, and the training that is asked for, from day to day."""
