@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 
@@ -153,15 +154,15 @@ def test_a_full_queue_answers_a_repeated_request(connect: Connect) -> None:
 
 
 def test_the_wait_of_a_full_queue_follows_the_workers(connect: Connect) -> None:
-    made = queue_in_test(connect(), Limits(waiting=1000, waiting_of_team=1000))
+    made = queue_in_test(connect(), Limits(waiting=100, waiting_of_team=100))
     queue = made.queue
-    queue.submit(job_requests_of("red", 1000))
-    for job in take(queue, 500).jobs:
+    queue.submit(job_requests_of("red", 100))
+    for job in take(queue, 50).jobs:
         queue.finish(job, "v")
-    queue.submit(job_requests_of("blue", 500))
+    queue.submit(job_requests_of("blue", 50))
     with pytest.raises(QueueFull) as full:
         queue.submit([job_request("one-more")])
-    assert full.value.retry_after == 120  # 500 jobs in ten minutes; room for 100 is needed
+    assert full.value.retry_after == 120  # 50 jobs in ten minutes; room for 10 is needed
     made.wait(601)
     with pytest.raises(QueueFull) as full:
         queue.submit([job_request("one-more")])
@@ -575,46 +576,75 @@ def test_old_ended_jobs_are_pruned_and_their_keys_forgotten(made: QueueInTest) -
 # -- all of it
 
 
+class Steps:
+    """Random steps of two workers and of people; each checks what it sees."""
+
+    def __init__(self, made: QueueInTest, seed: int) -> None:
+        self.chance, self.made, self.queue = Random(seed), made, made.queue
+        requests = job_requests_of("red", 8) + job_requests_of("blue", 8)
+        self.tokens = {item.job.number: 0 for item in self.queue.submit(requests)}
+        self.batches: list[Batch] = []
+
+    def run(self, count: int) -> None:
+        steps = [
+            self.take,
+            self.take,
+            self.finish,
+            self.fail,
+            self.renew,
+            self.give,
+            self.wait,
+            self.cancel,
+            self.retry,
+        ]
+        self.take()
+        for _ in range(count):
+            with suppress(LeaseLost, ConfigError):
+                self.chance.choice(steps)()
+
+    def job(self) -> Job:
+        return self.chance.choice(self.chance.choice(self.batches).jobs)
+
+    def take(self) -> None:
+        batch = self.queue.take("w", self.chance.randint(1, 6))
+        for job in batch.jobs if batch else ():
+            assert job.token == self.tokens[job.number] + 1
+            self.tokens[job.number] = job.token
+        self.batches += [batch] if batch else []
+
+    def finish(self) -> None:
+        job = self.job()
+        self.queue.finish(job, f"v{job.token}")
+        assert job.token == self.tokens[job.number]
+
+    def fail(self) -> None:
+        job = self.job()
+        self.queue.fail(job, "no")
+        assert job.token == self.tokens[job.number]
+
+    def renew(self) -> None:
+        batch = self.chance.choice(self.batches)
+        held = self.queue.renew(batch)
+        assert all(job.token == self.tokens[job.number] for job in batch.jobs if job.number in held)
+
+    def give(self) -> None:
+        self.queue.give_back(self.chance.choice(self.batches), "x", crashed=self.chance.random() < 0.5)
+
+    def wait(self) -> None:
+        self.made.wait(self.chance.choice([5, LEASE / 2, LEASE, -LEASE / 2, 500]))
+
+    def cancel(self) -> None:
+        self.queue.cancel(self.chance.choice(list(self.tokens)))
+
+    def retry(self) -> None:
+        self.queue.retry(self.chance.choice(list(self.tokens)))
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_no_sequence_of_steps_loses_a_job_or_lets_two_workers_have_it(connect: Connect, seed: int) -> None:
-    chance = Random(seed)
     made = queue_in_test(connect(), seed=seed)
-    queue = made.queue
-    batches: list[Batch] = []
-    numbers = [item.job.number for item in queue.submit(job_requests_of("red", 8) + job_requests_of("blue", 8))]
-    tokens = dict.fromkeys(numbers, 0)
-    for _ in range(80):
-        step = chance.choice(["take", "take", "finish", "fail", "renew", "give", "wait", "cancel", "retry"])
-        batch = chance.choice(batches) if batches else None
-        job = chance.choice(batch.jobs) if batch else None
-        try:
-            match step:
-                case "take":
-                    taken = queue.take("w", chance.randint(1, 6))
-                    for member in taken.jobs if taken else ():
-                        assert member.token == tokens[member.number] + 1
-                        tokens[member.number] = member.token
-                    batches += [taken] if taken else []
-                case "wait":
-                    made.wait(chance.choice([5, LEASE / 2, LEASE, -LEASE / 2, 500]))
-                case "cancel":
-                    queue.cancel(chance.choice(numbers))
-                case "retry":
-                    queue.retry(chance.choice(numbers))
-                case "finish" if job:
-                    queue.finish(job, f"v{job.token}")
-                    assert job.token == tokens[job.number]
-                case "fail" if job:
-                    queue.fail(job, "no")
-                    assert job.token == tokens[job.number]
-                case "renew" if batch:
-                    held = queue.renew(batch)
-                    assert all(job.token == tokens[job.number] for job in batch.jobs if job.number in held)
-                case "give" if batch:
-                    queue.give_back(batch, "x", crashed=chance.random() < 0.5)
-        except (LeaseLost, ConfigError):
-            pass
-    jobs = queue.jobs(limit=100)
-    assert sorted(job.number for job in jobs) == numbers
+    steps = Steps(made, seed)
+    steps.run(80)
+    jobs = made.queue.jobs(limit=100)
+    assert {job.number: job.token for job in jobs} == steps.tokens
     assert all((job.version is not None) == (job.state == "done") for job in jobs)
-    assert {job.number: job.token for job in jobs} == tokens

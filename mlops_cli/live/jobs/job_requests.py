@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlops_cli.config.collection import ModelCollection
-from mlops_cli.config.mistakes import Mistakes
+from mlops_cli.config.mistakes import Mistakes, value_in_words
 from mlops_cli.config.paths import Project
 from mlops_cli.config.schemas.project import ModelFile, ModelSpec
 from mlops_cli.live.jobs.job import JobRequest
@@ -64,7 +64,7 @@ def job_requests(project: Project, team: str, body: Any, data: str) -> list[JobR
     mistakes.raise_if_any(_HINT)
     if isinstance(body, dict):
         if body.get("team", team) != team:
-            mistakes.add(_FILE, f"was {body['team']!r}, but the request comes from team {team}", "team")
+            mistakes.add(_FILE, f"was {value_in_words(body['team'])}, but the request comes from team {team}", "team")
         body = {**body, "team": team}
     parsed = mistakes.validate(ModelFile, body, _FILE)
     if parsed is not None:

@@ -92,7 +92,7 @@ class PostgresDatabase:
     def _explained(self) -> Iterator[None]:
         try:
             yield
-        except self._psycopg.errors.InsufficientPrivilege as error:
+        except (self._psycopg.errors.InsufficientPrivilege, self._psycopg.errors.InvalidSchemaName) as error:
             hint = "the user needs to create tables in the database, and to read and write them"
             raise ServiceError(f"{self._place}: {_one_line(error)}", hint) from error
         except self._psycopg.ProgrammingError as error:

@@ -113,4 +113,4 @@ def _explanation(path: Path, error: sqlite3.DatabaseError) -> MlopsError:
         hint = "no job is lost: free some space, or correct the permissions of its folder, and run again"
         return ServiceError(f"{path}: the queue cannot be used now: {error}", hint)
     hint = "move the file away: a new queue is empty, and models that were installed stay"
-    return DataError(f"{path}: the queue is damaged: {error}", hint)
+    return DataError(f"{path}: the queue is damaged, or the file is another program's: {error}", hint)
