@@ -61,9 +61,7 @@ class Place:
         for number in range(passes):
             if number:
                 self.made.wait(POLICY.longest_delay)
-            settings = WorkerSettings(
-                poll=0.001, longest_pause=0.01, stop=StopWhenIdle(), tell=self.told.append
-            )
+            settings = WorkerSettings(poll=0.001, longest_pause=0.01, stop=StopWhenIdle(), tell=self.told.append)
             some = work(self.queue, train or self.train, FencedInstaller(self.queue, self.locks, self.store), settings)
             done.installed, done.failed = done.installed + some.installed, done.failed + some.failed
             done.dropped += some.dropped
