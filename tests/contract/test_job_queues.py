@@ -127,6 +127,11 @@ def test_a_newer_job_replaces_unfinished_older_ones_of_its_model(queue: JobQueue
     assert queue.show(other.number).state == "waiting"
 
 
+def test_of_two_configs_of_one_model_in_one_submission_the_last_counts(queue: JobQueue) -> None:
+    queue.submit([job_request("aapl", data="2024-01-05"), job_request("aapl", data="2024-01-08")])
+    assert [(job.data, job.state) for job in queue.jobs()] == [("2024-01-08", "waiting"), ("2024-01-05", "cancelled")]
+
+
 def test_a_replaced_running_job_can_no_longer_install(queue: JobQueue) -> None:
     submit(queue, "aapl")
     running = take(queue).jobs[0]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _ALONE = 7_046_029_254_386_353_131
 """Key of the advisory lock of transactions that are `alone`; any number that no other program uses."""
-_CONNECTION = {
+_CONNECTION: dict[str, Any] = {
     "connect_timeout": 10,
     "application_name": "mlops jobs",
     "keepalives_idle": 30,

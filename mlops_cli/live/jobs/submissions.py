@@ -48,15 +48,16 @@ class Submissions(JobTable):
         """
         with self._database.writing(alone=True) as transaction:
             now = transaction.now()
-            jobs = {request: _job_of_request(transaction, request) for request in requests}
+            models = {(request.team, request.model) for request in requests}
+            earlier = {model: select(transaction, "team = ? AND model = ?", model) for model in models}
+            jobs = {request: _same_job(request, earlier[request.team, request.model]) for request in requests}
             new = [request for request, job in jobs.items() if job is None]
             self._check_room(transaction, new, now)
             for request in new:
-                row = {**asdict(request), "state": "waiting", "submitted_at": now, "due_at": now}
+                row: Columns = {**asdict(request), "state": "waiting", "submitted_at": now, "due_at": now}
                 job = jobs[request] = insert(transaction, row)
-                changes: Columns = {"state": "cancelled", "reason": f"replaced by job {job.number}", "ended_at": now}
-                older = "team = ? AND model = ? AND number < ? AND state IN ('waiting', 'running')"
-                update(transaction, changes, older, (job.team, job.model, job.number))
+                _replace(transaction, earlier[job.team, job.model], job, now)
+                earlier[job.team, job.model].append(job)
         first = set(new)
         submitted = []
         for request in requests:
@@ -152,10 +153,16 @@ class Submissions(JobTable):
         raise QueueFull(message, min(max(seconds, _SHORTEST_WAIT), _LONGEST_WAIT))
 
 
-def _job_of_request(transaction: Transaction, request: JobRequest) -> Job | None:
-    key = (request.team, request.model, request.fingerprint)
-    jobs = select(transaction, "team = ? AND model = ? AND fingerprint = ?", key)
-    return jobs[0] if jobs else None
+def _same_job(request: JobRequest, jobs: Sequence[Job]) -> Job | None:
+    return next((job for job in jobs if job.fingerprint == request.fingerprint), None)
+
+
+def _replace(transaction: Transaction, earlier: Sequence[Job], job: Job, now: float) -> None:
+    """Cancel the unfinished jobs among the earlier ones of the same model."""
+    changes: Columns = {"state": "cancelled", "reason": f"replaced by job {job.number}", "ended_at": now}
+    for old in earlier:
+        if old.state not in ENDED:
+            update(transaction, changes, "number = ? AND state IN ('waiting', 'running')", (old.number,))
 
 
 def _next_step(job: Job) -> str:

@@ -20,7 +20,7 @@ CREATE TABLE IF NOT EXISTS jobs(
     lost INTEGER NOT NULL DEFAULT 0, worker TEXT, batch TEXT, batch_size INTEGER NOT NULL DEFAULT 0,
     taken_at DOUBLE PRECISION, lease_until DOUBLE PRECISION, progress TEXT NOT NULL DEFAULT '',
     reason TEXT NOT NULL DEFAULT '', version TEXT, ended_at DOUBLE PRECISION, UNIQUE(team, model, fingerprint));
-CREATE INDEX IF NOT EXISTS jobs_state ON jobs(state, number);
+CREATE INDEX IF NOT EXISTS jobs_state ON jobs(state, team, number);
 CREATE INDEX IF NOT EXISTS jobs_batch ON jobs(batch);
 CREATE TABLE IF NOT EXISTS job_settings(name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
