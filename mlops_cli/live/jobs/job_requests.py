@@ -133,14 +133,21 @@ def _check_inside(config: Any, under: str, mistakes: Mistakes) -> None:
         if section not in _SECTIONS:
             mistakes.add(_FILE, "a job may not set this section", f"{under}.{section}")
     for item in _values(under, config):
-        harmless = item.key in _HARMLESS or item.value in (None, False)
-        if not harmless and any(word in item.key for word in _OUTSIDE):
-            mistakes.add(_FILE, "a job may not name files, downloads or code", item.where)
-        elif isinstance(item.value, str) and any(sign in item.value for sign in _PLACES):
-            text = f"{item.value[:60]!r} looks like a path or an address, which a job may not name"
-            mistakes.add(_FILE, text, item.where)
+        fault = _reach(item)
+        if fault:
+            mistakes.add(_FILE, fault, item.where)
     if config.get("model_type", "ecd") != "ecd":
         mistakes.add(_FILE, "expected ecd", f"{under}.model_type")
+
+
+def _reach(item: _Value) -> str:
+    """What is wrong with a value that names something outside of the project; empty if it does not."""
+    harmless = item.key in _HARMLESS or item.value in (None, False)
+    if not harmless and any(word in item.key for word in _OUTSIDE):
+        return "a job may not name files, downloads or code"
+    if isinstance(item.value, str) and any(sign in item.value for sign in _PLACES):
+        return f"{item.value[:60]!r} looks like a path or an address, which a job may not name"
+    return ""
 
 
 def _values(where: str, value: Any) -> Iterator[_Value]:

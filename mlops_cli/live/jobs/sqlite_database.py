@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,7 +50,7 @@ class SqliteDatabase:
             raise ServiceError(f"{path}: cannot be made: {error.strerror}", hint) from error
         with self._explained():
             self._db = sqlite3.connect(path, timeout=busy_seconds, isolation_level=None, check_same_thread=False)
-            self._db.execute("PRAGMA journal_mode = WAL")
+            self._start_log(busy_seconds)
             self._db.execute("PRAGMA synchronous = FULL")
 
     @contextmanager
@@ -76,6 +77,19 @@ class SqliteDatabase:
     def close(self) -> None:
         """See `Database`."""
         self._db.close()
+
+    def _start_log(self, seconds: float) -> None:
+        """Use a write-ahead log. Here alone SQLite does not wait for other processes that open a new file too."""
+        until = time.monotonic() + seconds
+        while True:
+            try:
+                self._db.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError as error:
+                if not error.sqlite_errorname.startswith("SQLITE_BUSY") or time.monotonic() > until:
+                    raise
+                time.sleep(0.01)
+            else:
+                return
 
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[None]:

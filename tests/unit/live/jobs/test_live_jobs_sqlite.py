@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -75,6 +76,27 @@ def test_a_queue_that_another_program_has_locked_is_told(database: SqliteDatabas
         assert queue.jobs() == []  # reading is still possible
         other.execute("ROLLBACK")
     assert queue.submit([job_request("aapl")])[0].new
+
+
+def test_workers_that_start_at_the_same_time_wait_for_the_one_that_makes_the_file(path: Path) -> None:
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as first:
+        first.execute("BEGIN EXCLUSIVE")
+        first.execute("CREATE TABLE something(x)")
+        release = threading.Timer(0.1, first.execute, ["COMMIT"])
+        release.start()
+        with closing(SqliteDatabase(path)) as database:
+            assert JobQueue(database).jobs() == []
+        release.join()
+
+
+def test_a_new_file_that_stays_locked_is_told(path: Path) -> None:
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path, isolation_level=None)) as first:
+        first.execute("BEGIN EXCLUSIVE")
+        first.execute("CREATE TABLE something(x)")
+        with pytest.raises(ServiceError, match="another program has locked the queue"):
+            SqliteDatabase(path, BUSY)
 
 
 def test_a_full_disk_is_told_and_nothing_is_half_written(database: SqliteDatabase) -> None:
