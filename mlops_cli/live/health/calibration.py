@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from mlops_cli.errors import DataError
 from mlops_cli.live.health.null_peaks import REPLICATES, NullPeaks, null_peaks, standard
 from mlops_cli.live.health.outcomes import Floats, Outcomes, read_outcomes
-from mlops_cli.live.health.signal import SIZE_WEIGHT, WARM_UP, common, naive_means, own_part
+from mlops_cli.live.health.signal import SIZE_WEIGHT, WARM_UP, Common, common, log_size, naive_means, own_part
 
 LENGTHS = (60, 120, 250, 500)
 """A reference counts with the largest of these numbers of sessions that it has; each has its null distribution."""
@@ -60,24 +60,38 @@ class NotJudged(BaseModel):
     reason: str
 
 
-class UsualFleet(BaseModel):
-    """What is usual for the fleet.
+class UsualSeries(BaseModel):
+    """What is usual for one figure of the fleet per session.
 
     Attributes:
-        median: mean of the sessions' median standardised signal.
-        spread: of these medians.
-        size: median of the weighted mean size of signals around the session's median.
-        last_size: that weighted mean after the reference.
-        null: distribution of the peaks of the fleet's own sum.
+        mean: over the references' sessions.
+        spread: over the same.
+        null: distribution of the peaks of its sum of evidence.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    median: float
+    mean: float
     spread: float
+    null: NullPeaks
+
+
+class UsualFleet(BaseModel):
+    """What is usual for the fleet.
+
+    Attributes:
+        errors: the sessions' trimmed means of the models' standardised signals.
+        sizes: the logs of the sessions' sizes of these signals around their median.
+        size: median over the sessions of the weighted mean size.
+        last_size: that weighted mean after the reference.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    errors: UsualSeries
+    sizes: UsualSeries
     size: float
     last_size: float
-    null: NullPeaks
 
 
 class Calibration(BaseModel):
@@ -107,15 +121,15 @@ class _Signals:
         loss: mean of the signal, shape (m,).
         spread: of the signal, shape (m,).
         own: without the common part, shape (t, m), NaN outside of the references.
-        medians: of each session, shape (t,), NaN where too few models have a forecast.
-        sizes: weighted mean size of each session, likewise.
+        shared: the common part of each session.
+        sizes: weighted mean size of each session, shape (t,), NaN where too few models have a forecast.
     """
 
     naive_error: Floats
     loss: Floats
     spread: Floats
     own: Floats
-    medians: Floats
+    shared: list[Common]
     sizes: Floats
 
 
@@ -217,12 +231,11 @@ def _signals(loss: Floats, before: Floats) -> _Signals:
     mean, spread = np.nanmean(signal, axis=0), np.maximum(np.nanstd(signal, axis=0, ddof=1), LEAST_SPREAD)
     signal = (signal - mean) / spread
     shared = [common(row) for row in signal]
-    medians = np.array([part.median for part in shared])
     sizes = _weighted_sizes(np.array([part.size for part in shared]))
     usual_size = _median_size(sizes)
     parts = zip(signal, shared, sizes / usual_size, strict=True)
     own = np.array([own_part(row, part, growth) for row, part, growth in parts])
-    return _Signals(naive_error, mean, spread, own, medians, sizes)
+    return _Signals(naive_error, mean, spread, own, shared, sizes)
 
 
 def _weighted_sizes(sizes: Floats) -> Floats:
@@ -244,15 +257,19 @@ def _median_size(sizes: Floats) -> float:
 
 
 def _fleet(signals: _Signals, seed: int, replicates: int) -> UsualFleet | None:
-    medians = signals.medians[np.isfinite(signals.medians)][-LENGTHS[-1] :]
-    if len(medians) < LENGTHS[0]:
+    known = [part for part in signals.shared if np.isfinite(part.mean)][-LENGTHS[-1] :]
+    if len(known) < LENGTHS[0]:
         return None
-    mean, spread = float(medians.mean()), max(float(medians.std(ddof=1)), LEAST_SPREAD)
     random = np.random.default_rng([seed, 0])
     return UsualFleet(
-        median=mean,
-        spread=spread,
+        errors=_usual_series(np.array([part.mean for part in known]), random, replicates),
+        sizes=_usual_series(np.array([log_size(part) for part in known]), random, replicates),
         size=_median_size(signals.sizes),
         last_size=float(signals.sizes[np.isfinite(signals.sizes)][-1]),
-        null=null_peaks([(medians - mean) / spread], len(medians), random, replicates),
     )
+
+
+def _usual_series(values: Floats, random: np.random.Generator, replicates: int) -> UsualSeries:
+    mean, spread = float(values.mean()), max(float(values.std(ddof=1)), LEAST_SPREAD)
+    null = null_peaks([(values - mean) / spread], len(values), random, replicates)
+    return UsualSeries(mean=mean, spread=spread, null=null)

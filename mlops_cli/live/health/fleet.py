@@ -8,10 +8,10 @@ from datetime import date
 import numpy as np
 
 from mlops_cli.live.health import reasons
-from mlops_cli.live.health.calibration import UsualFleet
+from mlops_cli.live.health.calibration import UsualFleet, UsualSeries
 from mlops_cli.live.health.cusum import YEAR, evidence
-from mlops_cli.live.health.signal import SIZE_WEIGHT, Common
-from mlops_cli.live.health.state import FleetHealth, State
+from mlops_cli.live.health.signal import SIZE_WEIGHT, Common, log_size
+from mlops_cli.live.health.state import Evidence, FleetHealth, State
 
 ALARM = 0.01
 """Probability of a false alarm of the fleet within a year."""
@@ -35,6 +35,26 @@ class Tally:
     new: int
 
 
+class _Sum:
+    """One sum of evidence of the fleet."""
+
+    def __init__(self, stored: Evidence, usual: UsualSeries) -> None:
+        self.cusum, self.peak, self.usual = stored.cusum, stored.peak, usual
+
+    def add(self, value: float, least: float, year_ends: bool) -> None:
+        """Add the evidence of one session; a standardised value below `least` counts as `least`."""
+        signal = max((value - self.usual.mean) / self.usual.spread, least)
+        self.cusum = max(0.0, self.cusum + float(evidence(np.array(signal))))
+        self.peak = self.cusum if year_ends else max(self.peak, self.cusum)
+
+    def probability(self, height: float) -> float:
+        """Of this height within a year, of either of the two sums (Bonferroni)."""
+        return min(1.0, 2.0 * float(self.usual.null.probability(np.array(height))))
+
+    def stored(self) -> Evidence:
+        return Evidence(cusum=self.cusum, peak=self.peak)
+
+
 class FleetWatch:
     """Carries the state of the fleet through sessions.
 
@@ -45,11 +65,13 @@ class FleetWatch:
     """
 
     def __init__(self, health: FleetHealth, usual: UsualFleet | None, retrained: int) -> None:
-        self.usual = usual
         self.state, self.since, self.reason = health.state, health.since, health.reason
         self.shock = health.shock
         self.retrained = health.retrained + retrained if health.shock else 0
-        self.cusum, self.peak, self.sessions = health.cusum, health.peak, health.sessions
+        self.sessions = health.sessions
+        self.usual = usual
+        self.sums = (_Sum(health.errors, usual.errors), _Sum(health.sizes, usual.sizes)) if usual else ()
+        self.stored = health.errors, health.sizes
         self.size = health.size if health.size is not None else (usual.last_size if usual else None)
 
     def growth(self, shared: Common) -> float:
@@ -60,69 +82,72 @@ class FleetWatch:
         return self.size / self.usual.size
 
     def add(self, shared: Common) -> None:
-        """Take in the median signal of a session."""
-        if self.usual is None or not np.isfinite(shared.median):
+        """Take in the mean and the size of a session's signals."""
+        if not self.sums or not np.isfinite(shared.mean):
             return
-        signal = np.array((shared.median - self.usual.median) / self.usual.spread)
-        self.cusum = max(0.0, self.cusum + float(evidence(signal)))
         self.sessions += 1
-        self.peak = self.cusum if self.sessions % YEAR == 0 else max(self.peak, self.cusum)
+        year_ends = self.sessions % YEAR == 0
+        errors, sizes = self.sums
+        errors.add(shared.mean, -np.inf, year_ends)
+        sizes.add(log_size(shared), 0.0, year_ends)  # smaller signals are not worse
 
     def judge(self, session: date, tally: Tally) -> None:
         """Set the state of the fleet after `add`."""
         self._end_shock(tally)
-        at_once = self.usual is not None and tally.new > tally.judged / 2
-        probability = self._probability(self.peak)
-        if not self.shock and (at_once or probability <= ALARM):
+        at_once = bool(self.sums) and tally.new > tally.judged / 2
+        chances = [part.probability(part.peak) for part in self.sums]
+        if not self.shock and (at_once or min(chances, default=1.0) <= ALARM):
             self.shock = True
-            # the evidence of models that got worse at once: it is used up like that of the median
-            self.cusum = max(self.cusum, self._height()) if at_once else self.cusum
-            why = reasons.most(tally.new, tally.judged, True) if at_once else reasons.shock(probability)
+            if at_once:  # the evidence of the models: it is used up as that of the fleet is
+                for part in self.sums:
+                    part.cusum = max(part.cusum, part.usual.null.quantiles[-1])
+            why = reasons.most(tally.new, tally.judged, True) if at_once else _why(chances)
             self._set(State.BROKEN, session, why)
         elif not self.shock:
             self._set_without_shock(session, tally)
 
     def health(self) -> FleetHealth:
         """The state to be stored."""
+        errors, sizes = (part.stored() for part in self.sums) if self.sums else self.stored
         return FleetHealth(
             state=self.state,
             since=self.since,
             reason=self.reason,
             shock=self.shock,
             retrained=self.retrained,
-            cusum=self.cusum,
-            peak=self.peak,
+            errors=errors,
+            sizes=sizes,
             sessions=self.sessions,
             size=self.size,
         )
 
     def _end_shock(self, tally: Tally) -> None:
         """A shock ends when its evidence is used up, or when most models were retrained."""
-        if self.shock and (self.cusum == 0.0 or self.retrained > tally.judged / 2):
+        used_up = all(part.cusum == 0.0 for part in self.sums)
+        if self.shock and (used_up or self.retrained > tally.judged / 2):
             self.shock = False
             self.retrained = 0
-            self.cusum = self.peak = 0.0
+            for part in self.sums:
+                part.cusum = part.peak = 0.0
 
     def _set_without_shock(self, session: date, tally: Tally) -> None:
         broken = tally.broken + tally.new
-        now = self._probability(self.cusum)
+        now = [part.probability(part.cusum) for part in self.sums]
         if tally.judged and broken > tally.judged / 2:
             self._set(State.BROKEN, session, reasons.most(broken, tally.judged, False))
-        elif self.usual is None:
+        elif not self.sums:
             self._set(State.NOT_JUDGED, session, reasons.SMALL_FLEET)
-        elif now <= WATCH:
-            self._set(State.WATCH, session, reasons.shock(now))
+        elif min(now) <= WATCH:
+            self._set(State.WATCH, session, _why(now))
         else:
             self._set(State.HEALTHY, session, "")
 
-    def _height(self) -> float:
-        return 0.0 if self.usual is None else self.usual.null.quantiles[-1]
-
-    def _probability(self, height: float) -> float:
-        return 1.0 if self.usual is None else float(self.usual.null.probability(np.array(height)))
-
     def _set(self, state: State, session: date, reason: str) -> None:
-        """Since and reason stay as long as the state does; the fleet's first reason is why it was called so."""
-        if state != self.state or not self.reason:
-            self.since = session if state != self.state or self.since is None else self.since
-            self.state, self.reason = state, reason
+        """A state keeps its first session and reason as long as it lasts."""
+        if state != self.state or self.since is None:
+            self.state, self.since, self.reason = state, session, reason
+
+
+def _why(chances: list[float]) -> str:
+    errors, sizes = chances
+    return reasons.shock(errors <= sizes, min(errors, sizes))

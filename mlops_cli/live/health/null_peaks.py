@@ -48,7 +48,8 @@ class NullPeaks(BaseModel):
     def probability(self, heights: Floats) -> Floats:
         """Probability that the sum of an unchanged model reaches these heights within a year; NaN stays NaN."""
         quantiles = np.array(self.quantiles)
-        inside = np.exp(np.interp(heights, quantiles, np.log(_PROBABILITIES)))
+        steps, first = np.unique(quantiles, return_index=True)  # of equal quantiles the most probable counts
+        inside = np.exp(np.interp(heights, steps, np.log(_PROBABILITIES[first])))
         beyond = _TAIL * np.exp(-np.maximum(heights - quantiles[-1], 0.0) / self.excess)
         return np.where(heights > quantiles[-1], beyond, inside)
 

@@ -33,17 +33,19 @@ def changed(run: Run, usual_loss: float, probability: float) -> str:
     )
 
 
-def better(run: Run, usual_loss: float) -> str:
-    """Why a model whose errors suddenly shrank is watched."""
+def better(run: Run, usual_loss: float, probability: float) -> str:
+    """Why a model whose errors suddenly shrank is watched; arguments as those of `changed`."""
     return (
         f"its error less the naive error was {run.loss / run.sessions:+.1%} of the naive error in {_sessions(run)}, "
-        f"{usual_loss:+.1%} in the reference: better than before; look for prices that it should not know"
+        f"{usual_loss:+.1%} in the reference: "
+        f"better than before, look for prices that it should not know; {_chance(probability)}"
     )
 
 
-def shock(probability: float) -> str:
-    """Why the fleet is broken or watched: its median signal."""
-    return f"the median model's error beside the naive error got worse; {_chance(probability)}"
+def shock(of_errors: bool, probability: float) -> str:
+    """Why the fleet is broken or watched: its mean signal, or the size of its signals."""
+    what = "errors beside the naive errors got worse" if of_errors else "errors are much further from the naive errors"
+    return f"the models' {what}, all together; {_chance(probability)}"
 
 
 def most(number: int, judged: int, at_once: bool) -> str:

@@ -5,9 +5,9 @@ For the error e of a model and the error n of the naive forecast of a session t,
     z_t = (|e_t| - |n_t|) / max(E_t, E_reference),    E_t+1 = 0.94 E_t + 0.06 |n_t|
 
 E is an exponentially weighted mean (RiskMetrics 1996 takes the same weights) of the sessions before t. Without it,
-every rise of volatility would look like a worse model. E is never taken below its mean over the reference: else a forecast of
-constant size, such as a drift, would look worse as soon as the market turns calm. As ||e| - |n|| <= |e - n|, no price
-move makes |z| larger than the forecast is, in units of E.
+every rise of volatility would look like a worse model. E is never taken below its mean over the reference: else a
+forecast of constant size, such as a drift, would look worse as soon as the market turns calm.
+As ||e| - |n|| <= |e - n|, no price move makes |z| larger than the forecast is, in units of E.
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ WARM_UP = 20
 
 MIN_FLEET = 20
 """With fewer models in a session, its common part is not known, and nothing is subtracted."""
+
+LEAST_SIZE = 0.01
+"""Least size of the standardised signals that counts."""
 
 SIZE_WEIGHT = 0.1
 """Weight of the newest session in the exponentially weighted mean of the fleet's size of signals."""
@@ -64,21 +67,33 @@ class Common:
     """What the models of one session have in common.
 
     Attributes:
-        median: of the standardised signals; NaN with fewer than `MIN_FLEET` models.
+        mean: of the standardised signals, without the tenth of them on either side; NaN with fewer than `MIN_FLEET`
+            models.
+        median: of the standardised signals; NaN likewise.
         size: median distance of the standardised signals from their median; NaN likewise.
     """
 
+    mean: float
     median: float
     size: float
 
 
+UNKNOWN = Common(np.nan, np.nan, np.nan)
+
+
 def common(signals: Floats) -> Common:
     """The common part of one session's standardised signals, shape (m,); NaN entries have no forecast."""
-    known = signals[np.isfinite(signals)]
+    known = np.sort(signals[np.isfinite(signals)])
     if known.size < MIN_FLEET:
-        return Common(np.nan, np.nan)
+        return UNKNOWN
+    cut = known.size // 10
     median = float(np.median(known))
-    return Common(median, float(np.median(np.abs(known - median))))
+    return Common(float(known[cut : known.size - cut].mean()), median, float(np.median(np.abs(known - median))))
+
+
+def log_size(shared: Common) -> float:
+    """Log of the size; one of 0 (most models equal the naive forecast) counts as `LEAST_SIZE`."""
+    return float(np.log(max(shared.size, LEAST_SIZE)))
 
 
 def own_part(signals: Floats, shared: Common, growth: float) -> Floats:

@@ -73,6 +73,20 @@ class ModelHealth(BaseModel):
     run: Run = Run()
 
 
+class Evidence(BaseModel):
+    """A sum of evidence.
+
+    Attributes:
+        cusum: at present.
+        peak: its highest value in this year.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cusum: float = 0.0
+    peak: float = 0.0
+
+
 class FleetHealth(BaseModel):
     """State of all models together, and what the next session needs.
 
@@ -82,8 +96,8 @@ class FleetHealth(BaseModel):
         reason: as in `ModelHealth`.
         shock: whether most models got worse at once. During a shock no model raises an alarm.
         retrained: models with a new version since the shock began.
-        cusum: sum of evidence that the models' median signal got worse.
-        peak: its highest value in this year.
+        errors: evidence that the models' mean signal got worse.
+        sizes: evidence that the models' signals got larger.
         sessions: that were judged.
         size: weighted mean size of the models' signals; None: as after the references.
     """
@@ -95,8 +109,8 @@ class FleetHealth(BaseModel):
     reason: str = ""
     shock: bool = False
     retrained: int = 0
-    cusum: float = 0.0
-    peak: float = 0.0
+    errors: Evidence = Evidence()
+    sizes: Evidence = Evidence()
     sessions: int = 0
     size: float | None = None
 

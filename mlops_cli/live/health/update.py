@@ -14,7 +14,7 @@ from mlops_cli.live.health.calibration import Calibration
 from mlops_cli.live.health.cusum import YEAR, evidence
 from mlops_cli.live.health.fleet import FleetWatch, Tally
 from mlops_cli.live.health.outcomes import Floats, read_outcomes
-from mlops_cli.live.health.signal import Common, common, moved, own_part
+from mlops_cli.live.health.signal import UNKNOWN, common, moved, own_part
 from mlops_cli.live.health.state import Health, ModelHealth, State
 
 ALARM = 0.05
@@ -26,7 +26,7 @@ WATCH = 0.01
 MOST_MISSED = 10
 """A model without a settled forecast for more sessions than this is not judged."""
 
-BETTER = -2.0
+BETTER = -1.0
 """A run whose mean signal has a t below this got better, not worse."""
 
 
@@ -73,23 +73,29 @@ def _step(board: Board, fleet: FleetWatch, calibration: Calibration, session: _S
     signal = session.loss / np.maximum(board.naive_error, usual.naive_error)
     board.naive_error = moved(board.naive_error, session.naive)
     standardised = (signal - usual.loss) / usual.spread
-    shared = common(standardised) if calibration.fleet else Common(np.nan, np.nan)
+    shared = common(standardised) if calibration.fleet else UNKNOWN
     own = own_part(standardised, shared, fleet.growth(shared))
     _add(board, signal, (own - usual.own_mean) / usual.own_spread, session.day)
     fleet.add(shared)
     judged = (board.sessions > 0) & (board.missed <= MOST_MISSED)
     probability = _probability(board, calibration, board.peak)
     significant = judged & (_adjusted(probability, judged, calibration.fleet is not None) <= ALARM)
-    better = significant & _got_better(board)
     broken = board.states == State.BROKEN
-    new = significant & ~better & ~broken
+    now = _probability(board, calibration, board.cusum)
+    suspect = judged & ~broken & (now <= WATCH)
+    new = suspect & significant & ~_got_better(board)
     fleet.judge(session.day, Tally(int(judged.sum()), int((broken & judged).sum()), int(new.sum())))
     if fleet.shock:
         _hold_back(board, ~broken, session.day)
         return
+    if fleet.state is State.WATCH:
+        new = np.zeros_like(new)  # first see whether it is a common shock
     for place in board.set_state(new, State.BROKEN, session.day):
         board.reasons[place] = reasons.changed(board.run_of(place), usual.loss[place], probability[place])
-    _set_others(board, calibration, judged, better, session.day)
+    for place in board.set_state(suspect & ~new, State.WATCH, session.day):
+        words = reasons.better if significant[place] and _got_better(board)[place] else reasons.changed
+        board.reasons[place] = words(board.run_of(place), usual.loss[place], now[place])
+    _set_calm(board, judged, suspect | broken, session.day)
 
 
 def _add(board: Board, signal: Floats, own: Floats, day: date) -> None:
@@ -147,16 +153,10 @@ def _hold_back(board: Board, where: Flags, day: date) -> None:
     board.reasons[where] = reasons.SHOCK
 
 
-def _set_others(board: Board, calibration: Calibration, judged: Flags, better: Flags, day: date) -> None:
-    """Set the states of the models without an alarm."""
-    calm = board.states != State.BROKEN
-    now = _probability(board, calibration, board.cusum)
-    suspect = calm & judged & ((now <= WATCH) | better)
-    board.set_state(calm & judged & ~suspect, State.HEALTHY, day)
-    for place in board.set_state(suspect, State.WATCH, day):
-        loss, run = board.usual.loss[place], board.run_of(place)
-        board.reasons[place] = reasons.better(run, loss) if better[place] else reasons.changed(run, loss, now[place])
-    silent = calm & ~judged
+def _set_calm(board: Board, judged: Flags, others: Flags, day: date) -> None:
+    """Set the states of the models that are neither broken nor watched."""
+    board.set_state(judged & ~others, State.HEALTHY, day)
+    silent = ~judged & ~others
     board.set_state(silent, State.NOT_JUDGED, day)
     board.reasons[silent & (board.sessions > 0)] = reasons.missed(MOST_MISSED)
     board.reasons[silent & (board.sessions == 0)] = reasons.NO_FORECAST
