@@ -26,8 +26,8 @@ WATCH = 0.01
 MOST_MISSED = 10
 """A model without a settled forecast for more sessions than this is not judged."""
 
-BETTER = -1.0
-"""A run whose mean signal has a t below this got better, not worse."""
+BETTER = -1.645
+"""A run whose mean signal has a t below this (the 5 % point of the normal distribution) got better, not worse."""
 
 
 def update(health: Health, outcomes: pd.DataFrame, calibration: Calibration) -> Health:
@@ -83,7 +83,8 @@ def _step(board: Board, fleet: FleetWatch, calibration: Calibration, session: _S
     broken = board.states == State.BROKEN
     now = _probability(board, calibration, board.cusum)
     suspect = judged & ~broken & (now <= WATCH)
-    new = suspect & significant & ~_got_better(board)
+    better = _got_better(board)
+    new = suspect & significant & ~better
     fleet.judge(session.day, Tally(int(judged.sum()), int((broken & judged).sum()), int(new.sum())))
     if fleet.shock:
         _hold_back(board, ~broken, session.day)
@@ -93,7 +94,7 @@ def _step(board: Board, fleet: FleetWatch, calibration: Calibration, session: _S
     for place in board.set_state(new, State.BROKEN, session.day):
         board.reasons[place] = reasons.changed(board.run_of(place), usual.loss[place], probability[place])
     for place in board.set_state(suspect & ~new, State.WATCH, session.day):
-        words = reasons.better if significant[place] and _got_better(board)[place] else reasons.changed
+        words = reasons.better if better[place] else reasons.changed
         board.reasons[place] = words(board.run_of(place), usual.loss[place], now[place])
     _set_calm(board, judged, suspect | broken, session.day)
 
