@@ -1,6 +1,7 @@
 """Measures false alarms, alarms found and their delay on simulated fleets: states of health of `mlops_cli.live.health`.
 
 .venv/bin/python tests/bench/bench_health.py --seeds 20 --json health.json
+.venv/bin/python tests/bench/bench_health.py --prices FOLDER --broken 25
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,6 +22,7 @@ sys.path.insert(0, str(ROOT))  # this file is started by its path, and the impor
 from mlops_cli.live.health.calibration import calibrate  # noqa: E402
 from mlops_cli.live.health.state import Health, State, read_health  # noqa: E402
 from mlops_cli.live.health.update import update  # noqa: E402
+from tests.bench.health_prices import real_fleets  # noqa: E402
 from tests.fakes.simulated_fleets import REFERENCE, Fleet, simulated_fleet  # noqa: E402
 
 YEAR = 252
@@ -55,9 +58,9 @@ class Seed:
     crisis_alarms: int
 
 
-def measure(models: int, broken: int, seed: int, size: float = 0.08, noise: float = 0.3) -> Seed:
-    """Simulate one fleet, and judge it unchanged, with broken models, with a common shock and through a crisis."""
-    fleet = simulated_fleet(models, YEAR, seed, size)
+def measure(fleet: Fleet, broken: int, seed: int, noise: float = 0.3) -> Seed:
+    """Judge one fleet unchanged for a year, with broken models, with a common shock and through a crisis."""
+    models = fleet.returns.shape[1]
     calibration = calibrate(fleet.reference(), fleet.versions, seed)
 
     def judged(changed: Fleet, sessions: int) -> Health:
@@ -108,21 +111,29 @@ def _delay(health: Health, name: str, fleet: Fleet) -> int:
     return days.index(since) + 1
 
 
-def _table(seeds: list[Seed]) -> str:
+def _table(seeds: dict[str, Seed]) -> str:
     lines = ["| seed | alarms in a year | watch | fleet | found | false | median delay | shock | its alarms | crisis |"]
     lines += ["|" + "---:|" * 10]
-    for number, seed in enumerate(seeds):
+    for number, seed in seeds.items():
         delay = f"{np.median(seed.delays):.0f}" if seed.delays else "-"
         cells = [number, seed.alarms, seed.watched, "broken" if seed.fleet else "", seed.found, seed.false, delay]
         cells += [seed.shock, seed.shock_alarms, seed.crisis_alarms]
         lines.append("| " + " | ".join(str(cell) for cell in cells) + " |")
-    alarms, found, false = ([getattr(seed, name) for seed in seeds] for name in ("alarms", "found", "false"))
+    alarms, found, false = ([getattr(seed, name) for seed in seeds.values()] for name in ("alarms", "found", "false"))
     lines.append(
         f"\nmean alarms in a year {np.mean(alarms):.2f}, most {max(alarms)}; found: mean {np.mean(found):.1f}, "
         f"least {min(found)}; false: mean {np.mean(false):.2f}, most {max(false)}; fleet broken in "
-        f"{sum(seed.fleet for seed in seeds)} of {len(seeds)} years"
+        f"{sum(seed.fleet for seed in seeds.values())} of {len(seeds)} years"
     )
     return "\n".join(lines)
+
+
+def _fleets(given: argparse.Namespace) -> Iterator[tuple[str, Fleet]]:
+    if given.prices:
+        yield from real_fleets(given.prices)
+        return
+    for seed in range(given.seeds):
+        yield str(seed), simulated_fleet(given.models, YEAR, seed, given.size)
 
 
 def main() -> None:
@@ -133,17 +144,18 @@ def main() -> None:
     parser.add_argument("--broken", type=int, default=50)
     parser.add_argument("--size", type=float, default=0.08, help="sd of honest forecasts in sd of returns")
     parser.add_argument("--noise", type=float, default=0.3, help="sd of the noise of broken models, likewise")
+    parser.add_argument("--prices", type=Path, help="folder of price files: linear models on real prices, by year")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    seeds = []
-    for seed in range(given.seeds):
-        seeds.append(measure(given.models, given.broken, seed, given.size, given.noise))
-        print(f"seed {seed}: {seeds[-1].alarms} alarms, {seeds[-1].found} found", file=sys.stderr, flush=True)
+    seeds = {}
+    for number, (name, fleet) in enumerate(_fleets(given)):
+        seeds[name] = measure(fleet, given.broken, number, given.noise)
+        print(f"{name}: {seeds[name].alarms} alarms, {seeds[name].found} found", file=sys.stderr, flush=True)
     print(_table(seeds))
     calibrated, judged = seconds_per_session(1800)
     print(f"\n1,800 models: calibration {calibrated:.2f} s, one session {judged:.3f} s")
     if given.json:
-        given.json.write_text(json.dumps([asdict(seed) for seed in seeds], indent=1) + "\n")
+        given.json.write_text(json.dumps({name: asdict(seed) for name, seed in seeds.items()}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """False alarms and alarms found on simulated fleets; tests/bench/bench_health.py measures the same on 1,000 models.
 
 The bounds are those of the targets, scaled: at most one false alarm a year per 1,000 models, 80 % of broken models
-found within 40 sessions, and one false alarm for ten found. `test_the_bounds_can_fail` shows that they are not too easy.
+found within 40 sessions, and one false alarm for ten found. `test_the_bounds_can_fail` shows that they can be missed.
 """
 
 from __future__ import annotations
