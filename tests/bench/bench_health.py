@@ -132,7 +132,7 @@ def _fleets(given: argparse.Namespace) -> Iterator[tuple[str, Fleet]]:
     if given.prices:
         yield from real_fleets(given.prices)
         return
-    for seed in range(given.seeds):
+    for seed in range(given.first, given.first + given.seeds):
         yield str(seed), simulated_fleet(given.models, YEAR, seed, given.size)
 
 
@@ -140,6 +140,7 @@ def main() -> None:
     """Print the table, and write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--first", type=int, default=100, help="the first seed; the constants were chosen on 0 to 19")
     parser.add_argument("--models", type=int, default=1000)
     parser.add_argument("--broken", type=int, default=50)
     parser.add_argument("--size", type=float, default=0.08, help="sd of honest forecasts in sd of returns")

@@ -9,6 +9,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
 from mlops_cli.errors import DataError
+from mlops_cli.live.health.cusum import shift_evidence
 from mlops_cli.live.health.null_peaks import REPLICATES, NullPeaks, null_peaks, standard
 from mlops_cli.live.health.outcomes import Floats, Outcomes, read_outcomes
 from mlops_cli.live.health.signal import SIZE_WEIGHT, WARM_UP, Common, common, log_size, naive_means, own_part
@@ -271,5 +272,5 @@ def _fleet(signals: _Signals, seed: int, replicates: int) -> UsualFleet | None:
 
 def _usual_series(values: Floats, random: np.random.Generator, replicates: int) -> UsualSeries:
     mean, spread = float(values.mean()), max(float(values.std(ddof=1)), LEAST_SPREAD)
-    null = null_peaks([(values - mean) / spread], len(values), random, replicates)
+    null = null_peaks([(values - mean) / spread], len(values), random, replicates, shift_evidence)
     return UsualSeries(mean=mean, spread=spread, null=null)

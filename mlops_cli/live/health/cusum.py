@@ -12,9 +12,13 @@ The sum forgets good times (it never falls below 0): it is one-sided.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from mlops_cli.live.health.outcomes import Floats
+
+EvidenceOf = Callable[[Floats], Floats]
 
 WORSE_MEAN = 0.5
 WORSE_SPREAD = 3.0
@@ -31,11 +35,16 @@ def evidence(signal: Floats) -> Floats:
     return np.minimum(ratio, MOST)
 
 
-def peaks(signals: Floats) -> Floats:
+def shift_evidence(signal: Floats) -> Floats:
+    """Evidence that standardised signals of any shape moved up by one spread; their spread counts little."""
+    return np.minimum(signal - 0.5, MOST)
+
+
+def peaks(signals: Floats, evidence_of: EvidenceOf = evidence) -> Floats:
     """Largest sum of each series of standardised signals, shape (t, n) without NaN; returns shape (n,)."""
     total = np.zeros(signals.shape[1])
     peak = total.copy()
-    for row in evidence(signals):
+    for row in evidence_of(signals):
         total += row
         np.maximum(total, 0.0, out=total)
         np.maximum(peak, total, out=peak)

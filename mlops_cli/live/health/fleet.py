@@ -9,15 +9,17 @@ import numpy as np
 
 from mlops_cli.live.health import reasons
 from mlops_cli.live.health.calibration import UsualFleet, UsualSeries
-from mlops_cli.live.health.cusum import YEAR, evidence
+from mlops_cli.live.health.cusum import MOST, YEAR, shift_evidence
 from mlops_cli.live.health.signal import SIZE_WEIGHT, Common, log_size
 from mlops_cli.live.health.state import Evidence, FleetHealth, State
 
-ALARM = 0.01
-"""Probability of a false alarm of the fleet within a year."""
+ALARM = 0.002
+"""Probability of a false alarm of the fleet within a year, as the bootstrap sees it. The real one is higher, as one
+series of sessions says little about slow changes of the market: docs/health.md has the measured rate."""
 
-WATCH = 0.05
-"""The fleet is watched if its present sum has at most this probability within a year."""
+WATCH = 0.2
+"""The fleet is watched if its present sum has at most this probability within a year. It is high, because alarms of
+models wait meanwhile: when all models break, each would have its own alarm within some four sessions."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +43,11 @@ class _Sum:
     def __init__(self, stored: Evidence, usual: UsualSeries) -> None:
         self.cusum, self.peak, self.usual = stored.cusum, stored.peak, usual
 
-    def add(self, value: float, least: float, year_ends: bool) -> None:
-        """Add the evidence of one session; a standardised value below `least` counts as `least`."""
-        signal = max((value - self.usual.mean) / self.usual.spread, least)
-        self.cusum = max(0.0, self.cusum + float(evidence(np.array(signal))))
+    def add(self, value: float, year_ends: bool, shock: bool) -> None:
+        """Add the evidence of one session; in a shock no more is kept than some ten ordinary sessions use up."""
+        signal = (value - self.usual.mean) / self.usual.spread
+        self.cusum = max(0.0, self.cusum + float(shift_evidence(np.array(signal))))
+        self.cusum = min(self.cusum, MOST) if shock else self.cusum
         self.peak = self.cusum if year_ends else max(self.peak, self.cusum)
 
     def probability(self, height: float) -> float:
@@ -88,8 +91,8 @@ class FleetWatch:
         self.sessions += 1
         year_ends = self.sessions % YEAR == 0
         errors, sizes = self.sums
-        errors.add(shared.mean, -np.inf, year_ends)
-        sizes.add(log_size(shared), 0.0, year_ends)  # smaller signals are not worse
+        errors.add(shared.mean, year_ends, self.shock)
+        sizes.add(log_size(shared), year_ends, self.shock)
 
     def judge(self, session: date, tally: Tally) -> None:
         """Set the state of the fleet after `add`."""
@@ -98,9 +101,9 @@ class FleetWatch:
         chances = [part.probability(part.peak) for part in self.sums]
         if not self.shock and (at_once or min(chances, default=1.0) <= ALARM):
             self.shock = True
-            if at_once:  # the evidence of the models: it is used up as that of the fleet is
+            if at_once:  # so that this shock too lasts until its evidence is used up
                 for part in self.sums:
-                    part.cusum = max(part.cusum, part.usual.null.quantiles[-1])
+                    part.cusum = max(part.cusum, MOST)
             why = reasons.most(tally.new, tally.judged, True) if at_once else _why(chances)
             self._set(State.BROKEN, session, why)
         elif not self.shock:

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from mlops_cli.live.health.cusum import YEAR, peaks
+from mlops_cli.live.health.cusum import YEAR, EvidenceOf, evidence, peaks
 from mlops_cli.live.health.outcomes import Floats
 
 BLOCK = 20
@@ -55,7 +55,11 @@ class NullPeaks(BaseModel):
 
 
 def null_peaks(
-    references: Sequence[Floats], length: int, random: np.random.Generator, replicates: int = REPLICATES
+    references: Sequence[Floats],
+    length: int,
+    random: np.random.Generator,
+    replicates: int = REPLICATES,
+    evidence_of: EvidenceOf = evidence,
 ) -> NullPeaks:
     """Bootstrap the null distribution.
 
@@ -64,27 +68,28 @@ def null_peaks(
         length: sessions of the reference of the models to be judged, n.
         random: source of the draws.
         replicates: how many, at least 1000.
+        evidence_of: what is summed.
     """
     sizes = np.array([len(series) for series in references])
     table = np.zeros((int(sizes.max()), len(references)))
     for column, series in enumerate(references):
         table[: len(series), column] = series
     drawn = [
-        _replicates(table, sizes, length, min(_CHUNK, replicates - start), random)
+        peaks(_replicates(table, sizes, length, min(_CHUNK, replicates - start), random), evidence_of)
         for start in range(0, replicates, _CHUNK)
     ]
     return _summary(np.sort(np.concatenate(drawn)))
 
 
 def _replicates(table: Floats, sizes: np.ndarray, length: int, number: int, random: np.random.Generator) -> Floats:
-    """Peaks of `number` replicates."""
+    """The standardised years of `number` replicates, shape (year, number)."""
     total = length + YEAR
     models = random.integers(0, len(sizes), size=number)
     starts = random.integers(0, sizes[models], size=(-(-total // BLOCK), number))
     places = (starts[:, None, :] + np.arange(BLOCK)[None, :, None]).reshape(-1, number)[:total]
     signals = table[places % sizes[models], models]
     mean, spread = standard(signals[:length])
-    return peaks((signals[length:] - mean) / spread)
+    return (signals[length:] - mean) / spread
 
 
 def standard(signals: Floats) -> tuple[Floats, Floats]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mlops_cli.live.health.calibration import Calibration, UsualFleet, UsualSeries, calibrate
-from mlops_cli.live.health.fleet import ALARM, FleetWatch, Tally
+from mlops_cli.live.health.fleet import FleetWatch, Tally
 from mlops_cli.live.health.null_peaks import NullPeaks
 from mlops_cli.live.health.signal import UNKNOWN, Common
 from mlops_cli.live.health.state import FleetHealth, Health, State
@@ -117,14 +117,14 @@ def test_a_shock_ends_when_its_evidence_is_used_up() -> None:
     after = watched([CALM] * 60, start=shocked)
     assert (after.shock, after.state, after.retrained) == (False, State.HEALTHY, 0)
     assert after.since is not None
-    assert after.since > days(60)[5]
+    assert days(60)[8] <= after.since <= days(60)[12]
     assert after.health().errors.peak == 0.0
 
 
 def test_alarms_of_most_models_in_one_session_are_a_shock() -> None:
     watch = watched([CALM], Tally(judged=100, broken=0, new=51))
     assert (watch.shock, watch.reason) == (True, "51 of 100 models got worse at once")
-    lasting = watched([CALM] * 3, start=watch.health())
+    lasting = watched([CALM] * 8, start=watch.health())
     assert lasting.shock, "it lasts as long as its evidence"
     assert not watched([CALM], Tally(judged=100, broken=0, new=50)).shock
 
@@ -174,5 +174,5 @@ def test_the_level_is_for_both_sums_together() -> None:
     """Bonferroni: each of the two sums has half of the level."""
     watch = watched([CALM])
     height = 12.0  # one sum reaches it with probability 0.01
-    assert watch.sums[0].probability(height) == pytest.approx(2 * ALARM)
+    assert watch.sums[0].probability(height) == pytest.approx(0.02)
     assert watch.sums[0].probability(0.0) == 1.0
