@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import date
 
 import numpy as np
@@ -31,14 +31,8 @@ class UsualColumns:
     @classmethod
     def of(cls, models: list[Usual]) -> UsualColumns:
         """Gather them."""
-        return cls(
-            sessions=np.array([usual.sessions for usual in models], dtype=np.int64),
-            naive_error=np.array([usual.naive_error for usual in models]),
-            loss=np.array([usual.loss for usual in models]),
-            spread=np.array([usual.spread for usual in models]),
-            own_mean=np.array([usual.own_mean for usual in models]),
-            own_spread=np.array([usual.own_spread for usual in models]),
-        )
+        columns = {field.name: np.array([getattr(usual, field.name) for usual in models]) for field in fields(cls)}
+        return cls(**columns)
 
 
 @dataclass
@@ -90,25 +84,33 @@ class Board:
         usual = [calibration.models[name] for name in names]
         olds = [health.models.get(name) for name in names]
         models = [_started(old, now, health.session) for old, now in zip(olds, usual, strict=True)]
-        runs = [model.run for model in models]
+        numbers = [
+            (part.naive_error, part.cusum, part.peak, part.run.loss, part.run.total, part.run.squares)
+            for part in models
+        ]
+        naive_error, cusum, peak, loss, total, squares = np.array(numbers, dtype=np.float64).reshape(-1, 6).T.copy()
+        counts = [(part.run.sessions, part.sessions, part.missed) for part in models]
+        run, sessions, missed = np.array(counts, dtype=np.int64).reshape(-1, 3).T.copy()
+        others = [(part.state, part.since, part.reason, part.run.began) for part in models]
+        states, since, reasons, began = np.array(others, dtype=object).reshape(-1, 4).T.copy()
         return cls(
             names=names,
-            versions=tuple(model.version for model in models),
+            versions=tuple(part.version for part in models),
             usual=UsualColumns.of(usual),
-            states=_objects([model.state for model in models]),
-            since=_objects([model.since for model in models]),
-            reasons=_objects([model.reason for model in models]),
-            began=_objects([run.began for run in runs]),
-            naive_error=np.array([model.naive_error for model in models], dtype=np.float64),
-            cusum=np.array([model.cusum for model in models]),
-            peak=np.array([model.peak for model in models]),
-            loss=np.array([run.loss for run in runs]),
-            total=np.array([run.total for run in runs]),
-            squares=np.array([run.squares for run in runs]),
-            run=np.array([run.sessions for run in runs], dtype=np.int64),
-            sessions=np.array([model.sessions for model in models], dtype=np.int64),
-            missed=np.array([model.missed for model in models], dtype=np.int64),
-            retrained=sum(old is not None and old.version != now.version for old, now in zip(olds, usual, strict=True)),
+            states=states,
+            since=since,
+            reasons=reasons,
+            began=began,
+            naive_error=naive_error,
+            cusum=cusum,
+            peak=peak,
+            loss=loss,
+            total=total,
+            squares=squares,
+            run=run,
+            sessions=sessions,
+            missed=missed,
+            retrained=sum(map(_is_retrained, olds, usual)),
         )
 
     def run_of(self, place: int) -> Run:
@@ -154,10 +156,8 @@ class Board:
         }
 
 
-def _objects(values: list[object]) -> NDArray[np.object_]:
-    column = np.empty(len(values), dtype=object)
-    column[:] = values
-    return column
+def _is_retrained(old: ModelHealth | None, usual: Usual) -> bool:
+    return old is not None and old.version != usual.version
 
 
 def _started(old: ModelHealth | None, usual: Usual, session: date | None) -> ModelHealth:

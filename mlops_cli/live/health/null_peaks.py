@@ -89,7 +89,8 @@ def _replicates(table: Floats, sizes: np.ndarray, length: int, number: int, rand
     places = (starts[:, None, :] + np.arange(BLOCK)[None, :, None]).reshape(-1, number)[:total]
     signals = table[places % sizes[models], models]
     mean, spread = standard(signals[:length])
-    return (signals[length:] - mean) / spread
+    years: Floats = (signals[length:] - mean) / spread
+    return years
 
 
 def standard(signals: Floats) -> tuple[Floats, Floats]:
