@@ -17,6 +17,9 @@ from mlops_cli.live.health.signal import SIZE_WEIGHT, WARM_UP, Common, common, l
 LENGTHS = (60, 120, 250, 500)
 """A reference counts with the largest of these numbers of sessions that it has; each has its null distribution."""
 
+NOISE_SERIES = 50
+"""Series of white noise whose null distribution is the least of the fleet's."""
+
 LEAST_SPREAD = 1e-3
 """Least spread of a model's signal, in units of the naive error: models shrunk to the naive forecast have none."""
 
@@ -262,15 +265,19 @@ def _fleet(signals: _Signals, seed: int, replicates: int) -> UsualFleet | None:
     if len(known) < LENGTHS[0]:
         return None
     random = np.random.default_rng([seed, 0])
+    # One series shows few extremes: it is never taken as calmer than white noise.
+    noise = list(random.normal(size=(NOISE_SERIES, len(known))))
+    least = null_peaks(noise, len(known), random, replicates, shift_evidence)
+
+    def usual(values: list[float]) -> UsualSeries:
+        mean, spread = float(np.mean(values)), max(float(np.std(values, ddof=1)), LEAST_SPREAD)
+        series = (np.array(values) - mean) / spread
+        null = null_peaks([series], len(known), random, replicates, shift_evidence)
+        return UsualSeries(mean=mean, spread=spread, null=null.at_least(least))
+
     return UsualFleet(
-        errors=_usual_series(np.array([part.mean for part in known]), random, replicates),
-        sizes=_usual_series(np.array([log_size(part) for part in known]), random, replicates),
+        errors=usual([part.mean for part in known]),
+        sizes=usual([log_size(part) for part in known]),
         size=_median_size(signals.sizes),
         last_size=float(signals.sizes[np.isfinite(signals.sizes)][-1]),
     )
-
-
-def _usual_series(values: Floats, random: np.random.Generator, replicates: int) -> UsualSeries:
-    mean, spread = float(values.mean()), max(float(values.std(ddof=1)), LEAST_SPREAD)
-    null = null_peaks([(values - mean) / spread], len(values), random, replicates, shift_evidence)
-    return UsualSeries(mean=mean, spread=spread, null=null)

@@ -45,6 +45,11 @@ class NullPeaks(BaseModel):
     quantiles: tuple[float, ...]
     excess: float
 
+    def at_least(self, other: NullPeaks) -> NullPeaks:
+        """A distribution whose peaks are nowhere lower than those of either."""
+        quantiles = tuple(map(max, self.quantiles, other.quantiles))
+        return NullPeaks(quantiles=quantiles, excess=max(self.excess, other.excess))
+
     def probability(self, heights: Floats) -> Floats:
         """Probability that the sum of an unchanged model reaches these heights within a year; NaN stays NaN."""
         quantiles = np.array(self.quantiles)

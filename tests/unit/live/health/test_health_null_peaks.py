@@ -102,6 +102,15 @@ def test_of_equal_quantiles_the_most_probable_counts() -> None:
     assert float(null.probability(np.array(0.0))) == 1.0
 
 
+def test_the_higher_of_two_distributions() -> None:
+    calm = NullPeaks(quantiles=tuple(np.linspace(0.0, 5.0, 65)), excess=3.0)
+    wild = NullPeaks(quantiles=tuple(np.linspace(0.0, 9.0, 65)), excess=1.0)
+    both = calm.at_least(wild)
+    assert both == wild.at_least(calm) == NullPeaks(quantiles=wild.quantiles, excess=3.0)
+    heights = np.linspace(0.0, 30.0, 20)
+    assert (both.probability(heights) >= np.maximum(calm.probability(heights), wild.probability(heights)) - 1e-12).all()
+
+
 def test_a_spread_has_a_floor() -> None:
     mean, spread = standard(np.array([[1.0, 0.0], [1.0, 4.0], [np.nan, np.nan]]))
     assert mean.tolist() == [1.0, 2.0]
