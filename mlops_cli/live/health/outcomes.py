@@ -63,6 +63,23 @@ def read_outcomes(rows: pd.DataFrame, versions: dict[str, str]) -> Outcomes:
     return Outcomes(pd.DatetimeIndex(sessions), models, naive, loss)
 
 
+def wholly_settled(outcomes: pd.DataFrame, unsettled: pd.Series) -> pd.DataFrame:
+    """Leave out sessions for which closes are still to come, because a session is judged only once.
+
+    On one day, exchanges close at different times. So a session waits until all its forecasts are settled, or until a
+    later session has settled ones: a ticker whose trading is halted makes the others wait for one session and no longer.
+
+    Args:
+        outcomes: settled forecasts, columns `COLUMNS`.
+        unsettled: target sessions of the forecasts without a known close, any order.
+
+    Returns:
+        The rows of `outcomes` that can be judged.
+    """
+    days = outcomes["target_session"]
+    return outcomes[~(days.isin(unsettled) & (days == days.max()))]
+
+
 def _check(rows: pd.DataFrame) -> None:
     prices = rows[list(PRICES)].to_numpy("float64")
     faults = {

@@ -14,7 +14,7 @@ from mlops_cli.live.health.null_peaks import NullPeaks
 from mlops_cli.live.health.signal import UNKNOWN, Common
 from mlops_cli.live.health.state import FleetHealth, Health, State
 from mlops_cli.live.health.update import update
-from tests.fakes.simulated_fleets import simulated_fleet
+from tests.fakes.simulated_fleets import Fleet, simulated_fleet
 
 SESSIONS = 60
 FLEET = simulated_fleet(60, SESSIONS, seed=4)
@@ -65,6 +65,18 @@ def test_when_all_models_break_at_once_the_fleet_is_broken_and_no_model() -> Non
 def test_a_crisis_of_the_market_breaks_no_model() -> None:
     health = update(Health(), FLEET.crisis(10, 20, 4.0).live(SESSIONS), calibration())
     assert alarms(health) == 0
+
+
+def test_a_fleet_that_mostly_equals_the_naive_forecast_is_healthy() -> None:
+    """Their signals are all 0: no common part, no size, and no evidence."""
+    forecasts = FLEET.forecasts.copy()
+    forecasts[:, :40] = 0.0
+    fleet = Fleet(FLEET.returns, forecasts)
+    usual = calibrate(fleet.reference(), fleet.versions, replicates=2000)
+    health = update(Health(), fleet.live(SESSIONS), usual)
+    assert (health.fleet.state, alarms(health)) == (State.HEALTHY, 0)
+    found = update(Health(), fleet.broken(2, 0.3, seed=4).live(SESSIONS), usual)
+    assert [name for name, model in found.models.items() if model.state is State.BROKEN] == FLEET.names[:2]
 
 
 def test_a_broken_model_stays_broken_through_a_shock() -> None:

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from mlops_cli.errors import DataError
-from mlops_cli.live.health.outcomes import COLUMNS, read_outcomes
+from mlops_cli.live.health.outcomes import COLUMNS, read_outcomes, wholly_settled
 
 
 def rows(*entries: tuple[str, str, str, float, float, float]) -> pd.DataFrame:
@@ -76,3 +76,22 @@ def test_two_rows_for_one_session_are_refused() -> None:
     frame = pd.concat([TWO_DAYS, TWO_DAYS[1:2]])
     with pytest.raises(DataError, match="more than one row for a model and session: a:2024-03-04"):
         read_outcomes(frame, {"a": "1"})
+
+
+@pytest.mark.parametrize(
+    ("unsettled", "judged"),
+    [
+        ([], ["03-04", "03-05"]),
+        (["2024-03-06"], ["03-04", "03-05"]),  # the next session, of which nothing is known
+        (["2024-03-05", "2024-03-06"], ["03-04"]),  # another exchange has not closed yet
+        (["2024-03-04"], ["03-04", "03-05"]),  # a halted ticker: the later session shows that it will not come
+        (["2024-03-04", "2024-03-05"], ["03-04"]),
+    ],
+)
+def test_a_session_waits_for_its_closes(unsettled: list[str], judged: list[str]) -> None:
+    rest = wholly_settled(TWO_DAYS, pd.Series(pd.to_datetime(unsettled), dtype="datetime64[ns]"))
+    assert sorted(set(rest["target_session"].dt.strftime("%m-%d"))) == judged
+
+
+def test_nothing_settled_is_nothing_to_judge() -> None:
+    assert wholly_settled(TWO_DAYS[:0], TWO_DAYS["target_session"]).empty
