@@ -67,7 +67,7 @@ def wholly_settled(outcomes: pd.DataFrame, unsettled: pd.Series) -> pd.DataFrame
     """Leave out sessions for which closes are still to come, because a session is judged only once.
 
     On one day, exchanges close at different times. So a session waits until all its forecasts are settled, or until a
-    later session has settled ones: a ticker whose trading is halted makes the others wait for one session and no longer.
+    later session has settled ones: a ticker whose trading is halted makes the others wait for one session only.
 
     Args:
         outcomes: settled forecasts, columns `COLUMNS`.
@@ -77,7 +77,7 @@ def wholly_settled(outcomes: pd.DataFrame, unsettled: pd.Series) -> pd.DataFrame
         The rows of `outcomes` that can be judged.
     """
     days = outcomes["target_session"]
-    return outcomes[~(days.isin(unsettled) & (days == days.max()))]
+    return outcomes.loc[~(days.isin(unsettled) & (days == days.max()))]
 
 
 def _check(rows: pd.DataFrame) -> None:
