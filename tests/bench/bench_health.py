@@ -58,10 +58,10 @@ class Seed:
     crisis_alarms: int
 
 
-def measure(fleet: Fleet, broken: int, seed: int, noise: float = 0.3) -> Seed:
+def measure(fleet: Fleet, broken: int, seed: int, noise: float = 0.3, reference: int = 500) -> Seed:
     """Judge one fleet unchanged for a year, with broken models, with a common shock and through a crisis."""
     models = fleet.returns.shape[1]
-    calibration = calibrate(fleet.reference(), fleet.versions, seed)
+    calibration = calibrate(fleet.frame(REFERENCE - 20 - reference, REFERENCE), fleet.versions, seed)
 
     def judged(changed: Fleet, sessions: int) -> Health:
         return update(Health(), changed.live(sessions), calibration)
@@ -145,12 +145,13 @@ def main() -> None:
     parser.add_argument("--broken", type=int, default=50)
     parser.add_argument("--size", type=float, default=0.08, help="sd of honest forecasts in sd of returns")
     parser.add_argument("--noise", type=float, default=0.3, help="sd of the noise of broken models, likewise")
+    parser.add_argument("--reference", type=int, default=500, help="sessions of the reference: 60, 120, 250 or 500")
     parser.add_argument("--prices", type=Path, help="folder of price files: linear models on real prices, by year")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     seeds = {}
     for number, (name, fleet) in enumerate(_fleets(given)):
-        seeds[name] = measure(fleet, given.broken, number, given.noise)
+        seeds[name] = measure(fleet, given.broken, number, given.noise, given.reference)
         print(f"{name}: {seeds[name].alarms} alarms, {seeds[name].found} found", file=sys.stderr, flush=True)
     print(_table(seeds))
     calibrated, judged = seconds_per_session(1800)

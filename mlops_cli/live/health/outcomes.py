@@ -45,11 +45,13 @@ def read_outcomes(rows: pd.DataFrame, versions: dict[str, str]) -> Outcomes:
         The errors; the models are all keys of `versions`.
 
     Raises:
-        DataError: a column is missing, a price is not finite and > 0, or a model has two rows for one session.
+        DataError: a column is missing, a price is not finite and > 0, a row has no target session, or a model has two
+            rows for one session.
     """
     missing = [name for name in COLUMNS if name not in rows.columns]
     if missing:
         raise DataError(f"settled forecasts lack the columns {bounded(missing)}", _HINT)
+    rows = rows.astype({"model": "str", "version": "str"})
     rows = rows[rows["model"].map(versions) == rows["version"]]
     _check(rows)
     models = tuple(sorted(versions))
@@ -83,10 +85,11 @@ def wholly_settled(outcomes: pd.DataFrame, unsettled: pd.Series) -> pd.DataFrame
 def _check(rows: pd.DataFrame) -> None:
     prices = rows[list(PRICES)].to_numpy("float64")
     faults = {
+        "no target session": rows["target_session"].isna().to_numpy(),
         "prices that are not finite and > 0": ~(np.isfinite(prices) & (prices > 0)).all(axis=1),
         "more than one row for a model and session": rows.duplicated(["model", "target_session"]).to_numpy(),
     }
     for fault, bad in faults.items():
         if bad.any():
-            where = [f"{row.model}:{row.target_session:%Y-%m-%d}" for row in rows.loc[bad].itertuples()]
+            where = [f"{row.model}:{str(row.target_session)[:10]}" for row in rows.loc[bad].itertuples()]
             raise DataError(f"{len(where)} settled forecasts with {fault}: {bounded(where)}", _HINT)

@@ -72,6 +72,19 @@ def test_a_bad_price_of_an_old_version_does_no_harm() -> None:
     assert len(read_outcomes(frame, {"a": "1"}).sessions) == 1
 
 
+def test_a_missing_session_is_named() -> None:
+    frame = TWO_DAYS.assign(target_session=TWO_DAYS["target_session"].where(TWO_DAYS["model"] == "b"))
+    with pytest.raises(DataError, match="1 settled forecasts with no target session: a:NaT"):
+        read_outcomes(frame, {"a": "1", "b": "1"})
+
+
+def test_names_may_be_categories() -> None:
+    """Journals and parquet files keep repeated names so."""
+    frame = TWO_DAYS.astype({"model": "category", "version": "category"})
+    table = read_outcomes(frame, {"a": "1", "b": "1", "c": "1"})
+    np.testing.assert_array_equal(table.loss[:, :2], read_outcomes(TWO_DAYS, {"a": "1", "b": "1"}).loss)
+
+
 def test_two_rows_for_one_session_are_refused() -> None:
     frame = pd.concat([TWO_DAYS, TWO_DAYS[1:2]])
     with pytest.raises(DataError, match="more than one row for a model and session: a:2024-03-04"):
