@@ -134,3 +134,20 @@ def test_another_seed_moves_the_null_a_little_and_nothing_else() -> None:
     assert other.models == FULL.models
     assert other.nulls != FULL.nulls
     assert other.nulls[500].quantiles[-1] == pytest.approx(FULL.nulls[500].quantiles[-1], rel=0.3)
+
+
+def test_only_the_newest_sessions_of_a_reference_count() -> None:
+    """Of 139 sessions, the last 60 count; older forecasts do not matter, however bad."""
+    frame = some(2).frame(REFERENCE - 139, REFERENCE)
+    old = frame["target_session"].isin(frame["target_session"].unique()[:79])
+    worse = frame.assign(predicted_close=frame["predicted_close"].mask(old, 250.0))
+    versions = {"m0000": "1", "m0001": "1"}
+    assert calibrated(worse, versions) == calibrated(frame, versions)
+
+
+def test_the_fleet_is_never_calmer_than_white_noise() -> None:
+    """The sums of 500 sessions that never vary would be 0; those of white noise exceed 6 in a hundredth of years."""
+    still = Fleet(FLEET.returns, np.zeros_like(FLEET.forecasts))
+    fleet = calibrated(still.reference(), still.versions).fleet
+    assert fleet is not None
+    assert min(fleet.errors.null.quantiles[-1], fleet.sizes.null.quantiles[-1]) > 6.0

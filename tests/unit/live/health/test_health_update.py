@@ -264,3 +264,18 @@ def test_a_bad_row_is_an_error_and_not_a_state() -> None:
     bad = LIVE.assign(actual_close=LIVE["actual_close"].where(LIVE["model"] != "m0003", 0.0))
     with pytest.raises(DataError, match="not finite and > 0"):
         update(Health(), bad, calibration())
+
+
+def test_the_highest_sum_starts_anew_after_a_year() -> None:
+    """Probabilities are for a year; the evidence of the present run is kept, an old peak is not."""
+    start = update(Health(), LIVE[LIVE["target_session"].dt.date.isin(DAYS[:30])], calibration())
+    names = FLEET.names[10:12]
+    old = {name: start.models[name].model_copy(update={"peak": 12.0, "sessions": 250}) for name in names}
+    health = start.model_copy(update={"models": {**start.models, **old}})
+    peaks = []
+    for day in DAYS[30:33]:
+        health = update(health, LIVE[LIVE["target_session"].dt.date == day], calibration())
+        peaks.append([(health.models[name].peak, health.models[name].cusum) for name in names])
+    assert [peak for peak, _ in peaks[0]] == [12.0, 12.0]
+    assert all(peak == cusum < 12.0 for peak, cusum in peaks[1])
+    assert all(cusum <= peak < 12.0 for peak, cusum in peaks[2])
