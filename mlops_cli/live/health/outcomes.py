@@ -79,7 +79,9 @@ def wholly_settled(outcomes: pd.DataFrame, unsettled: pd.Series) -> pd.DataFrame
         The rows of `outcomes` that can be judged.
     """
     days = outcomes["target_session"]
-    return outcomes.loc[~(days.isin(unsettled) & (days == days.max()))]
+    waiting = days.isin(unsettled) & (days == days.max())
+    settled: pd.DataFrame = outcomes.loc[~waiting]
+    return settled
 
 
 def _check(rows: pd.DataFrame) -> None:
