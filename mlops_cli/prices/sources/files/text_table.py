@@ -36,6 +36,8 @@ _EVENT = re.compile(
     re.IGNORECASE,
 )
 
+_QUOTED = frozenset({"open", "high", "low", "close"})  # an adjusted close may be far shorter
+
 
 def read_text(content: Content, ticker: str, form: FileFormat) -> Table:
     """Read the rows of a ticker from CSV or similar text; a `DataError` if it is no table of prices."""
@@ -142,7 +144,7 @@ class _Rows:
                 self._take(cells + [""] * (width - len(cells)))
             cells = row
         if cells:
-            self._take_last(cells, torn and len(cells) < width)
+            self._take_last(cells, torn and (len(cells) < width or self._is_cut(cells)))
         self._tickers.check()
 
     def _rows(self, lines: Iterator[tuple[int, str]]) -> Iterator[list[str]]:
@@ -160,6 +162,16 @@ class _Rows:
                     "every row needs as many cells; a number with the separator inside needs quotation marks",
                 )
             yield cells
+
+    def _is_cut(self, cells: list[str]) -> bool:
+        """Whether the last cell is a price that lacks two digits or more of what the other prices of its row have."""
+        digits = {
+            place: sum(character.isdigit() for character in cells[place])
+            for name, place in self.columns.numbers.items()
+            if name in _QUOTED and place < len(cells)
+        }
+        last = digits.pop(len(cells) - 1, None)
+        return last is not None and bool(digits) and last < min(digits.values()) - 1
 
     def _take_last(self, cells: list[str], torn: bool) -> None:
         """Take the last row. Of a torn row the last cell may have lost its end, so its numbers are not read.
