@@ -164,14 +164,20 @@ class _Rows:
             yield cells
 
     def _is_cut(self, cells: list[str]) -> bool:
-        """Whether the last cell is a price that lacks two digits or more of what the other prices of its row have."""
-        digits = {
-            place: sum(character.isdigit() for character in cells[place])
+        """Whether the last cell is a price with fewer decimals, or far fewer digits, than the other prices of its row.
+
+        Some files leave zeros at the end out, so that such a price may be whole. Then a row is lost, with a word.
+        """
+        prices = {
+            place: cells[place]
             for name, place in self.columns.numbers.items()
             if name in _QUOTED and place < len(cells)
         }
-        last = digits.pop(len(cells) - 1, None)
-        return last is not None and bool(digits) and last < min(digits.values()) - 1
+        last = prices.pop(len(cells) - 1, None)
+        if last is None or not prices:
+            return False
+        decimals, digits = min(map(_decimals, prices.values())), min(map(_digits, prices.values()))
+        return _decimals(last) < decimals or _digits(last) < (digits - 1 if decimals else digits)
 
     def _take_last(self, cells: list[str], torn: bool) -> None:
         """Take the last row. Of a torn row the last cell may have lost its end, so its numbers are not read.
@@ -260,3 +266,12 @@ class _Rows:
             events=tuple(self.events),
             separator=self.header.separator,
         )
+
+
+def _digits(cell: str) -> int:
+    return sum(character.isdigit() for character in cell)
+
+
+def _decimals(cell: str) -> int:
+    """Number of digits behind the last separator; 0 without one."""
+    return _digits(re.split(r"[.,]", cell)[-1]) if re.search(r"[.,]", cell) else 0

@@ -108,12 +108,21 @@ def test_a_torn_last_line_loses_its_numbers():
     assert bars.iloc[0]["close"] == 10.5
 
 
-@pytest.mark.parametrize(("last", "is_read"), [("149.43", True), ("149.4", True), ("149", False), ("14", False)])
+@pytest.mark.parametrize(
+    ("last", "is_read"), [("149.43", True), ("149.4", False), ("149.", False), ("149", False), ("14", False)]
+)
 def test_a_last_price_that_lacks_digits_where_the_file_ends_was_cut_off(last, is_read):
     text = f"Date,Close,Volume,Open,High,Low\n2024-03-11,150.19,1000,150.25,151.04,{last}"
     whole, cut = (read_bars(Content.of_bytes(body.encode()), "AAA", lambda: "UTC") for body in (text + "\n", text))
     assert whole["low"].to_list() == [float(last)]
     assert cut["low"].isna().to_list() == cut["close"].isna().to_list() == [not is_read]
+
+
+@pytest.mark.parametrize(("last", "is_read"), [("149", True), ("14", False)])
+def test_whole_prices_are_cut_off_where_one_digit_is_missing(last, is_read):
+    text = f"Date,Close,Volume,Open,High,Low\n2024-03-11,150,1000,151,152,{last}"
+    cut = read_bars(Content.of_bytes(text.encode()), "AAA", lambda: "UTC")
+    assert cut["close"].isna().to_list() == [not is_read]
 
 
 def test_a_torn_date_or_ticker_is_left_out_with_its_line():

@@ -52,10 +52,33 @@ def right(bars: pd.DataFrame, file: WrittenFile) -> bool:
         bars.loc[bars.index[-1:], "adj_close"] = meant["adj_close"].reindex(bars.index[-1:])
         # a cell that was cut off is missing, which is no wrong number; cleaning fills it and says so
         bars = bars.fillna(meant.reindex(bars.index[-1:]))
+        if not file.style.zeros:
+            bars = with_unseen_cut(bars, meant)
     kept = bars.dropna(how="all", subset=list(truth.columns)).sort_index()
     if not kept.index.equals(meant.index):
         return False
     return bool(np.allclose(kept[list(truth.columns)], meant, rtol=1e-9, equal_nan=True))
+
+
+def with_unseen_cut(bars: pd.DataFrame, meant: pd.DataFrame) -> pd.DataFrame:
+    """The bars, with the price of the last row that nobody can see to be cut off replaced by the one that is meant.
+
+    Where zeros at the end are left out, a last price may have as few decimals as another price of its row.
+    """
+    prices = meant[["open", "high", "low", "close"]].iloc[-1:]
+    if prices.empty:
+        return bars
+    day, row = prices.index[0], prices.iloc[0]
+    fewest = {name: min(decimals(value) for other, value in row.items() if other != name) for name in row.index}
+    for name, value in row.items():
+        kept = bars.loc[day, name]
+        if decimals(kept) >= fewest[name] and f"{value:.10f}".startswith(f"{kept:.{decimals(kept)}f}"):
+            bars.loc[day, name] = value
+    return bars
+
+
+def decimals(value: float) -> int:
+    return len(f"{value:.6f}".rstrip("0").partition(".")[2])
 
 
 def outcomes(number: int | None, files: int) -> Counter[str]:
