@@ -28,11 +28,12 @@ def ingest(project: Project, branch: Branch, progress: ConsoleProgress, only: st
     """Fetch and clean the prices of one branch, and note dividends; notes go to stderr."""
     from mlops_cli import wiring
     from mlops_cli.config.settings import load_settings
+    from mlops_cli.pipeline.stages.ingest import IngestSources
     from mlops_cli.pipeline.stages.ingest import ingest as work
 
     settings = load_settings(project)
     prices, actions = wiring.price_source(project, branch, settings), wiring.action_source(project, branch, settings)
-    report = work(project, branch, prices, progress, only, actions)
+    report = work(project, branch, IngestSources(prices, actions), progress, only)
     for note in report.notes:
         say(f"note: {note}")
     return report

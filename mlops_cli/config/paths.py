@@ -71,13 +71,29 @@ class Project:
         return self.ledgers / f"{team}.db"
 
     @property
+    def live(self) -> Path:
+        """Folder of what `mlops live` notes between its passes: health, passes, alerts that were told."""
+        return self.state / "live"
+
+    @property
+    def journal(self) -> Path:
+        """The database of every forecast that was issued. It must never be deleted."""
+        return self.state / "journal.db"
+
+    @property
+    def jobs_database(self) -> Path:
+        """The queue of trainings on request, unless it is kept in Postgres."""
+        return self.state / "jobs.db"
+
+    @property
     def tracking_database(self) -> Path:
         """The database that MLflow writes to by default."""
         return self.root / "mlruns.db"
 
     def exposed_files(self) -> list[Path]:
         """The files with secrets or trades that others on this machine may read or change, relative to the project."""
-        files = [self.env_file, *sorted(self.ledgers.glob("*.db*")), self.tracking_database]
+        databases = [self.journal, self.jobs_database, self.tracking_database]
+        files = [self.env_file, *sorted(self.ledgers.glob("*.db*")), *databases]
         return [file.relative_to(self.root) for file in files if others_may_read(file)]
 
     def prices(self, branch: str) -> Path:

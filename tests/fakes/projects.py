@@ -13,7 +13,7 @@ from mlops_cli.config.paths import Project
 from mlops_cli.config.schemas.project import Retrain
 from mlops_cli.pipeline.judge.judge import Simulation, evaluate, simulate
 from mlops_cli.pipeline.stages.featurize import featurize
-from mlops_cli.pipeline.stages.ingest import ingest
+from mlops_cli.pipeline.stages.ingest import IngestSources, ingest
 from mlops_cli.pipeline.stages.stage import StageReport
 from mlops_cli.pipeline.stages.train import TrainTools, train
 from mlops_cli.pipeline.walk.retrain import RetrainTools
@@ -71,7 +71,7 @@ class SmallProject:
         tools = TrainTools(lambda kind: self.trainer(kind, trainer), Tracking(NullTracker(), RunContext()))
         source = CsvSource(self.root / "data" / "incoming")
         return [
-            ingest(self.project, self.branch, source, Silent(), only),
+            ingest(self.project, self.branch, IngestSources(source), Silent(), only),
             featurize(self.project, self.branch, Silent(), only),
             train(self.project, self.branch, scenario, tools, Silent(), only),
             evaluate(self.project, self.branch, scenario, tools.tracking, Silent(), only),

@@ -15,7 +15,7 @@ import pytest
 
 from mlops_cli.config.paths import Project
 from mlops_cli.market.sessions import last_finished_session, sessions
-from mlops_cli.pipeline.stages.ingest import ingest
+from mlops_cli.pipeline.stages.ingest import IngestSources, ingest
 from mlops_cli.pipeline.stages.stage import StageReport
 from mlops_cli.pipeline.stages.tables import read_table
 from mlops_cli.prices.actions.dividends import Sighting
@@ -58,7 +58,7 @@ def run(project: Project, yahoo: FakeYahoo, until: pd.Timestamp = LAST) -> Stage
     clock = (until + pd.Timedelta(hours=23)).tz_localize("UTC")
     prices = YfinanceSource(rate_per_s=10_000, retries=0, backoff_s=0, base_url=yahoo.url, clock=lambda: clock)
     actions = YfinanceActions(rate_per_s=10_000, base_url=yahoo.url)
-    return ingest(project, branch_of(IBM), prices, Progress(), None, actions)
+    return ingest(project, branch_of(IBM), IngestSources(prices, actions), Progress())
 
 
 def seen(project: Project) -> list[Sighting]:

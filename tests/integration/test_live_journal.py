@@ -23,7 +23,7 @@ from mlops_cli.live.journal.track_record import scores
 from mlops_cli.models.predict import Model
 from mlops_cli.models.versions import model_versions
 from mlops_cli.pipeline.stages.featurize import featurize
-from mlops_cli.pipeline.stages.ingest import ingest
+from mlops_cli.pipeline.stages.ingest import IngestSources, ingest
 from mlops_cli.pipeline.stages.tables import read_table
 from mlops_cli.prices.sources.csv_source import CsvSource
 from tests.fakes.linear_trainer import LinearTrainer
@@ -54,7 +54,12 @@ class Nights:
                 known[["open", "high", "low", "close", "adj_close"]] /= 4
                 known["volume"] *= 4
             self.small.prices(ticker, known)
-        ingest(self.small.project, self.small.branch, CsvSource(self.small.root / "data" / "incoming"), Silent())
+        ingest(
+            self.small.project,
+            self.small.branch,
+            IngestSources(CsvSource(self.small.root / "data" / "incoming")),
+            Silent(),
+        )
         featurize(self.small.project, self.small.branch, Silent())
 
     def issue(self, night: int) -> IssueReport:

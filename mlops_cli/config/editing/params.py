@@ -19,7 +19,7 @@ from mlops_cli.system.files import write_text
 # dvc.yaml interpolates these: without them DVC cannot even read the pipeline
 SCENARIO = ("simulation", "scenario")
 _NEEDED_BY_DVC = (("source", "folder"), SCENARIO)
-_NOT_IN_THE_PIPELINE = {"serving", "trading"}
+_NOT_IN_THE_PIPELINE = {"serving", "trading", "live"}
 
 
 def set_values(project: Project, assignments: Sequence[str]) -> list[str]:

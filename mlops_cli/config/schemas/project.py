@@ -16,6 +16,7 @@ from pydantic import Field, field_validator, model_validator
 
 from mlops_cli.config.schemas.field_types import BranchName, Expect, Slug, StrictModel, Ticker
 from mlops_cli.config.schemas.intervals import Intervals
+from mlops_cli.config.schemas.live import Live
 from mlops_cli.config.schemas.serving import Serving
 from mlops_cli.config.schemas.source import Source
 from mlops_cli.config.schemas.trading import Trading
@@ -273,6 +274,7 @@ class Params(StrictModel):
     simulation: SimulationChoice = Field(SimulationChoice(), description="the held-out time")
     serving: Serving = Field(Serving(), description="how models are served")
     trading: Trading = Field(Trading(), description="how the teams trade")
+    live: Live = Field(Live(), description="how `mlops live` keeps models fresh")
 
 
 class Scenario(StrictModel):

@@ -27,13 +27,23 @@ from mlops_cli.system.parallel import each
 BATCH = 5  # tickers per call of a local source, which lists its folder in every call
 
 
+@dataclass(frozen=True)
+class IngestSources:
+    """Where prices and dividends come from.
+
+    Attributes:
+        prices: source of prices.
+        actions: source of dividends besides the prices; None if the prices are all.
+        now: when they are fetched, with a time zone; None: by the clock of this machine.
+    """
+
+    prices: PriceSource
+    actions: ActionSource | None = None
+    now: datetime | None = None
+
+
 def ingest(
-    project: Project,
-    branch: Branch,
-    source: PriceSource,
-    progress: Progress,
-    only: str | None = None,
-    actions: ActionSource | None = None,
+    project: Project, branch: Branch, sources: IngestSources, progress: Progress, only: str | None = None
 ) -> StageReport:
     """Fetch, clean and store the prices of a branch's tickers, and note their dividends.
 
@@ -43,24 +53,24 @@ def ingest(
     Args:
         project: where the results go.
         branch: whose tickers.
-        source: of prices.
+        sources: of prices and dividends.
         progress: shows what is done.
         only: glob of the models whose tickers are fetched; None for all.
-        actions: source of dividends besides the prices; None if the prices are all.
 
     Raises:
         ServiceError, ConfigError: an error that concerns all tickers, such as an address that does not answer.
     """
     folder = project.prices(branch.name)
+    now = sources.now or datetime.now(UTC)
     report = StageReport("ingest", branch.name)
     models = chosen(branch.models, only)
     exchanges = {spec.ticker: spec.exchange for spec in models}
     with branch_lock(project, branch.name, progress):
         progress.start(f"ingest {branch.name}", len(exchanges))
-        listings = _listings(actions, exchanges, branch.period, progress)
+        listings = _listings(sources.actions, ActionRequest(exchanges, now, branch.period.start), progress)
         if only is None:  # else the notes are about tickers of other models
             report.notes.extend(listings.notes)
-        fetcher = _Fetcher(folder, branch.period, source, exchanges, listings.by_ticker)
+        fetcher = _Fetcher(folder, branch.period, sources.prices, exchanges, listings.by_ticker, now)
         for result in fetcher.fetch_all(progress):
             _report(result, [spec.name for spec in models if spec.ticker == result.ticker], report)
             progress.done()
@@ -70,13 +80,11 @@ def ingest(
     return report
 
 
-def _listings(
-    actions: ActionSource | None, exchanges: Mapping[str, str], period: Period, progress: Progress
-) -> Listings:
+def _listings(actions: ActionSource | None, request: ActionRequest, progress: Progress) -> Listings:
     """What the source of dividends lists; nothing without such a source."""
     if actions is None:
         return Listings({})
-    return actions.fetch(ActionRequest(exchanges, datetime.now(UTC), period.start), progress.doing)
+    return actions.fetch(request, progress.doing)
 
 
 @dataclass(frozen=True)
@@ -101,6 +109,7 @@ class _Fetcher:
     source: PriceSource
     exchanges: Mapping[str, str]
     listings: Mapping[str, Listing | SourceFailure]
+    now: datetime
 
     def fetch_all(self, progress: Progress) -> Iterator[_Result]:
         """Fetch all tickers: from a service in one call, from local files in several processes."""
@@ -142,7 +151,7 @@ class _Fetcher:
             request.exchanges[ticker],
             request.start,
             request.end,
-            datetime.now(UTC).isoformat(timespec="seconds"),
+            self.now.isoformat(timespec="seconds"),
         )
         notes = self.folder / f"{ticker}.json"
         before = read_note(notes)

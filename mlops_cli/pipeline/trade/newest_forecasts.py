@@ -22,7 +22,7 @@ from mlops_cli.market.symbols import ticker_of
 from mlops_cli.models.predict import Forecasts, Model
 from mlops_cli.models.versions import answering_version
 from mlops_cli.pipeline.stages.featurize import featurize
-from mlops_cli.pipeline.stages.ingest import ingest
+from mlops_cli.pipeline.stages.ingest import IngestSources, ingest
 from mlops_cli.pipeline.stages.stage import Progress
 from mlops_cli.pipeline.stages.tables import read_table
 from mlops_cli.prices.actions.action_source import ActionSource
@@ -113,7 +113,9 @@ class NewestForecasts:
     def _update(self, branch: Branch) -> dict[str, str]:
         """Update prices and features once; return the failures by model."""
         if branch.name not in self._failures:
-            fetched = ingest(self.project, branch, self.source(branch), self.progress, actions=self.actions(branch))
+            fetched = ingest(
+                self.project, branch, IngestSources(self.source(branch), self.actions(branch)), self.progress
+            )
             built = featurize(self.project, branch, self.progress)
             self._failures[branch.name] = {
                 failure.model: failure.reason for failure in [*built.failures, *fetched.failures]

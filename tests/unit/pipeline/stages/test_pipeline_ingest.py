@@ -58,7 +58,7 @@ def shelf() -> Shelf:
 
 
 def run(project: Project, shelf: Shelf, *models: object, only: str | None = None) -> StageReport:
-    return ingest(project, branch_of(*models), shelf, Progress(), only)
+    return ingest(project, branch_of(*models), IngestSources(shelf), Progress(), only)
 
 
 def note(project: Project, ticker: str) -> dict:

@@ -14,7 +14,7 @@ import pytest
 from mlops_cli.config.paths import Project
 from mlops_cli.errors import DataError, ServiceError
 from mlops_cli.market.sessions import sessions
-from mlops_cli.pipeline.stages.ingest import ingest
+from mlops_cli.pipeline.stages.ingest import IngestSources, ingest
 from mlops_cli.pipeline.stages.stage import StageReport
 from mlops_cli.pipeline.stages.stored_dividends import stored_dividends
 from mlops_cli.prices.actions.action_source import ActionRequest, ListedDividend, Listing, Listings
@@ -68,7 +68,7 @@ def project(tmp_path: Path) -> Project:
 
 
 def run(project: Project, frame: pd.DataFrame = PAYING, actions: Announcer | None = None, **more) -> StageReport:
-    return ingest(project, branch_of(A), Shelf(frame, **more), Progress(), None, actions)
+    return ingest(project, branch_of(A), IngestSources(Shelf(frame, **more), actions), Progress())
 
 
 def seen(project: Project) -> list[Sighting] | None:
@@ -177,7 +177,7 @@ class TestListings:
     def test_notes_are_told_unless_only_some_models_are_asked_for(self, project: Project) -> None:
         actions = announcer(notes=("XYZ is unknown",))
         assert run(project, actions=actions).notes == ["XYZ is unknown"]
-        assert ingest(project, branch_of(A), Shelf(PAYING), Progress(), "red-a", actions).notes == []
+        assert ingest(project, branch_of(A), IngestSources(Shelf(PAYING), actions), Progress(), "red-a").notes == []
 
 
 class TestFailures:

@@ -1,0 +1,36 @@
+"""The part `live` of params.yaml."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from mlops_cli.config.schemas.field_types import StrictModel
+
+RetrainReason = Literal["degraded", "drift", "new_data_restated"]
+
+
+class LiveRetrain(StrictModel):
+    """When `mlops live` trains a new version of a model on everything that is known."""
+
+    max_age_sessions: int | None = Field(
+        21, ge=1, description="sessions after which a version is too old; empty: age is no reason"
+    )
+    on: tuple[RetrainReason, ...] = Field(
+        ("degraded", "drift", "new_data_restated"),
+        description="other reasons: an alarm of its health, inputs that moved, corrected prices that it was trained on",
+    )
+    at_most: int = Field(
+        200, ge=0, description="models that one pass trains: the sickest first, then the oldest; 0: none"
+    )
+
+
+class Live(StrictModel):
+    """How `mlops live` keeps models fresh."""
+
+    retrain: LiveRetrain = Field(LiveRetrain(), description="when models are trained again")
+    promotion: Literal["always", "tested"] = Field(
+        "always",
+        description="always: a fresh version answers unless it proves worse; tested: only after it proved better",
+    )
