@@ -12,7 +12,7 @@ import pytest
 
 from mlops_cli.config.paths import Project
 from mlops_cli.errors import ServiceError
-from mlops_cli.pipeline.stages.ingest import BATCH, ingest
+from mlops_cli.pipeline.stages.ingest import BATCH, IngestSources, ingest
 from mlops_cli.pipeline.stages.stage import StageReport
 from mlops_cli.pipeline.stages.tables import read_table
 from mlops_cli.prices.sources.source import FetchRequest, RawBars, SourceFailure
