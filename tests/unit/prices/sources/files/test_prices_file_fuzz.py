@@ -100,6 +100,7 @@ def test_of_200_files_none_is_read_wrongly():
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(60 * MINUTES + 300)
 def test_files_for_minutes():
     until, seen = time.monotonic() + 60 * MINUTES, Counter()
     for number in count(1):
