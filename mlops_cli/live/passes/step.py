@@ -5,29 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
-from typing import Any, Protocol
+from typing import Any
 
 import pandas as pd
 
 from mlops_cli.config.load import Branch
 from mlops_cli.config.paths import Project
 from mlops_cli.config.schemas.project import Params, TrainerKind
-from mlops_cli.config.schemas.trading import Rules
 from mlops_cli.errors import MlopsError
 from mlops_cli.market.sessions import last_finished_session
 from mlops_cli.pipeline.stages.stage import ItemFailure, Progress
+from mlops_cli.pipeline.trade.paper_trade import TeamForecasts
 from mlops_cli.prices.actions.action_source import ActionSource
 from mlops_cli.prices.sources.source import PriceSource
-from mlops_cli.trading.passes.paper_pass import PassReport, SessionForecasts
+from mlops_cli.trading.passes.pass_report import PassReport
 from mlops_cli.training.trainer import Trainer
-
-
-class TeamForecasts(Protocol):
-    """Port: gives the forecasts that a team's paper-trade pass trades on."""
-
-    def forecasts(self, team: str, rules: Rules, session: date, target: date) -> SessionForecasts:
-        """The forecasts of a team's models, made after the close of `session` for the close of `target`."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -61,6 +53,7 @@ class PassContext:
         branches: all branches, by name.
         now: when the pass began, in UTC; in a replay the time that is replayed.
         dry_run: say what would be done, and write nothing.
+        outcomes: of the steps of this pass that have ended.
     """
 
     project: Project
@@ -70,6 +63,7 @@ class PassContext:
     tools: PassTools
     progress: Progress
     dry_run: bool = False
+    outcomes: list[StepOutcome] = field(default_factory=list)
 
     def last_session(self, exchange: str) -> date:
         """The last session of an exchange that had closed when the pass began.
@@ -80,9 +74,10 @@ class PassContext:
         return last_finished_session(exchange, pd.Timestamp(self.now)).date()
 
     @property
-    def exchanges(self) -> list[str]:
-        """The exchanges of all models, sorted."""
-        return sorted({spec.exchange for branch in self.branches.values() for spec in branch.models})
+    def session(self) -> date:
+        """The newest session that had closed on any of the models' exchanges: what the pass is known by."""
+        exchanges = {spec.exchange for branch in self.branches.values() for spec in branch.models}
+        return max(self.last_session(exchange) for exchange in exchanges)
 
 
 @dataclass(frozen=True)

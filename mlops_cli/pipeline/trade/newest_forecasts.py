@@ -80,7 +80,7 @@ class NewestForecasts:
             else:
                 made.append(forecast)
                 if rules.sizing == "inverse_volatility" and forecast.ticker not in volatilities:
-                    volatilities[forecast.ticker] = _volatility(self.project, newest.branch, newest.spec.ticker)
+                    volatilities[forecast.ticker] = recent_volatility(self.project, newest.branch, newest.spec.ticker)
         notes = list(chain.from_iterable(self._notes(branch, team, rules) for branch in self.branches))
         return SessionForecasts(made, volatilities, missing, late, notes)
 
@@ -170,7 +170,8 @@ def _intervals(row: pd.DataFrame, forecasts: Forecasts, levels: tuple[float, ...
     )
 
 
-def _volatility(project: Project, branch: str, ticker: str) -> float:
+def recent_volatility(project: Project, branch: str, ticker: str) -> float:
+    """Standard deviation of the last one-day log returns of a ticker; NaN with too few prices."""
     bars = read_table(project.prices(branch), ticker)
     if bars is None or len(bars) < 3:
         return float("nan")

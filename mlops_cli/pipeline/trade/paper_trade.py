@@ -7,17 +7,16 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from typing import Any, Protocol
 
 from mlops_cli.config.load import Branch
 from mlops_cli.config.paths import Project
 from mlops_cli.config.schemas.field_types import is_slug
-from mlops_cli.config.schemas.trading import Trading
+from mlops_cli.config.schemas.trading import Rules, Trading
 from mlops_cli.errors import ConfigError, DataError, MlopsError
 from mlops_cli.exchange.market.market import Market
 from mlops_cli.exchange.market.price_tables import ParquetTables
 from mlops_cli.market.hours import us_hours
-from mlops_cli.pipeline.trade.newest_forecasts import NewestForecasts
 from mlops_cli.system.sqlite_files import IN_MEMORY
 from mlops_cli.trading.contract.broker import Broker
 from mlops_cli.trading.ledger.opening import PassAtWork, claim_account, open_ledger, read_ledger
@@ -56,8 +55,16 @@ def check_team(branches: Sequence[Branch], team: str) -> None:
         raise ConfigError(f"--team {team}: no model belongs to that team", f"teams: {', '.join(teams)}")
 
 
+class TeamForecasts(Protocol):
+    """Port: gives the forecasts that a team's pass trades on."""
+
+    def forecasts(self, team: str, rules: Rules, session: date, target: date) -> SessionForecasts:
+        """The forecasts of a team's models, made after the close of `session` for the close of `target`."""
+        ...
+
+
 def run_team_pass(
-    project: Project, team: str, broker: Broker, trading: Trading, newest: NewestForecasts, *, dry_run: bool = False
+    project: Project, team: str, broker: Broker, trading: Trading, newest: TeamForecasts, *, dry_run: bool = False
 ) -> PassReport:
     """One pass of a team; see `passes.paper_pass`.
 

@@ -1,0 +1,62 @@
+"""What is noted about passes: a file for each session, and one about the last pass, by which one sees that it came."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+from mlops_cli.config.paths import Project
+from mlops_cli.live.passes.step import StepOutcome
+from mlops_cli.pipeline.stages.stage import read_note
+from mlops_cli.system.files import write_text
+
+LAST = "last-pass.json"
+
+
+def record_file(project: Project, session: date) -> Path:
+    """The file about the passes after the close of a session."""
+    return project.live / "passes" / f"{session}.json"
+
+
+def read_record(project: Project, session: date) -> dict[str, Any]:
+    """What the passes after a session did, by step under `steps`; empty if there was none."""
+    return read_note(record_file(project, session)) or {}
+
+
+def record_step(project: Project, session: date, now: datetime, outcome: StepOutcome) -> None:
+    """Note what a step did. A second pass after the same session replaces what the first one noted for the step."""
+    record = read_record(project, session)
+    steps = {**record.get("steps", {}), outcome.step: {**asdict(outcome), "at": now.isoformat()}}
+    _write(record_file(project, session), {"session": str(session), "steps": steps})
+
+
+def begin_pass(project: Project, session: date, now: datetime) -> None:
+    """Note that a pass has begun."""
+    _write(project.live / LAST, {"began": now.isoformat(), "finished": None, "session": str(session), "ok": False})
+
+
+def end_pass(project: Project, session: date, began: datetime, finished: datetime, *, ok: bool) -> None:
+    """Note that a pass has ended."""
+    values = {"began": began.isoformat(), "finished": finished.isoformat(), "session": str(session), "ok": ok}
+    _write(project.live / LAST, values)
+
+
+def last_pass(project: Project) -> dict[str, Any] | None:
+    """`began`, `finished` (None: it was killed, or is running), `session` and `ok` of the last pass; None: none yet."""
+    return read_note(project.live / LAST)
+
+
+def finished_sessions(project: Project, steps: Sequence[str]) -> list[date]:
+    """The sessions after which all of these steps ended, rising."""
+    files = sorted((project.live / "passes").glob("*.json"))
+    return [
+        date.fromisoformat(path.stem) for path in files if set(steps) <= set((read_note(path) or {}).get("steps", {}))
+    ]
+
+
+def _write(path: Path, values: dict[str, Any]) -> None:
+    write_text(path, json.dumps(values, indent=2, default=str) + "\n")

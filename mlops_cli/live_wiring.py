@@ -1,0 +1,38 @@
+"""The composition root of the nightly loop; like `wiring`, it chooses adapters and does nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from mlops_cli import wiring
+from mlops_cli.config.load import Branch
+from mlops_cli.config.paths import Project
+from mlops_cli.config.schemas.project import Params
+from mlops_cli.config.settings import load_settings, teams_with_keys
+
+if TYPE_CHECKING:
+    from mlops_cli.live.passes.step import PassTools
+    from mlops_cli.pipeline.trade.paper_trade import TeamForecasts
+    from mlops_cli.trading.passes.pass_report import PassReport
+
+
+def pass_tools(project: Project, params: Params, branches: Mapping[str, Branch], *, dry_run: bool) -> PassTools:
+    """The adapters of a nightly pass."""
+    from mlops_cli.live.passes.step import PassTools
+    from mlops_cli.pipeline.trade.paper_trade import run_team_pass, teams_of
+
+    settings = load_settings(project)
+    teams = teams_with_keys(settings, teams_of(list(branches.values()), ()))
+    open_broker = wiring.brokers(project, teams)
+
+    def trade(team: str, forecasts: TeamForecasts) -> PassReport:
+        return run_team_pass(project, team, open_broker(team), params.trading, forecasts, dry_run=dry_run)
+
+    return PassTools(
+        prices=lambda branch: wiring.price_source(project, branch, settings),
+        actions=lambda branch: wiring.action_source(project, branch, settings),
+        trainer=lambda branch, kind: wiring.trainer(project, branch, kind),
+        teams=teams,
+        trade=trade,
+    )
