@@ -9,7 +9,7 @@ from mlops_cli import wiring
 from mlops_cli.config.load import Branch
 from mlops_cli.config.paths import Project
 from mlops_cli.config.schemas.project import Params
-from mlops_cli.config.settings import load_settings, teams_with_keys
+from mlops_cli.config.settings import given_keys, load_settings
 
 if TYPE_CHECKING:
     from mlops_cli.live.passes.step import PassTools
@@ -23,7 +23,7 @@ def pass_tools(project: Project, params: Params, branches: Mapping[str, Branch],
     from mlops_cli.pipeline.trade.paper_trade import run_team_pass, teams_of
 
     settings = load_settings(project)
-    teams = teams_with_keys(settings, teams_of(list(branches.values()), ()))
+    teams = list(given_keys(settings, teams_of(list(branches.values()), ())))
     open_broker = wiring.brokers(project, teams)
 
     def trade(team: str, forecasts: TeamForecasts) -> PassReport:

@@ -218,25 +218,16 @@ def account_keys(settings: Settings, teams: Sequence[str]) -> dict[str, AccountK
     Raises:
         ConfigError: a team has no keys or only one of the two, or two teams have the same key.
     """
-    keys = _given_keys(settings, teams)
+    keys = given_keys(settings, teams)
     missing = [team for team in teams if team not in keys]
     if missing:
         raise _without_keys(missing, alone=len(teams) == 1)
     return keys
 
 
-def teams_with_keys(settings: Settings, teams: Sequence[str]) -> list[str]:
-    """Those of the teams that have keys; see `account_keys`.
-
-    Raises:
-        ConfigError: a team has only one of the two, or two teams have the same key.
-    """
-    return list(_given_keys(settings, teams))
-
-
-def _given_keys(settings: Settings, teams: Sequence[str]) -> dict[str, AccountKeys]:
-    alone = len(teams) == 1
-    pairs = {team: _keys_of(team, settings.broker_keys, alone=alone) for team in teams}
+def given_keys(settings: Settings, teams: Sequence[str]) -> dict[str, AccountKeys]:
+    """The keys of those teams that have some; errors as in `account_keys`."""
+    pairs = {team: _keys_of(team, settings.broker_keys, alone=len(teams) == 1) for team in teams}
     keys = {team: pair for team, pair in pairs.items() if pair is not None}
     _refuse_shared_accounts(keys)
     return keys
