@@ -7,21 +7,19 @@ import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from datetime import date, datetime, timedelta
+from datetime import date
 from pathlib import Path
 
 import pandas as pd
 
 from mlops_cli.config.load import Branch
 from mlops_cli.errors import DataError, bounded
-from mlops_cli.live.passes.record import last_pass
 from mlops_cli.live.passes.step import PassContext, StepOutcome, Trouble
 from mlops_cli.pipeline.stages.stage import read_note
 from mlops_cli.pipeline.stages.tables import read_table
 from mlops_cli.system.files import write_text
 
 NOTES = "prices.json"
-CLOCK_MARGIN = timedelta(minutes=2)
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,6 @@ def check_step(context: PassContext) -> StepOutcome:
     now: dict[str, dict[str, SeenPrices]] = {}
     for branch in context.branches.values():
         now[branch.name] = _check(context, branch, seen.get(branch.name, {}), outcome)
-    _check_clock(context, outcome)
     if not context.dry_run:
         _write(context, now)
     return outcome
@@ -139,16 +136,6 @@ def _look(context: PassContext, branch: str, ticker: str, before: SeenPrices | N
 def _hash(closes: pd.Series) -> str:
     days = pd.DatetimeIndex(closes.index).as_unit("s").asi8.astype("<i8").tobytes()
     return hashlib.sha256(days + closes.to_numpy("<f8").tobytes()).hexdigest()
-
-
-def _check_clock(context: PassContext, outcome: StepOutcome) -> None:
-    """Say that the clock was set back: forecasts would be issued with a time before that of earlier ones."""
-    last = last_pass(context.project)
-    if last is None or datetime.fromisoformat(last["began"]) <= context.now + CLOCK_MARGIN:
-        return
-    text = f"the clock shows {context.now:%Y-%m-%d %H:%M} UTC, but the last pass began at {last['began']}"
-    outcome.troubles.append(Trouble("clock", text, "timedatectl"))
-    outcome.lines.append(text)
 
 
 def _file(context: PassContext) -> Path:

@@ -10,7 +10,7 @@ from mlops_cli.errors import EXIT_SOME_FAILED, ConfigError, MlopsError, ServiceE
 from mlops_cli.live.passes.check import check_step
 from mlops_cli.live.passes.ingest import ingest_step
 from mlops_cli.live.passes.issue import issue_step
-from mlops_cli.live.passes.record import begin_pass, end_pass, record_step
+from mlops_cli.live.passes.record import begin_pass, check_clock, end_pass, record_step
 from mlops_cli.live.passes.settle import settle_step
 from mlops_cli.live.passes.step import PassContext, Step, StepOutcome, Trouble
 from mlops_cli.live.passes.trade import trade_step
@@ -66,12 +66,13 @@ def run_pass(
         clock: gives the time at the end of the pass; None: the time at which it began, as in a replay.
 
     Raises:
-        ServiceError: another pass is running.
+        ServiceError: another pass is running, or the clock was set back.
         ConfigError: an exchange has no calendar.
     """
     project, session = context.project, context.session
     busy = ServiceError("another pass is running", "wait until it has ended: it does what this one would do")
     with file_lock(project.live / "lock", busy):
+        check_clock(project, context.now)
         if not context.dry_run:
             begin_pass(project, session, context.now)
         for name, step in steps.items():

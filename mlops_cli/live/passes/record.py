@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from mlops_cli.config.paths import Project
+from mlops_cli.errors import ServiceError
 from mlops_cli.live.passes.step import StepOutcome
 from mlops_cli.pipeline.stages.stage import read_note
 from mlops_cli.system.files import write_text
 
 LAST = "last-pass.json"
+CLOCK_MARGIN = timedelta(minutes=2)
 
 
 def record_file(project: Project, session: date) -> Path:
@@ -36,18 +38,43 @@ def record_step(project: Project, session: date, now: datetime, outcome: StepOut
 
 def begin_pass(project: Project, session: date, now: datetime) -> None:
     """Note that a pass has begun."""
-    _write(project.live / LAST, {"began": now.isoformat(), "finished": None, "session": str(session), "ok": False})
+    _write_last(project, {"began": now.isoformat(), "finished": None, "session": str(session), "ok": False})
 
 
 def end_pass(project: Project, session: date, began: datetime, finished: datetime, *, ok: bool) -> None:
     """Note that a pass has ended."""
     values = {"began": began.isoformat(), "finished": finished.isoformat(), "session": str(session), "ok": ok}
-    _write(project.live / LAST, values)
+    _write_last(project, values)
 
 
 def last_pass(project: Project) -> dict[str, Any] | None:
-    """`began`, `finished` (None: it was killed, or is running), `session` and `ok` of the last pass; None: none yet."""
+    """What is known of the last pass; None before the first.
+
+    `began`, `finished` (None: it was killed, or is running), `session`, `ok`, and `latest`: the latest time at which a
+    pass ever began.
+    """
     return read_note(project.live / LAST)
+
+
+def check_clock(project: Project, now: datetime) -> None:
+    """Refuse a time before that of earlier passes: what is issued would claim to have been made earlier than it was.
+
+    Raises:
+        ServiceError: the clock was set back.
+    """
+    last = last_pass(project)
+    if last is not None and datetime.fromisoformat(last["latest"]) > now + CLOCK_MARGIN:
+        latest = datetime.fromisoformat(last["latest"])
+        raise ServiceError(
+            f"the clock of this machine shows {now:%Y-%m-%d %H:%M} UTC, but a pass began at {latest:%Y-%m-%d %H:%M} UTC",
+            f"set the clock; if it is right now, and was wrong then: rm {project.live / LAST}",
+        )
+
+
+def _write_last(project: Project, values: dict[str, Any]) -> None:
+    before = last_pass(project)
+    latest = max(values["began"], before["latest"], key=datetime.fromisoformat) if before else values["began"]
+    _write(project.live / LAST, {**values, "latest": latest})
 
 
 def finished_sessions(project: Project, steps: Sequence[str]) -> list[date]:
