@@ -66,7 +66,7 @@ def check_clock(project: Project, now: datetime) -> None:
     if last is not None and datetime.fromisoformat(last["latest"]) > now + CLOCK_MARGIN:
         latest = datetime.fromisoformat(last["latest"])
         raise ServiceError(
-            f"the clock of this machine shows {now:%Y-%m-%d %H:%M} UTC, but a pass began at {latest:%Y-%m-%d %H:%M} UTC",
+            f"the clock shows {now:%Y-%m-%d %H:%M} UTC, but a pass began at {latest:%Y-%m-%d %H:%M} UTC",
             f"set the clock; if it is right now, and was wrong then: rm {project.live / LAST}",
         )
 
