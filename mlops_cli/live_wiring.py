@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 def pass_tools(project: Project, params: Params, branches: Mapping[str, Branch], *, dry_run: bool) -> PassTools:
     """The adapters of a nightly pass."""
     from mlops_cli.live.passes.step import PassTools
-    from mlops_cli.pipeline.trade.paper_trade import run_team_pass, teams_of
+    from mlops_cli.pipeline.trade.paper_trade import run_team_pass
 
     settings = load_settings(project)
-    teams = list(given_keys(settings, teams_of(list(branches.values()), ())))
+    teams = list(given_keys(settings, sorted({spec.team for branch in branches.values() for spec in branch.models})))
     open_broker = wiring.brokers(project, teams)
 
     def trade(team: str, forecasts: TeamForecasts) -> PassReport:

@@ -18,6 +18,7 @@ from mlops_cli.live.passes.step import PassContext, StepOutcome, Trouble
 from mlops_cli.market.symbols import ticker_of
 from mlops_cli.pipeline.stages.stage import ItemFailure
 from mlops_cli.pipeline.trade.newest_forecasts import PRICE_DECIMALS, is_traded_by, recent_volatility
+from mlops_cli.pipeline.trade.paper_trade import teams_of
 from mlops_cli.trading.contract.types import Interval, TradeForecast
 from mlops_cli.trading.ledger.opening import PassAtWork
 from mlops_cli.trading.passes.paper_pass import SessionForecasts
@@ -35,6 +36,7 @@ def trade_step(context: PassContext) -> StepOutcome:
     context.progress.start("trade", len(context.tools.teams))
     for team in context.tools.teams:
         try:
+            teams_of(list(context.branches.values()), [team])  # refuses a model that two branches have
             _note(team, trade(team, forecasts), outcome)
         except (MlopsError, OSError) as error:  # OSError: a full disk is no reason to skip the other teams
             code = error.exit_code if isinstance(error, MlopsError) else BrokerError.exit_code
