@@ -205,6 +205,60 @@ class TestTwoNodes:
             train(trainer, [make_job(tmp_path, model_spec())])
 
 
+@pytest.fixture(scope="class")
+def raylet() -> Iterator[tuple[str, psutil.Process]]:
+    """Address of a cluster whose only node with a CPU is not the caller's; and Ray's server on that node."""
+    from ray.cluster_utils import Cluster
+
+    node = {"num_gpus": 0, "memory": NODE_BYTES, "object_store_memory": STORE_BYTES}
+    cluster = Cluster(initialize_head=True, head_node_args={**node, "num_cpus": 0, "include_dashboard": False})
+    try:
+        other = cluster.add_node(num_cpus=1, **node)
+        cluster.wait_for_nodes(timeout=60)
+        (server,) = other.all_processes["raylet"]
+        yield cluster.address, psutil.Process(server.process.pid)
+    finally:
+        cluster.shutdown()
+
+
+class TestANodeThatDoesNotBeginItsTask:
+    """Its server is stopped, so the task waits there for ever, as after the faults of Ray that lose one."""
+
+    pytestmark = pytest.mark.slow
+
+    def run(self, raylet: tuple[str, psutil.Process], job: TrainJob, after: str) -> Done:
+        """Train while the server of the node is stopped, until the progress message with `after`."""
+        address, server = raylet
+        trainer = RayTrainer(Training(ray_address=address, device="cpu"), FleetSettings(), libraries={}, patience=2)
+        said: list[str] = []
+
+        def hear(text: str) -> None:
+            said.append(text)
+            if "tasks for the Ray cluster" in text:  # connected, and nothing is sent yet
+                server.suspend()
+            if after in text:
+                server.resume()
+
+        try:
+            return Done([job], list(trainer.fit([job], hear)), said)
+        finally:
+            server.resume()
+
+    def test_the_task_is_sent_again(self, raylet: tuple[str, psutil.Process], tmp_path: Path):
+        done = self.run(raylet, make_job(tmp_path, model_spec()), after="sent again")
+        assert [line for line in done.said if "idle for 2 s, but 1 tasks are not done: they are sent again" in line]
+        (failed,) = done.results
+        assert isinstance(failed, FailedJob)
+        assert "training failed: KeyError: 'ludwig'" in failed.reason  # the node has begun it
+
+    def test_the_run_ends_if_that_does_not_help(self, raylet: tuple[str, psutil.Process], tmp_path: Path):
+        start = time.monotonic()
+        with pytest.raises(ServiceError, match="idle for 2 s, but 1 tasks are not done") as refused:
+            self.run(raylet, make_job(tmp_path, model_spec()), after="(never)")
+        assert time.monotonic() - start < 60
+        assert "run the command again" in refused.value.hint
+
+
 class TestClusterOfItsOwn:
     pytestmark = real
 

@@ -128,6 +128,15 @@ def has_gpus() -> bool:
     return offered.get("GPU", 0) >= 1
 
 
+def is_idle() -> bool:
+    """Whether every CPU of the connected cluster is free. Each task of ours uses one from the moment it gets a node."""
+    import ray
+
+    free: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
+    offered: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return free.get("CPU", 0) >= offered.get("CPU", 0)
+
+
 def _reach(address: str, patience: float) -> None:
     """Fail early if no server answers. Ray itself would wait up to two minutes and then end this process.
 

@@ -12,8 +12,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mlops_cli.config.schemas.project import Training
-from mlops_cli.errors import ConfigError, TrainingError
-from mlops_cli.training.cluster.ray_cluster import TASK_BYTES, connected, devices, has_gpus
+from mlops_cli.errors import ConfigError, ServiceError, TrainingError
+from mlops_cli.training.cluster.ray_cluster import TASK_BYTES, connected, devices, has_gpus, is_idle
+from mlops_cli.training.cluster.ray_idle import PATIENCE_SECONDS, IdleWatch
 from mlops_cli.training.cluster.ray_task import Returned, library_versions, train_task
 from mlops_cli.training.tasks import TRIES, FleetSettings, Task, result_from_json, split_into_tasks, task_to_json
 from mlops_cli.training.trainer import FailedJob, Fitted, TrainJob
@@ -21,6 +22,7 @@ from mlops_cli.training.trainer import FailedJob, Fitted, TrainJob
 SENT_AHEAD = 2  # tasks sent per device, so that a device has its next task as soon as it finishes one
 SENT_BYTES = 256 * 2**20  # largest size of the feature tables of all sent tasks
 POLL_SECONDS = 5.0
+AGAIN = "run the command again: it goes on with the models that are left; `ray status` shows the nodes"
 
 Progress = Callable[[str], None]
 
@@ -47,12 +49,20 @@ class RayTrainer:
         training: where the cluster is, and how much of it to use.
         fleets: how models train together. The device in it is replaced by what the cluster offers.
         libraries: releases that a node must have, by name of the library; None: those installed here.
+        patience: seconds that the cluster may be idle although it has tasks, and that a result may take to arrive.
     """
 
     name = "ludwig"
 
-    def __init__(self, training: Training, fleets: FleetSettings, libraries: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        training: Training,
+        fleets: FleetSettings,
+        libraries: Mapping[str, str] | None = None,
+        patience: float = PATIENCE_SECONDS,
+    ) -> None:
         self._training = training
+        self._patience = patience
         self._fleets = fleets
         self._libraries = library_versions() if libraries is None else libraries
 
@@ -61,7 +71,7 @@ class RayTrainer:
 
         Raises:
             ConfigError: Ray is missing, CUDA is requested and no node has it, or the strategy needs one machine.
-            ServiceError: the cluster cannot be reached, was lost, or has no node that is large enough.
+            ServiceError: the cluster cannot be reached, was lost, has no node that is large enough, or stays idle.
         """
         if not jobs:
             return
@@ -74,7 +84,8 @@ class RayTrainer:
         progress("starting Ray" if training.ray_address is None else f"connecting to {training.ray_address}")
         with connected(training.ray_address, training.workers):
             fleets = replace(self._fleets, device="cuda" if self._uses_cuda() else "cpu")
-            yield from _ClusterRun(training, fleets, self._libraries, progress).run(jobs)
+            run = _ClusterRun(training, fleets, self._libraries, IdleWatch(self._patience), progress)
+            yield from run.run(jobs)
 
     def _uses_cuda(self) -> bool:
         device = self._training.device
@@ -93,11 +104,18 @@ class _ClusterRun:
     """The tasks of one `fit` on a connected cluster."""
 
     def __init__(
-        self, training: Training, fleets: FleetSettings, libraries: Mapping[str, str], progress: Progress
+        self,
+        training: Training,
+        fleets: FleetSettings,
+        libraries: Mapping[str, str],
+        watch: IdleWatch,
+        progress: Progress,
     ) -> None:
         import ray
 
         self._training = training
+        self._watch = watch
+        self._idle_times = 0
         self._fleets = fleets
         self._cuda = fleets.device == "cuda"
         self._progress = progress
@@ -129,6 +147,8 @@ class _ClusterRun:
                 for result in self._receive(self._sent.pop(first)):
                     self._answered.add(result.job.folder)
                     yield result
+            if self._watch.is_over(not ready and is_idle()):
+                self._send_again()
 
     def _max_tasks(self) -> int:
         """Largest number of tasks to have on the cluster; it changes as the cluster grows and shrinks."""
@@ -154,6 +174,28 @@ class _ClusterRun:
         returned = train.remote(task_to_json(task), self._libraries, *(ray.put(table) for table in tables))
         references = returned if isinstance(returned, list) else [returned]
         self._sent[references[0]] = _Sent(task, tries, references, size)
+        self._watch.restart()
+
+    def _send_again(self) -> None:
+        """Send the tasks again after the cluster was idle.
+
+        A task waits for ever on its node if Ray's server in this process does not tell the node where its tables are.
+        This may happen after an earlier connection of this process has ended; then only a new process helps.
+
+        Raises:
+            ServiceError: tasks of this run were sent again before.
+        """
+        import ray
+
+        idle = f"the Ray cluster was idle for {self._watch.patience:g} s, but {len(self._sent)} tasks are not done"
+        self._idle_times += 1
+        if self._idle_times == TRIES:
+            raise ServiceError(f"{idle}; this happened before in this run, and tasks were sent again then", AGAIN)
+        self._progress(f"{idle}: they are sent again")
+        for first, sent in self._sent.items():
+            ray.cancel(first)
+            self._waiting.append((sent.task, sent.tries))
+        self._sent.clear()
 
     def _receive(self, sent: _Sent) -> Iterator[Fitted | FailedJob]:
         """Yield the results of a finished task one by one, so that only one model at a time is in memory."""
@@ -166,9 +208,14 @@ class _ClusterRun:
             if job.folder in self._answered:
                 continue
             try:
-                returned: Returned = ray.get(reference)
+                returned: Returned = ray.get(reference, timeout=self._watch.patience)
             except ray.exceptions.RayTaskError as error:  # the task raised an exception; a retry would raise it again
                 yield FailedJob(job, f"{job.spec.name}: training failed: {_line(error, -1)}")
+            except ray.exceptions.GetTimeoutError as error:
+                late = (
+                    f"a task on the Ray cluster ended, but its results did not arrive within {self._watch.patience:g} s"
+                )
+                raise ServiceError(late, AGAIN) from error
             except ray.exceptions.RayError as error:  # a process, a node or an object is gone
                 lost.append(job)
                 reason = _line(error, 0).split(". ")[0]
