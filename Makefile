@@ -8,7 +8,7 @@ UV := .tools/bin/uv
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup run test test-soak test-package lint format bench bench-train bench-serve bench-trade bench-skill check lock clean
+.PHONY: help setup run test test-soak test-package lint format bench bench-train bench-serve bench-trade bench-skill bench-live bench-health check lock clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 24
@@ -49,6 +49,12 @@ bench-trade: $(READY)  ## measure paper trading alone: a replay, the decision, o
 
 bench-skill: $(READY)  ## measure forecasts over years: make bench-skill PRICES=folder (500 stocks: half an hour)
 	@$(BIN)/python tests/bench/bench_skill.py $(PRICES)
+
+bench-live: $(READY)  ## measure the nightly pass over 1,800 models (600 tickers x 3; some 15 minutes)
+	@$(BIN)/python tests/bench/bench_pipeline.py --only live
+
+bench-health: $(READY)  ## measure false and true alarms of health on simulated fleets of 1,000 models (some 15 minutes)
+	@$(BIN)/python tests/bench/bench_health.py --seeds 20
 
 bench: $(READY)  ## measure everything and print tables (some 35 minutes)
 	@$(BIN)/python tests/bench/bench_pipeline.py

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -31,7 +31,7 @@ from mlops_cli.pipeline.stages.stage import (
     read_note,
 )
 from mlops_cli.pipeline.stages.stored_bars import read_bars
-from mlops_cli.pipeline.stages.tables import remove_other_tables, write_table
+from mlops_cli.pipeline.stages.tables import copy_table, remove_other_tables, write_table
 from mlops_cli.prices.actions.sightings_file import dividends_file
 from mlops_cli.system.files import write_text
 from mlops_cli.system.parallel import each
@@ -53,14 +53,16 @@ def featurize(project: Project, branch: Branch, progress: Progress, only: str | 
         todo = _todo(pools, folder, models, upstream, report)
         progress.done(len(models) - len(todo))
         quantiles = pools.quantiles(task.pool for task in todo)
-        for task, failure in zip(todo, each(partial(_build, prices, folder, quantiles), todo), strict=True):
-            name = task.spec.name
-            if failure is None:
-                report.done.append(name)
-            else:
-                report.fail(name, failure)
-            progress.doing(name)
-            progress.done()
+        tables = _equal_tables(todo)
+        for tasks, failure in zip(tables, each(partial(_build, prices, folder, quantiles), tables), strict=True):
+            for task in tasks:
+                name = task.spec.name
+                if failure is None:
+                    report.done.append(name)
+                else:
+                    report.fail(name, failure)
+                progress.doing(name)
+                progress.done()
         report.carry(upstream)
         if only is None:
             remove_other_tables(folder, {spec.name for spec in branch.models})
@@ -161,13 +163,23 @@ def _has_dividends(base: Base) -> bool:
     return base in ("dividend", "drift_dividend")
 
 
-def _build(prices: Path, folder: Path, fleets: Mapping[Pool, pd.DataFrame], task: _Task) -> None:
+def _equal_tables(tasks: Sequence[_Task]) -> list[list[_Task]]:
+    """The tasks by ticker and fingerprint: models of one ticker with one feature set have equal tables."""
+    equal: dict[tuple[str, str], list[_Task]] = {}
+    for task in tasks:
+        equal.setdefault((task.spec.ticker, task.mark), []).append(task)
+    return list(equal.values())
+
+
+def _build(prices: Path, folder: Path, fleets: Mapping[Pool, pd.DataFrame], tasks: Sequence[_Task]) -> None:
+    """Build the table of the first task, and copy it for the others, whose tables are equal."""
+    task, names = tasks[0], [task.spec.name for task in tasks]
+    for name in names:
+        (folder / f"{name}.json").unlink(missing_ok=True)
     spec = task.spec
-    note = folder / f"{spec.name}.json"
-    note.unlink(missing_ok=True)
     quantiles = fleets[task.pool] if task.pool else None
     table = build_table(prices, spec, task.base, task.levels, quantiles)
-    write_table(folder, spec.name, table)
+    write_table(folder, names[0], table)
     extras = Extras([] if _has_dividends(task.base) else None, task.levels)
     inputs = [*input_columns(spec.features, spec.target), *extras.columns]
     facts = {
@@ -178,7 +190,10 @@ def _build(prices: Path, folder: Path, fleets: Mapping[Pool, pd.DataFrame], task
         "levels": task.levels,
         **({} if quantiles is None else {"quantiles": _newest(quantiles)}),
     }
-    write_text(note, json.dumps(facts, indent=2) + "\n")
+    for name in names:
+        if name != names[0]:
+            copy_table(folder, names[0], name)
+        write_text(folder / f"{name}.json", json.dumps(facts, indent=2) + "\n")
 
 
 def _newest(quantiles: pd.DataFrame) -> dict[str, Any]:

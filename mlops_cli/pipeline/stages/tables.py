@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Collection
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -14,6 +16,11 @@ from mlops_cli.system.files import write_whole
 def write_table(folder: Path, name: str, table: pd.DataFrame) -> None:
     """Write `<name>.parquet`, whole or not at all."""
     write_whole(folder / f"{name}.parquet", table.to_parquet)
+
+
+def copy_table(folder: Path, source: str, name: str) -> None:
+    """Write `<name>.parquet` as a copy of `<source>.parquet`, whole or not at all."""
+    write_whole(folder / f"{name}.parquet", partial(shutil.copyfile, folder / f"{source}.parquet"))
 
 
 def read_table(folder: Path, name: str) -> pd.DataFrame | None:

@@ -54,6 +54,31 @@ def test_every_model_gets_a_table_and_a_note(project: Project) -> None:
     assert len(note["fingerprint"]) == 64
 
 
+def test_models_of_a_ticker_with_the_same_features_share_the_work_but_not_the_files(project: Project) -> None:
+    twin = model_spec("blue-a", ticker="A")
+    other = model_spec("wide-a", ticker="A").model_copy(update={"features": FeatureSpec(returns=(1, 3))})
+    report = run(project, A, other, twin, B)
+    assert sorted(report.done) == ["blue-a", "red-a", "red-b", "wide-a"]
+    contents = {path.name: path.read_bytes() for path in project.features("main").iterdir()}
+    assert contents["blue-a.parquet"] == contents["red-a.parquet"]
+    assert contents["blue-a.json"] == contents["red-a.json"]
+    assert contents["wide-a.parquet"] != contents["red-a.parquet"] != contents["red-b.parquet"]
+    alone = Project(project.root.parent / "alone")
+    prices(alone, "A", random_prices(120, 0), "hash of A")
+    run(alone, twin)
+    assert (alone.features("main") / "blue-a.parquet").read_bytes() == contents["blue-a.parquet"]
+    (project.features("main") / "blue-a.parquet").write_bytes(b"")  # no link to the other's file
+    assert read_table(project.features("main"), "red-a") is not None
+
+
+def test_a_ticker_with_too_few_prices_fails_for_each_of_its_models(project: Project) -> None:
+    prices(project, "A", random_prices(5, 0), "short")
+    report = run(project, A, model_spec("blue-a", ticker="A"), B)
+    assert report.done == ["red-b"]
+    assert {failure.model for failure in report.failures} == {"red-a", "blue-a"}
+    assert files(project) == ["failures.json", "red-b.json", "red-b.parquet"]
+
+
 def test_a_second_time_nothing_is_computed(project: Project) -> None:
     run(project, A, B)
     before = {path: path.stat().st_mtime_ns for path in project.features("main").iterdir()}
