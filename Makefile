@@ -51,7 +51,7 @@ bench-skill: $(READY)  ## measure forecasts over years: make bench-skill PRICES=
 	@$(BIN)/python tests/bench/bench_skill.py $(PRICES)
 
 bench-live: $(READY)  ## measure the nightly pass over 1,800 models (600 tickers x 3; some 15 minutes)
-	@$(BIN)/python tests/bench/bench_pipeline.py --only live
+	@$(BIN)/python tests/bench/bench_live.py
 
 bench-health: $(READY)  ## measure false and true alarms of health on simulated fleets of 1,000 models (some 15 minutes)
 	@$(BIN)/python tests/bench/bench_health.py --seeds 20

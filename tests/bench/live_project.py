@@ -45,11 +45,13 @@ class LiveProject:
         """Half an hour after the close of a session of `days`, in UTC."""
         return closing_time(self.days[number]) + AFTER_CLOSE
 
-    def grow(self, number: int) -> None:
-        """Append the session `days[number]` to every price file; `number` counts from 1."""
+    def show(self, number: int) -> None:
+        """Let the price files end with the session `days[number]`; call it for each session in turn."""
         for ticker, lines in self.lines.items():
-            with (self.root / "data" / "incoming" / f"{ticker}.csv").open("a") as file:
-                file.write(lines[number - 1])
+            path = self.root / "data" / "incoming" / f"{ticker}.csv"
+            if number and not path.read_text().endswith(lines[number - 1]):
+                with path.open("a") as file:
+                    file.write(lines[number - 1])
 
 
 def closing_time(day: date) -> datetime:
