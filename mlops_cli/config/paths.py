@@ -86,6 +86,11 @@ class Project:
         return self.state / "jobs.db"
 
     @property
+    def requested(self) -> Path:
+        """Folder of `<model>.json`: the configs of models that jobs asked for and no file of `configs` has."""
+        return self.state / "requested"
+
+    @property
     def tracking_database(self) -> Path:
         """The database that MLflow writes to by default."""
         return self.root / "mlruns.db"

@@ -21,7 +21,9 @@ from mlops_cli.config.schemas.field_types import Expect
 from mlops_cli.errors import ConfigError
 
 KEY, SECRET = "ALPACA_API_KEY", "ALPACA_SECRET_KEY"
-_TEAM_VARIABLE = re.compile(rf"(?:{KEY}|{SECRET})_\w+")
+TOKEN = "MLOPS_API_TOKEN"
+_BY_TEAM = {"team_keys": re.compile(rf"(?:{KEY}|{SECRET})_\w+"), "team_tokens": re.compile(rf"{TOKEN}_\w+")}
+"""Fields that hold the variables of all teams, by the names of these variables."""
 
 
 def _address(value: str) -> str:
@@ -51,8 +53,19 @@ class Settings(BaseSettings):
     )
     api_token: SecretStr | None = Field(
         None,
-        validation_alias="MLOPS_API_TOKEN",
+        validation_alias=TOKEN,
         description="bearer token that callers of `mlops serve` must send, at least 8 characters",
+    )
+    team_tokens: dict[str, SecretStr] = Field(
+        {},
+        validation_alias="MLOPS_API_TOKEN_<TEAM>",
+        description="bearer token of a team's callers, whose jobs are then that team's; at least 8 characters",
+    )
+    jobs_url: SecretStr | None = Field(
+        None,
+        validation_alias="MLOPS_JOBS_URL",
+        description="Postgres database of the queue of trainings on request, as postgresql://USER:PASSWORD@HOST/NAME; "
+        "empty: .mlops/jobs.db in the project",
     )
     alpaca_api_key: SecretStr | None = Field(
         None, validation_alias=KEY, description="key of the Alpaca paper account, where one team trades"
@@ -114,8 +127,8 @@ class Settings(BaseSettings):
 
 
 def variables() -> dict[str, str]:
-    """The variable of each field, except the keys of the teams, because their names depend on the teams."""
-    return {name: alias for name, alias in _aliases().items() if name != "team_keys"}
+    """The variable of each field, except those of the teams, because their names depend on the teams."""
+    return {name: alias for name, alias in _aliases().items() if name not in _BY_TEAM}
 
 
 def load_settings(project: Project | None = None) -> Settings:
@@ -129,9 +142,10 @@ def load_settings(project: Project | None = None) -> Settings:
     written = _env_file(project)
     fields = {alias: name for name, alias in _aliases().items()}
     given: dict[str, Any] = {name: value for name, value in written.items() if value and name in fields}
-    given[_aliases()["team_keys"]] = {
-        name: value for name, value in {**written, **os.environ}.items() if value and _TEAM_VARIABLE.fullmatch(name)
-    }
+    for name, variable_of in _BY_TEAM.items():
+        given[_aliases()[name]] = {
+            key: value for key, value in {**written, **os.environ}.items() if value and variable_of.fullmatch(key)
+        }
     try:
         return Settings(**given)
     except ValidationError as error:

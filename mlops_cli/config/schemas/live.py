@@ -26,6 +26,18 @@ class LiveRetrain(StrictModel):
     )
 
 
+class LiveJobs(StrictModel):
+    """The queue of trainings on request."""
+
+    lease_seconds: float = Field(
+        120, ge=2, le=3600, description="a worker that shows no sign of life for so long has lost its jobs"
+    )
+    tries: int = Field(5, ge=1, le=100, description="failed tries after which a job is given up")
+    at_once: int = Field(500, ge=1, le=10_000, description="most jobs that a worker trains together, as a fleet")
+    waiting: int = Field(10_000, ge=1, description="most jobs that may wait; beyond that, requests are refused")
+    waiting_of_team: int = Field(5_000, ge=1, description="most jobs of one team that may wait")
+
+
 class Live(StrictModel):
     """How `mlops live` keeps models fresh."""
 
@@ -34,3 +46,4 @@ class Live(StrictModel):
         "always",
         description="always: a fresh version answers unless it proves worse; tested: only after it proved better",
     )
+    jobs: LiveJobs = Field(LiveJobs(), description="the queue of trainings on request")
