@@ -23,6 +23,9 @@ NOISE_SERIES = 50
 LEAST_SPREAD = 1e-3
 """Least spread of a model's signal, in units of the naive error: models shrunk to the naive forecast have none."""
 
+NEVER_MOVED = "its close never moved in the reference"
+"""Why a model cannot be judged, other than that its reference is too short."""
+
 
 class Usual(BaseModel):
     """What is usual for one model.
@@ -217,7 +220,7 @@ def _reasons(outcomes: Outcomes, lengths: np.ndarray) -> dict[str, str]:
             least = LENGTHS[0] + WARM_UP
             reasons[name] = f"its reference has {known[place]} settled forecasts; at least {least} are needed"
         elif moves[place] == 0:
-            reasons[name] = "its close never moved in the reference"
+            reasons[name] = NEVER_MOVED
     return reasons
 
 

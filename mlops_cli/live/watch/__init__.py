@@ -1,0 +1,1 @@
+"""What the nightly pass keeps of health and of troubles between its passes."""

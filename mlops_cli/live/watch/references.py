@@ -1,0 +1,208 @@
+"""Building references: with which forecasts the versions in use are compared.
+
+The reference of a model is a walk over time: for each session the forecast of a version that had not seen it. Forecasts
+that were issued, which the journal holds, come first. Other sessions are replayed with the versions on disk. When a
+model is trained again, its reference goes on: the sessions since the last one are added.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+import pandas as pd
+
+from mlops_cli.config.paths import Project
+from mlops_cli.errors import MlopsError
+from mlops_cli.live.health.calibration import LENGTHS
+from mlops_cli.live.health.signal import WARM_UP
+from mlops_cli.live.health.state import Health, ModelHealth, State
+from mlops_cli.live.watch.reference_files import COLUMNS, PRICES, Built, References
+from mlops_cli.live.watch.watched import Watched, comparable_versions
+from mlops_cli.market.sessions import sessions
+from mlops_cli.models.predict import Model
+from mlops_cli.models.versions import VersionFolder
+from mlops_cli.pipeline.stages.tables import read_table
+from mlops_cli.simulation.replay import replay
+from mlops_cli.system.parallel import each
+
+KEPT = LENGTHS[-1] + WARM_UP
+"""Sessions of a reference that count."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """From what references are built.
+
+    Attributes:
+        health: the stored states; what a broken model forecast since it changed is left out.
+        issued: settled forecasts of the journal, of `watched.judged_forecasts`.
+        until: the last target session that a reference may hold.
+    """
+
+    health: Health
+    issued: pd.DataFrame
+    until: date
+
+
+@dataclass(frozen=True)
+class _Stretch:
+    """Target sessions from `first` to `last` that a version is to be replayed on."""
+
+    version: VersionFolder
+    first: date
+    last: date
+
+
+@dataclass(frozen=True)
+class _Replay:
+    """A model and its stretches, the newest first."""
+
+    project: Project
+    branch: str
+    name: str
+    label: str
+    stretches: tuple[_Stretch, ...]
+
+
+def rebuilt(
+    project: Project,
+    models: Sequence[Watched],
+    stored: References,
+    evidence: Evidence,
+    fail: Callable[[str, MlopsError], None],
+) -> References:
+    """Build the references of some models.
+
+    Args:
+        project: whose models and features.
+        models: of which the reference is to be built.
+        stored: the references of before, of all models.
+        evidence: what is known now.
+        fail: gets the models that could not be replayed; their references lack what was to be replayed.
+
+    Returns:
+        The references of these models only.
+    """
+    issued = dict(tuple(evidence.issued.groupby("model", observed=True, sort=False)))
+    kept = dict(tuple(stored.rows.groupby("model", observed=True, sort=False)))
+    parts: dict[str, list[pd.DataFrame]] = {}
+    replays = []
+    for model in models:
+        walk = _Walk.of(project, model, stored.built.get(model.label), evidence)
+        rows = walk.issued(issued.get(model.label))
+        parts[model.label] = [kept[model.label]] if walk.goes_on and model.label in kept else []
+        parts[model.label].append(rows)
+        stretches = tuple(walk.stretches(rows))
+        if stretches:
+            replays.append(_Replay(project, model.branch, model.spec.name, model.label, stretches))
+    for item, result in zip(replays, each(_replay, replays), strict=True):
+        if isinstance(result, MlopsError):
+            fail(item.name, result)
+        else:
+            parts[item.label].append(result)
+    built = {
+        model.label: Built(version=model.answering.version, group=model.group, until=evidence.until) for model in models
+    }
+    joined = [_joined(frames) for frames in parts.values()]
+    rows = pd.concat(joined, ignore_index=True) if joined else stored.rows.iloc[:0]
+    return References(rows, built)
+
+
+@dataclass(frozen=True)
+class _Walk:
+    """Which sessions are to be added to the reference of a model: those after `after`, up to `last`.
+
+    Attributes:
+        versions: whose forecasts count, the one that answers first.
+        goes_on: whether there is a reference of the same config, to which they are added.
+    """
+
+    model: Watched
+    versions: tuple[VersionFolder, ...]
+    before: Built | None
+    goes_on: bool
+    after: date
+    last: date
+
+    @classmethod
+    def of(cls, project: Project, model: Watched, before: Built | None, evidence: Evidence) -> _Walk:
+        versions = tuple(comparable_versions(project.model_root, model))
+        goes_on = before is not None and before.group == model.group
+        after = versions[-1].manifest.trained_until
+        if before is not None and goes_on:
+            after = before.until
+        changed = _changed(evidence.health.models.get(model.label), before)
+        last = evidence.until if changed is None else min(evidence.until, changed - timedelta(days=1))
+        return cls(model, versions, before, goes_on, after, last)
+
+    def issued(self, rows: pd.DataFrame | None) -> pd.DataFrame:
+        """The forecasts of the journal that are to be added."""
+        if rows is None:
+            return pd.DataFrame(columns=list(COLUMNS))
+        names = {version.version for version in self.versions}
+        if self.before is not None and self.goes_on:
+            names.add(self.before.version)  # its folder may be gone
+        days = rows["target_session"]
+        within = (days > pd.Timestamp(self.after)) & (days <= pd.Timestamp(self.last)) & rows["version"].isin(names)
+        return rows.loc[within, list(COLUMNS)]
+
+    def stretches(self, issued: pd.DataFrame) -> Iterator[_Stretch]:
+        """What is to be replayed, the newest first; nothing where the journal has all sessions."""
+        first = self.after + timedelta(days=1)
+        if self.goes_on:
+            missing = sessions(self.model.spec.exchange, first, self.last).difference(
+                pd.DatetimeIndex(issued["target_session"])
+            )
+            if missing.empty:
+                return
+        last = self.last
+        for version in self.versions:
+            unseen = max(first, version.manifest.trained_until + timedelta(days=1))
+            if unseen <= last:
+                yield _Stretch(version, unseen, last)
+            last = min(last, version.manifest.trained_until)
+
+
+def _changed(health: ModelHealth | None, before: Built | None) -> date | None:
+    """Since when the version before is broken; None if it is not."""
+    if health is None or before is None or health.version != before.version or health.state != State.BROKEN:
+        return None
+    return health.run.began or health.since
+
+
+def _joined(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """The newest sessions of some frames of one model; of a session in several, the row of the first."""
+    filled = [frame[list(COLUMNS)] for frame in frames if len(frame)]
+    if not filled:
+        return pd.DataFrame(columns=list(COLUMNS))
+    types = {"target_session": "datetime64[s]", **dict.fromkeys(PRICES, "float64")}
+    rows = pd.concat([frame.astype({"model": "str", **types}) for frame in filled], ignore_index=True)
+    rows = rows.drop_duplicates("target_session").sort_values("target_session")
+    return rows.tail(KEPT)
+
+
+def _replay(item: _Replay) -> pd.DataFrame:
+    """The forecasts of a model's stretches, until there are enough."""
+    table = read_table(item.project.features(item.branch), item.name)
+    frames: list[pd.DataFrame] = []
+    missing = KEPT
+    for stretch in item.stretches:
+        rows = table.iloc[:0] if table is None else _newest(table, stretch, missing)
+        if rows.empty:
+            continue
+        manifest = stretch.version.manifest
+        start, end = rows["target_session"].iloc[0].date(), stretch.last + timedelta(days=1)
+        frames.append(replay(Model(stretch.version.folder, manifest), rows, start, end))
+        missing -= len(rows)
+    if not frames:
+        return pd.DataFrame(columns=list(COLUMNS))
+    return pd.concat(frames, ignore_index=True).assign(model=item.label)[list(COLUMNS)]
+
+
+def _newest(table: pd.DataFrame, stretch: _Stretch, count: int) -> pd.DataFrame:
+    """The last rows of a stretch whose close is known."""
+    days = table["target_session"]
+    within = (days >= pd.Timestamp(stretch.first)) & (days <= pd.Timestamp(stretch.last))
+    return table[within & table["next_close"].notna()].tail(max(0, count))
