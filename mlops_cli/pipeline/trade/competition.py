@@ -25,6 +25,7 @@ from mlops_cli.exchange.api.app import listen, server
 from mlops_cli.exchange.book.clock import Clock
 from mlops_cli.exchange.book.engine import Exchange
 from mlops_cli.exchange.book.records import MarketRules
+from mlops_cli.exchange.book.store import Store
 from mlops_cli.exchange.market.market import Market
 from mlops_cli.exchange.market.price_tables import ParquetTables
 from mlops_cli.market.hours import us_hours
@@ -236,10 +237,24 @@ class ReplayExchange:
 
 
 @contextmanager
-def replay_exchange(prices: Sequence[Path], start: datetime, costs: Costs) -> Iterator[ReplayExchange]:
-    """Serve an exchange in memory until the block ends, with the spread and slippage of `costs`, without fees."""
+def replay_exchange(
+    prices: Sequence[Path], start: datetime, costs: Costs, database: Path | None = None
+) -> Iterator[ReplayExchange]:
+    """Serve an exchange until the block ends, with the spread and slippage of `costs`, without fees.
+
+    Args:
+        prices: folders of price tables.
+        start: its time, unless the database has a later one.
+        costs: of trades.
+        database: file to continue from and to write to; None to keep everything in memory.
+
+    Raises:
+        ConfigError: the database is damaged.
+        ServiceError: another exchange uses it.
+    """
     rules = MarketRules(spread_bps=2 * costs.half_spread_bps, slippage_bps=costs.slippage_bps)
-    exchange = Exchange(Market(ParquetTables(prices), us_hours()), Clock(start), rules)
+    store = None if database is None else Store(database)
+    exchange = Exchange(Market(ParquetTables(prices), us_hours()), Clock(start), rules, store)
     listening = listen(LOOPBACK, 0)
     serving = server(exchange)
     thread = threading.Thread(target=serving.run, kwargs={"sockets": [listening]}, daemon=True, name="replay-exchange")
@@ -252,3 +267,4 @@ def replay_exchange(prices: Sequence[Path], start: datetime, costs: Costs) -> It
         serving.should_exit = True
         thread.join(PATIENCE_SECONDS)
         listening.close()
+        exchange.close()

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -85,16 +86,15 @@ def replay_book(
     sessions = tuple(sorted({forecast.target_session for forecast in forecasts}))
     before = us_hours().before(sessions[0])
     assert before is not None  # the first forecast was made on its close
-    market = _market(project, models, {forecast.ticker for forecast in forecasts})
-    days = pd.DatetimeIndex([before.day, *sessions])
+    forecast_tickers = {forecast.ticker for forecast in forecasts}
+    stocks = {model.manifest.ticker: project.prices(model.branch) for model in models}
+    market = stock_market({name: folder for name, folder in stocks.items() if ticker_of(name) in forecast_tickers})
     trading, idle = _who_trades(forecasts, rules)
     return ReplayBook(
         sessions=sessions,
         before=before.day,
         forecasts=_by_session(forecasts, market.closes),
-        market=Market(
-            market.opens.reindex(days[1:]), market.closes.reindex(days), market.dividends.reindex(days, fill_value=0.0)
-        ),
+        market=market.between([before.day, *sessions]),
         models=trading,
         idle=idle,
         report=report,
@@ -132,18 +132,24 @@ def _nothing_to_trade(report: StageReport, rules: Mapping[str, Rules]) -> MlopsE
     return error_with(report.failures[0].exit_code, text, hint)
 
 
-def _market(project: Project, models: Sequence[ReportModel], tickers: Iterable[str]) -> Market:
-    """Opens, closes and dividends of these stocks."""
+def stock_market(folders: Mapping[str, Path]) -> Market:
+    """Opens, closes and dividends of stocks over all sessions, from the folder of each one's price table.
+
+    Args:
+        folders: by ticker, as the price table is called.
+
+    Raises:
+        DataError: a table is missing or damaged.
+    """
     bars, dividends = {}, {}
-    for model in models:
-        ticker, folder = model.manifest.ticker, project.prices(model.branch)
+    for ticker, folder in folders.items():
         table = read_table(folder, ticker)
         if table is None:
             raise DataError(f"{ticker}: no prices in {folder}", "run: mlops ingest")
         bars[ticker_of(ticker)] = table
         paid = {pd.Timestamp(day): each for day, each in paid_dividends(folder, ticker, table["close"]).items()}
         dividends[ticker_of(ticker)] = pd.Series(paid, dtype="float64").reindex(table.index, fill_value=0.0)
-    ordered = sorted(tickers)
+    ordered = sorted(bars)
     return Market(
         opens=pd.DataFrame({ticker: bars[ticker]["open"] for ticker in ordered}),
         closes=pd.DataFrame({ticker: bars[ticker]["close"] for ticker in ordered}),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,13 @@ class Market:
     opens: pd.DataFrame
     closes: pd.DataFrame
     dividends: pd.DataFrame
+
+    def between(self, days: Sequence[date]) -> Market:
+        """The prices of some sessions, rising; the first is the one before the competition."""
+        index = pd.DatetimeIndex(list(days))
+        return Market(
+            self.opens.reindex(index[1:]), self.closes.reindex(index), self.dividends.reindex(index, fill_value=0.0)
+        )
 
 
 def compete(books: Sequence[TeamResult], market: Market, costs: Costs, notes: Sequence[str] = ()) -> dict[str, Any]:

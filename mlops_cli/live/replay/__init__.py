@@ -1,0 +1,1 @@
+"""Replays of the nightly pass over a past period: the same steps, evening by evening, in a project of their own."""
