@@ -13,6 +13,7 @@ from mlops_cli.config.settings import given_keys, load_settings
 
 if TYPE_CHECKING:
     from mlops_cli.live.passes.step import PassTools
+    from mlops_cli.live.replay.replay import LiveReplayTools
     from mlops_cli.pipeline.trade.paper_trade import TeamForecasts
     from mlops_cli.trading.passes.pass_report import PassReport
 
@@ -35,4 +36,17 @@ def pass_tools(project: Project, params: Params, branches: Mapping[str, Branch],
         trainer=lambda branch, kind: wiring.trainer(project, branch, kind),
         teams=teams,
         trade=trade,
+    )
+
+
+def replay_tools(project: Project) -> LiveReplayTools:
+    """The adapters of a replay: the project's own sources and trainers, and accounts at the local exchange."""
+    from mlops_cli.live.replay.replay import LiveReplayTools
+
+    settings = load_settings(project)
+    return LiveReplayTools(
+        prices=lambda branch: wiring.price_source(project, branch, settings),
+        actions=lambda branch: wiring.action_source(project, branch, settings),
+        trainer=wiring.trainer,
+        broker=wiring.replay_broker,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,6 +34,7 @@ OnlyOption = Annotated[
     str | None,
     typer.Option("--only", metavar="GLOB", help="Only models whose name matches, e.g. 'red-*'.", show_default=False),
 ]
+FIRST_YEAR, LAST_YEAR = 1900, 2200
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 VerboseFlag = Annotated[bool, typer.Option("-v", "--verbose", help="Print more about what is being done.")]
 AllowedHosts = Annotated[
@@ -73,3 +75,14 @@ def open_project(folder: Path | None, assignments: Sequence[str] | None = None) 
 
         say(*set_values(project, assignments))
     return project
+
+
+def replay_day(text: str) -> date:
+    """The day of an option `--replay`; a `BadParameter` if it is none."""
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(f"--replay {text}: no day; write it as 2024-01-02") from None
+    if not FIRST_YEAR <= day.year <= LAST_YEAR:
+        raise typer.BadParameter(f"--replay {text}: no day between {FIRST_YEAR} and {LAST_YEAR}")
+    return day

@@ -15,6 +15,7 @@ from mlops_cli.cli.options import (
     VerboseFlag,
     command_group,
     open_project,
+    replay_day,
     warn_of_exposed_files,
 )
 from mlops_cli.cli.output import print_json, print_table, result_console, say, show
@@ -23,7 +24,6 @@ from mlops_cli.errors import EXIT_INTERRUPTED, EXIT_SOME_FAILED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from datetime import date
 
     from mlops_cli.config.paths import Project
     from mlops_cli.pipeline.trade.competition import Replay
@@ -34,7 +34,6 @@ OneTeam = Annotated[
     str, typer.Option("--team", metavar="TEAM", help="This team alone; all together if left out.", show_default=False)
 ]
 Reason = Annotated[str, typer.Option("--reason", help="Why; it is shown by every pass.")]
-FIRST_YEAR, LAST_YEAR = 1900, 2200
 TeamOption = Annotated[
     list[str] | None,
     typer.Option("--team", metavar="TEAM", help="This team alone; repeatable. All if left out.", show_default=False),
@@ -84,7 +83,7 @@ def paper_trade(
     if replay is not None:
         from mlops_cli.pipeline.trade.competition import Replay
 
-        past = Replay(_day(replay), days, tuple(team or ()), trade_without_skill)
+        past = Replay(replay_day(replay), days, tuple(team or ()), trade_without_skill)
         _replay(project, past, branch, as_json=as_json, verbose=verbose)
         return
     passes = _passes(project, team or [], branch, dry_run=dry_run, verbose=verbose)
@@ -180,18 +179,6 @@ def _show_competition(summary: Mapping[str, Any]) -> None:
     console.print(competition_table(summary))
     for line in competition_lines(summary):
         console.print(line, soft_wrap=True)
-
-
-def _day(text: str) -> date:
-    from datetime import date
-
-    try:
-        day = date.fromisoformat(text)
-    except ValueError:
-        raise typer.BadParameter(f"--replay {text}: no day; write it as 2024-01-02") from None
-    if not FIRST_YEAR <= day.year <= LAST_YEAR:
-        raise typer.BadParameter(f"--replay {text}: no day between {FIRST_YEAR} and {LAST_YEAR}")
-    return day
 
 
 def _show(report: PassReport, dry_run: bool) -> None:

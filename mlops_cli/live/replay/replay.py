@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Self
 
@@ -17,7 +17,8 @@ from mlops_cli.config.paths import Project
 from mlops_cli.config.schemas.project import Params, TrainerKind
 from mlops_cli.config.schemas.trading import Rules
 from mlops_cli.errors import ConfigError
-from mlops_cli.live.passes.step import PassContext, PassTools, Step, StepOutcome
+from mlops_cli.live.passes.live_pass import STEPS, run_pass
+from mlops_cli.live.passes.step import PassContext, PassTools, Step
 from mlops_cli.live.replay.as_of import ActionsAsOf, PricesAsOf
 from mlops_cli.live.replay.evenings import Evening, ReplayPeriod, evenings
 from mlops_cli.live.replay.home import ReplayHome, Settings, home_of, locked_home, open_home
@@ -57,16 +58,14 @@ class LiveReplayTools:
         actions: source of a branch's dividends besides the prices, if any.
         trainer: a trainer of a kind for a branch of a project.
         broker: opens a team's account at an exchange, given its address and the team.
-        run: runs the steps of a pass; see `live_pass.run_pass`.
-        steps: the steps, by name.
+        steps: of a pass, by name.
     """
 
     prices: Callable[[Branch], PriceSource]
     actions: Callable[[Branch], ActionSource | None]
     trainer: Callable[[Project, Branch, TrainerKind], Trainer]
     broker: Callable[[str, str], Broker]
-    run: Callable[[PassContext, Mapping[str, Step]], Sequence[StepOutcome]]
-    steps: Mapping[str, Step]
+    steps: Mapping[str, Step] = field(default_factory=lambda: STEPS)
 
 
 @dataclass(frozen=True)
@@ -173,8 +172,8 @@ class _Loop:
             tools=self._pass_tools(evening, read),
             progress=progress,
         )
-        outcomes = self.tools.run(context, self.tools.steps)
-        failed = sum(len(outcome.failures) + (outcome.error is not None) for outcome in outcomes)
+        result = run_pass(context, self.tools.steps)
+        failed = sum(len(outcome.failures) + (outcome.error is not None) for outcome in result.outcomes)
         observed = observe(self.home.project, self.settings.branches, evening.session, self.notes.versions())
         self.notes.finish(evening, observed, failed)
 

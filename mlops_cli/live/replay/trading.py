@@ -12,10 +12,10 @@ import pandas as pd
 from mlops_cli.config.load import Branch
 from mlops_cli.config.paths import Project
 from mlops_cli.config.schemas.trading import Rules, Trading
-from mlops_cli.live.passes.step import TeamForecasts
 from mlops_cli.live.replay.notes import Notes
 from mlops_cli.pipeline.trade.competition_forecasts import US_EXCHANGES, stock_market
 from mlops_cli.pipeline.trade.newest_forecasts import is_traded_by
+from mlops_cli.pipeline.trade.paper_trade import TeamForecasts
 from mlops_cli.trading.contract.broker import Broker
 from mlops_cli.trading.decide.signals import reason_against
 from mlops_cli.trading.ledger.ledger import Ledger
