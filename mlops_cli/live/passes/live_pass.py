@@ -8,6 +8,7 @@ from datetime import date, datetime
 
 from mlops_cli.errors import EXIT_SOME_FAILED, ConfigError, MlopsError, ServiceError
 from mlops_cli.live.passes.check import check_step
+from mlops_cli.live.passes.health import health_step
 from mlops_cli.live.passes.ingest import ingest_step
 from mlops_cli.live.passes.issue import issue_step
 from mlops_cli.live.passes.record import begin_pass, check_clock, end_pass, record_step
@@ -20,6 +21,7 @@ STEPS: Mapping[str, Step] = {
     "ingest": ingest_step,
     "check": check_step,
     "settle": settle_step,
+    "health": health_step,
     "issue": issue_step,
     "trade": trade_step,
 }

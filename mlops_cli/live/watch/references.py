@@ -189,7 +189,9 @@ def _replay(item: _Replay) -> pd.DataFrame:
     frames: list[pd.DataFrame] = []
     missing = KEPT
     for stretch in item.stretches:
-        rows = table.iloc[:0] if table is None else _newest(table, stretch, missing)
+        if table is None:
+            break
+        rows = _newest(table, stretch, missing)
         if rows.empty:
             continue
         manifest = stretch.version.manifest
