@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from mlops_cli.simulation.figure_text import direction, figure, p_value, percent, price
 from mlops_cli.simulation.ranking import best_and_worst
@@ -42,7 +42,24 @@ class Column:
     leaves: int = 0
 
 
-def result_table(summary: Mapping[str, Any], width: int = DEFAULT_WIDTH) -> Table:
+@dataclass(frozen=True)
+class Rows:
+    """The rows of a table: of a summary's models or teams; `all_in` says where all are, if there are too many."""
+
+    by: Literal["model", "team"] = "model"
+    all_in: str = SUMMARY_FILE
+
+    def of(self, summary: Mapping[str, Any]) -> list[Row]:
+        """The rows, each with its name as `model`."""
+        if self.by == "model":
+            return list(summary["models"])
+        return [{**row, "model": row["team"], "intervals": {}} for row in summary["teams"]]
+
+
+MODELS = Rows()
+
+
+def result_table(summary: Mapping[str, Any], width: int = DEFAULT_WIDTH, rows: Rows = MODELS) -> Table:
     """Table of the results per model, best MAE ratio first, and the pooled results at its foot.
 
     With more than 30 models: the 10 best and the 10 worst, and how many are left out. Where `width` characters are too
@@ -50,28 +67,30 @@ def result_table(summary: Mapping[str, Any], width: int = DEFAULT_WIDTH) -> Tabl
     """
     columns = _columns(summary)
     left_out: list[Column] = []
-    table = _table(summary, columns, left_out)
+    table = _table(summary, rows, columns, left_out)
     while _least_width(table) > width and (leaving := [column for column in columns if column.leaves]):
         left_out.append(min(leaving, key=lambda column: column.leaves))
         columns.remove(left_out[-1])
-        table = _table(summary, columns, left_out)
+        table = _table(summary, rows, columns, left_out)
     return table
 
 
-def _table(summary: Mapping[str, Any], columns: Sequence[Column], left_out: Sequence[Column]) -> Table:
+def _table(summary: Mapping[str, Any], rows: Rows, columns: Sequence[Column], left_out: Sequence[Column]) -> Table:
     from rich import box
     from rich.table import Table
 
-    best, worst = best_and_worst(summary["models"], ALL_SHOWN, BEST_AND_WORST)
-    hidden = len(summary["models"]) - len(best) - len(worst)
+    shown = rows.of(summary)
+    best, worst = best_and_worst(shown, ALL_SHOWN, BEST_AND_WORST)
+    hidden = len(shown) - len(best) - len(worst)
+    more = f"The {BEST_AND_WORST} best and {BEST_AND_WORST} worst of {len(shown)}: all are in {rows.all_in}."
     table = Table(
         box=box.SIMPLE_HEAD,
         padding=0,
-        caption=_caption(summary, columns, left_out, hidden),
+        caption=_caption(summary, columns, left_out, more if hidden else ""),
         caption_justify="left",
         caption_style="dim",
     )
-    table.add_column("model", overflow="fold")
+    table.add_column(rows.by, overflow="fold")
     for column in columns:
         table.add_column(column.header, justify="right", no_wrap=True)
     table.add_column("verdict", min_width=10)
@@ -100,13 +119,10 @@ def _least_width(table: Table) -> int:
     return Measurement.get(console, console.options, table).minimum
 
 
-def _caption(summary: Mapping[str, Any], columns: Sequence[Column], left_out: Sequence[Column], hidden: int) -> str:
+def _caption(summary: Mapping[str, Any], columns: Sequence[Column], left_out: Sequence[Column], more: str) -> str:
     sentences = [CAPTION, *(column.explanation for column in columns if column.explanation)]
-    if hidden:
-        sentences.append(
-            f"The {BEST_AND_WORST} best and {BEST_AND_WORST} worst of {len(summary['models'])}: all are in "
-            f"{SUMMARY_FILE}."
-        )
+    if more:
+        sentences.append(more)
     if left_out:
         names = ", ".join(column.header.replace("\n", " ") for column in left_out)
         sentences.append(f"Too narrow to show: {names}.")

@@ -5,14 +5,17 @@ Real stages (ingest, featurize, train), a real journal file; the prices are spli
 
 from __future__ import annotations
 
+import json
+import shutil
 from datetime import timedelta
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from mlops_cli.config.paths import Project
 from mlops_cli.live.journal.frames import journal_frame
-from mlops_cli.live.journal.gap import NONE, UNITS, gap
+from mlops_cli.live.journal.gap import NONE, NOT_ISSUED, NOT_REPLAYED, UNITS, gap
 from mlops_cli.live.journal.making import closing_time, newest_forecast
 from mlops_cli.live.journal.opening import open_journal, read_journal
 from mlops_cli.live.journal.records import IssueReport
@@ -20,6 +23,7 @@ from mlops_cli.live.journal.replaying import Replayer, replay_issued
 from mlops_cli.live.journal.settle import Settlement, settle
 from mlops_cli.live.journal.staleness import premature
 from mlops_cli.live.journal.track_record import scores
+from mlops_cli.models.manifest import GRAPH
 from mlops_cli.models.predict import Model
 from mlops_cli.models.versions import model_versions
 from mlops_cli.pipeline.stages.featurize import featurize
@@ -29,6 +33,7 @@ from mlops_cli.prices.sources.csv_source import CsvSource
 from tests.fakes.linear_trainer import LinearTrainer
 from tests.fakes.price_tables import random_prices
 from tests.fakes.projects import Silent, SmallProject, small_project
+from tests.fakes.team_project import commands_on
 
 TICKERS = ("AAA", "BBB")
 NIGHTS = 7
@@ -43,7 +48,7 @@ class Nights:
 
     def __init__(self, root: Path) -> None:
         self.small: SmallProject = small_project(root, TICKERS)
-        self.path = self.small.project.state / "journal.db"
+        self.path = self.small.project.journal
         self.small.run(LinearTrainer())
 
     def update(self, night: int) -> None:
@@ -150,6 +155,57 @@ def test_the_journal_is_what_a_replay_of_today_gives(nights: Nights) -> None:
     assert causes["BBB"] == [NONE] * NIGHTS
     assert causes["AAA"] == [UNITS] * SPLIT_BEFORE + [NONE] * (NIGHTS - SPLIT_BEFORE)
     assert table["difference"].abs().max() < 1e-6
+
+
+class TestTheCommand:
+    """`mlops journal gap` and `scores` on the journal of these nights."""
+
+    def test_gap_names_the_split_and_nothing_else(self, nights: Nights) -> None:
+        done = commands_on(nights.small.project)("journal", "gap")
+        assert done.exit_code == 0, done.stderr
+        assert f"14 forecasts, by cause of their gap: {2 * NIGHTS - SPLIT_BEFORE} none, {SPLIT_BEFORE} other units" in (
+            done.stdout
+        )
+        rows = [line.split() for line in done.stdout.splitlines() if line.lstrip().startswith("red-")]
+        assert [row[0] for row in rows] == ["red-aaa"] * SPLIT_BEFORE
+
+    def test_gap_of_some_as_json(self, nights: Nights) -> None:
+        last = str(SESSIONS[2].date())
+        done = commands_on(nights.small.project)("journal", "gap", "--ticker", "AAA", "--to", last, "--json")
+        compared = json.loads(done.stdout)
+        assert (compared["n"], compared["causes"]) == (3, {UNITS: 3})
+        assert [row["session"] for row in compared["rows"]] == [str(day.date()) for day in SESSIONS[:3]]
+        assert compared["rows"][0]["predicted_close_now"] == pytest.approx(compared["rows"][0]["predicted_close"] / 4)
+
+    def test_a_damaged_model_leaves_the_others_compared(self, nights: Nights, tmp_path: Path) -> None:
+        root = tmp_path / "p"
+        shutil.copytree(nights.small.root, root)
+        project = Project.at(root)
+        (project.models("main") / "red-aaa" / GRAPH).write_bytes(b"no graph")
+        done = commands_on(project)("journal", "gap", "--json")
+        assert done.exit_code == 9
+        assert json.loads(done.stdout)["causes"] == {NONE: NIGHTS, NOT_REPLAYED: NIGHTS}
+        assert "failed: red-aaa (gap)" in done.stderr
+
+    def test_a_night_without_a_pass(self, nights: Nights, tmp_path: Path) -> None:
+        """The journal of the other model says that there was a session."""
+        root = tmp_path / "p"
+        shutil.copytree(nights.small.root, root, ignore=shutil.ignore_patterns("journal.db*"))
+        project = Project.at(root)
+        with read_journal(nights.path) as before, open_journal(project.journal) as after:
+            issued = [each.forecast for each in before.forecasts()]
+            missing = {(SESSIONS[NIGHTS - 1].date(), "AAA"), (SESSIONS[2].date(), "AAA")}
+            kept = [forecast for forecast in issued if (forecast.session, forecast.ticker) not in missing]
+            after.issue(kept, closing_time("XNYS", SESSIONS[NIGHTS].date()))
+        done = commands_on(project)("journal", "gap", "--ticker", "AAA", "--json")
+        rows = json.loads(done.stdout)["rows"]
+        assert [row["session"] for row in rows if row["cause"] == NOT_ISSUED] == [
+            str(SESSIONS[place].date()) for place in (2, NIGHTS - 1)
+        ]
+
+    def test_scores_are_those_of_the_library(self, nights: Nights) -> None:
+        done = commands_on(nights.small.project)("journal", "scores", "--json")
+        assert json.loads(done.stdout) == scores(nights.frame())
 
 
 def test_a_forecast_is_stale_once_the_next_session_has_closed(nights: Nights) -> None:

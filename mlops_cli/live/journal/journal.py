@@ -213,6 +213,14 @@ class Journal:
         one_model = f"{SELECT_FORECASTS} WHERE f.session = ? AND f.branch = ? AND f.model = ?"
         return [issued_of(self._db.execute(one_model, tuple(row)).fetchone()) for row in models]
 
+    def last_sessions(self, until: date | None = None) -> dict[str, date]:
+        """By exchange, the last session that has forecasts; with `until`, the last one up to that day."""
+        rows = self._db.execute(
+            "SELECT exchange, max(session) FROM forecasts WHERE session <= ? GROUP BY exchange",
+            (str(until or date.max),),
+        )
+        return {exchange: date.fromisoformat(session) for exchange, session in rows}
+
     def forecasts(self, selection: Selection = ALL) -> Iterator[IssuedForecast]:
         """The selected forecasts with their newest actuals, in order of session, branch and model."""
         for rows in self.batches(selection):

@@ -40,7 +40,7 @@ def read_journal(path: Path) -> Iterator[Journal]:
         ConfigError: it was written by another version of mlops, or is another database.
         ServiceError: another program has locked it.
     """
-    missing = DataError(f"{path}: there is no journal yet", "the first pass that issues forecasts makes it")
+    missing = DataError(f"{path}: there is no journal yet", "the first pass that issues forecasts makes it: mlops live")
     with _file(path).reading(missing) as connection:
         connection.execute("PRAGMA query_only = ON")
         journal = Journal(connection)

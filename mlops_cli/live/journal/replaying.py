@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from datetime import date
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -28,7 +29,9 @@ Tables = Callable[[str, str], "pd.DataFrame | None"]
 """The feature table of a model by branch and model; None if there is none."""
 
 
-def replay_issued(frame: pd.DataFrame, versions: Versions, tables: Tables) -> pd.DataFrame:
+def replay_issued(
+    frame: pd.DataFrame, versions: Versions, tables: Tables, last: Mapping[str, date] | None = None
+) -> pd.DataFrame:
     """Replay what a journal holds, each session with the version that issued it.
 
     A model is replayed from its first session in the journal to the last one of its exchange there, so that sessions
@@ -38,6 +41,7 @@ def replay_issued(frame: pd.DataFrame, versions: Versions, tables: Tables) -> pd
         frame: of `frames.journal_frame`.
         versions: opens versions.
         tables: reads feature tables.
+        last: by exchange, the last session to replay; without it, the last one in `frame`.
 
     Returns:
         As `frames.frame_of`.
@@ -45,16 +49,19 @@ def replay_issued(frame: pd.DataFrame, versions: Versions, tables: Tables) -> pd
     Raises:
         ModelError: a version is damaged, or cannot forecast a row.
     """
-    last = frame.groupby("exchange", observed=True)["session"].max()
+    ends: dict[Any, Any] = frame.groupby("exchange", observed=True)["session"].max().to_dict()
+    ends |= {exchange: pd.Timestamp(day) for exchange, day in (last or {}).items()}
     groups = frame.groupby(["branch", "model"], observed=True, sort=True)
     return frame_of(
         forecast
         for places in groups.indices.values()
-        for forecast in _replay(frame.iloc[places], last, versions, tables)
+        for forecast in _replay(frame.iloc[places], ends, versions, tables)
     )
 
 
-def _replay(rows: pd.DataFrame, last: pd.Series, versions: Versions, tables: Tables) -> Iterator[Forecast]:
+def _replay(
+    rows: pd.DataFrame, last: Mapping[str, pd.Timestamp], versions: Versions, tables: Tables
+) -> Iterator[Forecast]:
     """The rows of one model."""
     branch, model, exchange = rows[["branch", "model", "exchange"]].iloc[-1]
     table = tables(branch, model)

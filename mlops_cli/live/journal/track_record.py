@@ -46,8 +46,8 @@ def scores(frame: pd.DataFrame) -> dict[str, Any]:
 
     Returns:
         `counts`: `issued`, `settled`, `waiting` (without an actual), `stale` (when issued; they are not judged) and
-        `restated` (their actual was replaced at least once) forecasts, with `first_target` and `last_target` of those
-        that are judged (ISO dates); `summary`: `evaluation.summary.summarise` of `track_record`.
+        `restated` (their actual was replaced at least once) forecasts; `judged`, how many are, with `first_target` and
+        `last_target` of those (ISO dates); `summary`: `evaluation.summary.summarise` of `track_record`.
 
     Raises:
         DataError: no forecast can be judged yet.
@@ -60,6 +60,7 @@ def scores(frame: pd.DataFrame) -> dict[str, Any]:
     return {
         "counts": {
             **counts(frame),
+            "judged": len(record),
             "first_target": str(targets.min().date()),
             "last_target": str(targets.max().date()),
         },

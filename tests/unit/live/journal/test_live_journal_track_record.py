@@ -72,7 +72,7 @@ class TestByHand:
         assert model["direction_accuracy"] is None, "four sessions say nothing about direction"
         assert model["shrinkage"] == 0.5
         assert result["counts"] == {
-            "issued": 4, "settled": 4, "waiting": 0, "stale": 0, "restated": 0,
+            "issued": 4, "settled": 4, "waiting": 0, "stale": 0, "restated": 0, "judged": 4,
             "first_target": str(DAYS[2]), "last_target": str(DAYS[5]),
         }  # fmt: skip
 

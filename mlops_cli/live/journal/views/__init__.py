@@ -1,0 +1,1 @@
+"""What people and the server see of the journal: lists, the gap to a replay, the newest forecasts."""
