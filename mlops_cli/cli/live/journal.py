@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from mlops_cli.config.paths import Project
     from mlops_cli.live.journal.journal import Journal, Selection
-    from mlops_cli.live.journal.views.chosen import Filters
+    from mlops_cli.live.issued.chosen import Filters
 
 ModelOption = Annotated[
     str | None, typer.Option("--model", metavar="GLOB", help="Only models whose name matches.", show_default=False)
@@ -81,8 +81,8 @@ def list_forecasts(
     """
     from datetime import UTC, datetime
 
-    from mlops_cli.live.journal.views import listing
-    from mlops_cli.live.journal.views.chosen import Filters
+    from mlops_cli.live.issued import listing
+    from mlops_cli.live.issued.chosen import Filters
 
     if session is not None and (first is not None or last is not None):
         raise typer.BadParameter("give either --session, or --from and --to")
@@ -115,7 +115,7 @@ def show_scores(
 ) -> None:
     """Judge the live forecasts: errors and direction beside naive, drift and base, with the tests of mlops simulate."""
     from mlops_cli.live.journal.track_record import scores
-    from mlops_cli.live.journal.views.chosen import Filters
+    from mlops_cli.live.issued.chosen import Filters
 
     filters = Filters(model, ticker, team, branch, *_days("--from", first, last))
     with _opened(open_project(folder), filters) as (journal, selection):
@@ -147,8 +147,8 @@ def show_gap(
     Restated prices show here, and sessions on which nothing was issued.
     """
     from mlops_cli.live.journal.gap import gap_figures
-    from mlops_cli.live.journal.views.chosen import Filters
-    from mlops_cli.live.journal.views.project_gap import differing, project_gap
+    from mlops_cli.live.issued.chosen import Filters
+    from mlops_cli.live.issued.project_gap import differing, project_gap
 
     project = open_project(folder)
     filters = Filters(model, ticker, team, branch, *_days("--from", first, last))
@@ -181,7 +181,7 @@ def export(
 ) -> None:
     """Write forecasts and actual closes to a parquet or csv file, whole or not at all."""
     from mlops_cli.live.journal.export import write_export
-    from mlops_cli.live.journal.views.chosen import Filters
+    from mlops_cli.live.issued.chosen import Filters
 
     filters = Filters(model, ticker, team, branch, *_days("--from", first, last))
     if target.exists() and not force:
@@ -196,7 +196,7 @@ def export(
 def _opened(project: Project, filters: Filters) -> Iterator[tuple[Journal, Selection]]:
     """The project's journal, and what the filters select of it."""
     from mlops_cli.live.journal.opening import read_journal
-    from mlops_cli.live.journal.views.chosen import chosen
+    from mlops_cli.live.issued.chosen import chosen
 
     with read_journal(project.journal) as journal:
         yield journal, chosen(journal, filters)
