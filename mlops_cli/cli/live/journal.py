@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from mlops_cli.config.paths import Project
-    from mlops_cli.live.journal.journal import Journal, Selection
     from mlops_cli.live.issued.chosen import Filters
+    from mlops_cli.live.journal.journal import Journal, Selection
 
 ModelOption = Annotated[
     str | None, typer.Option("--model", metavar="GLOB", help="Only models whose name matches.", show_default=False)
@@ -114,8 +114,8 @@ def show_scores(
     as_json: JsonFlag = False,
 ) -> None:
     """Judge the live forecasts: errors and direction beside naive, drift and base, with the tests of mlops simulate."""
-    from mlops_cli.live.journal.track_record import scores
     from mlops_cli.live.issued.chosen import Filters
+    from mlops_cli.live.journal.track_record import scores
 
     filters = Filters(model, ticker, team, branch, *_days("--from", first, last))
     with _opened(open_project(folder), filters) as (journal, selection):
@@ -146,9 +146,9 @@ def show_gap(
 
     Restated prices show here, and sessions on which nothing was issued.
     """
-    from mlops_cli.live.journal.gap import gap_figures
     from mlops_cli.live.issued.chosen import Filters
     from mlops_cli.live.issued.project_gap import differing, project_gap
+    from mlops_cli.live.journal.gap import gap_figures
 
     project = open_project(folder)
     filters = Filters(model, ticker, team, branch, *_days("--from", first, last))
@@ -180,8 +180,8 @@ def export(
     folder: ProjectOption = None,
 ) -> None:
     """Write forecasts and actual closes to a parquet or csv file, whole or not at all."""
-    from mlops_cli.live.journal.export import write_export
     from mlops_cli.live.issued.chosen import Filters
+    from mlops_cli.live.journal.export import write_export
 
     filters = Filters(model, ticker, team, branch, *_days("--from", first, last))
     if target.exists() and not force:
@@ -195,8 +195,8 @@ def export(
 @contextmanager
 def _opened(project: Project, filters: Filters) -> Iterator[tuple[Journal, Selection]]:
     """The project's journal, and what the filters select of it."""
-    from mlops_cli.live.journal.opening import read_journal
     from mlops_cli.live.issued.chosen import chosen
+    from mlops_cli.live.journal.opening import read_journal
 
     with read_journal(project.journal) as journal:
         yield journal, chosen(journal, filters)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from mlops_cli.cli.output import print_table, say
 
 if TYPE_CHECKING:
-    from mlops_cli.live.journal.records import Forecast
     from mlops_cli.live.issued.listing import ListedForecast
+    from mlops_cli.live.journal.records import Forecast
 
 MOST_FORECASTS = 500  # a year of a fleet is half a million
 MOST_GAPS = 30
