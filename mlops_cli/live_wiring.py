@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from mlops_cli import wiring
@@ -18,13 +18,23 @@ if TYPE_CHECKING:
     from mlops_cli.trading.passes.pass_report import PassReport
 
 
-def pass_tools(project: Project, params: Params, branches: Mapping[str, Branch], *, dry_run: bool) -> PassTools:
-    """The adapters of a nightly pass."""
+def pass_tools(
+    project: Project,
+    params: Params,
+    branches: Mapping[str, Branch],
+    *,
+    dry_run: bool,
+    say: Callable[[str], None] = lambda line: None,
+) -> PassTools:
+    """The adapters of a nightly pass; `say` gets a line for each alert that could not be sent."""
     from mlops_cli.live.passes.step import PassTools
     from mlops_cli.pipeline.trade.paper_trade import run_team_pass
+    from mlops_cli.trading.schedule.alerts import Alerts
 
     settings = load_settings(project)
     teams = list(given_keys(settings, sorted({spec.team for branch in branches.values() for spec in branch.models})))
+    webhook = settings.alert_webhook
+    alerts = Alerts(webhook.get_secret_value() if webhook else None, params.trading.alert_command, say)
     open_broker = wiring.brokers(project, teams)
 
     def trade(team: str, forecasts: TeamForecasts) -> PassReport:
@@ -36,6 +46,7 @@ def pass_tools(project: Project, params: Params, branches: Mapping[str, Branch],
         trainer=lambda branch, kind: wiring.trainer(project, branch, kind),
         teams=teams,
         trade=trade,
+        alert=lambda lines: alerts.tell(f"mlops live, {project.root.name}", lines),
     )
 
 

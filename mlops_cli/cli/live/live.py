@@ -92,7 +92,7 @@ def _tonight(project: Project, only: Sequence[str], skip: Sequence[str], *, dry_
     params = load_params(project)
     branches = load_branches(project, params)
     warn_of_exposed_files(project)
-    tools = live_wiring.pass_tools(project, params, branches, dry_run=dry_run)
+    tools = live_wiring.pass_tools(project, params, branches, dry_run=dry_run, say=say)
     with ConsoleProgress(verbose) as progress:
         context = PassContext(project, params, branches, datetime.now(UTC), tools, progress, dry_run)
         return run_pass(context, steps, lambda: datetime.now(UTC))

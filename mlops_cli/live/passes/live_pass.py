@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 from mlops_cli.errors import EXIT_SOME_FAILED, ConfigError, MlopsError, ServiceError
+from mlops_cli.live.passes.alert import alert_step
 from mlops_cli.live.passes.check import check_step
 from mlops_cli.live.passes.health import health_step
 from mlops_cli.live.passes.ingest import ingest_step
@@ -24,6 +25,7 @@ STEPS: Mapping[str, Step] = {
     "health": health_step,
     "issue": issue_step,
     "trade": trade_step,
+    "alert": alert_step,
 }
 """All steps, in order."""
 

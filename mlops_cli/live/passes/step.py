@@ -32,7 +32,7 @@ class PassTools:
         trainer: a branch's trainer of a kind.
         teams: teams that have an account.
         trade: runs a team's paper-trade pass on these forecasts; raises as `pipeline.trade.paper_trade.run_team_pass`.
-        alert: tells people lines.
+        alert: tells people some lines; False: nobody could be told.
     """
 
     prices: Callable[[Branch], PriceSource]
@@ -40,7 +40,7 @@ class PassTools:
     trainer: Callable[[Branch, TrainerKind], Trainer]
     teams: Sequence[str] = ()
     trade: Callable[[str, TeamForecasts], PassReport] | None = None
-    alert: Callable[[Sequence[str]], None] = lambda lines: None
+    alert: Callable[[Sequence[str]], bool | None] = lambda lines: False
 
 
 @dataclass(frozen=True)
@@ -88,11 +88,13 @@ class Trouble:
         key: what it is about, e.g. `health:main/red-aapl`. A trouble whose key a later pass no longer has is over.
         text: one sentence.
         command: what to type next.
+        is_event: it happened once, such as a correction of prices: nobody is told that it is over.
     """
 
     key: str
     text: str
     command: str = ""
+    is_event: bool = False
 
 
 @dataclass

@@ -62,7 +62,9 @@ def _note(team: str, report: PassReport, outcome: StepOutcome) -> None:
         "blocked": report.blocked,
     }
     command = f"mlops ledger orders --team {team}"
-    outcome.troubles += [Trouble(f"trade:{team}:{text}", f"{team}: {text}", command) for text in report.alerts]
+    outcome.troubles += [
+        Trouble(f"trade:{team}:{text}", f"{team}: {text}", command, is_event=True) for text in report.alerts
+    ]
     if report.error is not None:
         outcome.fail(team, report.error)
     elif not report.clean:

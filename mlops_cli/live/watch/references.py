@@ -188,9 +188,9 @@ def _replay(item: _Replay) -> pd.DataFrame:
     table = read_table(item.project.features(item.branch), item.name)
     frames: list[pd.DataFrame] = []
     missing = KEPT
+    if table is None:
+        return pd.DataFrame(columns=list(COLUMNS))
     for stretch in item.stretches:
-        if table is None:
-            break
         rows = _newest(table, stretch, missing)
         if rows.empty:
             continue

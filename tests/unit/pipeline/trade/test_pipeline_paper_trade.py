@@ -39,6 +39,7 @@ class Written(Alerts):
     def send(self, team, lines):
         if lines:
             self.lines[team] = list(lines)
+        return bool(lines)
 
 
 @dataclass
