@@ -33,7 +33,7 @@ class _News:
 def alert_step(context: PassContext) -> StepOutcome:
     """Tell people what the earlier steps of the pass found.
 
-    What they were told is noted after the sending, so that a pass that is killed in between tells them twice rather than
+    What they were told is noted after the sending, so that a pass that is killed in between tells them twice, and not
     never.
     """
     outcome = StepOutcome("alert")

@@ -70,17 +70,17 @@ def _was_broken(old: ModelHealth | None, model: ModelHealth) -> bool:
 def _moved_inputs(context: PassContext, watched: Watched, model: ModelHealth) -> str:
     """Which inputs of a broken model are not as in its training, in words; empty if none moved."""
     table = read_table(context.project.features(watched.branch), watched.spec.name)
-    if table is None:
+    if table is None or model.since is None:
         return ""
     manifest = watched.answering.manifest
     own = {ANNOUNCED, *width_columns(manifest.levels)}  # columns that no training sees
     columns = [name for name in manifest.inputs if name in table.columns and name not in own]
     days = pd.DatetimeIndex(table.index)
     training = table.loc[(days >= pd.Timestamp(manifest.train.first)) & (days <= pd.Timestamp(manifest.train.last))]
-    later = table.loc[days > pd.Timestamp(manifest.trained_until)]
-    began = model.run.began or model.since
-    changed = later.loc[later.index >= pd.Timestamp(began)] if began else later
-    recent = changed if len(changed) >= LEAST_ROWS else later.tail(LEAST_ROWS)
+    # up to the alarm, so that it does not matter how many sessions a pass judges
+    later = table.loc[(days > pd.Timestamp(manifest.trained_until)) & (days <= pd.Timestamp(model.since))]
+    changed = later.loc[later.index >= pd.Timestamp(model.run.began or model.since)]
+    recent = later.tail(min(max(len(changed), LEAST_ROWS), len(training) // 4))
     return in_words(moved_features(training[columns], recent[columns]))
 
 
