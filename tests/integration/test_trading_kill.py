@@ -13,15 +13,13 @@ import subprocess
 import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mlops_cli.trading.ledger.opening import open_ledger
-from mlops_cli.trading.passes.liquidate import LIQUIDATION
 from tests.fakes.exchange_server import ExchangeServer, exchange_server, some_prices
+from tests.fakes.ledger_and_exchange import check_ledger
 
 SHORT, LONG = 20, 1000
 SESSIONS = 3
@@ -34,7 +32,6 @@ SINGLE_THREADED = {  # a process with threads forks badly
     "OMP_NUM_THREADS": "1",
     "JE_ARROW_MALLOC_CONF": "background_thread:false",
 }
-CASH = Decimal(100_000)
 FAULTS: list[dict[str, Any]] = [
     {"kind": "status", "status": 429, "times": 2},
     {"kind": "status", "status": 500, "method": "POST", "when": "before", "times": 1},
@@ -112,37 +109,6 @@ def live(runner: Runner, server: ExchangeServer, folder: Path, seed: int) -> Cou
     return seen
 
 
-def check(server: ExchangeServer, folder: Path, seed: int) -> int:
-    """Ledger against the engine itself; how many orders there were."""
-    (account,) = server.exchange.state.accounts.values()
-    with open_ledger(folder / "red.db", "red") as ledger:
-        intents = {row["client_order_id"]: row for row in ledger.rows("intents")}
-        orders = {row["client_order_id"]: row for row in ledger.rows("orders")}
-        fills = {row["id"]: row for row in ledger.rows("fills")}
-        expected, cash = ledger.expected_positions(), ledger.expected_cash()
-    taken = [order.client_order_id for order in account.orders.values()]
-    assert sorted(taken) == sorted(orders), f"seed {seed}: orders of the exchange and of the ledger"
-    assert set(taken) == {name for name, row in intents.items() if row["state"] == "sent"}, f"seed {seed}: intents"
-    decided = [row for row in intents.values() if row["model"] != LIQUIDATION]
-    doubled = [pair for pair, n in Counter((r["ticker"], r["session"]) for r in decided).items() if n > 1]
-    assert doubled == [], f"seed {seed}: two orders for one session"
-    told = {one.body["id"]: one.body for one in account.activities if one.body["activity_type"] == "FILL"}
-    assert told.keys() == fills.keys(), f"seed {seed}: fills"
-    assert all(Decimal(told[name]["qty"]) == Decimal(fills[name]["qty"]) for name in told)
-    running: Counter[str] = Counter()
-    for one in told.values():  # in their order: what a pass and a liquidation both sell is sold once
-        running[one["symbol"]] += (1 if one["side"] == "buy" else -1) * Decimal(one["qty"])
-        assert running[one["symbol"]] >= 0, f"seed {seed}: {one['symbol']} sold short by a team that is long only"
-    held = {symbol: position.qty for symbol, position in account.positions.items()}
-    assert expected == held, f"seed {seed}: positions"
-    assert cash == account.cash, f"seed {seed}: cash"
-    moved = sum(
-        (-1 if one["side"] == "buy" else 1) * Decimal(one["qty"]) * Decimal(one["price"]) for one in told.values()
-    )
-    assert account.cash == CASH + moved, f"seed {seed}: cash is conserved"
-    return len(taken)
-
-
 def some(tmp_path: Path, seeds: range) -> tuple[Counter[str], int]:
     """One after another, in one runner: what the passes came to, and how many orders there were."""
     seen: Counter[str] = Counter()
@@ -154,7 +120,7 @@ def some(tmp_path: Path, seeds: range) -> tuple[Counter[str], int]:
             folder.mkdir()
             with exchange_server(PRICES, start="2024-01-02T21:30:00+00:00") as server:
                 seen += live(runner, server, folder, seed)
-                sent += check(server, folder, seed)
+                sent += check_ledger(server.exchange, folder / "red.db", seed)
     finally:
         runner.close()
     return seen, sent

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 from mlops_cli.errors import ConfigError
-from mlops_cli.market.sessions import opening_hours
+from mlops_cli.market.sessions import OpeningHours, opening_hours
 
 AFTER_OPENING = timedelta(minutes=1)
+LONGEST_PAUSE = timedelta(days=60)
+"""No exchange is closed for so long."""
 
 
 @dataclass(frozen=True)
@@ -49,16 +52,21 @@ def evenings(exchanges: Iterable[str], period: ReplayPeriod, opens_minutes: int)
     """
     closes: dict[date, list[datetime]] = defaultdict(list)
     for exchange in exchanges:
-        for hours in opening_hours(exchange):
-            if hours.day < period.end:
-                closes[hours.day].append(hours.closes.astimezone(UTC))
+        hours = opening_hours(exchange)
+        first, end = (bisect_left(hours, day, key=_day) for day in (period.start - LONGEST_PAUSE, period.end))
+        for session in hours[first:end]:
+            closes[session.day].append(session.closes.astimezone(UTC))
     days = sorted(closes)
     inside = [day for day in days if day >= period.start]
     before = [day for day in days if day < period.start]
     if not inside or not before:
         raise ConfigError(
             f"no session of {', '.join(sorted(exchanges))} from {period.start} on, for {period.days} days",
-            "choose another --replay DATE or more --days",
+            "choose another --replay DATE, or more --days",
         )
     wait = timedelta(minutes=opens_minutes) + AFTER_OPENING
     return [Evening(day, max(closes[day]) + wait) for day in [before[-1], *inside]]
+
+
+def _day(hours: OpeningHours) -> date:
+    return hours.day
