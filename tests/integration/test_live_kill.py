@@ -1,4 +1,4 @@
-"""Random faults of source and broker, and `kill -9` at any line of the nightly pass: nothing is lost, doubled or changed.
+"""Random faults of source and broker, and `kill -9` at any line of a nightly pass: nothing is lost, doubled or changed.
 
 Everything is real: ingest, features, training of linear models, the journal, the exchange over HTTP, alpaca-py, SQLite
 on disk, and SIGKILL. Each seed is a run of its own; the same seed kills at the same lines. All 1,000: `make test-soak`.
@@ -41,10 +41,10 @@ from tests.fakes.linear_trainer import LinearTrainer
 from tests.fakes.price_tables import random_prices
 from tests.fakes.projects import Silent, SmallProject, small_project
 
-SHORT, LONG = 4, 1000
+SHORT, LONG = 20, 1000
 SESSIONS = 3
 AT_A_TIME = 2
-LINES = 3000
+LINES = 2000
 """About as many as a pass of two stocks runs; beyond them it ends before it is killed."""
 TICKERS = ("AAA", "BBB")
 MODELS = {"red-aaa", "red-bbb"}
@@ -226,7 +226,6 @@ def soak(tmp_path: Path, seeds: range) -> None:
     assert orders > len(seeds)
 
 
-@pytest.mark.slow
 def test_killed_passes_lose_double_and_change_nothing(tmp_path):
     soak(tmp_path, range(SHORT))
 
