@@ -122,6 +122,10 @@ class Project:
         """Folder in which models are built, on the same disk as `models`, so that a rename installs them."""
         return self.model_root / ".staging" / branch
 
+    def live_staging(self, branch: str) -> Path:
+        """Folder of live versions that are trained and not installed, on the same disk as `models`."""
+        return self.model_root / ".staging" / f"{branch}.live"  # no branch has a dot in its name
+
     @property
     def walk_forward(self) -> Path:
         """Folder of `<branch>/<model>/<date>/`: models retrained by `mlops simulate`. It may be deleted."""

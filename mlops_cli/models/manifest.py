@@ -55,6 +55,10 @@ class Manifest(BaseModel):
         files: sha256 of every other file of the folder, by relative path.
         branch: the branch that it was trained in; empty in manifests written before it was noted.
         small: name of the model that answers for this one under load, of the same branch.
+        live: it was trained on everything known, by `mlops live` or a job, and not by the pipeline.
+        over: of a live version, the version of the pipeline's model when it was installed; empty if there was none.
+        settings: hash of everything but the rows that decides the training; empty where it was not noted.
+        rows: hash of the rows that it was trained on; empty where it was not noted.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -87,11 +91,20 @@ class Manifest(BaseModel):
     files: dict[str, str] = {}
     branch: str = ""
     small: str | None = None
+    live: bool = False
+    over: str = ""
+    settings: str = ""
+    rows: str = ""
 
     @property
     def version(self) -> str:
         """The first 12 digits of the graph's hash: the same for equal weights and equal shrinkage."""
         return self.files.get(GRAPH, "")[:12]
+
+    @property
+    def recipe(self) -> tuple[str, tuple[str, ...]]:
+        """What versions of one config have in common: the group, and the columns of the input."""
+        return self.group, self.inputs
 
     def write(self, folder: Path) -> None:
         """Write `manifest.json` into `folder`, whole or not at all."""

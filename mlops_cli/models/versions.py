@@ -1,8 +1,12 @@
-"""Versions of a model: the newest in its folder, earlier ones in the archive, and which of them is the champion.
+"""Versions of a model: the pipeline's in its folder, others in the archive, and which of them is the champion.
 
-`<root>/<branch>/<model>/` holds the newest version, maybe unfinished. The archive `<root>/.versions/<branch>/<model>/`
-holds whole folders of earlier finished versions, named by version, and `champion.json`. The archive belongs to this
-machine: DVC does not see it.
+`<root>/<branch>/<model>/` holds the newest version of the pipeline, maybe unfinished. The archive
+`<root>/.versions/<branch>/<model>/` holds whole folders of other finished versions, named by version, and
+`champion.json`: earlier versions of the pipeline, and live versions, which `mlops live` and jobs train on everything
+that is known. The archive belongs to this machine: DVC does not see it.
+
+Order, newest first: the live versions that are ahead of the pipeline's version (`_is_ahead`), the later trained first;
+the pipeline's version; the rest, the last archived first.
 """
 
 from __future__ import annotations
@@ -10,14 +14,15 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 from uuid import uuid4
 
 from pydantic import BaseModel, ValidationError
 
-from mlops_cli.config.paths import Project
-from mlops_cli.errors import ModelError, bounded
+from mlops_cli.errors import ModelError
 from mlops_cli.models.manifest import GRAPH, Manifest, file_hashes, read_manifest
 from mlops_cli.system.files import write_text
 
@@ -34,6 +39,10 @@ class VersionFolder:
     manifest: Manifest
 
 
+Chooser = Literal["hand", "skill", "live"]
+"""Who chose a champion: a person, `mlops models promote --by-skill`, or `mlops live`."""
+
+
 @dataclass(frozen=True)
 class Champion:
     """The accepted version of a model.
@@ -41,17 +50,28 @@ class Champion:
     Attributes:
         pinned: if there is no route, the champion answers, even if a newer version exists.
         history: earlier champions, the latest last.
+        by: who chose it; None: nobody, it was the first, or it was chosen before this was noted.
+        why: one sentence.
+        refused: the version that last proved worse than the champion.
     """
 
     version: str | None = None
     pinned: bool = False
     history: tuple[str, ...] = ()
+    by: Chooser | None = None
+    why: str = ""
+    refused: str | None = None
 
-    def followed_by(self, version: str, pinned: bool) -> Champion:
+    def followed_by(self, version: str, pinned: bool, by: Chooser | None = None, why: str = "") -> Champion:
         """A record with `version` as the champion and the current one in its history."""
         if version == self.version or self.version is None:
-            return Champion(version, pinned, self.history)
-        return Champion(version, pinned, (*self.history, self.version))
+            return Champion(version, pinned, self.history, by, why)
+        return Champion(version, pinned, (*self.history, self.version), by, why)
+
+    @property
+    def pinned_by_hand(self) -> bool:
+        """Whether only a person may replace it; that is also assumed where nobody noted who pinned it."""
+        return self.pinned and self.by in ("hand", None)
 
 
 class _Record(BaseModel):
@@ -60,6 +80,9 @@ class _Record(BaseModel):
     champion: str | None
     pinned: bool
     history: tuple[str, ...]
+    by: Chooser | None = None
+    why: str = ""
+    refused: str | None = None
 
 
 def archive(root: Path, branch: str, name: str) -> Path:
@@ -74,12 +97,41 @@ def archives(models: Path) -> list[Path]:
 
 def model_versions(root: Path, branch: str, name: str) -> list[VersionFolder]:
     """The finished, readable versions of a model, newest first; each version once. `root` holds all model folders."""
+    own = _finished(root / branch / name)
+    archived = [finished for folder in _archived(archive(root, branch, name)) if (finished := _finished(folder))]
+    ahead = [version for version in archived if _is_ahead(version, own)]
+    ahead.sort(key=lambda version: version.manifest.trained_until, reverse=True)  # stable: the last installed first
     versions: dict[str, VersionFolder] = {}
-    for folder in (root / branch / name, *_archived(archive(root, branch, name))):
-        finished = _finished(folder)
-        if finished is not None:
-            versions.setdefault(finished.version, finished)
+    for version in (*ahead, *([own] if own else []), *archived):
+        versions.setdefault(version.version, version)
     return list(versions.values())
+
+
+def _is_ahead(version: VersionFolder, own: VersionFolder | None) -> bool:
+    """Whether a version is a live one that comes before the pipeline's version.
+
+    It was trained on later closes, and has the config of the pipeline's version or was installed beside that very
+    version. So a pipeline that trains another config comes first until a live version of that config is installed.
+    """
+    live = version.manifest
+    if not live.live or own is None:
+        return live.live
+    same = live.recipe == own.manifest.recipe or live.over == own.version
+    return same and live.trained_until > own.manifest.trained_until
+
+
+def judged_as(version: VersionFolder, versions: Sequence[VersionFolder]) -> str:
+    """The version whose verdict counts for `version`: of a live one, the pipeline's newest version of its config.
+
+    A live version saw every known close, so there are none left to judge it on. `versions` are those of the model,
+    newest first.
+    """
+    if not version.manifest.live:
+        return version.version
+    alike = (
+        other for other in versions if not other.manifest.live and other.manifest.recipe == version.manifest.recipe
+    )
+    return next((other.version for other in alike), version.version)
 
 
 def champion(root: Path, branch: str, name: str) -> Champion:
@@ -93,23 +145,39 @@ def champion(root: Path, branch: str, name: str) -> Champion:
         return Champion()
     except (ValidationError, OSError):
         raise ModelError(f"{path}: damaged", f"remove it; the newest version of {name} then answers") from None
-    return Champion(record.champion, record.pinned, record.history)
+    return Champion(record.champion, record.pinned, record.history, record.by, record.why, record.refused)
 
 
-def answering_version(root: Path, branch: str, name: str) -> VersionFolder:
-    """The version that answers without a route: a pinned champion, else the newest; a `ModelError` if none exists."""
+def answering_version(root: Path, branch: str, name: str, live: bool = True) -> VersionFolder:
+    """The version that answers without a route: a pinned champion, else the newest; a `ModelError` if none exists.
+
+    Without `live` it is the version that would answer without live versions, if the model has another one.
+    """
     versions = model_versions(root, branch, name)
+    if not live:
+        versions = [version for version in versions if not version.manifest.live] or versions
     if not versions:
         raise ModelError(f"{name}: not trained", "run: mlops run")
-    record = champion(root, branch, name)
+    return the_answering(versions, champion(root, branch, name))
+
+
+def the_answering(versions: Sequence[VersionFolder], record: Champion) -> VersionFolder:
+    """The version that answers without a route, of at least one, newest first."""
     return next((folder for folder in versions if record.pinned and folder.version == record.version), versions[0])
 
 
 def write_champion(root: Path, branch: str, name: str, record: Champion) -> None:
     """Record a champion. The file is replaced by rename, so readers see either the old or the new record."""
     path = archive(root, branch, name) / CHAMPION
-    text = _Record(champion=record.version, pinned=record.pinned, history=record.history).model_dump_json(indent=2)
-    write_text(path, text + "\n")
+    values = _Record(
+        champion=record.version,
+        pinned=record.pinned,
+        history=record.history,
+        by=record.by,
+        why=record.why,
+        refused=record.refused,
+    )
+    write_text(path, values.model_dump_json(indent=2, exclude_defaults=True) + "\n")
 
 
 def move_to_archive(destination: Path) -> bool:
@@ -126,23 +194,56 @@ def move_to_archive(destination: Path) -> bool:
     return True
 
 
+def install_live_version(staged: Path, root: Path, branch: str, name: str) -> str:
+    """Move a finished live version into the archive by rename, so that readers see all of it or nothing.
+
+    Both folders must be on one disk. A version that is there already, such as that of a model without weights, only
+    gets the new manifest.
+
+    Returns:
+        The version.
+    """
+    own = _finished(root / branch / name)
+    manifest = read_manifest(staged).model_copy(update={"live": True, "over": own.version if own else ""})
+    manifest.write(staged)
+    place = archive(root, branch, name) / manifest.version
+    present = _finished(place)
+    if present is not None and present.manifest.files == manifest.files:
+        manifest.write(place)
+        shutil.rmtree(staged)
+    else:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        _remove(place)
+        os.utime(staged)  # see move_to_archive
+        os.rename(staged, place)
+    return manifest.version
+
+
 def after_install(destination: Path, keep: int) -> None:
     """Record the first champion, and keep this many versions, the newest included. The champion always stays.
 
     Does nothing while the model installed at `<root>/<branch>/<model>` is unfinished: until then the newest version in
     the archive answers.
     """
-    root, branch, name = destination.parents[1], destination.parent.name, destination.name
-    newest = _finished(destination)
-    if newest is None:
-        return
+    if _finished(destination) is not None:
+        remove_old_versions(destination.parents[1], destination.parent.name, destination.name, keep)
+
+
+def remove_old_versions(root: Path, branch: str, name: str, keep: int) -> None:
+    """Record the first champion of a model with versions, and keep this many of these, the newest included.
+
+    The champion always stays, and so does the pipeline's version.
+    """
+    folders = _archived(archive(root, branch, name))  # first: a version that is installed meanwhile is not touched
+    versions = model_versions(root, branch, name)
     record = champion(root, branch, name)
     if record.version is None:
-        record = Champion(newest.version)
+        record = Champion(versions[0].version)
         write_champion(root, branch, name, record)
-    keeping = {folder.version for folder in model_versions(root, branch, name)[:keep]} | {record.version}
-    for folder in _archived(archive(root, branch, name)):
-        if folder.name not in keeping or folder.name == newest.version:
+    keeping = {folder.folder for folder in versions[:keep]}
+    keeping |= {folder.folder for folder in versions if folder.version == record.version}
+    for folder in folders:
+        if folder not in keeping:
             _remove(folder)
 
 
@@ -174,76 +275,3 @@ def _finished(folder: Path) -> VersionFolder | None:
     if manifest.shrinkage is None or not (folder / GRAPH).is_file():
         return None
     return VersionFolder(manifest.version, folder, manifest)
-
-
-@dataclass(frozen=True)
-class Change:
-    """A change of a model's champion.
-
-    For a rollback, `before` is the version that answered. A `pinned` champion answers even where a newer one exists.
-    """
-
-    branch: str
-    model: str
-    before: str | None
-    after: str
-    pinned: bool
-
-
-def promote(project: Project, branch: str, model: str, version: str | None = None) -> Change:
-    """Make a version, given by its number or the first digits of it, the champion.
-
-    It is pinned: it answers until another version is promoted. With None, the newest version becomes the champion and
-    is not pinned: a version that is trained later answers as soon as it is finished.
-
-    Raises:
-        ModelError: there is no such version, or more than one.
-    """
-    versions = _versions(project, branch, model)
-    chosen = versions[0].version if version is None else _version_named(model, version, versions)
-    record = champion(project.model_root, branch, model)
-    write_champion(project.model_root, branch, model, record.followed_by(chosen, pinned=version is not None))
-    return Change(branch, model, record.version, chosen, pinned=version is not None)
-
-
-def rollback(project: Project, branch: str, model: str, routed: bool) -> Change:
-    """Pin the version before the one that answers now.
-
-    If the champion answers (it is pinned, or the model is `routed` by serving.routes), pin the previous champion.
-    Otherwise pin the version that was trained before the newest.
-
-    Raises:
-        ModelError: no earlier version is kept.
-    """
-    numbers = [folder.version for folder in _versions(project, branch, model)]
-    record = champion(project.model_root, branch, model)
-    now, earlier = numbers[0], numbers[1:]
-    if record.version in numbers and (record.pinned or routed):
-        now = record.version
-        accepted = [number for number in reversed(record.history) if number in numbers and number != now]
-        earlier = [*accepted, *numbers[numbers.index(now) + 1 :]]
-    if not earlier:
-        hint = f"see its versions with: mlops models show {model}"
-        raise ModelError(f"{model}: no version before {now} is kept", hint)
-    history = record.history
-    if earlier[0] in history:  # so that the next rollback goes one version further back
-        history = history[: len(history) - 1 - history[::-1].index(earlier[0])]
-    write_champion(project.model_root, branch, model, Champion(earlier[0], True, history))
-    return Change(branch, model, now, earlier[0], pinned=True)
-
-
-def _versions(project: Project, branch: str, model: str) -> list[VersionFolder]:
-    versions = model_versions(project.model_root, branch, model)
-    if not versions:
-        raise ModelError(f"{model}: there is no finished version in branch {branch}", "train it: mlops run")
-    return versions
-
-
-def _version_named(model: str, start: str, versions: list[VersionFolder]) -> str:
-    """The only version whose number starts with `start`."""
-    matches = [folder.version for folder in versions if start and folder.version.startswith(start)]
-    if len(matches) == 1:
-        return matches[0]
-    listed = bounded([f"{folder.version} (trained until {folder.manifest.trained_until})" for folder in versions], 10)
-    what = "matches more than one version" if matches else "matches no kept version"
-    raise ModelError(f"{model}: {start!r} {what}", f"newest first: {listed}")

@@ -18,20 +18,21 @@ _SETTLED = 10.0  # seconds after which the process that made a folder has surely
 
 
 @contextmanager
-def scratch_folder(prefix: str) -> Iterator[Path]:
-    """A new folder for temporary files, removed at the end.
+def scratch_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
+    """A new folder for temporary files in `parent` (None: that of the system), removed at the end.
 
     First removes the folders of the same prefix that killed processes left behind: their locks are free.
     """
-    _remove_abandoned(prefix)
-    with tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as name:
+    parent = parent or Path(tempfile.gettempdir())
+    _remove_abandoned(parent, prefix)
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=parent, ignore_cleanup_errors=True) as name:
         folder = Path(name)
         with file_lock(folder / _LOCK, ServiceError(f"{folder} is in use by another process")):
             yield folder
 
 
-def _remove_abandoned(prefix: str) -> None:
-    for folder in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+def _remove_abandoned(parent: Path, prefix: str) -> None:
+    for folder in parent.glob(f"{prefix}*"):
         with contextlib.suppress(OSError, ServiceError):  # another user's, removed just now, or in use
             if (folder / _LOCK).is_file() and time.time() - folder.stat().st_mtime > _SETTLED:
                 with file_lock(folder / _LOCK, ServiceError("in use")):

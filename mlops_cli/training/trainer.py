@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from mlops_cli.config.schemas.project import ModelSpec
+from mlops_cli.errors import TrainingError
 
 
 @dataclass(frozen=True)
@@ -67,3 +68,19 @@ class Trainer(Protocol):
     def fit(self, jobs: Sequence[TrainJob], progress: Callable[[str], None]) -> Iterator[Fitted | FailedJob]:
         """Train all jobs; call `progress` with a short line about what is being done."""
         ...
+
+
+def fit_each(
+    trainer: Callable[[], Trainer], jobs: Sequence[TrainJob], progress: Callable[[str], None]
+) -> Iterator[Fitted | FailedJob]:
+    """Train all jobs, and yield exactly one result per job even if the trainer fails as a whole or forgets jobs."""
+    left = {job.folder: job for job in jobs}  # by folder: a model may have several jobs
+    reason, exit_code = "", TrainingError.exit_code
+    try:
+        for result in trainer().fit(jobs, progress):
+            del left[result.job.folder]
+            yield result
+    except TrainingError as error:
+        reason, exit_code = str(error), error.exit_code
+    for job in left.values():
+        yield FailedJob(job, reason or f"{job.spec.name}: the trainer gave no result for it", exit_code)

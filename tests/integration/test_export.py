@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 
 from mlops_cli.cli.app import app
 from mlops_cli.models.predict import Model
-from mlops_cli.models.versions import archive, model_versions, promote
+from mlops_cli.models.promotion import promote
+from mlops_cli.models.versions import archive, model_versions
 from tests.fakes.linear_trainer import LinearTrainer
 from tests.fakes.projects import SmallProject, small_project
 

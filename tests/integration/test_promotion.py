@@ -17,8 +17,9 @@ from mlops_cli.config.schemas.serving import Promotion
 from mlops_cli.config.schemas.trading import Rules
 from mlops_cli.errors import ModelError
 from mlops_cli.models.manifest import read_manifest
+from mlops_cli.models.promotion import promote, rollback
 from mlops_cli.models.store import check_files, install
-from mlops_cli.models.versions import Champion, archive, champion, model_versions, promote, rollback
+from mlops_cli.models.versions import Champion, archive, champion, model_versions
 from mlops_cli.pipeline.judge import judge
 from mlops_cli.pipeline.trade.competition_forecasts import replay_book
 from mlops_cli.pipeline.trade.newest_forecasts import NewestForecasts

@@ -15,7 +15,7 @@ from mlops_cli.config.paths import Project
 from mlops_cli.errors import EXIT_SOME_FAILED
 
 if TYPE_CHECKING:
-    from mlops_cli.models.versions import Change
+    from mlops_cli.models.promotion import Change
     from mlops_cli.pipeline.versions.challenge import Judgement
 
 NAME = typer.Argument(metavar="MODEL", help="A name from mlops models list.", show_default=False)
@@ -45,7 +45,7 @@ def promote(
     if by_skill:
         _by_skill(project, branch, only, as_json)
         return
-    from mlops_cli.models.versions import promote as work
+    from mlops_cli.models.promotion import promote as work
 
     _show(work(project, *the_model_named(project, branch, str(name)), version), as_json)
 
@@ -55,7 +55,7 @@ def rollback(
 ) -> None:
     """Return to the version that answered before the present one, and keep it until another is promoted."""
     from mlops_cli.config.load import load_params
-    from mlops_cli.models.versions import rollback as work
+    from mlops_cli.models.promotion import rollback as work
 
     project = open_project(folder)
     of_branch, name = the_model_named(project, branch, name)

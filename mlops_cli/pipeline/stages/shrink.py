@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -95,6 +96,16 @@ class Constants:
     width_factor: float
     validation: Validation
 
+    @property
+    def in_manifest(self) -> dict[str, Any]:
+        """The values of the manifest in which they are noted."""
+        return {
+            "shrinkage": self.shrinkage,
+            "base_drift": self.drift,
+            "width_factor": self.width_factor,
+            "validation": self.validation,
+        }
+
 
 def group_constants(branch: Branch, spec: ModelSpec, forecasts: list[ValidationForecasts]) -> list[Constants]:
     """The constants of each model of `spec`'s group.
@@ -166,21 +177,30 @@ def finish(folder: Path, scratch: Path, choice: Constants, keep: int | None = No
     The model folder is rebuilt in `scratch`, which must be on the same disk. For `keep` see `models.store.install`.
     """
     before = read_manifest(folder)
-    update = {
-        "shrinkage": choice.shrinkage,
-        "base_drift": choice.drift,
-        "width_factor": choice.width_factor,
-        "validation": choice.validation,
-    }
-    if all(getattr(before, name) == value for name, value in update.items()):
+    if all(getattr(before, name) == value for name, value in choice.in_manifest.items()):
         return
-    constants = forecast_constants(choice.shrinkage, choice.drift, len(before.levels), choice.width_factor)
     with staging_folder(scratch, folder.name) as staged:
-        shutil.copytree(folder, staged, dirs_exist_ok=True)
-        set_constants(folder / GRAPH, staged / GRAPH, constants)
-        finished: Manifest = before.model_copy(update={**update, "files": file_hashes(staged)})
-        finished.write(staged)
+        finished_copy(folder, staged, choice)
         install(staged, folder, keep)
+
+
+def finished_copy(folder: Path, copy: Path, choice: Constants, **changes: Any) -> Manifest:
+    """Write a copy of the model in `folder` with these constants in its graph and its manifest.
+
+    `copy` is an existing empty folder; `changes` are other values of its manifest.
+
+    Returns:
+        The manifest of the copy.
+    """
+    before = read_manifest(folder)
+    constants = forecast_constants(choice.shrinkage, choice.drift, len(before.levels), choice.width_factor)
+    shutil.copytree(folder, copy, dirs_exist_ok=True)
+    set_constants(folder / GRAPH, copy / GRAPH, constants)
+    finished: Manifest = before.model_copy(
+        update={**choice.in_manifest, **changes, "files": file_hashes(copy)},
+    )
+    finished.write(copy)
+    return finished
 
 
 def _note_small(folder: Path, small: str | None) -> None:

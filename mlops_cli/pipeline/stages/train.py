@@ -6,12 +6,13 @@ import contextlib
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 from mlops_cli.config.load import Branch
 from mlops_cli.config.paths import Project
 from mlops_cli.config.schemas.project import ModelSpec, Scenario, TrainerKind
-from mlops_cli.errors import ConfigError, MlopsError, ModelError, TrainingError, bounded
+from mlops_cli.errors import ConfigError, MlopsError, ModelError, bounded
 from mlops_cli.features.column_names import ANNOUNCED
 from mlops_cli.models.base import wrap_graph
 from mlops_cli.models.manifest import GRAPH, Manifest, Validation, file_hashes, read_manifest
@@ -30,6 +31,7 @@ from mlops_cli.pipeline.stages.stage import (
 from mlops_cli.pipeline.stages.train_plan import (
     Plan,
     group_of,
+    job_of,
     model_rows,
     plan_model,
     trained_together,
@@ -37,7 +39,8 @@ from mlops_cli.pipeline.stages.train_plan import (
     with_pool_marks,
 )
 from mlops_cli.tracking.tracker import Tracking, TrainedModel
-from mlops_cli.training.trainer import FailedJob, Fitted, Trainer, TrainJob
+from mlops_cli.training.shrinkage import ValidationForecasts
+from mlops_cli.training.trainer import FailedJob, Fitted, Trainer, TrainJob, fit_each
 
 
 @dataclass(frozen=True)
@@ -139,26 +142,17 @@ class _Training:
             self._fit_kind(kind, {name: plan for name, plan in plans.items() if plan.spec.trainer == kind})
 
     def _fit_kind(self, kind: TrainerKind, plans: dict[str, Plan]) -> None:
-        left = dict(plans)
         if kind == "ludwig":  # this process has nothing else to do while Ludwig starts
             self._tools.tracking.tracker.prepare()
-        try:
-            for result in self._tools.trainer(kind).fit(
-                [self._job(plan) for plan in plans.values()], self._progress.doing
-            ):
-                name = result.job.spec.name
-                plan = left.pop(name)
-                if isinstance(result, FailedJob):
-                    self.report.refuse(name, result.reason, result.exit_code)
-                else:
-                    self._install(plan, result)
-                    self._note(name, result)
-                self._progress.done()
-            for name in left:
-                self.report.refuse(name, f"{name}: the trainer gave no result for it", TrainingError.exit_code)
-        except TrainingError as error:  # the trainer as a whole
-            for name in left:
-                self.report.fail(name, error)
+        jobs = [self._job(plan) for plan in plans.values()]
+        for result in fit_each(lambda: self._tools.trainer(kind), jobs, self._progress.doing):
+            name = result.job.spec.name
+            if isinstance(result, FailedJob):
+                self.report.refuse(name, result.reason, result.exit_code)
+            else:
+                self._install(plans[name], result)
+                self._note(name, result)
+            self._progress.done()
         for reason, names in self._alone.items():
             self.report.notes.append(f"trained one after another, not in a fleet: {bounded(names)}: {reason}")
         self._alone.clear()
@@ -180,19 +174,12 @@ class _Training:
     def _job(self, plan: Plan) -> TrainJob:
         folder = self.staging / plan.spec.name
         folder.mkdir(parents=True)
-        table = self._features / f"{plan.spec.name}.parquet"
-        inputs = plan.network_inputs
-        end = plan.fit_before or self._start
-        return TrainJob(plan.spec, table, inputs, plan.validation.first, end, self.branch.seed, folder)
+        return job_of(plan, self._features, self._start, self.branch.seed, folder)
 
     def _install(self, plan: Plan, result: Fitted) -> None:
         spec, folder = plan.spec, result.job.folder
         try:
-            split, inputs = model_rows(self._features, self.branch, self._start, spec)
-            build_base(folder, plan)
-            ratio = validation_forecasts(folder, split, inputs).mae_ratio(1.0)
-            manifest = manifest_of(plan, self.branch, result, ratio)
-            manifest.write(folder)
+            complete(plan, self._features, self.branch, self._start, result)
             self._untracked.mkdir(parents=True, exist_ok=True)
             (self._untracked / spec.name).touch()
             install(folder, self.folder / spec.name, self.branch.keep_versions)
@@ -238,7 +225,21 @@ def clear_staging(folder: Path) -> None:
         folder.parent.rmdir()
 
 
-def manifest_of(plan: Plan, branch: Branch, result: Fitted, mae_ratio_raw: float) -> Manifest:
+def complete(plan: Plan, features: Path, branch: Branch, day: date, result: Fitted) -> ValidationForecasts:
+    """Build base and intervals into a model that was just trained, and write its manifest.
+
+    Returns:
+        Its forecasts of the rows that choose the shrinkage.
+    """
+    folder = result.job.folder
+    split, inputs = model_rows(features, branch, day, plan.spec)
+    wrap_graph(folder / GRAPH, len(plan.network_inputs), len(plan.levels), ANNOUNCED in plan.inputs)
+    validation = validation_forecasts(folder, split, inputs)
+    _manifest_of(plan, branch, result, validation.mae_ratio(1.0)).write(folder)
+    return validation
+
+
+def _manifest_of(plan: Plan, branch: Branch, result: Fitted, mae_ratio_raw: float) -> Manifest:
     """Manifest of a model that was just trained in its job's folder; its shrinkage is not chosen yet."""
     spec = plan.spec
     return Manifest(
@@ -261,12 +262,9 @@ def manifest_of(plan: Plan, branch: Branch, result: Fitted, mae_ratio_raw: float
         facts=result.facts,
         versions=versions(spec.trainer),
         files=file_hashes(result.job.folder),
+        settings=plan.settings,
+        rows=plan.rows,
     )
-
-
-def build_base(folder: Path, plan: Plan) -> None:
-    """Build the base and the intervals of a model into the graph that its trainer wrote; see `models.base`."""
-    wrap_graph(folder / GRAPH, len(plan.network_inputs), len(plan.levels), ANNOUNCED in plan.inputs)
 
 
 def is_trained(folder: Path, mark: str) -> bool:

@@ -13,7 +13,7 @@ from datetime import date
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -28,6 +28,7 @@ from mlops_cli.pipeline.stages.stage import ItemFailure, read_note
 from mlops_cli.pipeline.stages.tables import read_table
 from mlops_cli.prices.table import content_hash
 from mlops_cli.training.rows import RowSplit, split_rows
+from mlops_cli.training.trainer import TrainJob
 
 GRAPH_VERSION = 1  # raised when the code exports another graph for the same weights
 LUDWIG_VERSIONS = ("ludwig", "torch")
@@ -41,7 +42,8 @@ class Plan:
     `inputs` are the columns of its graph's input, `mark` is the fingerprint of its rows, settings, seed and libraries,
     `trained_until` the last target session of these rows, `drift` the mean log return of the training rows, `base` the
     base that its forecasts are shrunk to, `levels` those of its prediction intervals. The trainer gets only rows whose
-    target session is before `fit_before`; None: all rows before the held-out time.
+    target session is before `fit_before`; None: all rows before the held-out time. `settings` and `rows` are hashes of
+    the two parts of `mark`: everything but the rows, and the rows.
     """
 
     spec: ModelSpec
@@ -54,6 +56,8 @@ class Plan:
     base: Base = "none"
     levels: tuple[float, ...] = ()
     fit_before: date | None = None
+    settings: str = ""
+    rows: str = ""
 
     @property
     def graph_inputs(self) -> Inputs:
@@ -98,14 +102,24 @@ def plan_model(folder: Path, branch: Branch, start: date, spec: ModelSpec, upstr
 
 def plan_rows(split: RowSplit, inputs: Inputs, branch: Branch, spec: ModelSpec) -> Plan:
     """Plan the training of a model whose rows were read with `model_rows`."""
-    mark = training_mark(split, inputs, branch, spec)
+    rows = rows_hash(split, inputs)
+    mark, settings = _mark(rows, split, inputs, branch, spec), settings_mark(inputs, branch, spec)
     returns = np.log(split.train["next_close"] / split.train["last_close"])
     spans = _span(split.train), _span(split.validation)
     until, drift, unseen = split.trained_until, float(returns.mean()), split.unseen_validation
     fit_before = None
     if inputs.base != "none" and len(unseen) < len(split.validation):
         fit_before = unseen["target_session"].iloc[0].date()
-    return Plan(spec, inputs.columns, mark, *spans, until, drift, inputs.base, inputs.levels, fit_before)
+    return Plan(
+        spec, inputs.columns, mark, *spans, until, drift, inputs.base, inputs.levels, fit_before, settings, rows
+    )
+
+
+def job_of(plan: Plan, features: Path, day: date, seed: int, folder: Path) -> TrainJob:
+    """The job of a plan, which uses no row whose target session is `day` or later, and writes into `folder`."""
+    table = features / f"{plan.spec.name}.parquet"
+    end = plan.fit_before or day
+    return TrainJob(plan.spec, table, plan.network_inputs, plan.validation.first, end, seed, folder)
 
 
 def training_mark(split: RowSplit, inputs: Inputs, branch: Branch, spec: ModelSpec) -> str:
@@ -113,20 +127,34 @@ def training_mark(split: RowSplit, inputs: Inputs, branch: Branch, spec: ModelSp
 
     The values of the widths are not part of it: the graph only adds them, and those of a fleet change with every stock.
     """
+    return _mark(rows_hash(split, inputs), split, inputs, branch, spec)
+
+
+def _mark(rows: str, split: RowSplit, inputs: Inputs, branch: Branch, spec: ModelSpec) -> str:
+    return fingerprint({"rows": rows, "validation": len(split.validation), **_settings(inputs, branch, spec)})
+
+
+def rows_hash(split: RowSplit, inputs: Inputs) -> str:
+    """Hash of the rows of a training, as far as they decide what is learnt; see `training_mark`."""
     columns = list(dict.fromkeys((*inputs.without_widths, "target", "last_close", "next_close")))
-    return fingerprint(
-        {
-            "rows": content_hash(split.used[columns]),
-            "inputs": inputs.columns,
-            "spec": spec.model_dump(exclude={"file", "base", *ROLES}),
-            "validation": len(split.validation),
-            "seed": branch.seed,
-            **_learning_settings(branch.training),
-            "versions": versions(spec.trainer),
-            "graph": GRAPH_VERSION,
-            "wrap": [WRAP_VERSION, inputs.base, inputs.levels],
-        }
-    )
+    return content_hash(split.used[columns])
+
+
+def settings_mark(inputs: Inputs, branch: Branch, spec: ModelSpec) -> str:
+    """Fingerprint of everything but the rows that decides a training: settings, seed, libraries."""
+    return fingerprint({"sessions": branch.training.validation_sessions, **_settings(inputs, branch, spec)})
+
+
+def _settings(inputs: Inputs, branch: Branch, spec: ModelSpec) -> dict[str, Any]:
+    return {
+        "inputs": inputs.columns,
+        "spec": spec.model_dump(exclude={"file", "base", *ROLES}),
+        "seed": branch.seed,
+        **_learning_settings(branch.training),
+        "versions": versions(spec.trainer),
+        "graph": GRAPH_VERSION,
+        "wrap": [WRAP_VERSION, inputs.base, inputs.levels],
+    }
 
 
 def model_rows(
@@ -139,12 +167,19 @@ def model_rows(
 
 def model_table(folder: Path, spec: ModelSpec, upstream: ItemFailure | None = None) -> tuple[pd.DataFrame, Inputs]:
     """A model's whole feature table and its input columns; see `plan_model`."""
-    table = read_table(folder, spec.name)
-    note = read_note(folder / f"{spec.name}.json")
-    if table is None or note is None:
+    table, inputs = read_table(folder, spec.name), noted_inputs(folder, spec.name)
+    if table is None or inputs is None:
         reason = upstream.reason if upstream else f"{spec.name}: no features in {folder}"
         raise DataError(reason, "" if upstream else "run: mlops featurize")
-    return table, Inputs(tuple(note["inputs"]), note.get("base", "none"), tuple(note.get("levels", ())))
+    return table, inputs
+
+
+def noted_inputs(folder: Path, model: str) -> Inputs | None:
+    """The input columns of a model's feature table, as noted beside it; None without a note."""
+    note = read_note(folder / f"{model}.json")
+    if note is None:
+        return None
+    return Inputs(tuple(note["inputs"]), note.get("base", "none"), tuple(note.get("levels", ())))
 
 
 def _learning_settings(training: Training) -> dict[str, float]:

@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING
 from mlops_cli.config.load import Branch
 from mlops_cli.config.paths import Project
 from mlops_cli.config.schemas.project import ModelSpec, Retrain, Scenario, TrainerKind
-from mlops_cli.errors import MlopsError, ModelError, TrainingError
+from mlops_cli.errors import MlopsError, ModelError
 from mlops_cli.models.predict import Model
 from mlops_cli.models.store import install
-from mlops_cli.pipeline.stages.shrink import finish, group_constants, validation_forecasts
+from mlops_cli.pipeline.stages.shrink import finish, group_constants
 from mlops_cli.pipeline.stages.stage import ItemFailure, Progress, branch_lock
-from mlops_cli.pipeline.stages.train import build_base, clear_staging, manifest_of
-from mlops_cli.pipeline.stages.train_plan import by_group, group_of, model_rows, model_table
+from mlops_cli.pipeline.stages.train import clear_staging, complete
+from mlops_cli.pipeline.stages.train_plan import by_group, group_of, job_of, model_table
 from mlops_cli.pipeline.walk.steps import Step, StepPlan
 from mlops_cli.simulation.replay import replay
 from mlops_cli.simulation.walk_dates import target_sessions
-from mlops_cli.training.trainer import FailedJob, Fitted, Trainer, TrainJob
+from mlops_cli.training.trainer import FailedJob, Fitted, Trainer, TrainJob, fit_each
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -170,38 +170,27 @@ class _WalkRun:
 
     def _fit_kind(self, kind: TrainerKind, steps: list[Step]) -> None:
         jobs = [self._job(step) for step in steps]
-        left = {job.folder: step for job, step in zip(jobs, steps, strict=True)}
-        try:
-            for result in self._tools.trainer(self._branch, kind).fit(jobs, self._progress.doing):
-                step = left.pop(result.job.folder)  # by folder: a model's name has a job at every date
-                if isinstance(result, FailedJob):
-                    self._refuse(step.model, step.day, result.reason, result.exit_code)
-                else:
-                    self._install(step, result)
-                self._progress.done()
-        except TrainingError as error:  # the trainer as a whole
-            for step in left.values():
-                self._fail(step.model, step.day, error)
+        # by folder: a model's name has a job at every date
+        by_folder = {job.folder: step for job, step in zip(jobs, steps, strict=True)}
+        for result in fit_each(lambda: self._tools.trainer(self._branch, kind), jobs, self._progress.doing):
+            step = by_folder[result.job.folder]
+            if isinstance(result, FailedJob):
+                self._refuse(step.model, step.day, result.reason, result.exit_code)
+            else:
+                self._install(step, result)
+            self._progress.done()
 
     def _job(self, step: Step) -> TrainJob:
-        plan = step.plan
-        folder = self.staging / f"{plan.spec.name}@{step.day}"
+        folder = self.staging / f"{step.model}@{step.day}"
         folder.mkdir(parents=True)
-        table = self._features / f"{plan.spec.name}.parquet"
-        inputs = plan.network_inputs
-        end = plan.fit_before or step.day
-        return TrainJob(plan.spec, table, inputs, plan.validation.first, end, self._branch.seed, folder)
+        return job_of(step.plan, self._features, step.day, self._branch.seed, folder)
 
     def _install(self, step: Step, result: Fitted) -> None:
-        plan, folder = step.plan, result.job.folder
         try:
-            split, inputs = model_rows(self._features, self._branch, step.day, plan.spec)
-            build_base(folder, plan)
-            validation = validation_forecasts(folder, split, inputs)
-            manifest_of(plan, self._branch, result, validation.mae_ratio(1.0)).write(folder)
-            install(folder, step.folder)
+            validation = complete(step.plan, self._features, self._branch, step.day, result)
+            install(result.job.folder, step.folder)
         except MlopsError as error:
-            self._fail(plan.spec.name, step.day, error)
+            self._fail(step.model, step.day, error)
         else:
             self._plan.validations[step.folder] = validation
 

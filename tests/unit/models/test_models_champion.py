@@ -12,15 +12,13 @@ from hypothesis import strategies as st
 from mlops_cli.config.paths import Project
 from mlops_cli.errors import ModelError
 from mlops_cli.models.graph import constant_return_graph
+from mlops_cli.models.promotion import Change, promote, rollback
 from mlops_cli.models.store import install
 from mlops_cli.models.versions import (
     Champion,
-    Change,
     answering_version,
     champion,
     model_versions,
-    promote,
-    rollback,
     write_champion,
 )
 from tests.fakes.model_folders import INPUTS, model_folder
@@ -50,7 +48,7 @@ def answers(project: Project) -> str:
 def test_promoting_the_newest_does_not_pin_it(tmp_path: Path) -> None:
     project, (first, _, third) = project_with(tmp_path, 3)
     assert promote(project, BRANCH, NAME) == Change(BRANCH, NAME, first, third, pinned=False)
-    assert record(project) == Champion(third, False, (first,))
+    assert record(project) == Champion(third, False, (first,), "hand")
 
 
 def test_promoting_a_version_pins_it(tmp_path: Path) -> None:
@@ -71,7 +69,7 @@ def test_promoting_the_champion_again_adds_no_history(tmp_path: Path) -> None:
     project, (first, _) = project_with(tmp_path, 2)
     promote(project, BRANCH, NAME, first)
     promote(project, BRANCH, NAME, first)
-    assert record(project) == Champion(first, True, ())
+    assert record(project) == Champion(first, True, (), "hand")
 
 
 @pytest.mark.parametrize("start", ["", "zzz", " "])
