@@ -1,4 +1,4 @@
-"""The composition root of the nightly loop; like `wiring`, it chooses adapters and does nothing else."""
+"""The composition root of live operation; like `wiring`, it chooses adapters and does nothing else."""
 
 from __future__ import annotations
 
@@ -6,16 +6,23 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from mlops_cli import wiring
-from mlops_cli.config.load import Branch
+from mlops_cli.config.load import Branch, load_params
 from mlops_cli.config.paths import Project
 from mlops_cli.config.schemas.project import Params
 from mlops_cli.config.settings import given_keys, load_settings
 
 if TYPE_CHECKING:
+    from mlops_cli.live.jobs.database import Database
+    from mlops_cli.live.jobs.queue import JobQueue
     from mlops_cli.live.passes.step import PassTools
     from mlops_cli.live.replay.replay import LiveReplayTools
+    from mlops_cli.live.requests.desk import QueueDesk
     from mlops_cli.pipeline.trade.paper_trade import TeamForecasts
+    from mlops_cli.serving.process.server_parts import ServerParts
     from mlops_cli.trading.passes.pass_report import PassReport
+
+SERVER_PARTS = "mlops_cli.live_wiring:server_parts"
+"""Name of the factory, for the worker processes of a server."""
 
 
 def pass_tools(
@@ -61,3 +68,51 @@ def replay_tools(project: Project) -> LiveReplayTools:
         trainer=wiring.trainer,
         broker=wiring.replay_broker,
     )
+
+
+def job_queue(project: Project) -> JobQueue:
+    """The queue of a project, in Postgres if MLOPS_JOBS_URL is set, else in SQLite; its tables are made if missing.
+
+    Raises:
+        ServiceError: the database is away, locked or full.
+        DataError: it is damaged.
+        ConfigError: psycopg is missing, or the address cannot be read.
+    """
+    from mlops_cli.live.jobs.leases import LeaseTimes
+    from mlops_cli.live.jobs.queue import JobQueue
+    from mlops_cli.live.jobs.retries import RetryPolicy
+    from mlops_cli.live.jobs.submissions import Limits
+
+    jobs = load_params(project).live.jobs
+    return JobQueue(
+        _job_database(project),
+        Limits(jobs.waiting, jobs.waiting_of_team),
+        RetryPolicy(tries=jobs.tries),
+        LeaseTimes(lease=jobs.lease_seconds),
+    )
+
+
+def _job_database(project: Project) -> Database:
+    url = load_settings(project).jobs_url
+    if url is not None:
+        from mlops_cli.live.jobs.postgres_database import PostgresDatabase
+
+        return PostgresDatabase(url.get_secret_value())
+    from mlops_cli.live.jobs.sqlite_database import SqliteDatabase
+
+    return SqliteDatabase(project.jobs_database)
+
+
+def job_desk(project: Project) -> QueueDesk:
+    """The desk of a project's queue, which is opened when it is first needed."""
+    from mlops_cli.live.requests.desk import QueueDesk
+    from mlops_cli.live.requests.intake import Intake
+
+    return QueueDesk(lambda: job_queue(project), Intake(project))
+
+
+def server_parts(project: Project) -> ServerParts:
+    """What `mlops serve` gets of live operation."""
+    from mlops_cli.serving.process.server_parts import ServerParts
+
+    return ServerParts(desk=job_desk(project))

@@ -16,7 +16,8 @@ from mlops_cli.config.paths import Project
 from mlops_cli.config.run_environment import RUN_KEY
 from mlops_cli.config.schemas.project import TrainerKind, Training
 from mlops_cli.config.schemas.source import Source
-from mlops_cli.config.settings import Settings, account_keys, any_account_keys, load_settings, refuse_keys_in_the_clear
+from mlops_cli.config.secret_checks import refuse_keys_in_the_clear
+from mlops_cli.config.settings import Settings, account_keys, any_account_keys, load_settings
 from mlops_cli.errors import ConfigError, DataError
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import typer
 from mlops_cli import __version__
 from mlops_cli.cli.boundary import BoundaryGroup
 from mlops_cli.cli.live import journal, live
-from mlops_cli.cli.models import export, models, serve
+from mlops_cli.cli.models import export, jobs, models, serve
 from mlops_cli.cli.options import command_group
 from mlops_cli.cli.pipeline import actions, prices, run, stages
 from mlops_cli.cli.project import branch, config, doctor, init
@@ -41,6 +41,6 @@ stages.register(app)
 app.command()(live.live)
 app.command()(serve.serve)
 app.command()(export.export)
-for commands in (prices, actions, models, journal, paper_trade, ledger, schedule, exchange, config, branch):
+for commands in (prices, actions, models, jobs, journal, paper_trade, ledger, schedule, exchange, config, branch):
     commands.register(app)
 app.command()(doctor.doctor)

@@ -85,6 +85,11 @@ def store_requested(project: Project, spec: ModelSpec) -> None:
     write_text(project.requested / f"{spec.name}.json", json.dumps(values, indent=2) + "\n")
 
 
+def forget_requested(project: Project, name: str) -> None:
+    """Remove the config of a requested model, if there is one."""
+    (project.requested / f"{name}.json").unlink(missing_ok=True)
+
+
 def _content(path: Path, file: str, mistakes: Mistakes) -> Any:
     """What a file holds. JSON, because YAML would take a hundred times as long for a thousand models."""
     try:

@@ -14,7 +14,6 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, AnyHttpUrl, Field, SecretStr, TypeAdapter, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from mlops_cli.config.addresses import has_password, in_the_clear
 from mlops_cli.config.paths import Project
 from mlops_cli.config.schemas.descriptions import type_in_words
 from mlops_cli.config.schemas.field_types import Expect
@@ -125,6 +124,11 @@ class Settings(BaseSettings):
         plain = {KEY: self.alpaca_api_key, SECRET: self.alpaca_secret_key}
         return {name: value for name, value in plain.items() if value} | self.team_keys
 
+    @property
+    def tokens(self) -> dict[str, SecretStr]:
+        """Every token that callers of `mlops serve` may send, by its variable: the common one, and those of teams."""
+        return ({TOKEN: self.api_token} if self.api_token else {}) | self.team_tokens
+
 
 def variables() -> dict[str, str]:
     """The variable of each field, except those of the teams, because their names depend on the teams."""
@@ -152,27 +156,6 @@ def load_settings(project: Project | None = None) -> Settings:
         wrong = dict.fromkeys(str(e["loc"][0]) for e in error.errors(include_input=False, include_url=False))
         lines = [f"{alias}: expected {_expected(fields[alias])}" for alias in wrong]
         raise ConfigError("\n".join(lines), "set it in .env or in the environment; .env.example shows how") from None
-
-
-def refuse_keys_in_the_clear(settings: Settings) -> None:
-    """Raise ConfigError where the keys of an account would go over plain http to another machine."""
-    addresses = {"ALPACA_BASE_URL": settings.alpaca_base_url, "ALPACA_DATA_URL": settings.alpaca_data_url}
-    wrong = [name for name, address in addresses.items() if in_the_clear(address)]
-    if wrong:
-        raise ConfigError(
-            f"{' and '.join(wrong)}: plain http to another machine would show the account's keys on the way",
-            "use https; for an exchange on another machine a tunnel: ssh -L 8081:127.0.0.1:8081 HOST, and "
-            "http://127.0.0.1:8081",
-        )
-
-
-def secrets_in_the_clear(settings: Settings) -> list[str]:
-    """The variables, besides those of the keys, whose address holds a secret and is plain http to another machine."""
-    webhook = settings.alert_webhook.get_secret_value() if settings.alert_webhook else None
-    tracking = settings.mlflow_tracking_uri or ""
-    secret_uri = tracking if tracking.startswith("http:") and has_password(tracking) else None
-    addresses = {"MLOPS_ALERT_WEBHOOK": webhook, "MLFLOW_TRACKING_URI": secret_uri}
-    return [name for name, address in addresses.items() if in_the_clear(address)]
 
 
 def _aliases() -> dict[str, str]:

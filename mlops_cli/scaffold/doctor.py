@@ -18,14 +18,8 @@ from typing import Literal
 
 from mlops_cli.config.load import check_project, load_params
 from mlops_cli.config.paths import Project
-from mlops_cli.config.settings import (
-    KEY,
-    SECRET,
-    Settings,
-    load_settings,
-    refuse_keys_in_the_clear,
-    secrets_in_the_clear,
-)
+from mlops_cli.config.secret_checks import refuse_keys_in_the_clear, secrets_in_the_clear
+from mlops_cli.config.settings import KEY, SECRET, Settings, load_settings
 from mlops_cli.errors import ConfigError, bounded
 from mlops_cli.models.versions import ARCHIVE
 from mlops_cli.prices.cleaning.counts import read_repairs

@@ -24,7 +24,7 @@ def serve(
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0: any free port.")] = 8080,
     workers: Annotated[int, typer.Option("--workers", min=1, max=256, help="Processes; they share the weights.")] = 1,
     no_auth: Annotated[
-        bool, typer.Option("--no-auth", help="Answer everybody who can reach the address, without MLOPS_API_TOKEN.")
+        bool, typer.Option("--no-auth", help="Answer everybody who can reach the address, without a token.")
     ] = False,
     allowed_hosts: AllowedHosts = None,
     smoke: Annotated[
@@ -40,11 +40,12 @@ def serve(
     if smoke:
         _smoke(project, models, keep_going, as_json)
         return
+    from mlops_cli.live_wiring import SERVER_PARTS
     from mlops_cli.serving.process.server import run_server
     from mlops_cli.serving.process.server_options import ServeOptions, needs_token
 
     authenticated, names = needs_token(project, host, no_auth), tuple(allowed_hosts or ())
-    run_server(ServeOptions(str(project.root), models, host, port, workers, authenticated, names), say)
+    run_server(ServeOptions(str(project.root), models, host, port, workers, authenticated, names, SERVER_PARTS), say)
 
 
 def _smoke(project: Project, models: str | None, keep_going: bool, as_json: bool) -> None:

@@ -17,7 +17,7 @@ ENDED: tuple[JobState, ...] = ("done", "dead", "cancelled")
 
 @dataclass(frozen=True)
 class JobRequest:
-    """A checked request for the training of one model; `job_requests.job_requests` makes it.
+    """A checked request for the training of one model; `job_requests.job_request` makes it.
 
     Attributes:
         fingerprint: hash of `spec` and `data`. Requests with equal team, model and fingerprint are the same job.

@@ -47,14 +47,13 @@ class _Value:
     depth: int
 
 
-def job_requests(project: Project, team: str, body: Any, data: str) -> list[JobRequest]:
-    """Check the keys of a model file, for example `{"ticker": "AAPL"}`, and make one request for each of its models.
+def requested_models(project: Project, team: str, body: Any) -> list[ModelSpec]:
+    """Check the keys of a model file, for example `{"ticker": "AAPL"}`; returns the models that it describes.
 
     Args:
-        project: whose configs/base.yaml completes the model.
+        project: whose configs/base.yaml completes the models.
         team: who asks, from its token; the body need not name it.
         body: what was sent, as JSON or YAML was parsed.
-        data: names the data to train on, for example the last session that is stored.
 
     Raises:
         ConfigError: every mistake in it, or in the project's configs/base.yaml.
@@ -74,11 +73,12 @@ def job_requests(project: Project, team: str, body: Any, data: str) -> list[JobR
     mistakes.raise_if_any(_HINT)
     specs = ModelCollection(project, mistakes).resolve(mistakes.value_or_raise(parsed), _FILE)
     mistakes.raise_if_any(_HINT)
-    return [_request(spec, data) for spec in specs or ()]
+    return list(specs or ())
 
 
-def _request(spec: ModelSpec, data: str) -> JobRequest:
-    learnt = spec.model_dump(mode="json", exclude=_ROLES)
+def job_request(spec: ModelSpec, data: str) -> JobRequest:
+    """The request for a model; `data` names what to train it on, for example the last finished session."""
+    learnt = learnt_from(spec)
     alike = {key: learnt[key] for key in ("trainer", "features", "target", "ludwig")}
     return JobRequest(
         team=spec.team,
@@ -88,6 +88,11 @@ def _request(spec: ModelSpec, data: str) -> JobRequest:
         spec=spec.model_dump_json(),
         data=data,
     )
+
+
+def learnt_from(spec: ModelSpec) -> dict[str, Any]:
+    """What decides how a model is trained, as JSON values: equal for models with the same config."""
+    return spec.model_dump(mode="json", exclude=_ROLES)
 
 
 def _check_size(parsed: ModelFile, mistakes: Mistakes) -> None:

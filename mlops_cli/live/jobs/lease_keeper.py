@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 from typing import Self
 
@@ -12,6 +13,8 @@ from mlops_cli.live.jobs.queue import JobQueue
 
 _RENEWALS = 4
 """Renewals per lease, so that some may fail before the lease runs out."""
+_TOLD_WITHIN = 2.0
+"""Seconds within which a new line about the progress is stored, for those who follow the job."""
 
 
 class LeaseKeeper:
@@ -37,7 +40,7 @@ class LeaseKeeper:
         self._thread.join()
 
     def report(self, line: str) -> None:
-        """Note a line about the progress of the training; it is stored with the next renewal.
+        """Note a line about the progress of the training; it is stored within seconds.
 
         Raises:
             LeaseLost: none of the unfinished jobs is this worker's any more, so the training may stop.
@@ -56,8 +59,14 @@ class LeaseKeeper:
         return [job for job in self._batch.jobs if job.number not in self._settled]
 
     def _renew(self) -> None:
-        while not self._stop.wait(self._queue.times.lease / _RENEWALS):
+        pause = self._queue.times.lease / _RENEWALS
+        told, due = "", time.monotonic() + pause
+        while not self._stop.wait(min(pause, _TOLD_WITHIN)):
+            progress = self._progress
+            if progress == told and time.monotonic() < due:
+                continue
             try:
-                self._held = self._queue.renew(self._batch, self._progress)
+                self._held = self._queue.renew(self._batch, progress)
             except ServiceError:
                 continue  # the next renewal may succeed
+            told, due = progress, time.monotonic() + pause

@@ -22,6 +22,7 @@ from mlops_cli.models.manifest import fingerprint
 from mlops_cli.pipeline.stages.interval_pools import IntervalPools, Pool
 from mlops_cli.pipeline.stages.stage import (
     ItemFailure,
+    Only,
     Progress,
     StageReport,
     branch_lock,
@@ -40,7 +41,7 @@ FEATURES_VERSION = 1  # raised when the code computes other features from the sa
 WIDTHS_VERSION = 1  # the same for the widths of intervals
 
 
-def featurize(project: Project, branch: Branch, progress: Progress, only: str | None = None) -> StageReport:
+def featurize(project: Project, branch: Branch, progress: Progress, only: Only = None) -> StageReport:
     """Compute the feature tables of a branch's models whose prices or settings changed."""
     folder = project.features(branch.name)
     prices = project.prices(branch.name)

@@ -16,7 +16,7 @@ from mlops_cli.config.paths import Project
 from mlops_cli.config.schemas.project import Period
 from mlops_cli.errors import DataError, MlopsError
 from mlops_cli.pipeline.stages.ingest_dividends import FetchedPrices, note_dividends
-from mlops_cli.pipeline.stages.stage import Progress, StageReport, branch_lock, chosen, close_stage, read_note
+from mlops_cli.pipeline.stages.stage import Only, Progress, StageReport, branch_lock, chosen, close_stage, read_note
 from mlops_cli.pipeline.stages.tables import read_table, remove_other_tables, write_table
 from mlops_cli.prices.actions.action_source import ActionRequest, ActionSource, Listing, Listings
 from mlops_cli.prices.sources.source import FetchRequest, PriceSource, RawBars, SourceFailure
@@ -43,7 +43,7 @@ class IngestSources:
 
 
 def ingest(
-    project: Project, branch: Branch, sources: IngestSources, progress: Progress, only: str | None = None
+    project: Project, branch: Branch, sources: IngestSources, progress: Progress, only: Only = None
 ) -> StageReport:
     """Fetch, clean and store the prices of a branch's tickers, and note their dividends.
 
@@ -55,7 +55,7 @@ def ingest(
         branch: whose tickers.
         sources: of prices and dividends.
         progress: shows what is done.
-        only: glob of the models whose tickers are fetched; None for all.
+        only: the models whose tickers are fetched.
 
     Raises:
         ServiceError, ConfigError: an error that concerns all tickers, such as an address that does not answer.

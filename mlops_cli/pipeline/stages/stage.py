@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatchcase
@@ -19,6 +19,9 @@ from mlops_cli.system.locks import file_lock
 
 FAILURES = "failures.json"
 LOCK_WAIT_SECONDS = 30
+
+type Only = str | Collection[str] | None
+"""Which models of a branch a stage works on: a glob over their names, or names; None: all."""
 
 
 class Progress(Protocol):
@@ -110,25 +113,29 @@ def read_note(path: Path) -> dict[str, Any] | None:
     return note if isinstance(note, dict) else None
 
 
-def chosen(models: tuple[ModelSpec, ...], only: str | None) -> list[ModelSpec]:
-    """The models whose name matches `only` (a name or a glob); all without it.
+def chosen(models: tuple[ModelSpec, ...], only: Only) -> list[ModelSpec]:
+    """The models that `only` chooses.
 
     Raises:
         ConfigError: nothing matches.
     """
-    matching = [spec for spec in models if only is None or fnmatchcase(spec.name, only)]
+    matching = [spec for spec in models if _matches(spec.name, only)]
     if not matching:
         raise ConfigError(f"--only {only}: no model of that name", f"models: {bounded([spec.name for spec in models])}")
     return matching
 
 
-def close_stage(folder: Path, report: StageReport, branch: Branch, only: str | None) -> None:
+def _matches(name: str, only: Only) -> bool:
+    if isinstance(only, str):
+        return fnmatchcase(name, only)
+    return only is None or name in only
+
+
+def close_stage(folder: Path, report: StageReport, branch: Branch, only: Only) -> None:
     """Write a stage's failures; with `only`, the noted failures of the other models are kept."""
-    failures = report.failures
-    if only is not None:
-        others = {spec.name for spec in branch.models if not fnmatchcase(spec.name, only)}
-        failures = failures + [failure for failure in read_failures(folder) if failure.model in others]
-    write_failures(folder, failures)
+    others = {spec.name for spec in branch.models if not _matches(spec.name, only)}
+    kept = [failure for failure in read_failures(folder) if failure.model in others]
+    write_failures(folder, report.failures + kept)
 
 
 @contextmanager

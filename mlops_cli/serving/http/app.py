@@ -18,6 +18,8 @@ from mlops_cli.serving.contract.messages import RUNGS
 from mlops_cli.serving.http.counters import exposition
 from mlops_cli.serving.http.forecast_endpoints import BarsBody, forecast_router
 from mlops_cli.serving.http.front import Access, App, Front
+from mlops_cli.serving.http.jobs.job_endpoints import job_router
+from mlops_cli.serving.http.jobs.job_office import JobOffice
 from mlops_cli.serving.http.refusals import RefusedError, refusal
 from mlops_cli.serving.http.service import ERRORS, Service
 from mlops_cli.serving.http.v2_endpoints import INFER_PATHS, InferAnswer, InferBody, v2_router
@@ -25,15 +27,17 @@ from mlops_cli.serving.http.v2_endpoints import INFER_PATHS, InferAnswer, InferB
 TITLE = "mlops serve"
 
 
-def build(service: Service, access: Access) -> App:
-    """The whole server as one ASGI callable."""
-    bearer = [Depends(HTTPBearer(auto_error=False))] if access.token else []  # `Front` checks it; this is for /docs
+def build(service: Service, access: Access, office: JobOffice | None = None) -> App:
+    """The whole server as one ASGI callable; without an `office` it takes no requests for training."""
+    bearer = [Depends(HTTPBearer(auto_error=False))] if access.tokens else []  # `Front` checks it; this is for /docs
     app = FastAPI(title=TITLE, version=__version__, redoc_url=None, redirect_slashes=False, dependencies=bearer)
     app.add_exception_handler(MlopsError, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _no_route)
     for router in (v2_router(service), forecast_router(service), _about_router(service)):
         app.include_router(router)
+    if office is not None:
+        app.include_router(job_router(office))
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]
     return Front(service.plane, app, service.counters, access, service.max_body)
 

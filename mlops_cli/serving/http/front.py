@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from time import perf_counter
 from typing import Any
@@ -49,19 +49,32 @@ _ONCE = frozenset(  # headers that mean something to this server; a second one o
         b"x-mlops-caller",
     )
 )
+TEAM = "mlops.team"
+"""Key of a request's scope: the team whose token the request bears."""
 BINARY_TYPE = (b"content-type", b"application/octet-stream")
 JUST_NOW = (b"x-mlops-age", b"0.000")
 
 
 @dataclass(frozen=True)
 class Access:
-    """Which requests are answered: with a `token`, those that bear it; else those that are not of other sites.
+    """Which requests are answered: with tokens, those that bear one; else those that are not of other sites.
 
     Without a `site` everything is answered, as for calls within a process.
+
+    Attributes:
+        token: the common token.
+        teams: the tokens of teams, each with its team.
     """
 
     token: str | None = None
     site: OwnSite | None = None
+    teams: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def tokens(self) -> list[tuple[bytes, str | None]]:
+        """All tokens, each with the team that it belongs to; None: the common one."""
+        common = [(self.token.encode(), None)] if self.token else []
+        return common + [(token.encode(), team) for token, team in self.teams.items()]
 
 
 class Front:
@@ -74,7 +87,7 @@ class Front:
         self._plane = plane
         self._app = app
         self._counters = counters
-        self._token = access.token.encode() if access.token else None
+        self._tokens = access.tokens
         self._site = access.site
         self._bodies = Bodies(max_body)
         self._limits = Limits.of(max_body)
@@ -117,8 +130,8 @@ class Front:
         repeated = len(headers) < len(scope["headers"])
         if repeated:
             _check_repeats(scope)
-        if self._token is not None:
-            _check_token(scope["path"], headers, self._token)
+        if self._tokens:
+            scope[TEAM] = _team_of_token(scope["path"], headers, self._tokens)
         elif self._site is not None and (repeated or not self._site.admits_program(scope, headers)):
             refused = self._site.refusal(scope)
             if refused is not None:
@@ -209,12 +222,16 @@ def _check_repeats(scope: Scope) -> None:
         raise RefusedError(400, f"a header is given twice: {', '.join(repeated)}", "send it once")
 
 
-def _check_token(path: str, headers: RequestHeaders, expected: bytes) -> None:
+def _team_of_token(path: str, headers: RequestHeaders, tokens: list[tuple[bytes, str | None]]) -> str | None:
+    """The team whose token a request bears, None for the common one; a `RefusedError` if it bears no valid token."""
     if path in OPEN_PATHS:
-        return
+        return None
     scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
-    if scheme.lower() != b"bearer" or not hmac.compare_digest(token.strip(), expected):
+    given = token.strip() if scheme.lower() == b"bearer" else b""
+    matching = [team for expected, team in tokens if hmac.compare_digest(given, expected)]
+    if not matching:
         raise RefusedError(401, "no valid token", "send the header: Authorization: Bearer $MLOPS_API_TOKEN")
+    return matching[0]
 
 
 def _model_and_version(path: str) -> tuple[str, str | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import orjson
 
 from mlops_cli.errors import ConfigError, DataError, MlopsError, ModelError
+from mlops_cli.serving.contract.job_desk import JobsAwayError, JobsFullError, JobStateError, UnknownJobError
 from mlops_cli.serving.contract.messages import BadInputError, OverloadedError, UnknownModelError, UnservableError
 
 Headers = list[tuple[bytes, bytes]]
@@ -27,6 +28,10 @@ _STATUSES: dict[type[MlopsError], int] = {
     OverloadedError: 503,
     UnservableError: 503,
     ModelError: 503,
+    UnknownJobError: 404,
+    JobStateError: 409,
+    JobsFullError: 429,
+    JobsAwayError: 503,
     # from computing features of a caller's own bars
     DataError: 400,
     ConfigError: 400,
@@ -41,7 +46,7 @@ def refusal(error: MlopsError) -> tuple[int, Headers, bytes]:
         content = {"error": f"{error.message}; {error.hint}", "hint": error.hint}
     body = orjson.dumps(content)
     headers = [JSON_TYPE, (b"content-length", b"%d" % len(body))]
-    if isinstance(error, OverloadedError):
+    if isinstance(error, OverloadedError | JobsFullError | JobsAwayError):
         headers.append((b"retry-after", b"%d" % error.retry_after))
     if status == 401:
         headers.append((b"www-authenticate", b"Bearer"))

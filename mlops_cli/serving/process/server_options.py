@@ -17,9 +17,10 @@ SHORTEST_TOKEN = 8  # characters
 
 @dataclass(frozen=True)
 class ServeOptions:
-    """Options of `mlops serve`. Port 0: any free port. If `authenticated`, callers must send MLOPS_API_TOKEN.
+    """Options of `mlops serve`. Port 0: any free port. If `authenticated`, callers must send a token.
 
-    Without a token, only requests for this machine are answered; `allowed_hosts` are further names for it.
+    Without a token, only requests for this machine are answered; `allowed_hosts` are further names for it. For `parts`
+    see `server_parts`.
     """
 
     root: str
@@ -29,10 +30,11 @@ class ServeOptions:
     workers: int
     authenticated: bool
     allowed_hosts: tuple[str, ...] = ()
+    parts: str | None = None
 
 
 def needs_token(project: Project, host: str, no_auth: bool) -> bool:
-    """Decide whether callers must send MLOPS_API_TOKEN.
+    """Decide whether callers must send a token: MLOPS_API_TOKEN, or that of a team.
 
     A token that is set is required, except with `no_auth`. Without a token, the server may listen only on an address
     that no other machine can reach.
@@ -49,13 +51,14 @@ def needs_token(project: Project, host: str, no_auth: bool) -> bool:
 
     if no_auth:
         return False
-    token = load_settings(project).api_token
-    if token is not None:
+    tokens = load_settings(project).tokens
+    for name, token in tokens.items():
         if len(token.get_secret_value()) < SHORTEST_TOKEN:
             raise ConfigError(
-                f"MLOPS_API_TOKEN: expected at least {SHORTEST_TOKEN} characters, because a short token can be guessed",
+                f"{name}: expected at least {SHORTEST_TOKEN} characters, because a short token can be guessed",
                 "make one: openssl rand -hex 24",
             )
+    if tokens:
         return True
     if _is_loopback(host):
         return False

@@ -18,11 +18,13 @@ import uvloop
 from mlops_cli.config.load import load_params
 from mlops_cli.config.paths import Project
 from mlops_cli.config.schemas.serving import Serving
+from mlops_cli.config.secret_checks import team_tokens
 from mlops_cli.config.settings import load_settings
 from mlops_cli.errors import ConfigError, MlopsError, ModelError
 from mlops_cli.serving.data_plane import DataPlane
 from mlops_cli.serving.http.app import build
 from mlops_cli.serving.http.front import Access
+from mlops_cli.serving.http.jobs.job_office import JobOffice
 from mlops_cli.serving.http.service import Service
 from mlops_cli.serving.http.worker_files import WorkerFiles, keep_in_step
 from mlops_cli.serving.process.server_options import (
@@ -32,7 +34,8 @@ from mlops_cli.serving.process.server_options import (
     greeting,
     ready_mark,
 )
-from mlops_cli.system.http_server import ServerTimes, http_server
+from mlops_cli.serving.process.server_parts import ServerParts, server_parts
+from mlops_cli.system.http_server import Server, ServerTimes, http_server
 from mlops_cli.system.lifetime import call_when_ended
 from mlops_cli.system.own_site import OwnSite
 
@@ -41,6 +44,7 @@ KEEP_ALIVE_SECONDS = 75
 # connection before it accepts new ones, so that callers may wait for seconds. Each copy of the descriptor accepts one
 # connection more
 ACCEPTS_AT_ONCE = 32
+_LOOK_SECONDS = 0.2  # between two looks whether the server has been told to end
 
 
 @dataclass(frozen=True)
@@ -74,24 +78,31 @@ def run_worker(options: ServeOptions, place: WorkerPlace) -> None:
     project = Project.at(Path(options.root))
     settings = load_params(project).serving
     site = OwnSite.of(options.host, options.allowed_hosts, pages=True)
-    access = Access(token=_token(project)) if options.authenticated else Access(site=site)
+    access = _access(project) if options.authenticated else Access(site=site)
     plane = DataPlane(project, settings, options.models)
+    parts = server_parts(options.parts, project)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(plane, settings, access, place))
+        runner.run(serve(plane, settings, access, place, parts))
 
 
-async def serve(plane: DataPlane, settings: Serving, access: Access, place: WorkerPlace) -> None:
+async def serve(
+    plane: DataPlane, settings: Serving, access: Access, place: WorkerPlace, parts: ServerParts | None = None
+) -> None:
     """Serve a data plane that is not started yet; see `run_worker`."""
     files = WorkerFiles(place.notes, place.number)
     service = make_service(plane, settings, files)
+    office = JobOffice(parts.desk) if parts is not None and parts.desk is not None else None
     await plane.start()
     try:
         if not plane.catalog.names():
             raise ModelError("there is no model to serve", "train some first: mlops run; or correct --models")
         gc.collect()
         gc.freeze()  # later garbage collections skip what is loaded now; otherwise each would take 50 ms and more
-        server = http_server(build(service, access), ServerTimes(KEEP_ALIVE_SECONDS, DRAIN_SECONDS), place.ready)
+        app = build(service, access, office)
+        server = http_server(app, ServerTimes(KEEP_ALIVE_SECONDS, DRAIN_SECONDS), place.ready)
         tasks = [asyncio.create_task(keep_in_step(plane, service.counters, files))]
+        if office is not None:
+            tasks.append(asyncio.create_task(_end_streams(server, office)))
         if place.parent is not None:
             call_when_ended([place.parent], server.stop)
         doors = [place.listener.dup() for _ in range(ACCEPTS_AT_ONCE - 1)]
@@ -100,15 +111,25 @@ async def serve(plane: DataPlane, settings: Serving, access: Access, place: Work
             task.cancel()
     finally:
         service.close()
+        if office is not None:
+            office.close()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(plane.stop(), DRAIN_SECONDS)
 
 
-def _token(project: Project) -> str:
-    secret = load_settings(project).api_token
-    if secret is None:
+async def _end_streams(server: Server, office: JobOffice) -> None:
+    """End the streams about jobs once the server is told to end, which would otherwise wait for them."""
+    while not server.should_exit:
+        await asyncio.sleep(_LOOK_SECONDS)
+    office.end_streams()
+
+
+def _access(project: Project) -> Access:
+    settings = load_settings(project)
+    if not settings.tokens:
         raise ConfigError("MLOPS_API_TOKEN is not set", "set it in .env, or serve with --no-auth")
-    return secret.get_secret_value()
+    teams = team_tokens(settings, load_params(project).trading.teams)
+    return Access(settings.api_token.get_secret_value() if settings.api_token else None, teams=teams)
 
 
 def alone(options: ServeOptions, listener: socket.socket, notes: Path, say: Callable[[str], None]) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from mlops_cli.config.addresses import has_password, in_the_clear, is_local
-from mlops_cli.config.settings import Settings, refuse_keys_in_the_clear, secrets_in_the_clear
+from mlops_cli.config.secret_checks import refuse_keys_in_the_clear, secrets_in_the_clear
+from mlops_cli.config.settings import Settings
 from mlops_cli.errors import ConfigError
 
 LOCAL = ["http://127.0.0.1:8081", "http://localhost", "http://LOCALHOST:1", "http://[::1]:8081", "http://u:p@localhost"]

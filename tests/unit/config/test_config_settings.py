@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from mlops_cli.config.secret_checks import team_tokens
 from mlops_cli.config.settings import KEY, SECRET, Settings, load_settings, variables
 from mlops_cli.errors import ConfigError
 from mlops_cli.scaffold.init import Template, template_files
@@ -195,3 +196,30 @@ def test_settings_are_frozen_and_leave_the_environment_alone(project):
     with pytest.raises(ValidationError, match="frozen"):
         loaded.tracking = True
     assert dict(os.environ) == before
+
+
+def test_tokens_of_teams(project):
+    lines = [
+        "MLOPS_API_TOKEN=common-token",
+        "MLOPS_API_TOKEN_RED_2=red-2-token",
+        "MLOPS_API_TOKEN_BIG_FUND=fund-token",
+        "MLOPS_API_TOKEN_NEW=new-token",
+        "MLOPS_API_TOKEN_BLUE=",
+        "MLOPS_API_TOKENS=x",
+    ]
+    project.env_file.write_text("\n".join(lines))
+    settings = load_settings(project)
+    assert list(settings.tokens) == [line.partition("=")[0] for line in lines[:4]]
+    teams = team_tokens(settings, ["red-2", "big.fund"])
+    assert teams == {"red-2-token": "red-2", "fund-token": "big.fund", "new-token": "new"}
+    assert "fund-token" not in repr(settings)
+
+
+@pytest.mark.parametrize("other", ["MLOPS_API_TOKEN", "MLOPS_API_TOKEN_BLUE"])
+def test_two_owners_of_one_token_are_refused_without_showing_it(project, other):
+    project.env_file.write_text(f"{other}=same-token\nMLOPS_API_TOKEN_RED=same-token\n")
+    with pytest.raises(ConfigError) as error:
+        team_tokens(load_settings(project), ["red"])
+    assert other in error.value.message
+    assert "MLOPS_API_TOKEN_RED" in error.value.message
+    assert "same-token" not in error.value.message

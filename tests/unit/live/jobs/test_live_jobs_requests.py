@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from mlops_cli.config.load import load_branch, load_params
 from mlops_cli.config.paths import Project
 from mlops_cli.errors import ConfigError
-from mlops_cli.live.jobs.job_requests import MOST_MODELS, job_requests
+from mlops_cli.live.jobs.job import JobRequest
+from mlops_cli.live.jobs.job_requests import MOST_MODELS, job_request, requested_models
 from tests.fakes.config_projects import make_project
 
 DATA = "2024-01-05"
@@ -22,6 +23,10 @@ DATA = "2024-01-05"
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return make_project(tmp_path_factory.mktemp("project"), {"configs/mine/red.yaml": "team: red\nticker: AAPL\n"})
+
+
+def job_requests(project: Project, team: str, body: Any, data: str) -> list[JobRequest]:
+    return [job_request(spec, data) for spec in requested_models(project, team, body)]
 
 
 def mistakes(project: Project, body: Any, team: str = "red") -> str:

@@ -65,3 +65,11 @@ def test_an_empty_token_is_none(project: Project) -> None:
 def test_the_environments_token_counts(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLOPS_API_TOKEN", "s3cret-token")
     assert needs_token(project, "0.0.0.0", no_auth=False) is True
+
+
+def test_a_teams_token_counts_and_has_to_be_long_enough(project: Project) -> None:
+    project.env_file.write_text("MLOPS_API_TOKEN_RED=s3cret-token\n")
+    assert needs_token(project, "0.0.0.0", no_auth=False) is True
+    project.env_file.write_text("MLOPS_API_TOKEN=s3cret-token\nMLOPS_API_TOKEN_RED=short\n")
+    with pytest.raises(ConfigError, match="MLOPS_API_TOKEN_RED: expected at least 8"):
+        needs_token(project, "127.0.0.1", no_auth=False)
