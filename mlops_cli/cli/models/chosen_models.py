@@ -15,17 +15,21 @@ if TYPE_CHECKING:
 
 
 def branches_of(project: Project, branch_name: str | None) -> list[Branch]:
-    """The branch of this name, or all branches if it is None.
+    """The branch of this name, or all branches if it is None: those of params.yaml, and that of requested models.
 
     Raises:
         ConfigError: there is no such branch, or the configs have mistakes.
     """
     from mlops_cli.config.load import load_branch, load_branches, load_params
+    from mlops_cli.config.requested import REQUESTED, with_requested
 
     params = load_params(project)
-    if branch_name:
+    if branch_name and (branch_name != REQUESTED or branch_name in params.branches):
         return [load_branch(project, params, branch_name)]
-    return list(load_branches(project, params).values())
+    branches = with_requested(project, params, load_branches(project, params))
+    if branch_name is None:
+        return list(branches.values())
+    return [branches[REQUESTED]] if REQUESTED in branches else [load_branch(project, params, branch_name)]
 
 
 def chosen_models(project: Project, branch_name: str | None, only: str | None) -> list[tuple[Branch, list[ModelSpec]]]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from mlops_cli.config.load import Branch
@@ -55,7 +57,7 @@ def model_facts(project: Project, branch: Branch, specs: Iterable[ModelSpec]) ->
     judged, on_base = verdicts(evaluation), base_verdicts(evaluation)
     facts = []
     for spec in specs:
-        folder = project.models(branch.name) / spec.name
+        folder = _folder(project, branch.name, spec.name)
         manifest = manifest_values(folder)
         values = manifest or {}
         facts.append(
@@ -80,7 +82,7 @@ def model_details(project: Project, branch: Branch, spec: ModelSpec) -> dict[str
     Raises:
         ModelError: its manifest is no JSON, or the record of its champion is damaged.
     """
-    manifest = manifest_values(project.models(branch.name) / spec.name)
+    manifest = manifest_values(_folder(project, branch.name, spec.name))
     record = champion(project.model_root, branch.name, spec.name)
     evaluation = project.evaluation(branch.name)
     judged, on_base = verdicts(evaluation), base_verdicts(evaluation)
@@ -96,6 +98,15 @@ def model_details(project: Project, branch: Branch, spec: ModelSpec) -> dict[str
         ],
         "champion": {"version": record.version, "pinned": record.pinned, "history": list(record.history)},
     }
+
+
+def _folder(project: Project, branch: str, model: str) -> Path:
+    """The folder of a model; of one that the pipeline has not trained, that of the version that answers."""
+    folder = project.models(branch) / model
+    if not folder.is_dir():
+        with suppress(ModelError):
+            return answering_version(project.model_root, branch, model).folder
+    return folder
 
 
 def _verdict(project: Project, branch: str, model: str, judged: Verdicts) -> str | None:

@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from mlops_cli.config.paths import Project
+from mlops_cli.config.requested import REQUESTED
 from mlops_cli.config.schemas.project import slug
 from mlops_cli.config.schemas.serving import Serving
 from mlops_cli.errors import ModelError
@@ -201,10 +202,12 @@ class CatalogLoader:
         self._files.prepare(finished.folder, manifest.files.get(GRAPH, ""), len(manifest.inputs), may_try)
 
     def _catalog(self) -> Catalog:
-        branches_of = self._branches_by_name()
-        judged = {branch: verdicts(self._project.evaluation(branch)) for branch in {key.branch for key in self._models}}
+        models_on_disk, branches_of = self._without_replaced()
+        judged = {
+            branch: verdicts(self._project.evaluation(branch)) for branch in {key.branch for key in models_on_disk}
+        }
         folders = {}
-        for key, model in self._models.items():
+        for key, model in models_on_disk.items():
             served_as = key.name if len(branches_of[key.name]) == 1 else "/".join(key)
             folders[key] = self._served_model(served_as, key, model, judged[key.branch])
         shared = {
@@ -215,11 +218,15 @@ class CatalogLoader:
         models = {model.name: model for model in folders.values()}
         return Catalog(models, shared, folders, ensembles(self._project, self._settings.ensembles, models))
 
-    def _branches_by_name(self) -> dict[str, list[str]]:
+    def _without_replaced(self) -> tuple[dict[ModelKey, ModelOnDisk], dict[str, list[str]]]:
+        """The models, and by name the branches that have one; without requested models that another branch has too."""
         branches: dict[str, list[str]] = {}
         for key in self._models:
             branches.setdefault(key.name, []).append(key.branch)
-        return branches
+        for owners in branches.values():
+            if len(owners) > 1 and REQUESTED in owners:
+                owners.remove(REQUESTED)
+        return {key: model for key, model in self._models.items() if key.branch in branches[key.name]}, branches
 
     def _served_model(
         self, served_as: str, key: ModelKey, model: ModelOnDisk, judged: Mapping[tuple[str, str], str]

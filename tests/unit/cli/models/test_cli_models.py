@@ -12,8 +12,10 @@ import yaml
 
 from mlops_cli.config.load import load_params
 from mlops_cli.config.paths import Project
+from mlops_cli.config.requested import store_requested
+from mlops_cli.live.jobs.job_requests import requested_models
 from mlops_cli.models.manifest import read_manifest
-from mlops_cli.models.versions import Champion, write_champion
+from mlops_cli.models.versions import Champion, archive, write_champion
 from tests.fakes.model_folders import model_folder
 from tests.fakes.team_project import ALL, commands_on, team_project
 
@@ -167,3 +169,27 @@ def test_add_prints_what_changed_and_what_to_type_next(project: Project, mlops: 
 
 def test_add_needs_a_team(mlops: Callable) -> None:
     assert mlops("models", "add", "CCC").exit_code == 2
+
+
+def test_a_requested_model_is_listed_with_its_live_version(project: Project, mlops: Callable) -> None:
+    (spec,) = requested_models(project, "red", {"ticker": "NVDA"})
+    store_requested(project, spec)
+    (listed,) = json.loads(mlops("models", "list", "--only", "red-nvda", "--json").stdout)
+    assert (listed["branch"], listed["trained_until"]) == ("requested", None)
+    staged = model_folder(project.root / "staged", "red-nvda", ticker="NVDA", branch="requested")
+    version = read_manifest(staged).version
+    place = archive(project.model_root, "requested", "red-nvda") / version
+    place.parent.mkdir(parents=True)
+    staged.rename(place)
+    for words in (("--only", "red-nvda"), ("--branch", "requested")):
+        (listed,) = json.loads(mlops("models", "list", *words, "--json").stdout)
+        assert (listed["name"], listed["trained_until"]) == ("red-nvda", "2015-12-31")
+        assert listed["folder"] == f"models/.versions/requested/red-nvda/{version}"
+    (shown,) = json.loads(mlops("models", "show", "red-nvda", "--json").stdout)
+    assert [each["version"] for each in shown["versions"]] == [version]
+    assert len(json.loads(mlops("models", "list", "--branch", "main", "--json").stdout)) == len(ALL)
+
+
+def test_without_requested_models_there_is_no_such_branch(mlops: Callable) -> None:
+    done = mlops("models", "list", "--branch", "requested")
+    assert (done.exit_code, "no branch 'requested'" in done.stderr) == (3, True)

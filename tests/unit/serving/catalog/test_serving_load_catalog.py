@@ -345,3 +345,33 @@ def test_a_pipe_in_place_of_a_file_holds_nobody_up(root: Path, name: str) -> Non
     catalog = scan(root)
     assert reasons(catalog)["red-a"]
     assert catalog.model("blue-b").default is not None
+
+
+def requested(root: Path, name: str, seed: int = 9) -> Path:
+    """Move a model that was just installed to where workers of the job queue install: the archive of `requested`."""
+    install_model(root, name, seed, hidden=4)
+    folder = root / "models" / BRANCH / name
+    (version,) = [found for found in model_versions(root / "models", BRANCH, name) if found.folder == folder]
+    place = archive(root / "models", "requested", name) / version.version
+    place.parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(folder, place)
+    return place
+
+
+def test_a_requested_model_is_served_and_found_by_the_scan_of_its_folder_alone(root: Path) -> None:
+    reader = loader(root)
+    assert "red-nvda" not in reader.scan().models
+    place = requested(root, "red-nvda")
+    catalog = reader.scan([ModelKey("requested", "red-nvda")])
+    assert catalog.models["red-nvda"].branch == "requested"
+    assert [version.version for version in catalog.models["red-nvda"].versions] == [place.name]
+    assert "red-a" in catalog.models
+
+
+def test_a_model_of_another_branch_hides_a_requested_one_of_its_name(root: Path) -> None:
+    requested(root, "red-a")
+    install_model(root, "red-a", 3, hidden=4)
+    catalog = scan(root)
+    assert catalog.models["red-a"].branch == BRANCH
+    assert catalog.ambiguous_names == {}
+    assert len(catalog.models) == len(catalog.models_by_key) == 2
