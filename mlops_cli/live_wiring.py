@@ -14,9 +14,11 @@ from mlops_cli.config.settings import given_keys, load_settings
 if TYPE_CHECKING:
     from mlops_cli.live.jobs.database import Database
     from mlops_cli.live.jobs.queue import JobQueue
+    from mlops_cli.live.jobs.worker import WorkDone, WorkerSettings
     from mlops_cli.live.passes.step import PassTools
     from mlops_cli.live.replay.replay import LiveReplayTools
     from mlops_cli.live.requests.desk import QueueDesk
+    from mlops_cli.pipeline.stages.stage import Progress
     from mlops_cli.pipeline.trade.paper_trade import TeamForecasts
     from mlops_cli.serving.process.server_parts import ServerParts
     from mlops_cli.trading.passes.pass_report import PassReport
@@ -116,3 +118,24 @@ def server_parts(project: Project) -> ServerParts:
     from mlops_cli.serving.process.server_parts import ServerParts
 
     return ServerParts(desk=job_desk(project))
+
+
+def run_job_worker(project: Project, settings: WorkerSettings, progress: Progress) -> WorkDone:
+    """Take jobs of the project's queue and train them; see `live.jobs.worker.work`."""
+    from mlops_cli import wiring
+    from mlops_cli.live.jobs.installer import FencedInstaller
+    from mlops_cli.live.jobs.worker import work
+    from mlops_cli.live.requests.job_versions import JobVersions
+    from mlops_cli.live.requests.training import RequestTools, RequestTraining
+    from mlops_cli.pipeline.stages.ingest import IngestSources
+
+    keys = load_settings(project)
+
+    def sources(branch: Branch) -> IngestSources:
+        return IngestSources(wiring.price_source(project, branch, keys), wiring.action_source(project, branch, keys))
+
+    queue = job_queue(project)
+    tools = RequestTools(sources, lambda branch, kind: wiring.trainer(project, branch, kind))
+    versions = JobVersions(project, load_params(project).live.promotion)
+    installer = FencedInstaller(queue, project.model_root / ".locks", versions)
+    return work(queue, RequestTraining(project, tools, progress), installer, settings)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mlops_cli.cli.models import jobs_work
 from mlops_cli.cli.options import JsonFlag, ProjectOption, command_group, open_project
 from mlops_cli.cli.output import print_json, print_table, say
 
@@ -40,6 +41,7 @@ def register(app: typer.Typer) -> None:
     group.command()(show)
     group.command()(cancel)
     group.command()(retry)
+    group.command()(jobs_work.work)
     app.add_typer(group, name="jobs")
 
 
@@ -74,7 +76,7 @@ def submit(
         return
     _print_jobs([each.job for each in submitted])
     new = sum(each.new for each in submitted)
-    say(f"{new} new, {len(submitted) - new} known already")
+    say(f"{new} new, {len(submitted) - new} known already; they are trained by: mlops jobs work")
 
 
 def list_(

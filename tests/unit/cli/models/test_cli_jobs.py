@@ -57,6 +57,7 @@ def test_the_tables_name_state_and_next_step(project: Project) -> None:
     done = run(project, "submit", "NVDA", "--team", "red")
     assert done.exit_code == 0
     assert "red-nvda" in done.stdout
+    assert "mlops jobs work" in done.stderr
     listed = run(project, "list")
     assert "waiting" in listed.stdout
     assert listed.stderr == "1 waiting\n"
@@ -134,7 +135,7 @@ def test_a_full_queue_ends_with_8(tmp_path: Path) -> None:
 def test_a_dead_postgres_ends_with_8_and_keeps_its_password(project: Project) -> None:
     pytest.importorskip("psycopg")
     project.env_file.write_text("MLOPS_JOBS_URL=postgresql://mlops:hush@127.0.0.1:1/jobs\n")
-    for words in (("list",), ("submit", "NVDA", "--team", "red")):
+    for words in (("list",), ("submit", "NVDA", "--team", "red"), ("work",)):
         done = run(project, *words)
         assert done.exit_code == 8
         assert "127.0.0.1:1/jobs" in done.stderr
