@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ STORE_BYTES = 1_000_000_000  # shared memory of a cluster on this machine
 REACH_SECONDS = 10  # for a TCP connection
 TRIES = 3  # of a connection that the server refuses to set up
 ANSWER_SECONDS = 30  # for a Ray server to answer, also on a busy machine
+SETTLE_SECONDS = 2.0  # for the nodes to say which objects of the last task they freed; they do so once a second
 CLIENT = "ray://"
 
 # Ray reads these when it is imported. Otherwise it reports its use over the internet, waits a minute for a node on this
@@ -73,6 +75,9 @@ def connected(address: str | None, workers: int | None, patience: float = ANSWER
         raise _refusal(address, str(error)) from error
     try:
         yield
+        # Ray (2.60) answers its nodes from a thread that outlives the connection. If it is still to answer when the
+        # connection ends, it reads freed memory. Then this process dies, or answers no node in its later connections.
+        time.sleep(SETTLE_SECONDS)
     except ConnectionError as error:  # Ray's client lost its server
         raise _refusal(address, f"the connection was lost: {error}") from error
     finally:

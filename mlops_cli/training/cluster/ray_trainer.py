@@ -179,8 +179,8 @@ class _ClusterRun:
     def _send_again(self) -> None:
         """Send the tasks again after the cluster was idle.
 
-        A task waits for ever on its node if Ray's server in this process does not tell the node where its tables are.
-        This may happen after an earlier connection of this process has ended; then only a new process helps.
+        A task waits for ever on its node if Ray in this process does not tell the node where its tables are. That
+        happens if the end of an earlier connection broke Ray (see `connected`); then only a new process helps.
 
         Raises:
             ServiceError: tasks of this run were sent again before.
