@@ -12,7 +12,9 @@ from mlops_cli.live.passes.check import check_step
 from mlops_cli.live.passes.health import health_step
 from mlops_cli.live.passes.ingest import ingest_step
 from mlops_cli.live.passes.issue import issue_step
+from mlops_cli.live.passes.judge import judge_step
 from mlops_cli.live.passes.record import begin_pass, check_clock, end_pass, record_step
+from mlops_cli.live.passes.retrain import retrain_step
 from mlops_cli.live.passes.settle import settle_step
 from mlops_cli.live.passes.step import PassContext, Step, StepOutcome, Trouble
 from mlops_cli.live.passes.trade import trade_step
@@ -23,6 +25,8 @@ STEPS: Mapping[str, Step] = {
     "check": check_step,
     "settle": settle_step,
     "health": health_step,
+    "retrain": retrain_step,
+    "judge": judge_step,
     "issue": issue_step,
     "trade": trade_step,
     "alert": alert_step,

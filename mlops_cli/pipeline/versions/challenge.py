@@ -70,7 +70,7 @@ def promote_by_skill(
             if record.version in (None, versions[0].version):
                 continue
             judgement = replace(judgement, champion=str(record.version))
-            judgement = _judge(project, judgement, _recorded(model, versions, record), versions[0], rule)
+            judgement = compare_versions(project, judgement, _recorded(model, versions, record), versions[0], rule)
             if record.pinned or model in routed:
                 # the newest version does not answer, or answers its share only: there is nothing to roll back
                 judgement = replace(judgement, rolled_back=False)
@@ -93,21 +93,35 @@ def _carry_out(project: Project, judgement: Judgement, record: Champion) -> Judg
     """Write the new champion, unless another one was chosen since `record` was read."""
     if not (judgement.promoted or judgement.rolled_back):
         return judgement
+    why = f"{judgement.challenger} against {judgement.champion}: {judgement.reason}"
+    if judgement.promoted:
+        by = record.by if record.pinned else "skill"  # a pin stays that of the one who set it
+        return record_judgement(
+            project, judgement, record, record.followed_by(judgement.challenger, record.pinned, by, why)
+        )
+    after = replace(record, pinned=True, by="skill", why=why, refused=judgement.challenger)
+    return record_judgement(project, judgement, record, after)
+
+
+def record_judgement(project: Project, judgement: Judgement, before: Champion, after: Champion) -> Judgement:
+    """Replace the record of the champion, unless it is not `before` any more; the judgement then says so."""
     branch, model = judgement.branch, judgement.model
-    if champion(project.model_root, branch, model) != record:
+    if champion(project.model_root, branch, model) != before:
         reason = f"{judgement.reason}, but somebody chose a champion meanwhile"
         return replace(judgement, promoted=False, rolled_back=False, reason=reason)
-    if judgement.promoted:
-        write_champion(project.model_root, branch, model, record.followed_by(judgement.challenger, record.pinned))
-    else:
-        write_champion(project.model_root, branch, model, replace(record, pinned=True))
+    write_champion(project.model_root, branch, model, after)
     return judgement
 
 
-def _judge(
+def compare_versions(
     project: Project, judgement: Judgement, recorded: VersionFolder, newest: VersionFolder, rule: Promotion
 ) -> Judgement:
-    """Compare both versions on the latest sessions that neither was trained on."""
+    """Compare both versions on the latest sessions that neither was trained on.
+
+    Raises:
+        DataError: there are no features.
+        ModelError: a version cannot forecast from them.
+    """
     import numpy as np
 
     from mlops_cli.evaluation.significance import diebold_mariano_p

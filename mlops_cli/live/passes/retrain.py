@@ -1,0 +1,141 @@
+"""Step `retrain`: trains new versions of the models that are due, on everything that is known."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+from mlops_cli.errors import MlopsError, bounded
+from mlops_cli.live.passes.check import read_seen
+from mlops_cli.live.passes.step import PassContext, StepOutcome, Trouble
+from mlops_cli.live.watch.due import RANK, Circumstances, Due, Prices, choose, find_due
+from mlops_cli.live.watch.states import read_states
+from mlops_cli.pipeline.stages.stage import ItemFailure, read_note
+from mlops_cli.pipeline.versions.live_training import LiveTraining, StagedVersion, install_live, train_live
+from mlops_cli.system.files import write_text
+
+NOTES = "retrain.json"
+WORDS = {
+    "degraded": "broken",
+    "config": "with new settings",
+    "new_data_restated": "with corrected prices",
+    "drift": "with inputs that moved",
+    "age": "too old",
+}
+
+
+@dataclass
+class _Notes:
+    """What the step notes for the next pass; see `live.watch.due.Circumstances`."""
+
+    failed: dict[str, int] = field(default_factory=dict)
+    checked: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, path: Path) -> _Notes:
+        note = read_note(path) or {}
+        return cls(dict(note.get("failed", {})), dict(note.get("checked", {})))
+
+    def write(self, path: Path) -> None:
+        write_text(path, json.dumps({"failed": self.failed, "checked": self.checked}, indent=2, sort_keys=True) + "\n")
+
+
+def retrain_step(context: PassContext) -> StepOutcome:
+    """Train what is due, the sickest first. Each version is installed as soon as it is finished.
+
+    A model that could not be trained keeps its old version, and is tried again in the next pass.
+    """
+    outcome = StepOutcome("retrain")
+    path = context.project.live / NOTES
+    notes = _Notes.read(path)
+    due, checked = find_due(list(context.branches.values()), _circumstances(context, notes), outcome.fail)
+    chosen, waiting = choose(due, context.branches, context.params.live.retrain.at_most)
+    models = sum(len(branch.models) for branch in context.branches.values())
+    outcome.unchanged = models - len(due)
+    outcome.figures |= {"due": _counts(due), "waiting": len(waiting)}
+    if context.dry_run:
+        outcome.done = len(chosen)
+        _tell(chosen, waiting, outcome, "would be trained")
+        return outcome
+    trained: list[Due] = []
+    for name in context.branches:
+        trained += _train(context, name, [item for item in chosen if item.branch == name], outcome)
+    tried = {item.label for item in chosen} - {item.label for item in trained}
+    done = {item.label for item in trained}
+    failed = {label: count for label, count in notes.failed.items() if label not in done}
+    failed |= {label: notes.failed.get(label, 0) + 1 for label in tried}
+    updated = _Notes(failed, checked)
+    if updated != notes:
+        updated.write(path)
+    _tell(trained, waiting, outcome, "trained")
+    return outcome
+
+
+def _circumstances(context: PassContext, notes: _Notes) -> Circumstances:
+    prices = {
+        branch: {ticker: Prices(seen.last, seen.restated) for ticker, seen in tickers.items()}
+        for branch, tickers in read_seen(context).items()
+    }
+    return Circumstances(
+        project=context.project,
+        live=context.params.live,
+        judged_after=context.params.serving.promotion.sessions,
+        session=context.session,
+        last_session=context.last_session,
+        prices=prices,
+        health=read_states(context.project),
+        failed=notes.failed,
+        checked=notes.checked,
+    )
+
+
+def _train(context: PassContext, name: str, due: Sequence[Due], outcome: StepOutcome) -> list[Due]:
+    """Train and install models of one branch; returns those that were due, without the others of their pools."""
+    if not due:
+        return []
+    branch = context.branches[name]
+    last = max(context.last_session(spec.exchange) for spec in branch.models)
+    training = LiveTraining(context.project, branch, last + timedelta(days=1), context.tools.trainer, context.progress)
+    by_name: Mapping[str, Due] = {item.spec.name: item for item in due}
+    trained = []
+    for result in train_live(training, by_name.keys()):
+        if isinstance(result, ItemFailure):
+            outcome.extend([result])
+        elif _install(context, name, result, by_name.get(result.name), outcome):
+            outcome.done += 1
+            if result.name in by_name:
+                trained.append(by_name[result.name])
+    return trained
+
+
+def _install(context: PassContext, name: str, staged: StagedVersion, due: Due | None, outcome: StepOutcome) -> bool:
+    why = due.why if due else "trained with its pool"
+    try:
+        install_live(context.project, context.branches[name], staged, context.params.live.promotion, why)
+    except MlopsError as error:
+        outcome.fail(staged.name, error)
+        return False
+    return True
+
+
+def _counts(due: Sequence[Due]) -> dict[str, int]:
+    counts = Counter(item.reason for item in due)
+    return {reason: counts[reason] for reason in RANK if counts[reason]}  # type: ignore[index]
+
+
+def _tell(done: Sequence[Due], waiting: Sequence[Due], outcome: StepOutcome, word: str) -> None:
+    for reason in RANK:
+        names = [item.spec.name for item in done if item.reason == reason]
+        if names:
+            outcome.lines.append(f"{len(names)} {word}, {WORDS[reason]}: {bounded(names)}")
+    if waiting:
+        outcome.lines.append(f"{len(waiting)} more are due and wait for the next pass (live.retrain.at_most)")
+    if outcome.failures:
+        failed = sorted({failure.model for failure in outcome.failures})
+        text = f"{len(failed)} models could not be trained, and keep their old versions: {bounded(failed)}"
+        outcome.lines.append(text)
+        outcome.troubles.append(Trouble("retrain", text, "mlops live --only retrain"))
