@@ -10,7 +10,7 @@ from decimal import Decimal
 from mlops_cli.config.schemas.project import ModelSpec
 from mlops_cli.config.schemas.trading import Rules
 from mlops_cli.errors import BrokerError, MlopsError, bounded
-from mlops_cli.evaluation.verdicts import verdicts
+from mlops_cli.evaluation.verdicts import verdict_of, verdicts
 from mlops_cli.live.journal.journal import Selection
 from mlops_cli.live.journal.opening import read_journal
 from mlops_cli.live.journal.records import Forecast
@@ -78,6 +78,7 @@ class JournalForecasts:
 
     def __init__(self, context: PassContext) -> None:
         self._context = context
+        self._verdicts: dict[str, dict[tuple[str, str], str]] = {}
 
     def forecasts(self, team: str, rules: Rules, session: date, target: date) -> SessionForecasts:
         """The issued forecasts of a team's models; see `pipeline.trade.paper_trade.TeamForecasts`."""
@@ -110,8 +111,14 @@ class JournalForecasts:
                 if is_traded_by(spec, team, rules):
                     yield branch.name, spec, newest.get((branch.name, spec.name))
 
+    def _judged(self, branch: str) -> dict[tuple[str, str], str]:
+        """The verdicts of a branch, read once."""
+        if branch not in self._verdicts:
+            self._verdicts[branch] = verdicts(self._context.project.evaluation(branch))
+        return self._verdicts[branch]
+
     def _trade_forecast(self, branch: str, spec: ModelSpec, forecast: Forecast) -> TradeForecast:
-        judged = verdicts(self._context.project.evaluation(branch))
+        root = self._context.project.model_root
         return TradeForecast(
             model=spec.name,
             ticker=ticker_of(spec.ticker),
@@ -121,7 +128,7 @@ class JournalForecasts:
             last_close=Decimal(str(round(forecast.last_close, PRICE_DECIMALS))),
             log_return=forecast.log_return,
             version=forecast.version,
-            verdict=judged.get((spec.name, forecast.version)),
+            verdict=verdict_of(self._judged(branch), root, branch, spec.name, forecast.version),
             dividend=forecast.announced_dividend,
             intervals=tuple(_interval(forecast)),
         )

@@ -284,7 +284,7 @@ def choose(due: Sequence[Due], branches: Mapping[str, Branch], at_most: int) -> 
         size = 1
         if pool is not None:
             models = branches[item.branch].models
-            size = sum(other.pool and group_of(other) == pool[1] for other in models)
+            size = sum(1 for other in models if other.pool and group_of(other) == pool[1])
         if size <= room or (room == at_most > 0):
             chosen.append(item)
             room -= size

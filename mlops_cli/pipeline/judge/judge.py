@@ -188,13 +188,13 @@ def _open_branch(
 
 
 def _pinned(project: Project, opened: Sequence[ReportModel], report: StageReport) -> list[ReportModel]:
-    """The pinned versions of these models, where another version than the newest is pinned."""
+    """The pinned versions of these models, where another version of the pipeline than the newest is pinned."""
     pinned = []
     for newest in opened:
         try:
             if not champion(project.model_root, newest.branch, newest.label).pinned:
                 continue
-            version = answering_version(project.model_root, newest.branch, newest.label)
+            version = answering_version(project.model_root, newest.branch, newest.label, live=False)
         except ModelError as error:
             report.fail(newest.label, error)
             continue

@@ -104,7 +104,10 @@ def replay_book(
 def _open_models(
     project: Project, branches: Sequence[Branch], rules: Mapping[str, Rules], report: StageReport
 ) -> list[ReportModel]:
-    """The answering version of each model that trades for one of these teams; others are reported."""
+    """The version of each model that trades for one of these teams; others are reported.
+
+    It is the one that would answer without live versions, which were trained on the closes that are replayed.
+    """
     opened = []
     for branch in branches:
         for spec in branch.models:
@@ -114,7 +117,7 @@ def _open_models(
                 report.refuse(spec.name, f"the local exchange trades US stocks only, not {spec.exchange}", 4)
                 continue
             try:
-                version = answering_version(project.model_root, branch.name, spec.name)
+                version = answering_version(project.model_root, branch.name, spec.name, live=False)
                 opened.append(ReportModel(Model(version.folder, version.manifest), branch.name, spec.name))
             except ModelError as error:
                 report.fail(spec.name, error)

@@ -16,7 +16,7 @@ from mlops_cli.config.paths import Project
 from mlops_cli.config.schemas.project import ModelSpec
 from mlops_cli.config.schemas.trading import Rules
 from mlops_cli.errors import ConfigError, MlopsError, bounded
-from mlops_cli.evaluation.verdicts import verdicts
+from mlops_cli.evaluation.verdicts import verdict_of, verdicts
 from mlops_cli.features.column_names import ANNOUNCED, WIDEST, width_columns
 from mlops_cli.market.symbols import ticker_of
 from mlops_cli.models.predict import Forecasts, Model
@@ -152,7 +152,7 @@ def _newest_forecast(
         last_close=Decimal(str(round(last, PRICE_DECIMALS))),
         log_return=float(forecasts.log_return[0]),
         version=model.manifest.version,
-        verdict=judged.get((spec.name, model.manifest.version)),
+        verdict=verdict_of(judged, project.model_root, branch, spec.name, model.manifest.version),
         dividend=last * float(row[ANNOUNCED].iloc[0]) if ANNOUNCED in model.manifest.inputs else 0.0,
         intervals=_intervals(row, forecasts, model.manifest.levels),
     )

@@ -12,7 +12,7 @@ from mlops_cli.config.load import Branch
 from mlops_cli.config.paths import Project
 from mlops_cli.config.schemas.project import ModelSpec
 from mlops_cli.errors import ModelError
-from mlops_cli.evaluation.verdicts import base_verdicts, verdicts
+from mlops_cli.evaluation.verdicts import base_verdicts, verdict_of, verdicts
 from mlops_cli.models.manifest import manifest_values
 from mlops_cli.models.versions import answering_version, champion, model_versions
 
@@ -24,7 +24,8 @@ class ModelFacts:
     """One line of `mlops models list`. What is None is not known yet.
 
     Attributes:
-        file: its config, relative to the project folder, as is `folder`, its model folder.
+        file: its config, relative to the project folder, as is `folder`, its model folder, or that of the live version
+            that answers.
         trained_until: last session whose close the model saw, as YYYY-MM-DD.
         shrinkage: factor on its forecasts, 0 to 1.
         mae_ratio: its mean absolute error over the naive forecast's, on the validation sessions.
@@ -57,8 +58,7 @@ def model_facts(project: Project, branch: Branch, specs: Iterable[ModelSpec]) ->
     judged, on_base = verdicts(evaluation), base_verdicts(evaluation)
     facts = []
     for spec in specs:
-        folder = _folder(project, branch.name, spec.name)
-        manifest = manifest_values(folder)
+        folder, manifest = _shown(project, branch.name, spec.name)
         values = manifest or {}
         facts.append(
             ModelFacts(
@@ -82,7 +82,7 @@ def model_details(project: Project, branch: Branch, spec: ModelSpec) -> dict[str
     Raises:
         ModelError: its manifest is no JSON, or the record of its champion is damaged.
     """
-    manifest = manifest_values(_folder(project, branch.name, spec.name))
+    _, manifest = _shown(project, branch.name, spec.name)
     record = champion(project.model_root, branch.name, spec.name)
     evaluation = project.evaluation(branch.name)
     judged, on_base = verdicts(evaluation), base_verdicts(evaluation)
@@ -93,20 +93,21 @@ def model_details(project: Project, branch: Branch, spec: ModelSpec) -> dict[str
         "verdict": None if manifest is None else _verdict(project, branch.name, spec.name, judged),
         "base_verdict": None if manifest is None else _verdict(project, branch.name, spec.name, on_base),
         "versions": [
-            {"version": version.version, "trained_until": str(version.manifest.trained_until)}
+            {
+                "version": version.version,
+                "trained_until": str(version.manifest.trained_until),
+                "live": version.manifest.live,
+            }
             for version in model_versions(project.model_root, branch.name, spec.name)
         ],
-        "champion": {"version": record.version, "pinned": record.pinned, "history": list(record.history)},
+        "champion": {
+            "version": record.version,
+            "pinned": record.pinned,
+            "history": list(record.history),
+            "by": record.by,
+            "why": record.why,
+        },
     }
-
-
-def _folder(project: Project, branch: str, model: str) -> Path:
-    """The folder of a model; of one that the pipeline has not trained, that of the version that answers."""
-    folder = project.models(branch) / model
-    if not folder.is_dir():
-        with suppress(ModelError):
-            return answering_version(project.model_root, branch, model).folder
-    return folder
 
 
 def _verdict(project: Project, branch: str, model: str, judged: Verdicts) -> str | None:
@@ -115,4 +116,14 @@ def _verdict(project: Project, branch: str, model: str, judged: Verdicts) -> str
         version = answering_version(project.model_root, branch, model).version
     except ModelError:
         return None
-    return judged.get((model, version))
+    return verdict_of(judged, project.model_root, branch, model, version)
+
+
+def _shown(project: Project, branch: str, model: str) -> tuple[Path, dict[str, Any] | None]:
+    """The folder and the manifest that are shown: of the live version if one answers, else of the pipeline's model."""
+    with suppress(ModelError):
+        version = answering_version(project.model_root, branch, model)
+        if version.manifest.live:
+            return version.folder, version.manifest.model_dump(mode="json")
+    folder = project.models(branch) / model
+    return folder, manifest_values(folder)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from mlops_cli.errors import ModelError
 from mlops_cli.evaluation.verdicts import verdicts
 from mlops_cli.models.manifest import GRAPH, MANIFEST, Manifest, read_manifest
 from mlops_cli.models.shared.weight_files import UntriedError, WeightFiles
-from mlops_cli.models.versions import ARCHIVE, Champion, VersionFolder, champion, model_versions
+from mlops_cli.models.versions import ARCHIVE, Champion, VersionFolder, champion, judged_as, model_versions
 from mlops_cli.serving.catalog.catalog import Catalog, ModelKey, ServedModel, route, version_for_role
 from mlops_cli.serving.catalog.ensembles import ensembles
 from mlops_cli.serving.contract.messages import IndexEntry, ServedVersion
@@ -77,6 +77,7 @@ class ModelOnDisk:
         quarantined: the others, each with its reason.
         untried: one of them has a graph that must be tried before it can be served.
         blocked: one of them could not be read or prepared for a reason that may pass, such as a full disk.
+        judged_as: by version, the version whose verdict counts for it.
     """
 
     versions: tuple[ServedVersion, ...]
@@ -84,6 +85,7 @@ class ModelOnDisk:
     champion: Champion
     untried: bool = False
     blocked: bool = False
+    judged_as: Mapping[str, str] = field(default_factory=dict)
 
 
 class CatalogLoader:
@@ -179,7 +181,8 @@ class CatalogLoader:
         reason = "" if any(finished.folder == newest for finished in folders) else _unfinished(newest, bool(versions))
         if reason:
             quarantined.append(IndexEntry(key.name, "", "QUARANTINED", reason))
-        return ModelOnDisk(tuple(versions), tuple(quarantined), record, untried, blocked)
+        judged = {finished.version: judged_as(finished, folders) for finished in folders}
+        return ModelOnDisk(tuple(versions), tuple(quarantined), record, untried, blocked, judged)
 
     def _served(self, finished: VersionFolder) -> ServedVersion:
         manifest = finished.manifest
@@ -237,7 +240,7 @@ class CatalogLoader:
             return ServedModel(served_as, *key, versions, quarantined)
         weights, shadow = self._settings.routes.get(key.name), self._settings.shadow.get(key.name)
         accepted = version_for_role("champion", versions, record.version)
-        numbers = [version.version for version in versions]
+        verdict_on = {version.version: (key.name, model.judged_as[version.version]) for version in versions}
         return ServedModel(
             served_as,
             *key,
@@ -246,7 +249,7 @@ class CatalogLoader:
             default=accepted if weights or record.pinned else versions[0],
             route=route(served_as, weights or {}, versions, record.version),
             shadow=version_for_role(shadow, versions, record.version) if shadow else None,
-            verdicts={number: judged[key.name, number] for number in numbers if (key.name, number) in judged},
+            verdicts={number: judged[on] for number, on in verdict_on.items() if on in judged},
         )
 
 
