@@ -75,10 +75,7 @@ def _show_record(result: Mapping[str, Any]) -> None:
         show(f"Gap between the journal and its replay: {causes}")
 
 
-def _show_health(health: Mapping[str, Any] | None) -> None:
-    if health is None:
-        show("Health: not judged")
-        return
+def _show_health(health: Mapping[str, Any]) -> None:
     states = ", ".join(f"{count} {state}" for state, count in health["states"].items())
     fleet = health["fleet"]
     reason = f" ({fleet['reason']})" if fleet["reason"] else ""

@@ -8,15 +8,13 @@ from datetime import date
 from mlops_cli.config.load import Branch
 from mlops_cli.config.paths import Project
 from mlops_cli.errors import ModelError
-from mlops_cli.live.health.state import Health, read_health
 from mlops_cli.live.journal.journal import Selection
 from mlops_cli.live.journal.opening import read_journal
 from mlops_cli.live.replay.notes import Observed
+from mlops_cli.live.watch.states import read_states
 from mlops_cli.models.manifest import read_manifest
 from mlops_cli.models.versions import CHAMPION, archive
 from mlops_cli.pipeline.stages.stage import read_note
-
-HEALTH_FILE = "health.json"
 
 
 def observe_start(project: Project, branches: Iterable[Branch]) -> Observed:
@@ -55,16 +53,8 @@ def _answers(project: Project, session: date) -> dict[str, str]:
     return {f"{forecast.branch}/{forecast.model}": forecast.version for forecast in issued}
 
 
-def stored_health(project: Project) -> Health | None:
-    """The health after the last pass; None if it was never judged."""
-    path = project.live / HEALTH_FILE
-    return read_health(path.read_bytes()) if path.is_file() else None
-
-
 def _health(project: Project) -> dict[str, tuple[str, str]]:
-    health = stored_health(project)
-    if health is None:
-        return {}
+    health = read_states(project)
     fleet = (str(health.fleet.state), health.fleet.reason)
     return {"": fleet, **{name: (str(each.state), each.reason) for name, each in health.models.items()}}
 

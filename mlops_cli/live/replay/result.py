@@ -22,9 +22,9 @@ from mlops_cli.live.journal.opening import read_journal
 from mlops_cli.live.journal.replaying import Replayer, replay_issued
 from mlops_cli.live.journal.track_record import counts, scores
 from mlops_cli.live.replay.notes import HEALTH, PROMOTED, ROLLED_BACK, TRAINED, Event, Notes, open_notes
-from mlops_cli.live.replay.observe import stored_health
 from mlops_cli.live.replay.replay import Replayed
 from mlops_cli.live.replay.trading import team_book, traded_stocks
+from mlops_cli.live.watch.states import read_states
 from mlops_cli.market.hours import us_hours
 from mlops_cli.models.predict import Model
 from mlops_cli.models.versions import model_versions
@@ -100,10 +100,8 @@ def _gap(replayed: Replayed, frame: pd.DataFrame) -> dict[str, Any] | None:
     return gap_figures(gap(frame, replayed_frame))
 
 
-def _health(replayed: Replayed) -> dict[str, Any] | None:
-    health = stored_health(replayed.home.project)
-    if health is None:
-        return None
+def _health(replayed: Replayed) -> dict[str, Any]:
+    health = read_states(replayed.home.project)
     states = Counter(str(each.state) for each in health.models.values())
     shown = ("state", "since", "reason")
     return {
