@@ -48,9 +48,9 @@ def replay(project: Project, wanted: LiveReplay, *, as_json: bool, verbose: bool
 
 def _show(result: Mapping[str, Any]) -> None:
     replayed = result["replay"]
+    models = "1 model" if replayed["models"] == 1 else f"{replayed['models']} models"
     show(
-        f"{replayed['passes']} passes, from the close of {replayed['first']} to that of {replayed['last']}, "
-        f"{replayed['models']} models"
+        f"{replayed['passes']} passes, from the close of {replayed['first']} to that of {replayed['last']}, of {models}"
     )
     _show_record(result)
     _show_health(result["health"])
