@@ -319,7 +319,8 @@ def test_the_schedule_goes_into_the_crontab_once_and_leaves_the_rest(cli, traded
     lines = table.read_text().splitlines()
     assert lines[:2] == ["# mine", "0 1 * * * backup"]
     assert lines.count("CRON_TZ=America/New_York") == 1
-    assert sum("paper-trade" in line and "--team red" in line for line in lines) == 4
+    assert sum("mlops live --project" in line for line in lines) == 3
+    assert sum("paper-trade" in line and "--team red" in line for line in lines) == 1
     assert (traded.root / ".mlops" / "logs" / "rotation.conf").is_file()
     assert cli.mlops("schedule", "show").stdout.splitlines()[1:5] == lines[3:7]
 
@@ -340,6 +341,6 @@ def test_one_pass_comes_when_late_prices_are_waited_for_no_longer(minutes):
 def test_cron_in_utc_has_winter_and_summer_times(cli):
     shown = cli.mlops("schedule", "show", "--with", "cron-utc", "--team", "red").stdout
     assert "CRON_TZ" not in shown
-    times = [tuple(map(int, line.split()[:2])) for line in shown.splitlines() if "paper-trade --" in line]
+    times = [tuple(map(int, line.split()[:2])) for line in shown.splitlines() if "mlops live --" in line]
     assert (25, 20) in times, "16:25 in summer"
     assert (25, 21) in times, "16:25 in winter"

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mlops_cli.cli.models import versions
+from mlops_cli.cli.models import health, versions
 from mlops_cli.cli.models.chosen_models import chosen_models, models_named
 from mlops_cli.cli.options import BranchOption, JsonFlag, OnlyOption, ProjectOption, command_group, open_project
 from mlops_cli.cli.output import print_json, print_table, say
@@ -32,10 +32,11 @@ _COLUMNS = {
 
 def register(app: typer.Typer) -> None:
     """Add `mlops models` and its commands to the app."""
-    group = command_group(help="List and show models; add a stock; promote a version.")
+    group = command_group(help="List and show models and their health; add a stock; promote a version.")
     group.command("list")(list_)
     group.command()(show)
     group.command()(add)
+    group.command()(health.health)
     group.command()(versions.promote)
     group.command()(versions.rollback)
     app.add_typer(group, name="models")

@@ -1,4 +1,4 @@
-"""Lines for cron and units for systemd, in exchange time, and installing them."""
+"""Lines for cron and units for systemd that run the nightly pass, in exchange time, and installing them."""
 
 from __future__ import annotations
 
@@ -10,22 +10,34 @@ from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from mlops_cli.errors import ServiceError
+from mlops_cli.errors import ConfigError, ServiceError
 from mlops_cli.trading.passes.order_window import PRICES_UNTIL
 
 ZONE = "America/New_York"
 FOLLOW = time(10, 0)
-"""Half an hour after the open: a pass books what was filled there."""
+"""Half an hour after the open: each team's pass books what was filled there."""
 AFTER_MINUTES, EVENING_MINUTES = 5, (0, 60, 180)
 """After the window opens: data providers may be late, and a pass that finds its work done ends at once."""
 CLOSE = time(16, 0)
+LONGEST = "2h"
+"""After which systemd ends a pass: it may train hundreds of models."""
 WINTER, SUMMER = datetime(2024, 1, 15), datetime(2024, 7, 15)
 BEGIN, END = "# mlops {root}: begin", "# mlops {root}: end"
 
 
+LIVE = "live"
+
+
 @dataclass(frozen=True)
 class Job:
-    """What is run: a pass of each team with `program` (mlops), from `opens_minutes` after the close on."""
+    """What is run: `mlops live` from `opens_minutes` after the close on, and in the morning a pass of each team.
+
+    Attributes:
+        root: folder of the project.
+        program: the mlops to run.
+        teams: that have an account: in the morning, what was filled at the open is booked.
+        opens_minutes: after the close, the time from which orders are sent.
+    """
 
     root: Path
     program: Path
@@ -34,20 +46,49 @@ class Job:
 
     @property
     def times(self) -> tuple[time, ...]:
-        """New York times of a weekday's passes. On half days the evening ones are later than needed, and still fit."""
+        """New York times of a weekday's nightly passes. On half days they are later than needed, and still fit."""
         start = datetime.combine(WINTER, CLOSE) + timedelta(minutes=self.opens_minutes + AFTER_MINUTES)
         first, second, last = (start + timedelta(minutes=minutes) for minutes in EVENING_MINUTES)
         # one pass must come when late prices are waited for no longer
         end = datetime.combine(WINTER, PRICES_UNTIL) + timedelta(minutes=AFTER_MINUTES)
-        return (FOLLOW, first.time(), second.time(), max(last, end).time())
+        return (first.time(), second.time(), max(last, end).time())
 
-    def command(self, team: str) -> str:
-        """The command line of a team's pass."""
-        return shlex.join([str(self.program), "paper-trade", "--project", str(self.root), "--team", team])
+    @property
+    def passes(self) -> list[ScheduledPass]:
+        """All that is run, in order of the logs."""
+        project = ["--project", str(self.root)]
+        nightly = ScheduledPass(LIVE, self._command([LIVE, *project]), self._log(LIVE), self.times, "the nightly pass")
+        mornings = []
+        for team in self.teams:
+            name = f"paper-trade-{team}"
+            command = self._command(["paper-trade", *project, "--team", team])
+            mornings.append(ScheduledPass(name, command, self._log(name), (FOLLOW,), f"paper-trade, team {team}"))
+        return [nightly, *mornings]
 
-    def log(self, team: str) -> Path:
-        """Where cron writes a team's log."""
-        return self.root / ".mlops" / "logs" / f"paper-trade-{team}.log"
+    def _command(self, words: Sequence[str]) -> str:
+        return shlex.join([str(self.program), *words])
+
+    def _log(self, name: str) -> Path:
+        return self.root / ".mlops" / "logs" / f"{name}.log"
+
+
+@dataclass(frozen=True)
+class ScheduledPass:
+    """A command that is run on weekdays.
+
+    Attributes:
+        name: of its log and units, without `mlops-`.
+        command: the command line.
+        log: where cron writes its output.
+        times: in New York.
+        about: what it is, in words.
+    """
+
+    name: str
+    command: str
+    log: Path
+    times: tuple[time, ...]
+    about: str
 
 
 def crontab(job: Job, *, utc: bool = False) -> str:
@@ -57,12 +98,11 @@ def crontab(job: Job, *, utc: bool = False) -> str:
     and at that in summer. The one that comes too early says so and ends.
     """
     head = [] if utc else [f"CRON_TZ={ZONE}"]
-    times = [moment for at in job.times for moment in (_in_utc(at) if utc else [at])]
     passes = [
-        f"{at.minute} {at.hour} * * {'2-6' if utc and at.hour < 4 else '1-5'}  {_cron(job.command(team))} "
-        f">> {_cron(shlex.quote(str(job.log(team))))} 2>&1"
-        for team in job.teams
-        for at in dict.fromkeys(times)
+        f"{at.minute} {at.hour} * * {'2-6' if utc and at.hour < 4 else '1-5'}  {_cron(scheduled.command)} "
+        f">> {_cron(shlex.quote(str(scheduled.log)))} 2>&1"
+        for scheduled in job.passes
+        for at in dict.fromkeys(moment for time in scheduled.times for moment in (_in_utc(time) if utc else [time]))
     ]
     state, config = job.root / ".mlops" / "logs" / "rotation.state", rotation_file(job)
     # cron's own PATH lacks the folder that Debian has logrotate in
@@ -91,28 +131,33 @@ def rotation_file(job: Job) -> Path:
 
 def rotation(job: Job) -> str:
     """Rules for logrotate: a week each, eight weeks kept."""
-    logs = "\n".join(f'"{job.log(team)}"' for team in job.teams)
+    logs = "\n".join(f'"{scheduled.log}"' for scheduled in job.passes)
     rules = ["weekly", "rotate 8", "maxsize 20M", "missingok", "notifempty", "compress", "delaycompress"]
     return logs + " {\n" + "".join(f"    {rule}\n" for rule in rules) + "}\n"
 
 
 def units(job: Job) -> dict[str, str]:
-    """Systemd units by file name, a service and a timer for each team; journald keeps and rotates their logs."""
+    """Systemd units by file name, a service and a timer for each pass; journald keeps and rotates their logs."""
     files = {}
-    for team in job.teams:
-        name = f"mlops-paper-trade-{team}"
-        calendar = "".join(f"OnCalendar=Mon..Fri *-*-* {at:%H:%M}:00 {ZONE}\n" for at in job.times)
+    for scheduled in job.passes:
+        name = f"mlops-{scheduled.name}"
+        calendar = "".join(f"OnCalendar=Mon..Fri *-*-* {at:%H:%M}:00 {ZONE}\n" for at in scheduled.times)
         files[f"{name}.service"] = (
-            f"[Unit]\nDescription=mlops paper-trade, team {team}\nWants=network-online.target\n"
+            f"[Unit]\nDescription=mlops {scheduled.about}\nWants=network-online.target\n"
             "After=network-online.target\n\n"
-            f"[Service]\nType=oneshot\nWorkingDirectory={_unit(str(job.root))}\nExecStart={_unit(job.command(team))}\n"
-            "TimeoutStartSec=30min\n"
+            f"[Service]\nType=oneshot\n{_of_project(job.root)}\nExecStart={_unit(scheduled.command)}\n"
+            f"TimeoutStartSec={LONGEST}\n"
         )
         files[f"{name}.timer"] = (
-            f"[Unit]\nDescription=when team {team} trades\n\n[Timer]\n{calendar}Persistent=true\n"
+            f"[Unit]\nDescription=when mlops {scheduled.about} runs\n\n[Timer]\n{calendar}Persistent=true\n"
             "RandomizedDelaySec=30\n\n[Install]\nWantedBy=timers.target\n"
         )
     return files
+
+
+def _of_project(root: Path) -> str:
+    """The line of a service by which one sees whose it is."""
+    return f"WorkingDirectory={_unit(str(root))}"
 
 
 def _in_utc(at: time) -> list[time]:
@@ -145,9 +190,26 @@ def install_crontab(job: Job, *, utc: bool = False) -> bool:
 
 
 def install_units(job: Job, folder: Path) -> list[str]:
-    """Write a job's systemd units into a folder; returns the names of the timers."""
+    """Write a job's systemd units into a folder, and remove those of teams that have no pass any more.
+
+    Returns:
+        The names of the timers.
+
+    Raises:
+        ConfigError: the folder has units of these names that belong to another project.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     files = units(job)
+    mine = _of_project(job.root)
+    services = {path.name: path.read_text() for path in folder.glob("mlops-*.service")}
+    foreign = [name for name in services if name in files and mine not in services[name].splitlines()]
+    if foreign:
+        text = f"{folder / foreign[0]} belongs to another project"
+        raise ConfigError(text, "one user has units of one project: use cron, or another user: --with cron")
+    for name, text in services.items():
+        if name not in files and mine in text.splitlines():
+            (folder / name).unlink()
+            (folder / name).with_suffix(".timer").unlink(missing_ok=True)
     for name, text in files.items():
         (folder / name).write_text(text)
     return [name for name in files if name.endswith(".timer")]
