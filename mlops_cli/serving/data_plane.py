@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,17 +10,17 @@ from time import perf_counter
 
 from mlops_cli.config.paths import Project
 from mlops_cli.config.schemas.serving import Serving
-from mlops_cli.errors import ModelError
-from mlops_cli.models.manifest import Manifest, read_manifest
+from mlops_cli.models.manifest import Manifest
 from mlops_cli.models.shared.graph_trial import TrialProcess
 from mlops_cli.models.shared.weight_files import open_weight_files
-from mlops_cli.models.versions import model_versions
 from mlops_cli.prices.cleaning.counts import RepairedPrices
 from mlops_cli.serving.answering.degradation import Answering, LoadLevel, Target, has_columns
 from mlops_cli.serving.answering.dispatcher import Dispatcher
-from mlops_cli.serving.answering.latest_forecasts import LatestForecasts
+from mlops_cli.serving.answering.issued_cache import IssuedCache
+from mlops_cli.serving.answering.latest_forecasts import Asked, LatestForecasts, Sources
 from mlops_cli.serving.answering.latest_rows import LatestRows
 from mlops_cli.serving.answering.request_columns import columns_of
+from mlops_cli.serving.answering.session_ages import SessionAges
 from mlops_cli.serving.answering.shadow import Shadow
 from mlops_cli.serving.auto_promotion import AutoPromotion
 from mlops_cli.serving.catalog import metadata
@@ -31,6 +30,7 @@ from mlops_cli.serving.catalog.folder_watch import changes, new_tables, touched
 from mlops_cli.serving.catalog.live_catalog import LiveCatalog
 from mlops_cli.serving.catalog.load_catalog import CatalogLoader, select
 from mlops_cli.serving.catalog.loaded_models import LoadedModels
+from mlops_cli.serving.contract.issued_forecasts import IssuedForecasts
 from mlops_cli.serving.contract.messages import (
     Answer,
     Forecast,
@@ -50,8 +50,18 @@ log = logging.getLogger(__name__)
 class DataPlane:
     """All model logic behind HTTP. It lives in one event loop, and its methods are called from that loop only."""
 
-    def __init__(self, project: Project, settings: Serving, models: str | None = None) -> None:
-        """Serve the models that `load_catalog.select` finds for `models`, with the project's features and verdicts."""
+    def __init__(
+        self,
+        project: Project,
+        settings: Serving,
+        models: str | None = None,
+        issued: IssuedForecasts | None = None,
+        ages: SessionAges | None = None,
+    ) -> None:
+        """Serve the models that `load_catalog.select` finds for `models`, with the project's features and verdicts.
+
+        Forecasts that were `issued` are shown as they are; `ages` tell how old their data are. Both may be left out.
+        """
         self.project = project
         self._settings = settings
         self._selection = select(project, models)
@@ -66,7 +76,8 @@ class DataPlane:
         self._load_level = LoadLevel(settings)
         self._answering = Answering(settings, self._loaded, self._dispatcher, self._load_level)
         self._rows = LatestRows(project, self._table_readers)
-        self._forecasts = LatestForecasts(self._answering, self._rows)
+        sources = Sources(self._rows, None if issued is None else IssuedCache(issued), ages)
+        self.forecasts = LatestForecasts(self._answering, sources)
         self._shadow = Shadow(self._answering, self._load_level)
         self._features = project.root / "data" / "features"
         self._watched = [self._selection.root, self._features, project.root / "simulation" / "evaluation"]
@@ -105,6 +116,7 @@ class DataPlane:
         await self._promotion.stop()
         await self._shadow.stop()
         await self._dispatcher.stop()
+        await self.forecasts.stop()
         if self._ticking is not None:
             self._ticking.cancel()
         for executor in (self._readers, self._table_readers):
@@ -136,19 +148,16 @@ class DataPlane:
             self._shadow.follow(catalog, model, inputs, query.rows, answer)
         return answer
 
-    async def latest(self, models: Sequence[str] | None = None) -> tuple[list[Forecast], dict[str, str]]:
+    async def latest(
+        self, models: Sequence[str] | None = None, computed: bool = False
+    ) -> tuple[list[Forecast], dict[str, str]]:
         """The latest forecast of these models (None: of all), and by name the reason for each model without one.
 
-        Raises:
-            UnknownModelError: a name is not served.
-            OverloadedError: no model has a forecast, and at least one of them because of load.
+        With `computed`, forecasts are computed also where one was issued.
+
+        Raises as `LatestForecasts.of`.
         """
-        catalog = self._live.catalog
-        names = catalog.names() if models is None else list(models)
-        for name in names:
-            if name not in catalog.ensembles:
-                catalog.model(name)
-        return await self._forecasts.of(catalog, names, self._unloaded)
+        return await self.forecasts.of(self._live.catalog, Asked(models, self._unloaded, computed))
 
     def index(self) -> list[IndexEntry]:
         """Every version of every model and ensemble; quarantined ones with their reason."""
@@ -215,23 +224,16 @@ class DataPlane:
         """
         if model in self._live.catalog.ensembles:
             raise UnservableError(f"{model} is an ensemble, without features of its own", "ask its models one by one")
-        served = self._live.catalog.model(model)
-        version = metadata.version_of(served)
-        with contextlib.suppress(ModelError):  # removed meanwhile; another version may be in its folder
-            manifest = read_manifest(version.folder)
-            if manifest.version == version.version:
-                return manifest
-        for folder in model_versions(self._selection.root, *served.key):
-            if folder.version == version.version:
-                return folder.manifest
-        raise UnservableError(f"{model} {version.version} was removed", "ask again: another version takes its place")
+        return metadata.manifest_of(self._selection.root, self._live.catalog.model(model))
 
     def measures(self) -> dict[str, float]:
         """Current load and memory, and counts since the start, for /metrics.
 
         Keys: queue_delay_ms, loop_lag_ms, level (0 to 3), queued, resident_models, resident_bytes,
-        memory_budget_bytes; and the counts loads, evictions, shadow_rows, shadow_difference, shadow_failures.
+        memory_budget_bytes; the counts loads, evictions, shadow_rows, shadow_difference, shadow_failures; and
+        stale_forecasts, once it is known.
         """
+        stale = self.forecasts.count_stale(self._live.catalog)
         return {
             "queue_delay_ms": self._load_level.queue_ms,
             "loop_lag_ms": self._load_level.lag_ms,
@@ -245,6 +247,7 @@ class DataPlane:
             "shadow_rows": self._shadow.rows,
             "shadow_difference": self._shadow.difference,
             "shadow_failures": self._shadow.failures,
+            **({} if stale is None else {"stale_forecasts": stale}),
         }
 
     async def _infer_model(

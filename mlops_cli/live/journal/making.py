@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime
@@ -15,6 +14,7 @@ import pandas as pd
 from mlops_cli.errors import DataError
 from mlops_cli.evaluation.frame import interval_columns
 from mlops_cli.features.column_names import WIDEST
+from mlops_cli.features.row_hash import row_hash
 from mlops_cli.live.journal.records import Forecast, PriceInterval
 from mlops_cli.market.sessions import opening_hours
 from mlops_cli.models.manifest import Manifest
@@ -126,22 +126,14 @@ def _closing_times(exchange: str) -> dict[date, datetime]:
 
 
 def row_hashes(rows: pd.DataFrame, inputs: Sequence[str]) -> list[str]:
-    """A sha256 of each feature row: what a model got to see, and when.
+    """The hash of each feature row; see `features.row_hash`.
 
-    The hash covers the session, the target session, and the names and values of the inputs, in float32 as the graph
-    gets them. The last close is not in it: it is in the journal itself, and a split changes it, but not the inputs.
     A width that the rows lack (the levels of the project have changed) counts as `WIDEST`, as in `Model.forecasts`.
     """
-    names = hashlib.sha256("\0".join(inputs).encode())
-    days = [pd.DatetimeIndex(days).as_unit("s").asi8.astype("<i8") for days in (rows.index, rows["target_session"])]
     with np.errstate(over="ignore"):
-        values = rows.reindex(columns=list(inputs), fill_value=WIDEST).to_numpy("<f4") + np.float32(0)  # no -0.0
-    hashes = []
-    for session, target, row in zip(*days, values, strict=True):
-        digest = names.copy()
-        digest.update(session.tobytes() + target.tobytes() + row.tobytes())
-        hashes.append(digest.hexdigest())
-    return hashes
+        values = rows.reindex(columns=list(inputs), fill_value=WIDEST).to_numpy("<f4")
+    days = (pd.DatetimeIndex(days).date for days in (rows.index, rows["target_session"]))
+    return [row_hash(inputs, session, target, row) for session, target, row in zip(*days, values, strict=True)]
 
 
 def _intervals(values: dict[Any, Any], levels: Sequence[float]) -> Iterator[PriceInterval]:

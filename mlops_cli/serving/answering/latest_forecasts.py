@@ -1,17 +1,33 @@
-"""The latest forecast of each model: the newest row of its feature table, answered like any request."""
+"""The latest forecast of each model: as it was issued, or computed from the newest row of its feature table."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime
 
 from mlops_cli.errors import MlopsError
 from mlops_cli.features.column_names import ANNOUNCED
 from mlops_cli.serving.answering.degradation import Answering, Target, has_columns
+from mlops_cli.serving.answering.issued_cache import IssuedCache
 from mlops_cli.serving.answering.latest_rows import LatestRow, LatestRows
+from mlops_cli.serving.answering.session_ages import SessionAges
+from mlops_cli.serving.answering.shown_issued import (
+    IssuedContext,
+    RowHashes,
+    issued_answer,
+    issued_basis,
+    issued_forecast,
+    levels_of,
+    why_superseded,
+)
 from mlops_cli.serving.catalog.catalog import Catalog, ServedEnsemble, ServedModel
 from mlops_cli.serving.catalog.ensembles import averaged, ensemble_team
+from mlops_cli.serving.contract.issued_forecasts import Issued, IssuedKey
 from mlops_cli.serving.contract.messages import (
+    UNKNOWN_AGE,
+    Age,
     Answer,
     Forecast,
     ForecastBasis,
@@ -23,8 +39,12 @@ from mlops_cli.serving.contract.messages import (
 
 @dataclass
 class _Outcome:
-    """What became of the models of one request: answers, the forecasts made from them on these bases, and failures."""
+    """What became of the models of one request: answers, the forecasts made from them on these bases, and failures.
 
+    Of issued forecasts, only those of `members` of the ensembles that are asked for have an answer and a basis.
+    """
+
+    members: set[str]
     answers: dict[str, Answer] = field(default_factory=dict)
     forecasts: dict[str, Forecast] = field(default_factory=dict)
     bases: dict[str, ForecastBasis] = field(default_factory=dict)
@@ -43,29 +63,67 @@ class _Outcome:
         return forecasts, {name: self.reasons[name] for name in names if name in self.reasons}
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What a request for the latest forecasts asks for.
+
+    Attributes:
+        models: names of models and ensembles; None: all.
+        unloaded: models that do not answer.
+        computed: whether forecasts are computed also where one was issued.
+    """
+
+    models: Sequence[str] | None
+    unloaded: set[str]
+    computed: bool = False
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where latest forecasts come from.
+
+    Attributes:
+        rows: the newest rows of feature tables.
+        issued: the issued forecasts; None: all are computed.
+        ages: tells the age of data; None: it is unknown.
+    """
+
+    rows: LatestRows
+    issued: IssuedCache | None = None
+    ages: SessionAges | None = None
+
+
 class LatestForecasts:
-    """Forecasts from feature tables."""
+    """Issued forecasts, and those that are computed from feature tables where none was issued."""
 
-    def __init__(self, answering: Answering, rows: LatestRows) -> None:
+    def __init__(self, answering: Answering, sources: Sources) -> None:
         self._answering = answering
-        self._rows = rows
+        self._rows = sources.rows
+        self._issued = sources.issued
+        self._ages = sources.ages
+        self._hashes = RowHashes()
 
-    async def of(
-        self, catalog: Catalog, names: Sequence[str], unloaded: set[str]
-    ) -> tuple[list[Forecast], dict[str, str]]:
-        """The latest forecasts in the order of `names`, and by name the reason for each model without one.
+    async def of(self, catalog: Catalog, asked: Asked) -> tuple[list[Forecast], dict[str, str]]:
+        """The latest forecasts in the order of the names, and by name the reason for each model without one.
 
         Raises:
+            UnknownModelError: a name is not served.
             OverloadedError: no model has a forecast, and at least one of them because of load.
         """
+        names = _names(catalog, asked.models)
         models = _models(catalog, names)
         rows = await self._rows.get(model.key for model in models.values())
-        outcome = _Outcome()
+        if self._ages is not None:
+            await self._ages.learn({model.default.exchange for model in models.values() if model.default})
+        issued = {} if asked.computed else await self._issued_on(rows.values())
+        outcome = _Outcome(_members(catalog, names))
         for name, model in models.items():
             try:
-                if name in unloaded:
+                if name in asked.unloaded:
                     raise UnservableError("it is unloaded")
-                await self._ask(catalog, model, rows[model.key], outcome)
+                row = rows[model.key]
+                if not self._show(model, row, issued, outcome):
+                    await self._ask(catalog, model, row, outcome)
             except MlopsError as error:
                 outcome.fail(name, error)
         if outcome.overloaded is not None and not outcome.forecasts:
@@ -73,6 +131,68 @@ class LatestForecasts:
         for name in catalog.ensembles.keys() & set(names):
             _add_average(catalog.ensembles[name], outcome)
         return outcome.of(names)
+
+    @property
+    def problem(self) -> str:
+        """Why the issued forecasts cannot be read; empty if they can, or were not asked for yet."""
+        return "" if self._issued is None else self._issued.problem
+
+    async def age(self, exchange: str, session: date) -> Age:
+        """How old data of an exchange are whose last session is this one."""
+        if self._ages is None:
+            return UNKNOWN_AGE
+        await self._ages.learn([exchange])
+        return self._ages.age(exchange, session)
+
+    def count_stale(self, catalog: Catalog) -> int | None:
+        """How many models have a newest row that is older than the last finished session; None if that is unknown."""
+        if self._ages is None:
+            return None
+        sessions = Counter(
+            (model.default.exchange, row.session)
+            for key, model in catalog.models_by_key.items()
+            if model.default is not None and isinstance(row := self._rows.known(key), LatestRow)
+        )
+        ages = {place: self._ages.age(*place) for place in sessions}
+        if all(age.stale is None for age in ages.values()):
+            return None
+        return sum(count for place, count in sessions.items() if ages[place].stale)
+
+    def learn_ages(self, catalog: Catalog) -> None:
+        """Begin to find out how old the data are, so that `count_stale` can tell it later."""
+        if self._ages is not None:
+            self._ages.begin(model.default.exchange for model in catalog.models.values() if model.default is not None)
+
+    async def stop(self) -> None:
+        """Stop reading."""
+        if self._issued is not None:
+            self._issued.close()
+        if self._ages is not None:
+            await self._ages.stop()
+
+    async def _issued_on(self, rows: Iterable[LatestRow | str]) -> Issued:
+        sessions = {row.session for row in rows if not isinstance(row, str)}
+        return {} if self._issued is None or not sessions else await self._issued.made_on(sessions)
+
+    def _age(self, version: ServedVersion, row: LatestRow) -> Age:
+        return UNKNOWN_AGE if self._ages is None else self._ages.age(version.exchange, row.session)
+
+    def _show(self, model: ServedModel, row: LatestRow | str, issued: Issued, outcome: _Outcome) -> bool:
+        """Show the forecast that was issued on the newest row; False if there is none."""
+        if isinstance(row, str) or model.default is None:
+            return False
+        made = issued.get(IssuedKey(*model.key, row.session))
+        if made is None:
+            return False
+        now = datetime.now(UTC)
+        superseded = why_superseded(model, made, row, self._hashes)
+        shown = IssuedContext(row.session, self._age(model.default, row), now, superseded)
+        outcome.forecasts[model.name] = issued_forecast(model, made, shown)
+        if model.name in outcome.members:
+            levels = levels_of(model, made)
+            outcome.bases[model.name] = issued_basis(made, row.session, levels)
+            outcome.answers[model.name] = issued_answer(model, made, levels, now)
+        return True
 
     async def _ask(self, catalog: Catalog, model: ServedModel, row: LatestRow | str, outcome: _Outcome) -> None:
         version = model.default
@@ -86,7 +206,23 @@ class LatestForecasts:
         basis = _basis(version, row, dict(zip(version.levels, widths, strict=bool(widths))))
         outcome.bases[model.name] = basis
         outcome.answers[model.name] = answer
-        outcome.forecasts[model.name] = Forecast.of(basis, answer)
+        outcome.forecasts[model.name] = Forecast.of(basis, answer, self._age(version, row))
+
+
+def _names(catalog: Catalog, models: Sequence[str] | None) -> list[str]:
+    """The names that are asked for; an `UnknownModelError` if one is not served."""
+    if models is None:
+        return catalog.names()
+    for name in models:
+        if name not in catalog.ensembles:
+            catalog.model(name)
+    return list(models)
+
+
+def _members(catalog: Catalog, names: Sequence[str]) -> set[str]:
+    """The names of the members of those names that are ensembles."""
+    ensembles = (catalog.ensembles[name] for name in names if name in catalog.ensembles)
+    return {model.name for ensemble in ensembles for model, _ in ensemble.members}
 
 
 def _basis(version: ServedVersion, row: LatestRow, widths: Mapping[float, float]) -> ForecastBasis:
@@ -131,7 +267,10 @@ def _add_average(ensemble: ServedEnsemble, outcome: _Outcome) -> None:
     # members without a base do not know the dividend
     basis = replace(max(bases, key=lambda basis: basis.announced_dividend), team=ensemble_team(ensemble))
     answer = averaged(ensemble, [outcome.answers[model.name] for model, _ in ensemble.members])
-    forecast = Forecast.of(basis, answer)
+    members = [outcome.forecasts[model.name] for model, _ in ensemble.members]
+    superseded = next((member.superseded for member in members if member.superseded), None)
+    age = Age(members[0].data_age_sessions, members[0].stale)  # all are for the same session of one ticker
+    forecast = replace(Forecast.of(basis, answer, age), superseded=superseded)
     if len({basis.announced_dividend for basis in bases}) > 1:
         # to add the dividend to the mean would count it for members whose forecasts do not subtract it
         totals = [outcome.forecasts[model.name].expected_total_return * weight for model, weight in ensemble.members]

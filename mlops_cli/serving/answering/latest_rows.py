@@ -73,6 +73,11 @@ class LatestRows:
             self._read[key] = _Read(row, changed[key])
         return {key: self._read[key].row for key in changed}
 
+    def known(self, key: ModelKey) -> LatestRow | str | None:
+        """The newest row of a model, or why there is none, as it was last read; None if it was never read."""
+        read = self._read.get(key)
+        return None if read is None else read.row
+
     async def _read_again(self, models: list[ModelKey]) -> Iterable[LatestRow | str]:
         paths = [self._path(key) for key in models]
         chunks = [paths[start : start + _AT_ONCE] for start in range(0, len(paths), _AT_ONCE)]

@@ -198,6 +198,7 @@ class CatalogLoader:
             shrinkage=manifest.shrinkage or 0.0,
             small=manifest.small,
             levels=manifest.levels,
+            exchange=manifest.exchange,
         )
 
     def _prepare(self, finished: VersionFolder, may_try: bool) -> None:

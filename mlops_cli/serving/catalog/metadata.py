@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Mapping
 from datetime import date
+from pathlib import Path
 from typing import Literal
 
-from mlops_cli.errors import bounded
+from mlops_cli.errors import ModelError, bounded
+from mlops_cli.models.manifest import Manifest, read_manifest
+from mlops_cli.models.versions import model_versions
 from mlops_cli.serving.catalog.catalog import Catalog, ServedEnsemble, ServedModel
 from mlops_cli.serving.catalog.ensembles import ensemble_inputs, ensemble_levels, ensemble_team, ensemble_version
 from mlops_cli.serving.catalog.loaded_models import LoadedModels
@@ -17,6 +21,23 @@ from mlops_cli.serving.contract.messages import (
     UnknownModelError,
     UnservableError,
 )
+
+
+def manifest_of(root: Path, model: ServedModel) -> Manifest:
+    """The manifest of the version that answers by default; `root` holds all model folders.
+
+    Raises:
+        UnservableError: the model is quarantined, or this version was removed.
+    """
+    version = version_of(model)
+    with contextlib.suppress(ModelError):  # removed meanwhile; another version may be in its folder
+        manifest = read_manifest(version.folder)
+        if manifest.version == version.version:
+            return manifest
+    for folder in model_versions(root, *model.key):
+        if folder.version == version.version:
+            return folder.manifest
+    raise UnservableError(f"{model.name} {version.version} was removed", "ask again: another version takes its place")
 
 
 def version_of(model: ServedModel, number: str | None = None) -> ServedVersion:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
@@ -96,6 +96,23 @@ class Answer(NamedTuple):
 
 
 DividendSource = Literal["project", "request", "unknown", "not subtracted"]
+ForecastSource = Literal["journal", "computed"]
+Superseded = Literal["retrained", "restated"]
+
+
+class Age(NamedTuple):
+    """How old the data of a forecast are.
+
+    Attributes:
+        sessions: how many have finished after the one of the data: 0 for data that are up to date; None if unknown.
+        stale: whether it is more than 0.
+    """
+
+    sessions: int | None
+    stale: bool | None
+
+
+UNKNOWN_AGE = Age(None, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +144,13 @@ class Forecast:
             subtracts none. None where neither says that one is announced.
         expected_total_return: log return of someone who holds the share and gets the dividend.
         intervals: by level ("80"), lower and upper bound of the next close; None where there were too few sessions.
+        source: "journal": it was issued, and is shown as it was issued; "computed": it was computed for this request.
+        issued_at: when it was issued; None if it was computed.
+        superseded: why a forecast computed now would be another one than the issued one: "retrained": another version
+            of the model answers; "restated": the data that it was made from were corrected or split. None: it would
+            not, or it is a computed one.
+        data_age_sessions: how many sessions its exchange has finished since `session`; None if unknown.
+        stale: whether it is made on data older than the last finished session of its exchange; None if unknown.
     """
 
     model: str
@@ -147,10 +171,15 @@ class Forecast:
     dividend_source: DividendSource | None
     expected_total_return: float
     intervals: dict[str, tuple[float, float] | None]
+    source: ForecastSource = "computed"
+    issued_at: datetime | None = None
+    superseded: Superseded | None = None
+    data_age_sessions: int | None = None
+    stale: bool | None = None
 
     @classmethod
-    def of(cls, basis: ForecastBasis, answer: Answer) -> Forecast:
-        """The forecast that an answer to one row gives."""
+    def of(cls, basis: ForecastBasis, answer: Answer, age: Age = UNKNOWN_AGE) -> Forecast:
+        """The forecast that an answer to one row gives, which was made on data of this age."""
         log_return = float(answer.log_return[0])
         predicted_close = basis.last_close * math.exp(log_return)
         dividend = basis.announced_dividend
@@ -173,6 +202,8 @@ class Forecast:
             dividend_source=basis.dividend_source,
             expected_total_return=math.log((predicted_close + dividend) / basis.last_close),
             intervals=_price_intervals(basis, answer),
+            data_age_sessions=age.sessions,
+            stale=age.stale,
         )
 
 
@@ -241,6 +272,7 @@ class ServedVersion:
     shrinkage: float
     small: str | None
     levels: tuple[float, ...] = ()
+    exchange: str = "XNYS"
 
     @property
     def needed(self) -> tuple[str, ...]:

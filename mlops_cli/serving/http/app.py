@@ -60,12 +60,14 @@ def _about_router(service: Service) -> APIRouter:
                 f"{entry.name}/{entry.version}": entry.reason for entry in index if entry.state == "QUARANTINED"
             },
             "unloaded": sorted(service.worker_files.unloaded()),
+            "journal": service.plane.forecasts.problem or "ok",
             "repaired_prices": await asyncio.to_thread(service.plane.repaired_prices.warnings),
             "measures": measures,
         }
 
     @router.get("/metrics", summary="For Prometheus", response_class=Response)
     async def metrics() -> Response:
+        service.plane.forecasts.learn_ages(service.plane.catalog)
         service.worker_files.publish(service.counters, service.plane)
         return Response(
             exposition(*service.worker_files.everyone()), media_type="text/plain; version=1.0.0; charset=utf-8"

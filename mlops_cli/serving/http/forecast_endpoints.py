@@ -16,7 +16,15 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, FailFast, Field, Valid
 from mlops_cli.errors import MlopsError
 from mlops_cli.features.column_names import ANNOUNCED
 from mlops_cli.serving.catalog.metadata import describe, models_of
-from mlops_cli.serving.contract.messages import Answer, BadInputError, Forecast, ForecastBasis, OverloadedError, Query
+from mlops_cli.serving.contract.messages import (
+    Answer,
+    BadInputError,
+    Forecast,
+    ForecastBasis,
+    ForecastSource,
+    OverloadedError,
+    Query,
+)
 from mlops_cli.serving.http.answer_lines import NDJSON, written
 from mlops_cli.serving.http.front import about_headers, caller
 from mlops_cli.serving.http.request_bodies import JsonLimits, check_json
@@ -28,6 +36,10 @@ Price = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
 MOST_BARS = 20_000  # 80 years of sessions
 BARS_LIMITS = JsonLimits(values=10 * MOST_BARS, names=16 * MOST_BARS)
+Source = Annotated[
+    ForecastSource,
+    QueryParameter(description="journal: forecasts as they were issued, where there are any; computed: compute all"),
+]
 UPLOADS = ("text/csv", "application/vnd.apache.parquet")
 RETRIES = 10
 ANNOUNCED_HELP = (
@@ -80,12 +92,13 @@ def _latest_routes(router: APIRouter, service: Service) -> None:
     plane = service.plane
 
     @router.get("/forecasts", summary="Latest forecast of every model", response_model=Forecasts)
-    async def every() -> Response:
-        return _forecasts(service, *await plane.latest())
+    async def every(source: Source = "journal") -> Response:
+        return _forecasts(service, *await plane.latest(computed=source == "computed"))
 
     @router.get("/forecasts/{ticker}", summary="Latest forecast of every model of a ticker", response_model=Forecasts)
-    async def of_ticker(ticker: Annotated[str, Path(max_length=40)]) -> Response:
-        return _forecasts(service, *await plane.latest(models_of(plane.catalog, ticker)))
+    async def of_ticker(ticker: Annotated[str, Path(max_length=40)], source: Source = "journal") -> Response:
+        models = models_of(plane.catalog, ticker)
+        return _forecasts(service, *await plane.latest(models, computed=source == "computed"))
 
 
 def _upload_routes(router: APIRouter, service: Service) -> None:
@@ -185,7 +198,9 @@ async def _from_bars(
         except MlopsError as error:
             failures[name] = error
             continue
-        forecasts.append(Forecast.of(_basis(service, name, _as_answered(service, name, batch, answer)), answer))
+        basis = _basis(service, name, _as_answered(service, name, batch, answer))
+        age = await service.plane.forecasts.age(facts.exchange, basis.session)
+        forecasts.append(Forecast.of(basis, answer, age))
     if failures and not forecasts:
         raise next(iter(failures.values()))
     return forecasts, {name: error.message for name, error in failures.items()}

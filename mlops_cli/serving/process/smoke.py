@@ -111,7 +111,8 @@ def _timeless(forecast: dict[str, Any] | None) -> dict[str, Any] | None:
     if forecast is None:
         return None
     # the verdict comes from the stage evaluate; DVC does not run this stage again if only the verdict changes
-    return {key: value for key, value in forecast.items() if key not in ("age", "rung", "verdict")}
+    left_out = {"age", "rung", "verdict", "source", "issued_at", "superseded", "data_age_sessions", "stale"}
+    return {key: value for key, value in forecast.items() if key not in left_out}
 
 
 async def call(app: App, method: str, path: str, body: Any = None) -> tuple[int, Any]:
