@@ -23,7 +23,7 @@ from mlops_cli.config.paths import Project
 from mlops_cli.config.schemas.project import ModelSpec, TrainerKind
 from mlops_cli.errors import ConfigError, MlopsError, ModelError, ServiceError
 from mlops_cli.models.manifest import Manifest, read_manifest
-from mlops_cli.models.versions import answering_version, install_live_version, model_versions, remove_old_versions
+from mlops_cli.models.versions import install_live_version, model_versions, remove_old_versions
 from mlops_cli.pipeline.stages.shrink import finished_copy, group_constants, validation_forecasts
 from mlops_cli.pipeline.stages.stage import ItemFailure, Progress
 from mlops_cli.pipeline.stages.train import complete, is_trained
@@ -36,6 +36,7 @@ from mlops_cli.pipeline.stages.train_plan import (
     trained_together,
     with_pool_marks,
 )
+from mlops_cli.pipeline.versions.group_forecasts import forecasts_of_answering
 from mlops_cli.pipeline.versions.live_champions import accept_fresh, hold_champion
 from mlops_cli.system.locks import file_lock
 from mlops_cli.system.parallel import each
@@ -271,26 +272,11 @@ class _LiveRun:
         group, trained = group_of(spec), self.validations.keys()
         others = [other for other in self.training.branch.models if other.name not in trained]
         others = [other for other in others if group_of(other) == group]
-        work = partial(_forecasts_of_answering, self.training.project, self._branch, self.training.day)
+        work = partial(forecasts_of_answering, self.training.project, self._branch, self.training.day)
         return [result for result in each(work, others) if isinstance(result, ValidationForecasts)]
 
     def _fail(self, name: str, error: MlopsError) -> None:
         self.failures.append(ItemFailure(name, STAGE, str(error), error.exit_code))
-
-
-def _forecasts_of_answering(project: Project, branch: Branch, day: date, spec: ModelSpec) -> ValidationForecasts | None:
-    """Forecasts of the validation rows before `day` by the version that answers; None where it has seen them."""
-    version = answering_version(project.model_root, branch.name, spec.name)
-    split, inputs = model_rows(project.features(branch.name), branch, day, spec)
-    rows = split.validation if inputs.base == "none" else split.unseen_validation
-    manifest = version.manifest
-    first_unseen = manifest.validation_rows.first
-    if inputs.base != "none":  # its training stopped on the first half of its own validation rows
-        own = split.used.loc[str(first_unseen) : str(manifest.validation_rows.last)]
-        first_unseen = own.index[len(own) // 2].date() if len(own) else first_unseen
-    if manifest.recipe != (group_of(spec), inputs.columns) or rows.index[0].date() < first_unseen:
-        return None
-    return validation_forecasts(version.folder, split, inputs)
 
 
 def _remove_unused(staging: Path) -> None:
