@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mlops_cli.models.versions import champion, model_versions, write_champion
+from mlops_cli.models.versions import Champion, champion, model_versions, write_champion
 
 
 def hold_champion(root: Path, branch: str, name: str) -> None:
@@ -35,5 +35,7 @@ def accept_fresh(root: Path, branch: str, name: str, why: str) -> bool:
     newest, record = versions[0].version, champion(root, branch, name)
     if record.pinned_by_hand or record.refused == newest or (record.version == newest and not record.pinned):
         return False
+    if record.version is None and len(versions) > 1:  # nobody has chosen one yet: the newest of the others answered
+        record = Champion(versions[1].version)
     write_champion(root, branch, name, record.followed_by(newest, False, "live", f"fresher: {why}"))
     return True

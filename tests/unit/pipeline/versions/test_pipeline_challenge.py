@@ -65,14 +65,15 @@ def test_a_nearer_challenger_becomes_champion_and_is_not_judged_again(project: P
     (one,) = judge(project)
     assert (one.branch, one.model, one.champion, one.challenger) == ("main", "red-a", first, second)
     assert (one.promoted, one.rolled_back, one.exit_code) == (True, False, 0)
-    assert record(project) == Champion(second, False, (first,))
+    why = f"{second} against {first}: nearer, with p below 0.1"
+    assert record(project) == Champion(second, False, (first,), "skill", why)
     assert judge(project) == []
 
 
 def test_a_pinned_champion_is_followed_by_a_pinned_one(project: Project) -> None:
     _, second = versions(project, 0.0, 0.9, pinned=True)
     assert judge(project)[0].promoted
-    assert (record(project).version, record(project).pinned) == (second, True)
+    assert (record(project).version, record(project).pinned, record(project).by) == (second, True, None)
 
 
 def test_the_figures_are_those_of_the_latest_known_closes(project: Project) -> None:
@@ -87,10 +88,11 @@ def test_the_figures_are_those_of_the_latest_known_closes(project: Project) -> N
 
 
 def test_a_challenger_that_answers_and_is_farther_gives_way(project: Project) -> None:
-    first, _ = versions(project, 0.9, -0.9)
+    first, second = versions(project, 0.9, -0.9)
     (one,) = judge(project)
     assert (one.promoted, one.rolled_back) == (False, True)
-    assert record(project) == Champion(first, pinned=True)
+    why = f"{second} against {first}: not nearer, with p below 0.1"
+    assert record(project) == Champion(first, True, (), "skill", why, refused=second)
 
 
 @pytest.mark.parametrize(("pinned", "routed"), [(True, ()), (False, ("red-a",))])
