@@ -1,0 +1,288 @@
+"""Steps `retrain` and `judge` of a pass: what they do, what they say, and what they note for the next pass."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlops_cli.config.load import Branch
+from mlops_cli.config.paths import Project
+from mlops_cli.config.schemas.live import Live, LiveRetrain
+from mlops_cli.config.schemas.project import Params, TrainerKind
+from mlops_cli.errors import DataError, ServiceError
+from mlops_cli.live.health.state import Health, ModelHealth, State
+from mlops_cli.live.passes.judge import judge_step
+from mlops_cli.live.passes.retrain import retrain_step
+from mlops_cli.live.passes.step import PassContext, PassTools
+from mlops_cli.live.watch.states import write_states
+from mlops_cli.models.versions import Champion, answering_version, archive, champion, model_versions, write_champion
+from mlops_cli.training.trainer import Trainer
+from tests.fakes.branches import Progress, branch_of, write_features
+from tests.fakes.linear_trainer import LinearTrainer
+from tests.fakes.train_jobs import model_spec
+from tests.fakes.trained_models import trained_branch, trained_model
+
+A, B, C = (model_spec(f"red-{ticker}", ticker=ticker.upper()) for ticker in "abc")
+NOW = datetime(2016, 3, 11, 22, 0, tzinfo=UTC)  # after the close of the last known target
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path)
+
+
+def context(project: Project, branch: Branch, trainer: LinearTrainer | None = None, **live: Any) -> PassContext:
+    fits = trainer or LinearTrainer()
+
+    def of_kind(_: Branch, kind: TrainerKind) -> Trainer:
+        return fits
+
+    tools = PassTools(prices=no_source, actions=lambda _: None, trainer=of_kind)
+    params = Params.model_validate({"branches": {"main": {"collection": ["configs"]}}})
+    params = params.model_copy(update={"live": Live(**live)})
+    return PassContext(project, params, {branch.name: branch}, NOW, tools, Progress())
+
+
+def no_source(branch: Branch) -> Any:
+    raise AssertionError("these steps fetch nothing")
+
+
+def answers(project: Project, name: str) -> date:
+    """Until when the version that answers was trained."""
+    return answering_version(project.model_root, "main", name).manifest.trained_until
+
+
+def retrain_notes(project: Project) -> dict[str, Any]:
+    return json.loads((project.live / "retrain.json").read_text())
+
+
+def test_frozen_models_are_too_old_and_get_a_version_of_today_once(project: Project) -> None:
+    branch = trained_branch(project, A, B)
+    trainer = LinearTrainer()
+    outcome = retrain_step(context(project, branch, trainer))
+    assert (outcome.done, outcome.unchanged, outcome.failures) == (2, 0, [])
+    assert outcome.figures == {"due": {"age": 2}, "waiting": 0}
+    assert outcome.lines == ["2 trained, too old: red-a, red-b"]
+    assert answers(project, "red-a") == date(2016, 3, 11)
+    assert champion(project.model_root, "main", "red-a").why.startswith("fresher: trained 48 sessions ago")
+    again = retrain_step(context(project, branch, trainer))
+    assert (again.done, again.unchanged, again.lines) == (0, 2, [])
+    assert len(trainer.trained) == 2
+
+
+def test_where_nothing_is_due_no_trainer_is_made_and_no_file_written(project: Project) -> None:
+    branch = trained_branch(project, A)
+    retrain_step(context(project, branch))
+
+    def none(*_: object) -> Trainer:
+        raise AssertionError("nothing is due")
+
+    quiet = context(project, branch)
+    quiet = replace(quiet, tools=replace(quiet.tools, trainer=none))
+    before = sorted(path for path in project.root.rglob("*"))
+    assert retrain_step(quiet).done == 0
+    assert sorted(path for path in project.root.rglob("*")) == before
+
+
+def test_a_pass_trains_so_many_and_the_next_one_the_rest(project: Project) -> None:
+    branch = trained_branch(project, A, B, C)
+    retrain = LiveRetrain(at_most=2)
+    first = retrain_step(context(project, branch, retrain=retrain))
+    assert (first.done, first.figures["waiting"]) == (2, 1)
+    assert first.lines[-1] == "1 more are due and wait for the next pass (live.retrain.at_most)"
+    second = retrain_step(context(project, branch, retrain=retrain))
+    assert (second.done, second.figures["waiting"]) == (1, 0)
+    assert {answers(project, spec.name) for spec in (A, B, C)} == {date(2016, 3, 11)}
+
+
+def test_a_dry_run_says_what_would_be_trained_and_writes_nothing(project: Project) -> None:
+    branch = trained_branch(project, A)
+    before = sorted(path for path in project.root.rglob("*"))
+    outcome = retrain_step(replace(context(project, branch), dry_run=True))
+    assert (outcome.done, outcome.lines) == (1, ["1 would be trained, too old: red-a"])
+    assert sorted(path for path in project.root.rglob("*")) == before
+
+
+def test_a_model_that_fails_keeps_its_version_and_comes_last_next_time(project: Project) -> None:
+    branch = trained_branch(project, A, B)
+    until = answers(project, "red-a")
+    outcome = retrain_step(context(project, branch, LinearTrainer(refuse=("red-a",))))
+    assert [(failure.model, failure.stage) for failure in outcome.failures] == [("red-a", "retrain")]
+    (trouble,) = outcome.troubles
+    assert (trouble.key, trouble.command) == ("retrain", "mlops live --only retrain")
+    assert answers(project, "red-a") == until
+    assert retrain_notes(project)["failed"] == {"main/red-a": 1}
+    other = branch_of(A, B, C)
+    write_features(project.features("main"), C)
+    trained_model(project, other, C, shrinkage=1.0)
+    second = retrain_step(context(project, other, LinearTrainer(refuse=("red-a",)), retrain=LiveRetrain(at_most=1)))
+    assert (second.done, answers(project, "red-c")) == (1, date(2016, 3, 11))
+    third = retrain_step(context(project, other))
+    assert (third.done, third.failures) == (1, [])
+    assert retrain_notes(project)["failed"] == {}
+
+
+def test_a_trainer_that_does_not_start_fails_its_models_and_not_the_pass(project: Project) -> None:
+    branch = trained_branch(project, A)
+    broken = context(project, branch)
+
+    def no_trainer(*_: object) -> Trainer:
+        from mlops_cli.errors import TrainingError
+
+        raise TrainingError("Ludwig does not start", "")
+
+    outcome = retrain_step(replace(broken, tools=replace(broken.tools, trainer=no_trainer)))
+    assert (outcome.done, [failure.model for failure in outcome.failures]) == (0, ["red-a"])
+
+
+def test_a_broken_model_is_trained_before_older_ones(project: Project) -> None:
+    branch = trained_branch(project, A, B)
+    number = answering_version(project.model_root, "main", "red-b").version
+    broken = ModelHealth(version=number, state=State.BROKEN, since=date(2016, 3, 9))
+    write_states(project, Health(models={"main/red-b": broken}))
+    outcome = retrain_step(context(project, branch, retrain=LiveRetrain(at_most=1)))
+    assert outcome.lines[0] == "1 trained, broken: red-b"
+    assert "broken since 2016-03-09" in champion(project.model_root, "main", "red-b").why
+
+
+def test_states_that_cannot_be_read_stop_the_step(project: Project) -> None:
+    branch = trained_branch(project, A)
+    project.live.mkdir(parents=True)
+    (project.live / "health.json").write_text("{")
+    with pytest.raises(DataError, match="state of health"):
+        retrain_step(context(project, branch))
+
+
+def test_corrected_prices_that_a_check_saw_are_looked_at(project: Project) -> None:
+    branch = trained_branch(project, A)
+    retrain_step(context(project, branch))
+    project.live.mkdir(parents=True)
+    seen = {"table": "t", "last": "2016-03-11", "closes": "c", "restated": "2016-03-14"}
+    (project.live / "prices.json").write_text(json.dumps({"main": {"A": seen}}))
+    assert retrain_step(context(project, branch)).done == 0
+    number = answering_version(project.model_root, "main", "red-a").version
+    assert retrain_notes(project)["checked"] == {"main/red-a": f"{number} 2016-03-14"}
+    write_features(project.features("main"), A, seed=9)
+    (project.live / "retrain.json").unlink()
+    outcome = retrain_step(context(project, branch))
+    assert outcome.lines == ["1 trained, with corrected prices: red-a"]
+
+
+def test_a_pool_is_trained_whole_and_said_once(project: Project) -> None:
+    pool = [spec.model_copy(update={"pool": ("A", "B")}) for spec in (A, B)]
+    branch = branch_of(*pool)
+    for seed, spec in enumerate(pool):
+        write_features(project.features("main"), spec, seed=seed)
+    outcome = retrain_step(context(project, branch, retrain=LiveRetrain(at_most=1)))
+    assert outcome.done == 2
+    assert {answers(project, spec.name) for spec in pool} == {date(2016, 3, 11)}
+
+
+def test_the_step_loads_neither_ludwig_nor_torch() -> None:
+    code = (
+        "import sys\n"
+        "import mlops_cli.live.passes.retrain, mlops_cli.live.passes.judge\n"
+        "print([name for name in ('torch', 'ludwig', 'mlflow', 'statsmodels') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def two_versions(project: Project) -> Branch:
+    """A model with a frozen version and a live one, both trained until the end of 2015 or before."""
+    branch = trained_branch(project, A)
+    write_champion(
+        project.model_root, "main", "red-a", Champion(answering_version(project.model_root, "main", "red-a").version)
+    )
+    early = replace(context(project, branch), now=datetime(2016, 1, 20, 22, 0, tzinfo=UTC))
+    assert (
+        retrain_step(
+            replace(
+                early, params=early.params.model_copy(update={"live": Live(retrain=LiveRetrain(max_age_sessions=1))})
+            )
+        ).done
+        == 1
+    )
+    return branch
+
+
+def test_new_versions_are_judged_once_after_each_session(project: Project) -> None:
+    branch = two_versions(project)
+    first = judge_step(context(project, branch))
+    assert (first.done + first.unchanged, first.figures["compared"]) == (1, 1)
+    assert first.lines[0].startswith("1 new versions judged")
+    again = judge_step(context(project, branch))
+    assert (again.figures["compared"], again.unchanged, again.lines) == (0, 1, [])
+    later = replace(context(project, branch), now=datetime(2016, 3, 14, 22, 0, tzinfo=UTC))
+    assert judge_step(later).figures["compared"] == 1
+
+
+def test_without_enough_closes_nothing_is_read(project: Project) -> None:
+    branch = two_versions(project)
+    (project.features("main") / "red-a.parquet").unlink()
+    early = replace(context(project, branch), now=datetime(2016, 2, 10, 22, 0, tzinfo=UTC))
+    outcome = judge_step(early)
+    assert (outcome.figures["compared"], outcome.unchanged, outcome.failures) == (0, 1, [])
+    assert not (project.live / "judged.json").exists()
+
+
+def test_a_judgement_that_fails_is_reported_for_its_model(project: Project) -> None:
+    branch = two_versions(project)
+    (project.features("main") / "red-a.parquet").unlink()
+    outcome = judge_step(context(project, branch))
+    assert [(failure.model, failure.stage, failure.exit_code) for failure in outcome.failures] == [
+        ("red-a", "judge", 4)
+    ]
+
+
+def test_a_dry_run_of_judging_writes_nothing(project: Project) -> None:
+    branch = two_versions(project)
+    before = champion(project.model_root, "main", "red-a")
+    outcome = judge_step(replace(context(project, branch), dry_run=True))
+    assert outcome.lines == ["1 models would be judged"]
+    assert champion(project.model_root, "main", "red-a") == before
+    assert not (project.live / "judged.json").exists()
+
+
+def test_judging_finishes_what_a_killed_installation_began(project: Project) -> None:
+    """Between the rename of a live version and the record of the champion."""
+    branch = two_versions(project)
+    root = project.model_root
+    new = model_versions(root, "main", "red-a")[0].version
+    own = model_versions(root, "main", "red-a")[1].version
+    write_champion(
+        root, "main", "red-a", Champion(own, True, (), "live", "answers until a newer version proves better")
+    )
+    judge_step(context(project, branch, promotion="always"))
+    assert champion(root, "main", "red-a").version == new
+    assert answering_version(root, "main", "red-a").version == new
+
+
+def test_tested_holds_the_champion_from_the_first_live_version_on(project: Project) -> None:
+    branch = trained_branch(project, A)
+    own = answering_version(project.model_root, "main", "red-a").version
+    retrain_step(context(project, branch, promotion="tested"))
+    assert answering_version(project.model_root, "main", "red-a").version == own
+    assert len(model_versions(project.model_root, "main", "red-a")) == 2
+    assert retrain_step(context(project, branch, promotion="tested")).done == 0
+    assert judge_step(context(project, branch, promotion="tested")).figures["compared"] == 0
+
+
+def test_an_installation_that_fails_is_that_models_failure(project: Project) -> None:
+    branch = trained_branch(project, A, B)
+    path = archive(project.model_root, "main", "red-a") / "champion.json"
+    path.parent.mkdir(parents=True)
+    outcome = retrain_step(context(project, branch, retrain=LiveRetrain(max_age_sessions=None)))
+    assert outcome.done == 0
+    path.write_text("{")
+    outcome = retrain_step(context(project, branch))
+    assert [failure.model for failure in outcome.failures] == ["red-a"]
+    assert answers(project, "red-b") == date(2016, 3, 11)
+    assert ServiceError.exit_code not in {failure.exit_code for failure in outcome.failures}
