@@ -9,35 +9,25 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Literal
 
-from mlops_cli.config.load import check_project, load_params
+from mlops_cli.config.load import Branch, check_project, load_params
 from mlops_cli.config.paths import Project
 from mlops_cli.config.secret_checks import refuse_keys_in_the_clear, secrets_in_the_clear
 from mlops_cli.config.settings import KEY, SECRET, Settings, load_settings
 from mlops_cli.errors import ConfigError, bounded
 from mlops_cli.models.versions import ARCHIVE
 from mlops_cli.prices.cleaning.counts import read_repairs
+from mlops_cli.scaffold.check import Check
+from mlops_cli.scaffold.nightly_checks import nightly_checks
 
 PACKAGES = ("ludwig", "torch", "onnxruntime", "dvc", "mlflow", "pandas", "numpy", "yfinance", "alpaca-py")
 MIN_DISK_GB = 5
 MAX_PRICE_AGE_DAYS = 7
 NO_GPU = "none; models train on the processors"
-
-
-@dataclass(frozen=True)
-class Check:
-    """The result of one check, and what to do about it; a warning does not stop a run, a failure does."""
-
-    name: str
-    status: Literal["ok", "warning", "failed"]
-    found: str
-    hint: str = ""
 
 
 def examine(folder: Path) -> Iterator[Check]:
@@ -109,7 +99,9 @@ def _gpu() -> str:
 
 def _project(project: Project) -> Iterator[Check]:
     yield _pipeline(project)
-    yield _configs(project)
+    branches, configs = _configs(project)
+    yield configs
+    yield from nightly_checks(project, {spec.exchange for branch in branches.values() for spec in branch.models})
     yield _keys(project)
     yield _private_files(project)
     try:
@@ -142,13 +134,14 @@ def _pipeline(project: Project) -> Check:
     return Check("pipeline", "ok", "dvc.yaml")
 
 
-def _configs(project: Project) -> Check:
+def _configs(project: Project) -> tuple[Mapping[str, Branch], Check]:
+    """Check the configs; the branches are empty if they have mistakes."""
     try:
         branches = check_project(project)
     except ConfigError as error:
-        return Check("configs", "failed", error.message, error.hint)
+        return {}, Check("configs", "failed", error.message, error.hint)
     models = sum(len(branch.models) for branch in branches.values())
-    return Check("configs", "ok", f"branches: {len(branches)}, models: {models}")
+    return branches, Check("configs", "ok", f"branches: {len(branches)}, models: {models}")
 
 
 def _keys(project: Project) -> Check:

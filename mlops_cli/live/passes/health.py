@@ -14,12 +14,16 @@ from mlops_cli.live.health.state import Health, ModelHealth, State
 from mlops_cli.live.health.update import update
 from mlops_cli.live.passes.step import PassContext, StepOutcome, Trouble
 from mlops_cli.live.watch.calibrating import Calibrated, Calibrator
+from mlops_cli.live.watch.operations import missed_sessions, served_since
 from mlops_cli.live.watch.states import StateChange, append_history, changes, counts, read_states, write_states
 from mlops_cli.live.watch.watched import Watched, judged_forecasts, watched_models
 from mlops_cli.pipeline.stages.tables import read_table
 
 MOST_EXPLAINED = 100
 """Models whose inputs one pass looks at, at some 0.1 s each."""
+
+LEAST_ERRORS, MOST_ERRORS = 20, 0.01
+"""From so many errors of the server on, and so large a share of its answers, people are told."""
 
 
 def health_step(context: PassContext) -> StepOutcome:
@@ -39,6 +43,7 @@ def health_step(context: PassContext) -> StepOutcome:
         append_history(project, found, context.now)
         write_states(project, after)
     _tell(calibrated, after, found, outcome)
+    _tell_operations(context, outcome)
     return outcome
 
 
@@ -109,3 +114,24 @@ def _tell(calibrated: Calibrated, health: Health, found: Sequence[StateChange], 
             command = f"mlops models health {label.partition('/')[2]}"
             outcome.troubles.append(Trouble(f"health:{label}", text, command))
             outcome.lines.append(text)
+
+
+def _tell_operations(context: PassContext, outcome: StepOutcome) -> None:
+    """Say which passes did not come, and whether servers answered with errors."""
+    session = context.session
+    exchanges = {spec.exchange for branch in context.branches.values() for spec in branch.models}
+    exchange = min(exchange for exchange in exchanges if context.last_session(exchange) == session)
+    missed = missed_sessions(context.project, exchange, session)
+    if missed:
+        days = str(missed[0]) if len(missed) == 1 else f"{missed[0]} to {missed[-1]}, {len(missed)} sessions"
+        text = f"no pass came after the close of {days}: no forecasts were issued then"
+        outcome.troubles.append(Trouble(f"pass:{missed[-1]}", text, "mlops doctor", is_event=True))
+        outcome.lines.append(text)
+    served = served_since(context.project, session, context.now, write=not context.dry_run)
+    outcome.figures |= {"missed_sessions": len(missed), "served": served.answers, "served_errors": served.errors}
+    if served.errors >= LEAST_ERRORS and served.share >= MOST_ERRORS:
+        text = (
+            f"the server answered {served.errors} of {served.answers} requests since the last pass with an error (5xx)"
+        )
+        outcome.troubles.append(Trouble("serving:errors", text, "GET /health and GET /metrics of the server"))
+        outcome.lines.append(text)

@@ -20,6 +20,7 @@ from mlops_cli.serving.http.forecast_endpoints import BarsBody, forecast_router
 from mlops_cli.serving.http.front import Access, App, Front
 from mlops_cli.serving.http.jobs.job_endpoints import job_router
 from mlops_cli.serving.http.jobs.job_office import JobOffice
+from mlops_cli.serving.http.nightly import nightly_facts
 from mlops_cli.serving.http.refusals import RefusedError, refusal
 from mlops_cli.serving.http.service import ERRORS, Service
 from mlops_cli.serving.http.v2_endpoints import INFER_PATHS, InferAnswer, InferBody, v2_router
@@ -45,7 +46,7 @@ def build(service: Service, access: Access, office: JobOffice | None = None) -> 
 def _about_router(service: Service) -> APIRouter:
     router = APIRouter(tags=["This server"])
 
-    @router.get("/health", summary="Status, load level, and how many models answer")
+    @router.get("/health", summary="Status, load level, how many models answer, and how they are doing")
     async def health() -> dict[str, Any]:
         index = service.plane.index()
         measures = service.plane.measures()
@@ -62,6 +63,7 @@ def _about_router(service: Service) -> APIRouter:
             "unloaded": sorted(service.worker_files.unloaded()),
             "journal": service.plane.forecasts.problem or "ok",
             "repaired_prices": await asyncio.to_thread(service.plane.repaired_prices.warnings),
+            **await asyncio.to_thread(nightly_facts, service.plane.project.live),
             "measures": measures,
         }
 

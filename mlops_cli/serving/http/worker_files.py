@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -19,6 +20,7 @@ from mlops_cli.serving.http.counters import Counters
 from mlops_cli.system.files import write_text
 
 STEP_SECONDS = 0.5
+REPORT_SECONDS = 10.0
 
 
 class WorkerFiles:
@@ -78,3 +80,24 @@ async def keep_in_step(plane: DataPlane, counters: Counters, worker_files: Worke
                 await (plane.unload(model) if model in requested else plane.load(model))
         unloaded = requested
         await asyncio.sleep(STEP_SECONDS)
+
+
+async def report_counts(worker_files: WorkerFiles, path: Path) -> None:
+    """Write how many requests were answered with which status, of all workers, until cancelled.
+
+    The nightly pass reads the file, and tells if too many were errors of the server.
+    """
+    try:
+        while True:
+            await asyncio.sleep(REPORT_SECONDS)
+            write_report(worker_files, path)
+    finally:
+        write_report(worker_files, path)
+
+
+def write_report(worker_files: WorkerFiles, path: Path) -> None:
+    """Write the file of `report_counts` once."""
+    with contextlib.suppress(OSError):  # a full disk does not stop a server
+        statuses = worker_files.everyone()[0].statuses
+        if statuses:
+            write_text(path, json.dumps({"at": datetime.now(UTC).isoformat(), "statuses": statuses}) + "\n")

@@ -26,7 +26,7 @@ from mlops_cli.serving.http.app import build
 from mlops_cli.serving.http.front import Access
 from mlops_cli.serving.http.jobs.job_office import JobOffice
 from mlops_cli.serving.http.service import Service
-from mlops_cli.serving.http.worker_files import WorkerFiles, keep_in_step
+from mlops_cli.serving.http.worker_files import WorkerFiles, keep_in_step, report_counts
 from mlops_cli.serving.process.server_options import (
     DRAIN_SECONDS,
     ServeOptions,
@@ -103,6 +103,9 @@ async def serve(
         tasks = [asyncio.create_task(keep_in_step(plane, service.counters, files))]
         if office is not None:
             tasks.append(asyncio.create_task(_end_streams(server, office)))
+        if place.number == 0:  # the counts are those of all workers
+            report = plane.project.live / "servers" / f"{place.notes.name}.json"
+            tasks.append(asyncio.create_task(report_counts(files, report)))
         if place.parent is not None:
             call_when_ended([place.parent], server.stop)
         doors = [place.listener.dup() for _ in range(ACCEPTS_AT_ONCE - 1)]
