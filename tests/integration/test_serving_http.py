@@ -352,6 +352,7 @@ def test_health_metrics_and_docs(client: httpx.Client) -> None:
     assert health["status"] == "ok"
     assert health["models"] == len(MODELS)
     assert health["quarantined"] == {}
+    assert (health["last_pass"], health["fleet"]) == (None, None), "mlops live has not run here"
     text = client.get("/metrics").text
     values = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
     assert float(values['mlops_answers_total{rung="full"}']) >= 1

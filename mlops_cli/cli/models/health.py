@@ -83,7 +83,7 @@ def _fleet_line(fleet: FleetHealth, states: Health) -> str:
     numbers = ", ".join(f"{number} {word}" for word, number in counts(states).items())
     since = f" since {fleet.since}" if fleet.since else ""
     why = f": {fleet.reason}" if fleet.reason else ""
-    return f"After the close of {states.session or 'no session yet'}: {numbers}. The fleet is {fleet.state}{since}{why}"
+    return f"After the close of {states.session or 'no session yet'}: {numbers}. The fleet: {fleet.state}{since}{why}"
 
 
 def _row(label: str, model: ModelHealth) -> Sequence[object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from mlops_cli.errors import DataError
 from mlops_cli.live.health.state import State
 from mlops_cli.live.passes.health import health_step
+from mlops_cli.live.passes.record import record_step
 from mlops_cli.live.passes.step import StepOutcome
 from mlops_cli.live.watch.reference_files import FILE, read_references
 from mlops_cli.live.watch.states import CALIBRATION, HEALTH, HISTORY, read_history, read_states
@@ -199,3 +201,26 @@ class TestTrouble:
         assert health.session == fleet.day(FIRST + 5)
         assert {model.sessions for model in health.models.values()} == {2}
         assert State.HEALTHY in {model.state for model in health.models.values()}
+
+
+class TestOperations:
+    def test_passes_that_did_not_come_are_told(self, fleet):
+        record_step(fleet.project, fleet.day(FIRST), fleet.evening(FIRST), StepOutcome("issue"))
+        outcome = judge(fleet, FIRST + 3)
+        (trouble,) = outcome.troubles
+        first, last = fleet.day(FIRST + 1), fleet.day(FIRST + 2)
+        assert trouble.text == (
+            f"no pass came after the close of {first} to {last}, 2 sessions: no forecasts were issued then"
+        )
+        assert trouble.is_event
+        assert outcome.figures["missed_sessions"] == 2
+
+    @pytest.mark.parametrize(("answers", "errors", "told"), [(1000, 19, 0), (1000, 20, 1), (10_000, 99, 0)])
+    def test_many_errors_of_a_server_are_told(self, fleet, answers, errors, told):
+        folder = fleet.project.live / "servers"
+        folder.mkdir()
+        statuses = {"200": answers - errors, "500": errors}
+        (folder / "a.json").write_text(json.dumps({"at": fleet.evening(FIRST).isoformat(), "statuses": statuses}))
+        outcome = judge(fleet, FIRST + 1)
+        assert len(outcome.troubles) == told
+        assert (outcome.figures["served"], outcome.figures["served_errors"]) == (answers, errors)

@@ -115,3 +115,18 @@ def test_where_one_way_fails_the_other_is_tried(webhook, tmp_path, said):
     Alerts(webhook.url, python(f"open({str(target)!r}, 'w')"), said.append).send("red", ["one"])
     assert target.exists()
     assert len(said) == 1
+
+
+class TestTell:
+    def test_an_alert_of_no_team_has_a_title_of_its_own(self, webhook, said):
+        assert Alerts(webhook.url, None, said.append).tell("mlops live, shares", ["one"])
+        assert webhook.bodies == [{"text": "mlops live, shares:\none"}]
+
+    def test_nobody_is_told_where_nothing_is_set_or_nothing_is_said(self, webhook, said):
+        assert not Alerts(None, None, said.append).tell("title", ["one"])
+        assert not Alerts(webhook.url, None, said.append).tell("title", [])
+
+    @pytest.mark.parametrize(("status", "code", "told"), [(200, "", True), (500, "", True), (500, "exit(1)", False)])
+    def test_somebody_is_told_if_one_way_works(self, webhook, said, status, code, told):
+        webhook.status = status
+        assert Alerts(webhook.url, python(f"import sys; {code}"), said.append).tell("title", ["one"]) is told
