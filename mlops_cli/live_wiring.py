@@ -115,14 +115,14 @@ def job_desk(project: Project) -> QueueDesk:
 
 def server_parts(project: Project) -> ServerParts:
     """What `mlops serve` gets of live operation."""
+    from mlops_cli.live.issued.journal_forecasts import JournalForecasts
     from mlops_cli.serving.process.server_parts import ServerParts
 
-    return ServerParts(desk=job_desk(project))
+    return ServerParts(desk=job_desk(project), issued=JournalForecasts(project.journal))
 
 
 def run_job_worker(project: Project, settings: WorkerSettings, progress: Progress) -> WorkDone:
     """Take jobs of the project's queue and train them; see `live.jobs.worker.work`."""
-    from mlops_cli import wiring
     from mlops_cli.live.jobs.installer import FencedInstaller
     from mlops_cli.live.jobs.worker import work
     from mlops_cli.live.requests.job_versions import JobVersions

@@ -17,7 +17,7 @@ from mlops_cli.prices.cleaning.counts import RepairedPrices
 from mlops_cli.serving.answering.degradation import Answering, LoadLevel, Target, has_columns
 from mlops_cli.serving.answering.dispatcher import Dispatcher
 from mlops_cli.serving.answering.issued_cache import IssuedCache
-from mlops_cli.serving.answering.latest_forecasts import Asked, LatestForecasts, Sources
+from mlops_cli.serving.answering.latest_forecasts import LatestForecasts
 from mlops_cli.serving.answering.latest_rows import LatestRows
 from mlops_cli.serving.answering.request_columns import columns_of
 from mlops_cli.serving.answering.session_ages import SessionAges
@@ -76,8 +76,8 @@ class DataPlane:
         self._load_level = LoadLevel(settings)
         self._answering = Answering(settings, self._loaded, self._dispatcher, self._load_level)
         self._rows = LatestRows(project, self._table_readers)
-        sources = Sources(self._rows, None if issued is None else IssuedCache(issued), ages)
-        self.forecasts = LatestForecasts(self._answering, sources)
+        cache = None if issued is None else IssuedCache(issued)
+        self.forecasts = LatestForecasts(self._answering, self._rows, cache, ages)
         self._shadow = Shadow(self._answering, self._load_level)
         self._features = project.root / "data" / "features"
         self._watched = [self._selection.root, self._features, project.root / "simulation" / "evaluation"]
@@ -157,7 +157,7 @@ class DataPlane:
 
         Raises as `LatestForecasts.of`.
         """
-        return await self.forecasts.of(self._live.catalog, Asked(models, self._unloaded, computed))
+        return await self.forecasts.of(self._live.catalog, models, self._unloaded, computed)
 
     def index(self) -> list[IndexEntry]:
         """Every version of every model and ensemble; quarantined ones with their reason."""

@@ -45,6 +45,7 @@ class Selection:
         tickers: tickers.
         teams: names of teams.
         is_open: only those that have no actual yet.
+        sessions: only those made on these sessions.
     """
 
     first: date | None = None
@@ -54,6 +55,7 @@ class Selection:
     tickers: Collection[str] | None = None
     teams: Collection[str] | None = None
     is_open: bool = False
+    sessions: Collection[date] | None = None
 
     def where(self) -> tuple[str, list[str]]:
         """The conditions in SQL, and the values of their placeholders."""
@@ -67,7 +69,9 @@ class Selection:
             if value is not None:
                 conditions.append(condition)
                 values.append(str(value))
-        for column, names in (("model", self.models), ("ticker", self.tickers), ("team", self.teams)):
+        days = None if self.sessions is None else [day.isoformat() for day in self.sessions]
+        every = (("session", days), ("model", self.models), ("ticker", self.tickers), ("team", self.teams))
+        for column, names in every:
             if names is not None:
                 # one value for all names: SQLite limits the number of placeholders
                 conditions.append(f"f.{column} IN (SELECT value FROM json_each(?))")

@@ -63,63 +63,48 @@ class _Outcome:
         return forecasts, {name: self.reasons[name] for name in names if name in self.reasons}
 
 
-@dataclass(frozen=True)
-class Asked:
-    """What a request for the latest forecasts asks for.
-
-    Attributes:
-        models: names of models and ensembles; None: all.
-        unloaded: models that do not answer.
-        computed: whether forecasts are computed also where one was issued.
-    """
-
-    models: Sequence[str] | None
-    unloaded: set[str]
-    computed: bool = False
-
-
-@dataclass(frozen=True)
-class Sources:
-    """Where latest forecasts come from.
-
-    Attributes:
-        rows: the newest rows of feature tables.
-        issued: the issued forecasts; None: all are computed.
-        ages: tells the age of data; None: it is unknown.
-    """
-
-    rows: LatestRows
-    issued: IssuedCache | None = None
-    ages: SessionAges | None = None
-
-
 class LatestForecasts:
     """Issued forecasts, and those that are computed from feature tables where none was issued."""
 
-    def __init__(self, answering: Answering, sources: Sources) -> None:
+    def __init__(
+        self,
+        answering: Answering,
+        rows: LatestRows,
+        issued: IssuedCache | None = None,
+        ages: SessionAges | None = None,
+    ) -> None:
+        """Compute from `rows` what was not `issued`; without `ages`, how old data are is unknown."""
         self._answering = answering
-        self._rows = sources.rows
-        self._issued = sources.issued
-        self._ages = sources.ages
+        self._rows = rows
+        self._issued = issued
+        self._ages = ages
         self._hashes = RowHashes()
 
-    async def of(self, catalog: Catalog, asked: Asked) -> tuple[list[Forecast], dict[str, str]]:
+    async def of(
+        self, catalog: Catalog, models: Sequence[str] | None, unloaded: set[str], computed: bool = False
+    ) -> tuple[list[Forecast], dict[str, str]]:
         """The latest forecasts in the order of the names, and by name the reason for each model without one.
+
+        Args:
+            catalog: what is served.
+            models: names of models and ensembles; None: all.
+            unloaded: names of models that do not answer.
+            computed: compute forecasts also where one was issued.
 
         Raises:
             UnknownModelError: a name is not served.
             OverloadedError: no model has a forecast, and at least one of them because of load.
         """
-        names = _names(catalog, asked.models)
-        models = _models(catalog, names)
-        rows = await self._rows.get(model.key for model in models.values())
+        names = _names(catalog, models)
+        asked = _models(catalog, names)
+        rows = await self._rows.get(model.key for model in asked.values())
         if self._ages is not None:
-            await self._ages.learn({model.default.exchange for model in models.values() if model.default})
-        issued = {} if asked.computed else await self._issued_on(rows.values())
+            await self._ages.learn({model.default.exchange for model in asked.values() if model.default})
+        issued = {} if computed else await self._issued_on(rows.values())
         outcome = _Outcome(_members(catalog, names))
-        for name, model in models.items():
+        for name, model in asked.items():
             try:
-                if name in asked.unloaded:
+                if name in unloaded:
                     raise UnservableError("it is unloaded")
                 row = rows[model.key]
                 if not self._show(model, row, issued, outcome):

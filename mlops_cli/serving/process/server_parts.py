@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import cast
 
 from mlops_cli.config.paths import Project
+from mlops_cli.serving.contract.issued_forecasts import IssuedForecasts
 from mlops_cli.serving.contract.job_desk import JobDesk
 
 
@@ -17,9 +18,11 @@ class ServerParts:
 
     Attributes:
         desk: takes requests for training.
+        issued: the forecasts that were issued; None: all are computed.
     """
 
     desk: JobDesk | None = None
+    issued: IssuedForecasts | None = None
 
 
 def server_parts(factory: str | None, project: Project) -> ServerParts:

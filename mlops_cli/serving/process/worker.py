@@ -21,6 +21,7 @@ from mlops_cli.config.schemas.serving import Serving
 from mlops_cli.config.secret_checks import team_tokens
 from mlops_cli.config.settings import load_settings
 from mlops_cli.errors import ConfigError, MlopsError, ModelError
+from mlops_cli.serving.answering.session_ages import SessionAges
 from mlops_cli.serving.data_plane import DataPlane
 from mlops_cli.serving.http.app import build
 from mlops_cli.serving.http.front import Access
@@ -79,8 +80,8 @@ def run_worker(options: ServeOptions, place: WorkerPlace) -> None:
     settings = load_params(project).serving
     site = OwnSite.of(options.host, options.allowed_hosts, pages=True)
     access = _access(project) if options.authenticated else Access(site=site)
-    plane = DataPlane(project, settings, options.models)
     parts = server_parts(options.parts, project)
+    plane = DataPlane(project, settings, options.models, parts.issued, SessionAges())
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(plane, settings, access, place, parts))
 
