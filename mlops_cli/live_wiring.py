@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from mlops_cli import wiring
@@ -134,8 +135,8 @@ def run_job_worker(project: Project, settings: WorkerSettings, progress: Progres
     def sources(branch: Branch) -> IngestSources:
         return IngestSources(wiring.price_source(project, branch, keys), wiring.action_source(project, branch, keys))
 
-    queue = job_queue(project)
     tools = RequestTools(sources, lambda branch, kind: wiring.trainer(project, branch, kind))
     versions = JobVersions(project, load_params(project).live.promotion)
-    installer = FencedInstaller(queue, project.model_root / ".locks", versions)
-    return work(queue, RequestTraining(project, tools, progress), installer, settings)
+    with closing(job_queue(project)) as queue:
+        installer = FencedInstaller(queue, project.model_root / ".locks", versions)
+        return work(queue, RequestTraining(project, tools, progress), installer, settings)

@@ -56,5 +56,8 @@ class ToldDesk:
     def cancel(self, number: int, team: str | None) -> JobView:
         return self._next("cancel", number, team)
 
+    def close(self) -> None:
+        pass
+
     def retry(self, number: int, team: str | None) -> JobView:
         return self._next("retry", number, team)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -14,7 +16,9 @@ from mlops_cli.cli.options import JsonFlag, ProjectOption, command_group, open_p
 from mlops_cli.cli.output import print_json, print_table, say
 
 if TYPE_CHECKING:
+    from mlops_cli.config.paths import Project
     from mlops_cli.live.jobs.job import Job
+    from mlops_cli.live.jobs.queue import JobQueue
 
 
 class State(StrEnum):
@@ -66,11 +70,11 @@ def submit(
 ) -> None:
     """Ask for the training of models, by ticker or by a model file. The same request again is the same job."""
     from mlops_cli.live.requests.intake import Intake
-    from mlops_cli.live_wiring import job_queue
 
     project = open_project(folder)
     requests = Intake(project).requests(team, _body(tickers or [], suffix, file))
-    submitted = job_queue(project).submit(requests)
+    with _queue(project) as queue:
+        submitted = queue.submit(requests)
     if as_json:
         print_json([{**_facts(each.job), "new": each.new} for each in submitted])
         return
@@ -89,23 +93,20 @@ def list_(
     as_json: JsonFlag = False,
 ) -> None:
     """List jobs, the newest first."""
-    from mlops_cli.live_wiring import job_queue
-
-    queue = job_queue(open_project(folder))
-    jobs = queue.jobs(team, [each.value for each in state or []], limit)
+    with _queue(open_project(folder)) as queue:
+        jobs = queue.jobs(team, [each.value for each in state or []], limit)
+        counts = queue.counts(team)
     if as_json:
         print_json([_facts(job) for job in jobs])
         return
     _print_jobs(jobs)
-    counts = queue.counts(team)
     say(", ".join(f"{count} {name}" for name, count in counts.items()) or "there are no jobs")
 
 
 def show(number: Number, team: TeamFilter = None, folder: ProjectOption = None, as_json: JsonFlag = False) -> None:
     """Show one job with the config of its model."""
-    from mlops_cli.live_wiring import job_queue
-
-    job = job_queue(open_project(folder)).show(number, team)
+    with _queue(open_project(folder)) as queue:
+        job = queue.show(number, team)
     facts = {**_facts(job), "config": job.model_spec().model_dump(mode="json", exclude={"file"})}
     if as_json:
         print_json(facts)
@@ -118,16 +119,22 @@ def show(number: Number, team: TeamFilter = None, folder: ProjectOption = None, 
 
 def cancel(number: Number, team: TeamFilter = None, folder: ProjectOption = None, as_json: JsonFlag = False) -> None:
     """Cancel a waiting or running job; the worker of a running one drops its result."""
-    from mlops_cli.live_wiring import job_queue
-
-    _print_change(job_queue(open_project(folder)).cancel(number, team), as_json)
+    with _queue(open_project(folder)) as queue:
+        _print_change(queue.cancel(number, team), as_json)
 
 
 def retry(number: Number, team: TeamFilter = None, folder: ProjectOption = None, as_json: JsonFlag = False) -> None:
     """Let a dead or cancelled job wait again, with all its tries."""
+    with _queue(open_project(folder)) as queue:
+        _print_change(queue.retry(number, team), as_json)
+
+
+@contextmanager
+def _queue(project: Project) -> Iterator[JobQueue]:
     from mlops_cli.live_wiring import job_queue
 
-    _print_change(job_queue(open_project(folder)).retry(number, team), as_json)
+    with closing(job_queue(project)) as queue:
+        yield queue
 
 
 def _body(tickers: list[str], suffix: str | None, file: Path | None) -> Any:

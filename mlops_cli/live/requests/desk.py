@@ -60,6 +60,13 @@ class QueueDesk:
         with _explained():
             return view_of(self._queue().retry(number, team))
 
+    def close(self) -> None:
+        """See `JobDesk`."""
+        with self._lock:
+            opened, self._opened = self._opened, None
+        if opened is not None:
+            opened.close()
+
     def _queue(self) -> JobQueue:
         with self._lock:
             if self._opened is None:

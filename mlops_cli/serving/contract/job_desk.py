@@ -111,3 +111,7 @@ class JobDesk(Protocol):
     def retry(self, number: int, team: str | None) -> JobView:
         """Let a dead or cancelled job wait again; a `JobStateError` if it is running or done."""
         ...
+
+    def close(self) -> None:
+        """Close the connection to the database, if there is one."""
+        ...

@@ -92,6 +92,7 @@ class JobOffice:
         self._closing.set()
 
     def close(self) -> None:
-        """End the streams and the threads."""
+        """End the streams and the threads, and close the desk once no thread uses it any more."""
         self.end_streams()
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.submit(self.desk.close)
+        self._threads.shutdown(wait=False)

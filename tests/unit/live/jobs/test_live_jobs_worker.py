@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from mlops_cli.errors import DataError, ModelError, ServiceError, TrainingError
+from mlops_cli.live.jobs import lease_keeper
 from mlops_cli.live.jobs.database import Database, Dialect, Transaction
 from mlops_cli.live.jobs.installer import FencedInstaller
 from mlops_cli.live.jobs.job import Job, LeaseLost
@@ -330,6 +331,25 @@ def test_the_lease_is_renewed_while_a_job_is_trained(tmp_path: Path) -> None:
         assert queue.take("other", 1) is None
         job = queue.show(1)
         assert (job.state, job.progress) == ("running", "epoch 1")
+    queue.close()
+
+
+def test_progress_is_stored_long_before_the_lease_is_due(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease_keeper, "_TOLD_WITHIN", 0.01)
+    queue = JobQueue(SqliteDatabase(tmp_path / "jobs.db"), times=LeaseTimes(lease=600))
+    queue.submit([job_request("a")])
+    batch = queue.take("w", 1)
+    assert batch is not None
+    with LeaseKeeper(queue, batch) as keeper:
+        for line in ("epoch 1", "epoch 2"):
+            keeper.report(line)
+            deadline = time.monotonic() + 5
+            while queue.show(1).progress != line:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+        lease = queue.show(1).lease_until
+        time.sleep(0.1)
+        assert queue.show(1).lease_until == lease  # without news the database is left alone
     queue.close()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -29,8 +29,9 @@ def project(tmp_path: Path) -> Project:
 
 
 @pytest.fixture
-def desk(project: Project) -> QueueDesk:
-    return job_desk(project)
+def desk(project: Project) -> Iterator[QueueDesk]:
+    with closing(job_desk(project)) as found:
+        yield found
 
 
 def test_a_request_becomes_a_job_and_again_the_same_one(desk: QueueDesk) -> None:
@@ -102,8 +103,8 @@ def test_a_full_queue_says_when_to_come_back(project: Project) -> None:
 
 def test_the_limits_are_those_of_params(tmp_path: Path) -> None:
     params = PARAMS + "live: {jobs: {waiting: 1}}\n"
-    desk = job_desk(make_project(tmp_path, {"configs/mine/red.yaml": "team: red\nticker: AAPL\n"}, params))
-    with pytest.raises(JobsFullError):
+    project = make_project(tmp_path, {"configs/mine/red.yaml": "team: red\nticker: AAPL\n"}, params)
+    with closing(job_desk(project)) as desk, pytest.raises(JobsFullError):
         desk.submit("red", {"tickers": ["A", "B"]})
 
 
