@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mlops_cli.live.passes.step import PassTools
     from mlops_cli.live.replay.replay import LiveReplayTools
     from mlops_cli.live.requests.desk import QueueDesk
+    from mlops_cli.live.requests.intake import Intake
     from mlops_cli.pipeline.stages.stage import Progress
     from mlops_cli.pipeline.trade.paper_trade import TeamForecasts
     from mlops_cli.serving.process.server_parts import ServerParts
@@ -109,9 +110,13 @@ def _job_database(project: Project) -> Database:
 def job_desk(project: Project) -> QueueDesk:
     """The desk of a project's queue, which is opened when it is first needed."""
     from mlops_cli.live.requests.desk import QueueDesk
-    from mlops_cli.live.requests.intake import Intake
 
-    return QueueDesk(lambda: job_queue(project), Intake(project))
+    def intake() -> Intake:
+        from mlops_cli.live.requests.intake import Intake
+
+        return Intake(project)
+
+    return QueueDesk(lambda: job_queue(project), intake)
 
 
 def server_parts(project: Project) -> ServerParts:

@@ -6,11 +6,14 @@ Everything is real: processes, HTTP, files, signals. The models are baselines, s
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +24,11 @@ from mlops_cli.config.paths import Project
 from mlops_cli.errors import ServiceError
 from mlops_cli.live.jobs.queue import JobQueue
 from mlops_cli.live.jobs.sqlite_database import SqliteDatabase
+from mlops_cli.live.requests.intake import Intake
 from mlops_cli.models.versions import model_versions
 from mlops_cli.system.locks import file_lock
 from tests.fakes.cli import Cli, Tree
+from tests.fakes.crashing_worker import CRASHED, TRIES, queue_of
 from tests.fakes.live_servers import Live, live
 from tests.fakes.price_tables import random_prices
 from tests.fakes.projects import SmallProject, small_project
@@ -198,3 +203,35 @@ def test_teams_see_their_own_jobs_and_a_flood_of_one_leaves_room_for_the_other(m
         with client_of(server, "common-token") as operator:
             teams = Counter(job["team"] for job in operator.get("/jobs", params={"limit": 1000}).json()["jobs"])
             assert teams == {"red": 201, "blue": 1}
+
+
+def test_a_job_that_ends_every_worker_is_a_dead_letter_and_takes_no_other_with_it(made: SmallProject) -> None:
+    project = made.project
+    with closing(queue_of(project)) as queue:
+        body = {"tickers": ["TWO", "NEW"], "trainer": "drift", "features": {"returns": [1]}}
+        queue.submit(Intake(project).requests("red", body))
+        command = [sys.executable, "-m", "tests.fakes.crashing_worker", str(made.root), "red-two"]
+        ends = []
+        while not ends or ends[-1] == CRASHED:
+            assert len(ends) < 10
+            ends.append(subprocess.run(command, check=False, timeout=PATIENCE).returncode)
+        bad, good = queue.show(1), queue.show(2)
+    # together, then the bad one alone until it is given up
+    assert ends == [CRASHED] * (1 + TRIES) + [0]
+    assert (good.state, good.failures) == ("done", 0)
+    assert (bad.state, bad.failures) == ("dead", TRIES)
+    assert "ended without an answer" in bad.reason
+
+
+@pytest.mark.soak
+def test_ten_thousand_submissions_over_http(made: SmallProject) -> None:
+    with live(made.root, "--workers", "2") as server, client_of(server) as client, ThreadPoolExecutor(16) as callers:
+        answers = list(callers.map(lambda number: ask_for(client, f"T{number}"), range(10_000)))
+        counts = Counter(answer.status_code for answer in answers)
+        assert counts == {202: 5_000, 429: 5_000}
+        accepted = {answer.json()["jobs"][0]["job"] for answer in answers if answer.status_code == 202}
+        assert forecast(client, "AAA") is not None
+        assert ask_for(client, "NEW", team="blue").status_code == 202
+    with closing(queue_of(made.project)) as queue:
+        assert queue.counts("red") == {"waiting": 5_000}
+        assert {job.number for job in queue.jobs("red", limit=10_000)} == accepted

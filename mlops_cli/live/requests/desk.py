@@ -6,12 +6,11 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlops_cli.errors import ConfigError, DataError, ServiceError
 from mlops_cli.live.jobs.job import Job, NoSuchJob, QueueFull
 from mlops_cli.live.jobs.queue import JobQueue
-from mlops_cli.live.requests.intake import Intake
 from mlops_cli.serving.contract.job_desk import (
     JobsAwayError,
     JobsFullError,
@@ -22,17 +21,27 @@ from mlops_cli.serving.contract.job_desk import (
     UnknownJobError,
 )
 
+if TYPE_CHECKING:
+    from mlops_cli.live.requests.intake import Intake
+
 
 class QueueDesk:
-    """See `JobDesk`. The queue is opened by the first request, so that a server starts while its database is away."""
+    """See `JobDesk`.
 
-    def __init__(self, open_queue: Callable[[], JobQueue], intake: Intake) -> None:
-        self._open_queue, self._intake = open_queue, intake
+    The first request opens the queue, so that a server starts while its database is away; the first submission makes
+    the intake, which loads pandas and the calendars: a server that is never asked for a training needs neither.
+    """
+
+    def __init__(self, open_queue: Callable[[], JobQueue], make_intake: Callable[[], Intake]) -> None:
+        self._open_queue, self._make_intake = open_queue, make_intake
         self._lock = threading.Lock()
         self._opened: JobQueue | None = None
+        self._intake: Intake | None = None
 
     def submit(self, team: str | None, body: Any) -> SubmittedJobs:
         """See `JobDesk`."""
+        with self._lock:
+            self._intake = self._intake or self._make_intake()
         requests = self._intake.requests(team, body)
         with _explained():
             submitted = self._queue().submit(requests)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -91,7 +93,7 @@ def test_a_config_that_reaches_outside_the_project_is_refused(desk: QueueDesk, l
 
 def test_a_full_queue_says_when_to_come_back(project: Project) -> None:
     queue = JobQueue(SqliteDatabase(project.jobs_database), Limits(waiting=3, waiting_of_team=2))
-    desk = QueueDesk(lambda: queue, Intake(project))
+    desk = QueueDesk(lambda: queue, lambda: Intake(project))
     desk.submit("red", {"tickers": ["A", "B"]})
     with pytest.raises(JobsFullError, match="3 jobs of team red") as error:
         desk.submit("red", {"ticker": "C"})
@@ -109,7 +111,9 @@ def test_the_limits_are_those_of_params(tmp_path: Path) -> None:
 
 
 def test_a_locked_database_is_away_and_comes_back(project: Project) -> None:
-    desk = QueueDesk(lambda: JobQueue(SqliteDatabase(project.jobs_database, busy_seconds=0.05)), Intake(project))
+    desk = QueueDesk(
+        lambda: JobQueue(SqliteDatabase(project.jobs_database, busy_seconds=0.05)), lambda: Intake(project)
+    )
     project.jobs_database.parent.mkdir(parents=True)
     with closing(sqlite3.connect(project.jobs_database, isolation_level=None)) as other:
         other.execute("PRAGMA journal_mode = WAL")
@@ -130,7 +134,7 @@ def test_a_damaged_database_and_a_wrong_address_are_no_fault_of_the_caller(proje
         raise ConfigError("a queue in Postgres needs the package psycopg")
 
     with pytest.raises(JobsAwayError, match="psycopg"):
-        QueueDesk(wrong, Intake(project)).jobs(None, [], 1)
+        QueueDesk(wrong, lambda: Intake(project)).jobs(None, [], 1)
 
 
 def test_a_dead_postgres_is_away_for_callers_and_a_service_error_for_commands(project: Project) -> None:
@@ -147,3 +151,14 @@ def test_opening_the_desk_touches_no_database(project: Project) -> None:
     project.env_file.write_text("MLOPS_JOBS_URL=postgresql://127.0.0.1:1/jobs\n")
     job_desk(project)
     assert not project.jobs_database.exists()
+
+
+def test_a_server_that_is_asked_for_no_training_loads_neither_pandas_nor_calendars(project: Project) -> None:
+    code = (
+        "import sys; from pathlib import Path; from mlops_cli.config.paths import Project; "
+        "import mlops_cli.serving.process.worker; from mlops_cli.live_wiring import server_parts; "
+        "server_parts(Project(Path(sys.argv[1]))).desk.jobs(None, [], 1); "
+        "print(sorted({'pandas', 'exchange_calendars'} & set(sys.modules)))"
+    )
+    command = [sys.executable, "-c", code, str(project.root)]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "[]\n"
