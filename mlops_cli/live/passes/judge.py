@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import date, timedelta
+from datetime import date
+from functools import cache
 
 from mlops_cli.live.passes.step import PassContext, StepOutcome, Trouble
+from mlops_cli.live.watch.due import sessions_between
 from mlops_cli.live.watch.watched import label_of
-from mlops_cli.market.sessions import sessions
 from mlops_cli.pipeline.stages.stage import ItemFailure, read_note
 from mlops_cli.pipeline.versions.challenge import Judgement
 from mlops_cli.pipeline.versions.live_judging import Pair, judge_pairs, pairs
@@ -27,10 +28,11 @@ def judge_step(context: PassContext) -> StepOutcome:
     }
     path = project.live / NOTES
     before = read_note(path) or {}
+    last_session = cache(context.last_session)
     todo, now = [], {}
     for pair in pairs(project, exchanges, policy, outcome.fail, dry_run=context.dry_run):
         label, exchange = label_of(pair.branch, pair.model), exchanges[pair.branch, pair.model]
-        last = context.last_session(exchange)
+        last = last_session(exchange)
         now[label] = f"{pair.mark} {last}"
         if _unseen(pair, exchange, last) < rule.sessions:
             outcome.unchanged += 1
@@ -53,7 +55,7 @@ def judge_step(context: PassContext) -> StepOutcome:
 def _unseen(pair: Pair, exchange: str, last: date) -> int:
     """How many sessions neither version was trained on."""
     seen = max(pair.older.manifest.trained_until, pair.newest.manifest.trained_until)
-    return len(sessions(exchange, seen + timedelta(days=1), last))
+    return sessions_between(exchange, seen, last)
 
 
 def _tell(judgements: Sequence[Judgement], outcome: StepOutcome) -> None:

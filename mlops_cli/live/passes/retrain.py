@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 
 from mlops_cli.errors import MlopsError, bounded
@@ -85,7 +86,7 @@ def _circumstances(context: PassContext, notes: _Notes) -> Circumstances:
         live=context.params.live,
         judged_after=context.params.serving.promotion.sessions,
         session=context.session,
-        last_session=context.last_session,
+        last_session=cache(context.last_session),
         prices=prices,
         health=read_states(context.project),
         failed=notes.failed,

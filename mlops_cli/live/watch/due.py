@@ -163,12 +163,13 @@ def _candidate(branch: Branch, spec: ModelSpec, now: Circumstances) -> _Candidat
         return None
     newest = versions[0].manifest
     answering = the_answering(versions, champion(root, branch.name, spec.name)).version
-    age = _sessions_between(spec.exchange, newest.trained_until, now.last_session(spec.exchange))
+    age = sessions_between(spec.exchange, newest.trained_until, now.last_session(spec.exchange))
     return _Candidate(branch, spec, newest, answering, age)
 
 
 @lru_cache(maxsize=4096)
-def _sessions_between(exchange: str, after: date, until: date) -> int:
+def sessions_between(exchange: str, after: date, until: date) -> int:
+    """How many sessions an exchange has after a day, up to another one."""
     return len(sessions(exchange, after + timedelta(days=1), until))
 
 

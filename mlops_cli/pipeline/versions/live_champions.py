@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from mlops_cli.models.versions import Champion, champion, model_versions, write_champion
+from mlops_cli.models.versions import Champion, VersionFolder, champion, model_versions, write_champion
 
 
 def hold_champion(root: Path, branch: str, name: str) -> None:
@@ -29,13 +30,20 @@ def accept_fresh(root: Path, branch: str, name: str, why: str) -> bool:
     Returns:
         Whether the record changed.
     """
-    versions = model_versions(root, branch, name)
+    before = champion(root, branch, name)
+    after = with_fresh(before, model_versions(root, branch, name), why)
+    if after != before:
+        write_champion(root, branch, name, after)
+    return after != before
+
+
+def with_fresh(record: Champion, versions: Sequence[VersionFolder], why: str) -> Champion:
+    """The record as `accept_fresh` makes it; `versions` are those of the model, newest first."""
     if not versions or not versions[0].manifest.live:
-        return False
-    newest, record = versions[0].version, champion(root, branch, name)
+        return record
+    newest = versions[0].version
     if record.pinned_by_hand or record.refused == newest or (record.version == newest and not record.pinned):
-        return False
+        return record
     if record.version is None and len(versions) > 1:  # nobody has chosen one yet: the newest of the others answered
         record = Champion(versions[1].version)
-    write_champion(root, branch, name, record.followed_by(newest, False, "live", f"fresher: {why}"))
-    return True
+    return record.followed_by(newest, False, "live", f"fresher: {why}")

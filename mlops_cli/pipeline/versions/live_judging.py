@@ -10,9 +10,9 @@ from typing import Literal
 from mlops_cli.config.paths import Project
 from mlops_cli.config.schemas.serving import Promotion
 from mlops_cli.errors import MlopsError
-from mlops_cli.models.versions import Champion, VersionFolder, champion, model_versions
+from mlops_cli.models.versions import Champion, VersionFolder, champion, model_versions, write_champion
 from mlops_cli.pipeline.versions.challenge import Judgement, compare_versions, record_judgement
-from mlops_cli.pipeline.versions.live_champions import accept_fresh
+from mlops_cli.pipeline.versions.live_champions import with_fresh
 from mlops_cli.system.parallel import each
 
 Policy = Literal["always", "tested"]
@@ -70,9 +70,12 @@ def pairs(
         if len(versions) < 2:
             continue
         try:
-            if policy == "always" and not dry_run:
-                accept_fresh(root, branch, model, INTERRUPTED)
-            pair = _pair(branch, model, versions, champion(root, branch, model))
+            before = record = champion(root, branch, model)
+            if policy == "always":
+                record = with_fresh(before, versions, INTERRUPTED)
+            if record != before and not dry_run:
+                write_champion(root, branch, model, record)
+            pair = _pair(branch, model, versions, record)
         except MlopsError as error:
             fail(model, error)
         else:
