@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
+from mlops_cli.cli.app import app
 from mlops_cli.config.load import load_branches, load_params
 from mlops_cli.config.requested import REQUESTED, requested_specs, store_requested, with_requested
 from mlops_cli.live.jobs.installer import FencedInstaller
@@ -243,3 +247,15 @@ def test_failures_of_other_models_stay_noted(shop: Shop) -> None:
     shop.work()
     folder = shop.project.prices(REQUESTED)
     assert not (folder / FAILURES).exists()  # red-gone is no model of the branch: nothing was kept of it
+
+
+def test_a_nightly_pass_takes_care_of_requested_models_too(shop: Shop) -> None:
+    shop.submit(ticker="NEW", **KEYS)
+    shop.work()
+    shop.made.prices("NEW", random_prices(421, 10))
+    before = pd.read_parquet(shop.project.features(REQUESTED) / "red-new.parquet")
+    done = CliRunner().invoke(app, ["live", "--only", "ingest", "--json", "--project", str(shop.project.root)])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["steps"][0]["done"] == 3
+    after = pd.read_parquet(shop.project.features(REQUESTED) / "red-new.parquet")
+    assert len(after) == len(before) + 1
