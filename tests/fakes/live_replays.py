@@ -26,6 +26,8 @@ DAYS = 21
 def replay_project(root: Path, tickers: Sequence[str] = ("AAA", "BBB")) -> SmallProject:
     """A trained project: prices from 2015 to the autumn of 2017, models that know nothing from `START` on."""
     small = small_project(root, tickers)
+    with (small.root / "params.yaml").open("a") as params:
+        params.write("live: {retrain: {max_age_sessions: 4}}\n")
     small.run(LinearTrainer())
     return small
 

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from mlops_cli.config.load import load_branches, load_params
+from mlops_cli.errors import DataError
 from mlops_cli.live.journal.frames import journal_frame
 from mlops_cli.live.journal.gap import UNEXPLAINED, gap
 from mlops_cli.live.journal.opening import read_journal
@@ -158,10 +159,12 @@ class Life:
 
     def _look(self) -> None:
         """What was issued once stays as it was issued."""
-        if not self.project.journal.is_file():
-            return
-        with read_journal(self.project.journal) as journal:
-            now = {each.forecast: each.issued_at for each in journal.forecasts()}
+        try:
+            with read_journal(self.project.journal) as journal:
+                now = {each.forecast: each.issued_at for each in journal.forecasts()}
+        except DataError:
+            assert not self.seen, f"seed {self._seed}: the journal is gone"
+            return  # it was not made, or the process that made it was killed
         lost = {forecast.key for forecast, at in self.seen.items() if now.get(forecast) != at}
         assert not lost, f"seed {self._seed}: lost or changed: {lost}"
         keys = Counter(forecast.key for forecast in now)
