@@ -127,7 +127,7 @@ def test_show_of_an_untrained_model(mlops: Callable) -> None:
     assert shown["config"]["ticker"] == "BBB"
     assert shown["config"]["ludwig"], "defaults are filled in"
     assert (shown["manifest"], shown["verdict"], shown["versions"]) == (None, None, [])
-    assert shown["champion"] == {"version": None, "pinned": False, "history": []}
+    assert shown["champion"] == {"version": None, "pinned": False, "history": [], "by": None, "why": ""}
 
 
 def test_show_of_a_trained_model_with_a_champion(project: Project, mlops: Callable) -> None:
@@ -135,8 +135,8 @@ def test_show_of_a_trained_model_with_a_champion(project: Project, mlops: Callab
     write_champion(project.model_root, "main", "red-aaa", Champion(version, pinned=True, history=("old",)))
     judged(project, "red-aaa", version, "skill", "adds nothing to the base")
     (shown,) = json.loads(mlops("models", "show", "red-aaa", "--json").stdout)
-    assert shown["versions"] == [{"version": version, "trained_until": "2015-12-31"}]
-    assert shown["champion"] == {"version": version, "pinned": True, "history": ["old"]}
+    assert shown["versions"] == [{"version": version, "trained_until": "2015-12-31", "live": False}]
+    assert shown["champion"] == {"version": version, "pinned": True, "history": ["old"], "by": None, "why": ""}
     assert (shown["verdict"], shown["base_verdict"]) == ("skill", "adds nothing to the base")
     assert shown["manifest"]["fingerprint"] == "f" * 64
 
@@ -177,6 +177,7 @@ def test_a_requested_model_is_listed_with_its_live_version(project: Project, mlo
     (listed,) = json.loads(mlops("models", "list", "--only", "red-nvda", "--json").stdout)
     assert (listed["branch"], listed["trained_until"]) == ("requested", None)
     staged = model_folder(project.root / "staged", "red-nvda", ticker="NVDA", branch="requested")
+    read_manifest(staged).model_copy(update={"live": True}).write(staged)
     version = read_manifest(staged).version
     place = archive(project.model_root, "requested", "red-nvda") / version
     place.parent.mkdir(parents=True)
