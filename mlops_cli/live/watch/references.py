@@ -85,29 +85,31 @@ def rebuilt(
     Returns:
         The references of these models only.
     """
-    issued = dict(tuple(evidence.issued.groupby("model", observed=True, sort=False)))
-    kept = dict(tuple(stored.rows.groupby("model", observed=True, sort=False)))
-    parts: dict[str, list[pd.DataFrame]] = {}
+    issued = evidence.issued[[*COLUMNS, "version"]]
+    places = issued.groupby("model", observed=True, sort=False).indices
+    going_on: list[str] = []
+    frames: list[pd.DataFrame] = []
     replays = []
     for model in models:
         walk = _Walk.of(project, model, stored.built.get(model.label), evidence)
-        rows = walk.issued(issued.get(model.label))
-        parts[model.label] = [kept[model.label]] if walk.goes_on and model.label in kept else []
-        parts[model.label].append(rows)
+        if walk.goes_on:
+            going_on.append(model.label)
+        rows = walk.issued(issued.iloc[places.get(model.label, [])])
+        if len(rows):
+            frames.append(rows)
         stretches = tuple(walk.stretches(rows))
         if stretches:
             replays.append(_Replay(project, model.branch, model.spec.name, model.label, stretches))
+    frames.insert(0, stored.rows[stored.rows["model"].isin(going_on)])
     for item, result in zip(replays, each(_replay, replays), strict=True):
         if isinstance(result, MlopsError):
             fail(item.name, result)
         else:
-            parts[item.label].append(result)
+            frames.append(result)
     built = {
         model.label: Built(version=model.answering.version, group=model.group, until=evidence.until) for model in models
     }
-    joined = [_joined(frames) for frames in parts.values()]
-    rows = pd.concat(joined, ignore_index=True) if joined else stored.rows.iloc[:0]
-    return References(rows, built)
+    return References(_joined(frames), built)
 
 
 @dataclass(frozen=True)
@@ -137,16 +139,16 @@ class _Walk:
         last = evidence.until if changed is None else min(evidence.until, changed - timedelta(days=1))
         return cls(model, versions, before, goes_on, after, last)
 
-    def issued(self, rows: pd.DataFrame | None) -> pd.DataFrame:
-        """The forecasts of the journal that are to be added."""
-        if rows is None:
-            return pd.DataFrame(columns=list(COLUMNS))
+    def issued(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Of the journal's forecasts of the model, those that are to be added."""
+        if rows.empty:
+            return rows
         names = {version.version for version in self.versions}
         if self.before is not None and self.goes_on:
             names.add(self.before.version)  # its folder may be gone
         days = rows["target_session"]
         within = (days > pd.Timestamp(self.after)) & (days <= pd.Timestamp(self.last)) & rows["version"].isin(names)
-        return rows.loc[within, list(COLUMNS)]
+        return rows.loc[within]
 
     def stretches(self, issued: pd.DataFrame) -> Iterator[_Stretch]:
         """What is to be replayed, the newest first; nothing where the journal has all sessions."""
@@ -173,14 +175,11 @@ def _changed(health: ModelHealth | None, before: Built | None) -> date | None:
 
 
 def _joined(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """The newest sessions of some frames of one model; of a session in several, the row of the first."""
-    filled = [frame[list(COLUMNS)] for frame in frames if len(frame)]
-    if not filled:
-        return pd.DataFrame(columns=list(COLUMNS))
-    types = {"target_session": "datetime64[s]", **dict.fromkeys(PRICES, "float64")}
-    rows = pd.concat([frame.astype({"model": "str", **types}) for frame in filled], ignore_index=True)
-    rows = rows.drop_duplicates("target_session").sort_values("target_session")
-    return rows.tail(KEPT)
+    """The newest sessions of each model in some frames; of a session in several, the row of the first."""
+    types = {"model": "str", "target_session": "datetime64[s]", **dict.fromkeys(PRICES, "float64")}
+    rows = pd.concat([frame[list(COLUMNS)].astype(types) for frame in frames if len(frame)] or [frames[0]])
+    rows = rows.drop_duplicates(["model", "target_session"]).sort_values(["model", "target_session"])
+    return rows.groupby("model", observed=True).tail(KEPT).reset_index(drop=True)
 
 
 def _replay(item: _Replay) -> pd.DataFrame:

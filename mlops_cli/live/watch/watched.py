@@ -18,7 +18,7 @@ from mlops_cli.live.journal.frames import journal_frame
 from mlops_cli.live.journal.journal import Selection
 from mlops_cli.live.journal.opening import read_journal
 from mlops_cli.live.journal.staleness import stale_when_issued
-from mlops_cli.models.versions import VersionFolder, answering_version, model_versions
+from mlops_cli.models.versions import VersionFolder, answering_version, archive, model_versions
 
 LONGEST_BREAK = timedelta(days=14)
 """No exchange closes for longer between two sessions."""
@@ -77,7 +77,7 @@ def watched_models(
 
 def has_version(root: Path, branch: str, name: str) -> bool:
     """Whether a model may have a version; one that has not is not trained yet, which is no fault."""
-    return (root / branch / name).is_dir() or (root / ".versions" / branch / name).is_dir()
+    return (root / branch / name).is_dir() or archive(root, branch, name).is_dir()
 
 
 def comparable_versions(root: Path, watched: Watched) -> list[VersionFolder]:
