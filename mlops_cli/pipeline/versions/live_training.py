@@ -179,18 +179,19 @@ class _LiveRun:
         asked = [spec for spec in models if spec.name in names]
         for name in sorted(set(names) - {spec.name for spec in asked}):
             self._fail(name, ConfigError(f"{name}: no model of branch {self._branch.name}", "see: mlops models list"))
-        for together in trained_together(asked, models):
-            # a pool whole: its members' fingerprints depend on each other
-            self._plan_together(together)
-
-    def _plan_together(self, specs: list[ModelSpec]) -> None:
-        plans = []
-        for spec in specs:
-            try:
-                plans.append(plan_model(self._features, self._branch, self.training.day, spec, None))
-            except MlopsError as error:
-                self._fail(spec.name, error)
-        self.plans |= {plan.spec.name: plan for plan in (with_pool_marks(plans) if specs[0].pool else plans)}
+        tasks = trained_together(asked, models)  # a pool whole: its members' fingerprints depend on each other
+        self.training.progress.doing(f"planning the training of {sum(map(len, tasks))} models")
+        work = partial(_plan, self._features, self._branch, self.training.day)
+        results = each(work, [spec for specs in tasks for spec in specs])
+        for specs in tasks:
+            plans = []
+            for spec in specs:
+                result = next(results)
+                if isinstance(result, MlopsError):
+                    self._fail(spec.name, result)
+                else:
+                    plans.append(result)
+            self.plans |= {plan.spec.name: plan for plan in (with_pool_marks(plans) if specs[0].pool else plans)}
 
     def fit(self) -> None:
         """Train what is not stored yet. If a member of a pool is missing, all of them are trained."""
@@ -277,6 +278,10 @@ class _LiveRun:
 
     def _fail(self, name: str, error: MlopsError) -> None:
         self.failures.append(ItemFailure(name, STAGE, str(error), error.exit_code))
+
+
+def _plan(features: Path, branch: Branch, day: date, spec: ModelSpec) -> Plan:
+    return plan_model(features, branch, day, spec, None)
 
 
 def _remove_unused(staging: Path) -> None:
