@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -35,14 +35,16 @@ class _Notes:
 
     failed: dict[str, int] = field(default_factory=dict)
     checked: dict[str, str] = field(default_factory=dict)
+    begun: dict[str, list[str]] = field(default_factory=dict)
+    """By session, what a pass has chosen; a pass that is run again after a kill trains these, and no more."""
 
     @classmethod
     def read(cls, path: Path) -> _Notes:
         note = read_note(path) or {}
-        return cls(dict(note.get("failed", {})), dict(note.get("checked", {})))
+        return cls(*(dict(note.get(name, {})) for name in ("failed", "checked", "begun")))
 
     def write(self, path: Path) -> None:
-        write_text(path, json.dumps({"failed": self.failed, "checked": self.checked}, indent=2, sort_keys=True) + "\n")
+        write_text(path, json.dumps(asdict(self), indent=2, sort_keys=True) + "\n")
 
 
 def retrain_step(context: PassContext) -> StepOutcome:
@@ -54,7 +56,7 @@ def retrain_step(context: PassContext) -> StepOutcome:
     path = context.project.live / NOTES
     notes = _Notes.read(path)
     due, checked = find_due(list(context.branches.values()), _circumstances(context, notes), outcome.fail)
-    chosen, waiting = choose(due, context.branches, context.params.live.retrain.at_most)
+    chosen, waiting = _choose(context, due, notes)
     models = sum(len(branch.models) for branch in context.branches.values())
     outcome.unchanged = models - len(due)
     outcome.figures |= {"due": _counts(due), "waiting": len(waiting)}
@@ -62,6 +64,9 @@ def retrain_step(context: PassContext) -> StepOutcome:
         outcome.done = len(chosen)
         _tell(chosen, waiting, outcome, "would be trained")
         return outcome
+    if chosen:
+        begun = {str(context.session): sorted(item.label for item in chosen)}
+        replace(notes, begun=begun).write(path)
     trained: list[Due] = []
     for name in context.branches:
         trained += _train(context, name, [item for item in chosen if item.branch == name], outcome)
@@ -70,10 +75,18 @@ def retrain_step(context: PassContext) -> StepOutcome:
     failed = {label: count for label, count in notes.failed.items() if label not in done}
     failed |= {label: notes.failed.get(label, 0) + 1 for label in tried}
     updated = _Notes(failed, checked)
-    if updated != notes:
+    if chosen or updated != notes:
         updated.write(path)
     _tell(trained, waiting, outcome, "trained")
     return outcome
+
+
+def _choose(context: PassContext, due: Sequence[Due], notes: _Notes) -> tuple[list[Due], list[Due]]:
+    """What this pass trains and what waits; after a kill, what is left of what was chosen then."""
+    begun = notes.begun.get(str(context.session))
+    if begun is None:
+        return choose(due, context.branches, context.params.live.retrain.at_most)
+    return [item for item in due if item.label in begun], [item for item in due if item.label not in begun]
 
 
 def _circumstances(context: PassContext, notes: _Notes) -> Circumstances:

@@ -7,16 +7,23 @@ from datetime import date
 from mlops_cli.config.load import Branch
 from mlops_cli.config.paths import Project
 from mlops_cli.config.schemas.project import ModelSpec
-from mlops_cli.models.versions import answering_version
+from mlops_cli.models.versions import answering_version, model_versions
 from mlops_cli.pipeline.stages.shrink import validation_forecasts
 from mlops_cli.pipeline.stages.train_plan import group_of, model_rows
 from mlops_cli.training.shrinkage import ValidationForecasts
 
 
-def forecasts_of_answering(project: Project, branch: Branch, day: date, spec: ModelSpec) -> ValidationForecasts | None:
-    """Forecasts of the validation rows before `day` by the version that answers; None where it has seen them."""
+def forecasts_of_other(project: Project, branch: Branch, day: date, spec: ModelSpec) -> ValidationForecasts | None:
+    """Forecasts of the validation rows before `day` by the version that answers; None where it has seen them.
+
+    If the newest version was trained for this day already, as before a kill, it counts instead, even if it does not
+    answer: it would have been trained now.
+    """
     version = answering_version(project.model_root, branch.name, spec.name)
+    newest = model_versions(project.model_root, branch.name, spec.name)[0]
     split, inputs = model_rows(project.features(branch.name), branch, day, spec)
+    if newest.manifest.live and newest.manifest.trained_until == split.trained_until:
+        version = newest
     rows = split.validation if inputs.base == "none" else split.unseen_validation
     manifest = version.manifest
     first_unseen = manifest.validation_rows.first

@@ -36,7 +36,7 @@ from mlops_cli.pipeline.stages.train_plan import (
     trained_together,
     with_pool_marks,
 )
-from mlops_cli.pipeline.versions.group_forecasts import forecasts_of_answering
+from mlops_cli.pipeline.versions.group_forecasts import forecasts_of_other
 from mlops_cli.pipeline.versions.live_champions import accept_fresh, hold_champion
 from mlops_cli.system.locks import file_lock
 from mlops_cli.system.parallel import each
@@ -251,30 +251,36 @@ class _LiveRun:
         """Choose the constants of a group, and write a finished version of each of these models."""
         spec = plans[0].spec
         self.training.progress.doing("choosing the shrinkage")
-        forecasts = [self.validations[plan.spec.name] for plan in plans]
-        constants = group_constants(self._branch, spec, [*forecasts, *self._others(spec)])
-        for plan, choice in zip(plans, constants[: len(plans)], strict=True):
+        members = self._others(spec) | {plan.spec.name: self.validations[plan.spec.name] for plan in plans}
+        names = sorted(members)  # sums depend on the order, which must not depend on what a killed process had done
+        choices = group_constants(self._branch, spec, [members[name] for name in names])
+        constants = dict(zip(names, choices, strict=True))
+        for plan in plans:
             name, trained = plan.spec.name, self._folder(plan)
             folder = self.staging / f"{name}-{uuid4().hex[:8]}"
             try:
                 folder.mkdir()
                 more = {**read_manifest(trained).facts, **facts.get(name, {})}
-                manifest = finished_copy(trained, folder, choice, facts=more, live=True)
+                manifest = finished_copy(trained, folder, constants[name], facts=more, live=True)
             except MlopsError as error:
                 shutil.rmtree(folder, ignore_errors=True)
                 self._fail(name, error)
             else:
                 yield StagedVersion(name, folder, manifest)
 
-    def _others(self, spec: ModelSpec) -> list[ValidationForecasts]:
+    def _others(self, spec: ModelSpec) -> dict[str, ValidationForecasts]:
         """Validation forecasts of the models of `spec`'s group that are not trained now; baselines need none."""
         if spec.trainer != "ludwig":
-            return []
+            return {}
         group, trained = group_of(spec), self.validations.keys()
         others = [other for other in self.training.branch.models if other.name not in trained]
         others = [other for other in others if group_of(other) == group]
-        work = partial(forecasts_of_answering, self.training.project, self._branch, self.training.day)
-        return [result for result in each(work, others) if isinstance(result, ValidationForecasts)]
+        results = each(partial(forecasts_of_other, self.training.project, self._branch, self.training.day), others)
+        return {
+            other.name: result
+            for other, result in zip(others, results, strict=True)
+            if isinstance(result, ValidationForecasts)
+        }
 
     def _fail(self, name: str, error: MlopsError) -> None:
         self.failures.append(ItemFailure(name, STAGE, str(error), error.exit_code))

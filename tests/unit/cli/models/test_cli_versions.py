@@ -54,7 +54,9 @@ def test_promote_the_newest(project: Project, mlops: Callable) -> None:
     done = mlops("models", "promote", "red-aaa")
     assert done.stdout == f"red-aaa: {newest} is champion, in place of {older}\n"
     assert done.stderr == "newly trained versions answer as soon as they are finished\n"
-    assert champion(project.model_root, "main", "red-aaa") == Champion(newest, pinned=False, history=(older,), by="hand")
+    assert champion(project.model_root, "main", "red-aaa") == Champion(
+        newest, pinned=False, history=(older,), by="hand"
+    )
 
 
 def test_promote_a_version_by_its_first_letters(project: Project, mlops: Callable) -> None:

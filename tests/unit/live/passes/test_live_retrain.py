@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from mlops_cli.live.passes.retrain import retrain_step
 from mlops_cli.live.passes.step import PassContext, PassTools
 from mlops_cli.live.watch.states import write_states
 from mlops_cli.models.versions import Champion, answering_version, archive, champion, model_versions, write_champion
+from mlops_cli.pipeline.versions.live_training import LiveTraining, StagedVersion, install_live, train_live
 from mlops_cli.training.trainer import Trainer
 from tests.fakes.branches import Progress, branch_of, write_features
 from tests.fakes.linear_trainer import LinearTrainer
@@ -129,6 +132,36 @@ def test_a_model_that_fails_keeps_its_version_and_comes_last_next_time(project: 
     assert retrain_notes(project)["failed"] == {}
 
 
+def test_a_pass_that_was_killed_ends_as_if_it_had_not_been(project: Project) -> None:
+    """It trains what it had chosen and no more, and the shrinkage of the group is the same to the bit."""
+    results = []
+    for name, promotion, after in (("whole", "tested", None), ("cut", "tested", 2), ("late", "tested", 1)):
+        home = Project(project.root / name)
+        branch = trained_branch(home, A, B, C)
+        retrain = LiveRetrain(at_most=2)
+        if after is not None:
+            assert len(list(islice(interrupted(home, branch, retrain, promotion), after))) == after
+        outcome = retrain_step(context(home, branch, retrain=retrain, promotion=promotion))
+        assert outcome.figures["waiting"] == 1
+        versions = {spec.name: model_versions(home.model_root, "main", spec.name) for spec in (A, B, C)}
+        results.append({model: [folder.manifest for folder in folders] for model, folders in versions.items()})
+        assert sum(len(folders) for folders in versions.values()) == 5
+    assert results[0] == results[1] == results[2]
+
+
+def interrupted(home: Project, branch: Branch, retrain: LiveRetrain, promotion: str) -> Iterator[str]:
+    """A pass up to some installation: it stops where the caller leaves it."""
+    notes = {"failed": {}, "checked": {}, "begun": {"2016-03-11": ["main/red-a", "main/red-b"]}}
+    home.live.mkdir(parents=True)
+    (home.live / "retrain.json").write_text(json.dumps(notes))
+    step = context(home, branch, retrain=retrain, promotion=promotion)
+    training = LiveTraining(home, branch, date(2016, 3, 12), step.tools.trainer, Progress())
+    for staged in train_live(training, ["red-a", "red-b"]):
+        assert isinstance(staged, StagedVersion)
+        install_live(home, branch, staged, "tested", "trained 48 sessions ago")
+        yield staged.name
+
+
 def test_a_trainer_that_does_not_start_fails_its_models_and_not_the_pass(project: Project) -> None:
     branch = trained_branch(project, A)
     broken = context(project, branch)
@@ -163,7 +196,6 @@ def test_states_that_cannot_be_read_stop_the_step(project: Project) -> None:
 def test_corrected_prices_that_a_check_saw_are_looked_at(project: Project) -> None:
     branch = trained_branch(project, A)
     retrain_step(context(project, branch))
-    project.live.mkdir(parents=True)
     seen = {"table": "t", "last": "2016-03-11", "closes": "c", "restated": "2016-03-14"}
     (project.live / "prices.json").write_text(json.dumps({"main": {"A": seen}}))
     assert retrain_step(context(project, branch)).done == 0
