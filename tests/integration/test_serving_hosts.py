@@ -51,7 +51,7 @@ def test_nothing_is_answered_to_a_page_of_another_site(served: Served, page: str
     asked = 0
     for path, operations in paths.items():
         for method in operations:
-            filled = path.format(name=NAME, model=NAME, version="x", ticker="T000")
+            filled = path.format(name=NAME, model=NAME, version="x", ticker="T000", number=1)
             status, body = ask(served, method.upper(), filled, FOREIGN_PAGES[page], infer_body())
             assert status == 403, (method, path)
             assert body["error"].endswith(body["hint"])

@@ -30,7 +30,7 @@ _EXAMPLES = {
         }
     },
 }
-_ERRORS: dict[int | str, dict[str, Any]] = {
+JOB_ERRORS: dict[int | str, dict[str, Any]] = {
     **{status: ERRORS[status] for status in (400, 401, 403, 413, 422)},
     404: {"model": ErrorBody, "description": "No such job, or it is another team's"},
     409: {"model": ErrorBody, "description": "The job has ended, or is running"},
@@ -53,7 +53,7 @@ class JobList:
 
 def job_router(office: JobOffice) -> APIRouter:
     """The endpoints below /jobs."""
-    router = APIRouter(tags=["Training on request"], responses=_ERRORS)
+    router = APIRouter(tags=["Training on request"], responses=JOB_ERRORS)
     _submission(router, office)
     _views(router, office)
     _stream(router, office)

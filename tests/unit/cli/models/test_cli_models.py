@@ -176,7 +176,7 @@ def test_a_requested_model_is_listed_with_its_live_version(project: Project, mlo
     store_requested(project, spec)
     (listed,) = json.loads(mlops("models", "list", "--only", "red-nvda", "--json").stdout)
     assert (listed["branch"], listed["trained_until"]) == ("requested", None)
-    staged = model_folder(project.root / "staged", "red-nvda", ticker="NVDA", branch="requested")
+    staged = model_folder(project.root / "staged", "red-nvda", ticker="NVDA", branch="requested", live=True)
     read_manifest(staged).model_copy(update={"live": True}).write(staged)
     version = read_manifest(staged).version
     place = archive(project.model_root, "requested", "red-nvda") / version

@@ -11,6 +11,7 @@ import pytest
 
 from mlops_cli.errors import ConfigError, DataError, MlopsError, ModelError, ServiceError, TrainingError
 from mlops_cli.serving.contract.messages import BadInputError, OverloadedError, UnknownModelError, UnservableError
+from mlops_cli.serving.http.jobs.job_endpoints import JOB_ERRORS
 from mlops_cli.serving.http.refusals import RefusedError, refusal
 from mlops_cli.serving.http.service import ERRORS
 
@@ -81,4 +82,4 @@ def test_docs_serving_lists_every_status_and_the_code_knows_every_listed_one() -
 
 
 def test_the_openapi_document_lists_every_status_that_the_http_layer_raises() -> None:
-    assert statuses_of_the_code() - {500} == {int(status) for status in ERRORS}
+    assert statuses_of_the_code() - {500} == {int(status) for status in (*ERRORS, *JOB_ERRORS)}
