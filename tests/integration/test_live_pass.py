@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from mlops_cli.errors import ConfigError, DataError, ServiceError
 from mlops_cli.live.journal.journal import Selection
 from mlops_cli.live.journal.opening import open_journal, read_journal
 from mlops_cli.live.passes.live_pass import STEPS, PassResult, chosen_steps, run_pass
-from mlops_cli.live.passes.record import finished_sessions, last_pass, read_record
+from mlops_cli.live.passes.record import ended_steps, finished_sessions, last_pass, read_record
 from mlops_cli.live.passes.step import PassContext, StepOutcome
 from mlops_cli.models.versions import answering_version
 from mlops_cli.system.locks import file_lock
@@ -196,3 +197,14 @@ def test_the_time_of_a_pass_is_that_of_its_context(nights: LiveNights):
     notes = json.loads((nights.project.prices("main") / "AAA.json").read_text())
     assert notes["fetched_at"] == nights.now(0).isoformat(timespec="seconds")
     assert nights.now(1) - nights.now(0) >= timedelta(days=1)
+
+
+def test_what_steps_did_can_be_read_again(nights: LiveNights):
+    """A replay that was killed in a pass goes on after the steps that had ended."""
+    small = nights.project
+    (small.models("main") / "red-bbb" / "manifest.json").unlink()
+    result = nights.run(0)
+    assert any(outcome.failures for outcome in result.outcomes)
+    ended = ended_steps(small, result.session, nights.now(0))
+    assert [replace(each, figures={}) for each in ended] == [replace(each, figures={}) for each in result.outcomes]
+    assert ended_steps(small, result.session, nights.now(1)) == [], "those of another pass"

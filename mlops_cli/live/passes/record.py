@@ -11,8 +11,8 @@ from typing import Any
 
 from mlops_cli.config.paths import Project
 from mlops_cli.errors import ServiceError
-from mlops_cli.live.passes.step import StepOutcome
-from mlops_cli.pipeline.stages.stage import read_note
+from mlops_cli.live.passes.step import StepOutcome, Trouble
+from mlops_cli.pipeline.stages.stage import ItemFailure, read_note
 from mlops_cli.system.files import write_text
 
 LAST = "last-pass.json"
@@ -34,6 +34,22 @@ def record_step(project: Project, session: date, now: datetime, outcome: StepOut
     record = read_record(project, session)
     steps = {**record.get("steps", {}), outcome.step: {**asdict(outcome), "at": now.isoformat()}}
     _write(record_file(project, session), {"session": str(session), "steps": steps})
+
+
+def ended_steps(project: Project, session: date, began: datetime) -> list[StepOutcome]:
+    """What the steps did that have ended, without an error, in the pass that began at this time; in their order."""
+    steps = read_record(project, session).get("steps", {}).values()
+    return [
+        StepOutcome(
+            **{
+                **{name: value for name, value in values.items() if name != "at"},
+                "failures": [ItemFailure(**failure) for failure in values["failures"]],
+                "troubles": [Trouble(**trouble) for trouble in values["troubles"]],
+            }
+        )
+        for values in steps
+        if values["at"] == began.isoformat() and values["error"] is None
+    ]
 
 
 def begin_pass(project: Project, session: date, now: datetime) -> None:

@@ -18,6 +18,7 @@ from mlops_cli.config.schemas.project import Params, TrainerKind
 from mlops_cli.config.schemas.trading import Rules
 from mlops_cli.errors import ConfigError
 from mlops_cli.live.passes.live_pass import STEPS, run_pass
+from mlops_cli.live.passes.record import ended_steps
 from mlops_cli.live.passes.step import PassContext, PassTools, Step
 from mlops_cli.live.replay.as_of import ActionsAsOf, PricesAsOf
 from mlops_cli.live.replay.evenings import Evening, ReplayPeriod, evenings
@@ -162,7 +163,11 @@ class _Loop:
                 progress.done()
 
     def _pass(self, evening: Evening, read: Mapping[str, dict[str, RawBars]], progress: Progress) -> None:
-        """The pass of an evening; until it is noted as ended, it may be run again."""
+        """The pass of an evening; until it is noted as ended, it may be run again.
+
+        Then it goes on with the step that was cut short. The steps before it would see what that step has done, such as
+        new versions, and judge otherwise than in a pass that was not killed.
+        """
         self.exchange.advance(evening.now)
         context = PassContext(
             project=self.home.project,
@@ -172,7 +177,10 @@ class _Loop:
             tools=self._pass_tools(evening, read),
             progress=progress,
         )
-        result = run_pass(context, self.tools.steps)
+        ended = ended_steps(self.home.project, evening.session, evening.now)
+        context.outcomes.extend(ended)
+        steps = {name: step for name, step in self.tools.steps.items() if name not in {each.step for each in ended}}
+        result = run_pass(context, steps)
         failed = sum(len(outcome.failures) + (outcome.error is not None) for outcome in result.outcomes)
         observed = observe(self.home.project, self.settings.branches, evening.session, self.notes.versions())
         self.notes.finish(evening, observed, failed)
