@@ -95,10 +95,15 @@ def archives(models: Path) -> list[Path]:
     return sorted((models.parent / ARCHIVE / models.name).glob("*"))
 
 
-def model_versions(root: Path, branch: str, name: str) -> list[VersionFolder]:
-    """The finished, readable versions of a model, newest first; each version once. `root` holds all model folders."""
+def model_versions(root: Path, branch: str, name: str, live: bool = True) -> list[VersionFolder]:
+    """The finished, readable versions of a model, newest first; each version once. `root` holds all model folders.
+
+    Without `live` there are no live versions among them.
+    """
     own = _finished(root / branch / name)
     archived = [finished for folder in _archived(archive(root, branch, name)) if (finished := _finished(folder))]
+    if not live:
+        archived = [version for version in archived if not version.manifest.live]
     ahead = [version for version in archived if _is_ahead(version, own)]
     ahead.sort(key=lambda version: version.manifest.trained_until, reverse=True)  # stable: the last installed first
     versions: dict[str, VersionFolder] = {}
@@ -153,9 +158,7 @@ def answering_version(root: Path, branch: str, name: str, live: bool = True) -> 
 
     Without `live` it is the version that would answer without live versions, if the model has another one.
     """
-    versions = model_versions(root, branch, name)
-    if not live:
-        versions = [version for version in versions if not version.manifest.live] or versions
+    versions = model_versions(root, branch, name, live) or model_versions(root, branch, name)
     if not versions:
         raise ModelError(f"{name}: not trained", "run: mlops run")
     return the_answering(versions, champion(root, branch, name))

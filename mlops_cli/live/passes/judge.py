@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import date
 from functools import cache
 
 from mlops_cli.live.passes.step import PassContext, StepOutcome, Trouble
@@ -23,60 +22,60 @@ def judge_step(context: PassContext) -> StepOutcome:
     outcome = StepOutcome("judge")
     project, policy = context.project, context.params.live.promotion
     rule = context.params.serving.promotion
-    exchanges = {
-        (branch.name, spec.name): spec.exchange for branch in context.branches.values() for spec in branch.models
-    }
     path = project.live / NOTES
     before = read_note(path) or {}
-    last_session = cache(context.last_session)
-    todo, now = [], {}
-    for pair in pairs(project, exchanges, policy, outcome.fail, dry_run=context.dry_run):
-        label, exchange = label_of(pair.branch, pair.model), exchanges[pair.branch, pair.model]
-        last = last_session(exchange)
-        now[label] = f"{pair.mark} {last}"
-        if _unseen(pair, exchange, last) < rule.sessions:
-            outcome.unchanged += 1
-            del now[label]
-        elif before.get(label) == now[label]:
-            outcome.unchanged += 1
-        else:
-            todo.append(pair)
+    models = [(branch.name, spec.name) for branch in context.branches.values() for spec in branch.models]
+    compared = pairs(project, models, policy, outcome.fail, dry_run=context.dry_run)
+    ready = _ready(context, compared)
+    now = {label: mark for label, (_, mark) in ready.items()}
+    todo = [pair for label, (pair, mark) in ready.items() if before.get(label) != mark]
+    outcome.unchanged = len(compared) - len(todo)
     outcome.figures["compared"] = len(todo)
     if context.dry_run:
         outcome.lines += [f"{len(todo)} models would be judged"] if todo else []
         return outcome
-    judgements = judge_pairs(project, todo, policy, rule) if todo else []
+    _tell(judge_pairs(project, todo, policy, rule) if todo else [], outcome)
     if now != before:
         write_text(path, json.dumps(now, indent=2, sort_keys=True) + "\n")
-    _tell(judgements, outcome)
     return outcome
 
 
-def _unseen(pair: Pair, exchange: str, last: date) -> int:
-    """How many sessions neither version was trained on."""
-    seen = max(pair.older.manifest.trained_until, pair.newest.manifest.trained_until)
-    return sessions_between(exchange, seen, last)
+def _ready(context: PassContext, compared: Sequence[Pair]) -> dict[str, tuple[Pair, str]]:
+    """The pairs with enough sessions that neither version was trained on, by label, each with what tells it apart.
+
+    That is the two versions and the last session.
+    """
+    exchanges = {
+        (branch.name, spec.name): spec.exchange for branch in context.branches.values() for spec in branch.models
+    }
+    last_session = cache(context.last_session)
+    ready = {}
+    for pair in compared:
+        exchange = exchanges[pair.branch, pair.model]
+        last = last_session(exchange)
+        seen = max(pair.older.manifest.trained_until, pair.newest.manifest.trained_until)
+        if sessions_between(exchange, seen, last) >= context.params.serving.promotion.sessions:
+            ready[label_of(pair.branch, pair.model)] = (pair, f"{pair.mark} {last}")
+    return ready
 
 
 def _tell(judgements: Sequence[Judgement], outcome: StepOutcome) -> None:
-    changed = [judgement for judgement in judgements if judgement.promoted or judgement.rolled_back]
-    outcome.done = len(changed)
-    outcome.unchanged += len(judgements) - len(changed)
-    promoted = sum(judgement.promoted for judgement in judgements)
-    outcome.figures |= {"promoted": promoted, "rolled_back": len(changed) - promoted}
+    promoted = [judgement for judgement in judgements if judgement.promoted]
+    back = [judgement for judgement in judgements if judgement.rolled_back]
+    outcome.done = len(promoted) + len(back)
+    outcome.unchanged += len(judgements) - outcome.done
+    outcome.figures |= {"promoted": len(promoted), "rolled_back": len(back)}
     outcome.failures += [
         ItemFailure(judgement.model, "judge", judgement.reason, judgement.exit_code)
         for judgement in judgements
         if judgement.exit_code
     ]
     if judgements:
-        outcome.lines.append(
-            f"{len(judgements)} new versions judged: {promoted} promoted, {len(changed) - promoted} taken back"
-        )
-    for judgement in changed:
-        after = judgement.challenger if judgement.promoted else judgement.champion
-        text = f"{judgement.model}: {after} answers, {judgement.reason}"
+        outcome.lines.append(f"{len(judgements)} new versions judged: {len(promoted)} promoted, {len(back)} taken back")
+    for judgement in promoted:
+        outcome.lines.append(f"{judgement.model}: {judgement.challenger} answers, {judgement.reason}")
+    for judgement in back:
+        text = f"{judgement.model}: {judgement.champion} answers again, {judgement.challenger} is {judgement.reason}"
+        key = f"judge:{label_of(judgement.branch, judgement.model)}"
         outcome.lines.append(text)
-        if judgement.rolled_back:
-            key = f"judge:{label_of(judgement.branch, judgement.model)}"
-            outcome.troubles.append(Trouble(key, text, f"mlops models show {judgement.model}"))
+        outcome.troubles.append(Trouble(key, text, f"mlops models show {judgement.model}"))

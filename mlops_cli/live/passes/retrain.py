@@ -16,7 +16,8 @@ from mlops_cli.live.passes.step import PassContext, StepOutcome, Trouble
 from mlops_cli.live.watch.due import RANK, Circumstances, Due, Prices, choose, find_due
 from mlops_cli.live.watch.states import read_states
 from mlops_cli.pipeline.stages.stage import ItemFailure, read_note
-from mlops_cli.pipeline.versions.live_training import LiveTraining, StagedVersion, install_live, train_live
+from mlops_cli.pipeline.versions.live_install import StagedVersion, install_live
+from mlops_cli.pipeline.versions.live_training import LiveTraining, train_live
 from mlops_cli.system.files import write_text
 
 NOTES = "retrain.json"
@@ -67,18 +68,19 @@ def retrain_step(context: PassContext) -> StepOutcome:
     if chosen:
         begun = {str(context.session): sorted(item.label for item in chosen)}
         replace(notes, begun=begun).write(path)
-    trained: list[Due] = []
-    for name in context.branches:
-        trained += _train(context, name, [item for item in chosen if item.branch == name], outcome)
-    tried = {item.label for item in chosen} - {item.label for item in trained}
-    done = {item.label for item in trained}
-    failed = {label: count for label, count in notes.failed.items() if label not in done}
-    failed |= {label: notes.failed.get(label, 0) + 1 for label in tried}
-    updated = _Notes(failed, checked)
+    trained = [item for name in context.branches for item in _train(context, name, chosen, outcome)]
+    updated = _Notes(_failed(notes.failed, chosen, trained), checked)
     if chosen or updated != notes:
         updated.write(path)
     _tell(trained, waiting, outcome, "trained")
     return outcome
+
+
+def _failed(before: Mapping[str, int], chosen: Sequence[Due], trained: Sequence[Due]) -> dict[str, int]:
+    """How many passes in a row could not train each model."""
+    done = {item.label for item in trained}
+    failed = {label: count for label, count in before.items() if label not in done}
+    return failed | {item.label: before.get(item.label, 0) + 1 for item in chosen if item.label not in done}
 
 
 def _choose(context: PassContext, due: Sequence[Due], notes: _Notes) -> tuple[list[Due], list[Due]]:
@@ -107,8 +109,9 @@ def _circumstances(context: PassContext, notes: _Notes) -> Circumstances:
     )
 
 
-def _train(context: PassContext, name: str, due: Sequence[Due], outcome: StepOutcome) -> list[Due]:
-    """Train and install models of one branch; returns those that were due, without the others of their pools."""
+def _train(context: PassContext, name: str, chosen: Sequence[Due], outcome: StepOutcome) -> list[Due]:
+    """Train and install the chosen models of one branch; returns them, without the others of their pools."""
+    due = [item for item in chosen if item.branch == name]
     if not due:
         return []
     branch = context.branches[name]

@@ -11,7 +11,7 @@ from mlops_cli.config.requested import REQUESTED, store_requested
 from mlops_cli.config.schemas.project import ModelSpec
 from mlops_cli.live.jobs.job import Job
 from mlops_cli.models.versions import ARCHIVE, model_versions
-from mlops_cli.pipeline.versions.live_training import StagedVersion, install_live
+from mlops_cli.pipeline.versions.live_install import StagedVersion, install_live
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ and health. Feature tables are read only where that gives a reason to; see `live
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from functools import lru_cache
@@ -100,14 +100,7 @@ class Due:
 
 @dataclass(frozen=True)
 class _Candidate:
-    """A model with versions.
-
-    Attributes:
-        branch: without its models.
-        newest: the version by which is decided what is due, even if an older one answers.
-        answering: the version that answers.
-        age: sessions since `newest` was trained.
-    """
+    """A model with versions: the newest decides what is due, even if an older one answers; `branch` has no models."""
 
     branch: Branch
     spec: ModelSpec
@@ -222,14 +215,7 @@ def _restated(left: Sequence[_Candidate], now: Circumstances, checked: dict[str,
     """The models whose training rows have other values now. What was looked at is noted in `checked`."""
     if "new_data_restated" not in now.live.retrain.on:
         return []
-    todo = []
-    for candidate in left:
-        prices = now.prices.get(candidate.branch.name, {}).get(candidate.spec.ticker)
-        newest = candidate.newest
-        if prices is None or prices.restated is None or not newest.rows or prices.restated <= newest.trained_until:
-            checked.pop(candidate.label, None)
-        elif checked.get(candidate.label) != _check(candidate, prices.restated):
-            todo.append((candidate, prices.restated))
+    todo = list(_suspects(left, now, checked))
     due = []
     looked = rows_changed(now.project, [_looked(candidate) for candidate, _ in todo])
     for (candidate, restated), changed in zip(todo, looked, strict=True):
@@ -239,6 +225,19 @@ def _restated(left: Sequence[_Candidate], now: Circumstances, checked: dict[str,
         else:
             checked[candidate.label] = _check(candidate, restated)
     return due
+
+
+def _suspects(
+    left: Sequence[_Candidate], now: Circumstances, checked: dict[str, str]
+) -> Iterator[tuple[_Candidate, date]]:
+    """The models of whose tickers closes changed after their training, and when; without those looked at already."""
+    for candidate in left:
+        prices = now.prices.get(candidate.branch.name, {}).get(candidate.spec.ticker)
+        restated = prices.restated if prices else None
+        if restated is None or not candidate.newest.rows or restated <= candidate.newest.trained_until:
+            checked.pop(candidate.label, None)
+        elif checked.get(candidate.label) != _check(candidate, restated):
+            yield candidate, restated
 
 
 def _check(candidate: _Candidate, restated: date) -> str:
@@ -279,18 +278,19 @@ def choose(due: Sequence[Due], branches: Mapping[str, Branch], at_most: int) -> 
     room = at_most
     for item in due:
         pool = (item.branch, group_of(item.spec)) if item.spec.pool else None
-        if pool in pools:
-            chosen.append(item)
-            continue
-        size = 1
-        if pool is not None:
-            models = branches[item.branch].models
-            size = sum(1 for other in models if other.pool and group_of(other) == pool[1])
-        if size <= room or (room == at_most > 0):
+        size = 0 if pool in pools else _trained_with(item, branches[item.branch])
+        if size <= room or room == at_most > 0:
             chosen.append(item)
             room -= size
-            if pool is not None:
-                pools.add(pool)
+            pools |= {pool} if pool else set()
         else:
             waiting.append(item)
     return chosen, waiting
+
+
+def _trained_with(item: Due, branch: Branch) -> int:
+    """How many models one training gives."""
+    if not item.spec.pool:
+        return 1
+    group = group_of(item.spec)
+    return sum(1 for other in branch.models if other.pool and group_of(other) == group)

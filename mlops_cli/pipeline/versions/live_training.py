@@ -10,20 +10,19 @@ import contextlib
 import os
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from uuid import uuid4
 
 from mlops_cli.config.load import Branch
 from mlops_cli.config.paths import Project
 from mlops_cli.config.schemas.project import ModelSpec, TrainerKind
-from mlops_cli.errors import ConfigError, MlopsError, ModelError, ServiceError
-from mlops_cli.models.manifest import Manifest, read_manifest
-from mlops_cli.models.versions import install_live_version, model_versions, remove_old_versions
+from mlops_cli.errors import ConfigError, MlopsError
+from mlops_cli.models.manifest import read_manifest
 from mlops_cli.pipeline.stages.shrink import finished_copy, group_constants, validation_forecasts
 from mlops_cli.pipeline.stages.stage import ItemFailure, Progress
 from mlops_cli.pipeline.stages.train import complete, is_trained
@@ -37,8 +36,7 @@ from mlops_cli.pipeline.stages.train_plan import (
     with_pool_marks,
 )
 from mlops_cli.pipeline.versions.group_forecasts import forecasts_of_other
-from mlops_cli.pipeline.versions.live_champions import accept_fresh, hold_champion
-from mlops_cli.system.locks import file_lock
+from mlops_cli.pipeline.versions.live_install import StagedVersion, trained_folder
 from mlops_cli.system.parallel import each
 from mlops_cli.system.scratch_folders import scratch_folder
 from mlops_cli.training.shrinkage import ValidationForecasts
@@ -46,16 +44,6 @@ from mlops_cli.training.trainer import FailedJob, Trainer, fit_each
 
 STAGE = "retrain"
 _UNUSED = 2 * 86_400.0  # seconds after which a training that nobody installed is removed
-_LOCK_WAIT = 60.0
-
-
-@dataclass(frozen=True)
-class StagedVersion:
-    """A live version that is trained, with its shrinkage chosen, and not installed yet."""
-
-    name: str
-    folder: Path
-    manifest: Manifest
 
 
 @dataclass(frozen=True)
@@ -88,7 +76,7 @@ def train_live(
         facts: by model, what to note in its manifest besides the trainer's facts.
 
     Yields:
-        A version to be installed with `install_live`, or why there is none, for each model that was to be trained.
+        For each model that was to be trained, a version for `live_install.install_live`, or why there is none.
     """
     staging = training.project.live_staging(training.branch.name)
     staging.mkdir(parents=True, exist_ok=True)
@@ -99,53 +87,6 @@ def train_live(
     for plans in run.groups():
         yield from run.finish(plans, facts)
     yield from run.failures
-
-
-def install_live(
-    project: Project, branch: Branch, staged: StagedVersion, promotion: Literal["always", "tested"], why: str
-) -> str:
-    """Put a trained live version into the archive by one rename, and let the policy say whether it answers.
-
-    Args:
-        project: whose models.
-        branch: of the model.
-        staged: of `train_live`. If another process has installed the same training, nothing is done.
-        promotion: `always`: it answers at once, unless a person has pinned the champion. `tested`: the version that
-            answers now stays until `mlops live` has found the new one better.
-        why: why it was trained, for the record of the champion.
-
-    Returns:
-        The version.
-
-    Raises:
-        ModelError: the staged version is gone, or the record of the champion is damaged.
-        ServiceError: another process has been installing a version of the model for too long.
-    """
-    root, place = project.model_root, (branch.name, staged.name)
-    busy = ServiceError(f"{staged.name}: another mlops is installing a version of it", "run it again later")
-    with file_lock(project.state / "locks" / "versions" / f"{'--'.join(place)}.lock", busy, _LOCK_WAIT):
-        if not staged.folder.is_dir():
-            return _installed_already(root, branch.name, staged)
-        if promotion == "tested":
-            hold_champion(root, *place)
-        version = install_live_version(staged.folder, root, *place)
-        shutil.rmtree(_trained_folder(staged.folder.parent, staged.name, staged.manifest.fingerprint), True)
-        if promotion == "always":
-            accept_fresh(root, *place, why)
-        remove_old_versions(root, *place, branch.keep_versions)
-    return version
-
-
-def _installed_already(root: Path, branch: str, staged: StagedVersion) -> str:
-    for version in model_versions(root, branch, staged.name):
-        if version.manifest.live and version.manifest.fingerprint == staged.manifest.fingerprint:
-            return version.version
-    raise ModelError(f"{staged.folder}: this trained version is gone", "train it again: mlops live")
-
-
-def _trained_folder(staging: Path, name: str, mark: str) -> Path:
-    """Where a training of this fingerprint is stored until it is installed."""
-    return staging / f"{name}@{mark[:16]}"
 
 
 @dataclass
@@ -184,18 +125,30 @@ class _LiveRun:
         work = partial(_plan, self._features, self._branch, self.training.day)
         results = each(work, [spec for specs in tasks for spec in specs])
         for specs in tasks:
-            plans = []
-            for spec in specs:
-                result = next(results)
-                if isinstance(result, MlopsError):
-                    self._fail(spec.name, result)
-                else:
-                    plans.append(result)
+            plans = self._planned(specs, results)
             self.plans |= {plan.spec.name: plan for plan in (with_pool_marks(plans) if specs[0].pool else plans)}
+
+    def _planned(self, specs: Sequence[ModelSpec], results: Iterator[Plan | MlopsError]) -> list[Plan]:
+        """The next results, one per model, without those that are failures."""
+        plans = []
+        for spec, result in zip(specs, results, strict=False):  # the other results are of other models
+            if isinstance(result, MlopsError):
+                self._fail(spec.name, result)
+            else:
+                plans.append(result)
+        return plans
 
     def fit(self) -> None:
         """Train what is not stored yet. If a member of a pool is missing, all of them are trained."""
-        missing: dict[str, Plan] = {}
+        missing = self._missing()
+        self.training.progress.start(f"{STAGE} {self._branch.name}", len(missing))
+        for kind in sorted({plan.spec.trainer for plan in missing}, key=lambda kind: kind == "ludwig"):
+            with scratch_folder("fit-", self.staging) as scratch:
+                self._fit_kind(kind, [plan for plan in missing if plan.spec.trainer == kind], scratch)
+
+    def _missing(self) -> list[Plan]:
+        """The plans that are to be trained; what the others forecast is read."""
+        missing: list[Plan] = []
         specs = [plan.spec for plan in self.plans.values()]
         for together in trained_together(specs, specs):
             plans = [self.plans[spec.name] for spec in together]
@@ -203,14 +156,11 @@ class _LiveRun:
                 for plan in plans:
                     self._reuse(plan)
             else:
-                missing |= {plan.spec.name: plan for plan in plans}
-        self.training.progress.start(f"{STAGE} {self._branch.name}", len(missing))
-        for kind in sorted({plan.spec.trainer for plan in missing.values()}, key=lambda kind: kind == "ludwig"):
-            with scratch_folder("fit-", self.staging) as scratch:
-                self._fit_kind(kind, [plan for plan in missing.values() if plan.spec.trainer == kind], scratch)
+                missing += plans
+        return missing
 
     def _folder(self, plan: Plan) -> Path:
-        return _trained_folder(self.staging, plan.spec.name, plan.mark)
+        return trained_folder(self.staging, plan.spec.name, plan.mark)
 
     def _reuse(self, plan: Plan) -> None:
         try:

@@ -156,6 +156,15 @@ def test_equal_weights_trained_later_are_the_same_version_with_the_later_manifes
     assert model_versions(root, "main", NAME)[0].manifest.trained_until == AUTUMN
 
 
+def test_the_pipelines_version_with_equal_weights_is_still_there_without_live_versions(root: Path) -> None:
+    own = pipeline(root, 1, SPRING)
+    folder = model_folder(root.parent / "again", NAME, linear_graph(WEIGHTS, 1 / 1000), trained_until=AUTUMN)
+    assert install_live_version(folder, root, "main", NAME) == own
+    assert answering_version(root, "main", NAME).manifest.trained_until == AUTUMN
+    without = answering_version(root, "main", NAME, live=False)
+    assert (without.folder, without.manifest.trained_until) == (root / "main" / NAME, SPRING)
+
+
 def test_a_damaged_copy_of_the_same_version_is_replaced(root: Path) -> None:
     new = live(root, 1)
     (archive(root, "main", NAME) / new / "model.onnx").unlink()

@@ -67,3 +67,16 @@ def test_a_folder_that_was_just_made_is_left_alone(place: Path) -> None:
     older(young)
     with scratch_folder("mlops-test-"):
         assert not young.exists()
+
+
+def test_a_folder_elsewhere_is_made_there_and_cleared_there(place: Path) -> None:
+    other = place / "other"
+    other.mkdir()
+    left = other / "mlops-test-left"
+    left.mkdir()
+    (left / ".in-use").touch()
+    older(left)
+    with scratch_folder("mlops-test-", other) as folder:
+        assert folder.parent == other
+        assert not left.exists()
+    assert list(other.iterdir()) == []

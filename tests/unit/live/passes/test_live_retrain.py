@@ -25,7 +25,8 @@ from mlops_cli.live.passes.retrain import retrain_step
 from mlops_cli.live.passes.step import PassContext, PassTools
 from mlops_cli.live.watch.states import write_states
 from mlops_cli.models.versions import Champion, answering_version, archive, champion, model_versions, write_champion
-from mlops_cli.pipeline.versions.live_training import LiveTraining, StagedVersion, install_live, train_live
+from mlops_cli.pipeline.versions.live_install import StagedVersion, install_live
+from mlops_cli.pipeline.versions.live_training import LiveTraining, train_live
 from mlops_cli.training.trainer import Trainer
 from tests.fakes.branches import Progress, branch_of, write_features
 from tests.fakes.linear_trainer import LinearTrainer

@@ -16,10 +16,13 @@ from mlops_cli.config.paths import Project
 from mlops_cli.config.schemas.trading import Rules
 from mlops_cli.errors import DataError, ModelError
 from mlops_cli.market.hours import us_hours
+from mlops_cli.models.manifest import file_hashes
 from mlops_cli.models.predict import Model
+from mlops_cli.models.versions import answering_version, install_live_version
 from mlops_cli.pipeline.stages.tables import write_table
 from mlops_cli.pipeline.trade.competition_forecasts import ReplayBook, replay_book
 from tests.fakes.branches import Progress
+from tests.fakes.model_folders import model_folder
 from tests.fakes.price_tables import random_prices
 from tests.fakes.train_jobs import model_spec
 from tests.fakes.trained_models import START, trained_branch
@@ -66,6 +69,16 @@ def test_every_team_has_its_forecasts_by_session(project: Project, branch: Branc
     assert forecast.log_return == pytest.approx(float(model.log_returns(row)[0][0]), rel=1e-9)
     assert forecast.last_close == Decimal(str(round(float(row["last_close"].iloc[0]), 4)))
     assert forecast.version == model.manifest.version
+
+
+def test_a_live_version_was_trained_on_the_period_and_does_not_take_part(project: Project, branch: Branch) -> None:
+    frozen = Model.open(project.models("main") / "red-a").manifest
+    later = model_folder(project.root / "made", "red-a")
+    frozen.model_copy(update={"trained_until": END, "files": file_hashes(later)}).write(later)
+    live = install_live_version(later, project.model_root, "main", "red-a")
+    assert answering_version(project.model_root, "main", "red-a").version == live
+    made = book(project, branch)
+    assert {each.version for day in made.sessions for each in made.forecasts["red", day].forecasts} == {frozen.version}
 
 
 def test_the_volatility_knows_nothing_of_later_sessions(project: Project, branch: Branch) -> None:

@@ -22,7 +22,8 @@ from mlops_cli.pipeline.stages.shrink import group_constants, validation_forecas
 from mlops_cli.pipeline.stages.stage import ItemFailure
 from mlops_cli.pipeline.stages.tables import read_table, write_table
 from mlops_cli.pipeline.stages.train_plan import model_rows, plan_model
-from mlops_cli.pipeline.versions.live_training import LiveTraining, StagedVersion, install_live, train_live
+from mlops_cli.pipeline.versions.live_install import StagedVersion, install_live
+from mlops_cli.pipeline.versions.live_training import LiveTraining, train_live
 from tests.fakes.branches import Progress, branch_of, write_features
 from tests.fakes.linear_trainer import LinearTrainer
 from tests.fakes.train_jobs import model_spec
