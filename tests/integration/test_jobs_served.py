@@ -235,3 +235,20 @@ def test_ten_thousand_submissions_over_http(made: SmallProject) -> None:
     with closing(queue_of(made.project)) as queue:
         assert queue.counts("red") == {"waiting": 5_000}
         assert {job.number for job in queue.jobs("red", limit=10_000)} == accepted
+
+
+@pytest.mark.slow
+@pytest.mark.ludwig
+def test_ludwig_trains_the_requests_of_one_architecture_as_one_fleet_and_they_are_served(made: SmallProject) -> None:
+    cli = Cli(made.root)
+    made.prices("SIX", random_prices(700, 12))
+    file = cli.write("wide.yaml", "team: red\ntickers: [NEW, TWO, SIX]\nsuffix: wide\nludwig: {trainer: {epochs: 3}}\n")
+    assert cli.mlops("jobs", "submit", "--file", str(file)).returncode == 0
+    with live(made.root) as server, client_of(server) as client:
+        done = cli.mlops("jobs", "work", "--until-empty", "--verbose", "--json")
+        assert json.loads(done.stdout) == {"installed": 3, "failed": 0, "dropped": 0}, done.stderr
+        assert "3 models together" in done.stderr
+        for ticker in ("NEW", "TWO", "SIX"):
+            answer = until(lambda ticker=ticker: forecast(client, ticker), f"a forecast of {ticker}")
+            assert answer["model"] == f"red-{ticker.lower()}-wide"
+            assert set(answer["intervals"]) == {"80", "95"}
