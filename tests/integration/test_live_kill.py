@@ -45,7 +45,7 @@ from tests.fakes.projects import Silent, SmallProject, small_project
 SHORT, LONG = 20, 1000
 SESSIONS = 3
 AT_A_TIME = 2
-LINES = 2000
+LINES = 2600
 """About as many as a pass of two stocks runs; beyond them it ends before it is killed."""
 TICKERS = ("AAA", "BBB")
 MODELS = {"red-aaa", "red-bbb"}
