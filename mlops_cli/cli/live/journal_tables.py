@@ -22,14 +22,15 @@ _GAP_HEADS = ("model", "session", "issued", "today", "difference %", "version", 
 
 def print_forecasts(rows: Sequence[ListedForecast]) -> None:
     """A table of forecasts: prices in the units of the day of issue."""
-    shown = rows[-MOST_FORECASTS:]
+    # of many sessions the last ones; of many models the first ones
+    shown = rows[:MOST_FORECASTS] if all(row.is_newest for row in rows) else rows[-MOST_FORECASTS:]
     models = {row.issued.forecast.key[1:] for row in shown}
     branches = Counter(name for _, name in models)
     levels = sorted({interval.level for row in shown for interval in row.issued.forecast.intervals})
     heads = [*_HEADS, *(f"{level:g} %" for level in levels), *_LAST_HEADS]
     print_table(heads, [_cells(row, levels, branches) for row in shown])
     if len(shown) < len(rows):
-        say(f"{len(rows) - len(shown):,} earlier ones are left out: see them with --json, or mlops journal export FILE")
+        say(f"{len(rows) - len(shown):,} more: choose some with --model or --team, or see all with --json")
 
 
 def stale_lines(rows: Sequence[ListedForecast]) -> list[str]:

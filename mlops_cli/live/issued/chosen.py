@@ -48,16 +48,25 @@ def chosen(journal: Journal, filters: Filters) -> Selection:
     newest = [issued.forecast for issued in journal.newest()]
     ticker = None if filters.ticker is None else filters.ticker.upper()
     for option, name in (("branch", filters.branch), ("team", filters.team), ("ticker", ticker)):
-        names = sorted({str(getattr(forecast, option)) for forecast in newest})
-        if name is not None and names and name not in names:
-            raise ConfigError(f"--{option} {name}: the journal has no forecast of it{suggestion(name, names)}")
-    models = None
-    if filters.model is not None:
-        known = sorted({forecast.model for forecast in newest})
-        models = [name for name in known if fnmatchcase(name, filters.model)]
-        if known and not models:
-            hint = suggestion(filters.model, known)
-            raise ConfigError(f"--model {filters.model}: the journal has no forecast of it{hint}")
-    tickers = None if ticker is None else [ticker]
-    teams = None if filters.team is None else [filters.team]
-    return Selection(filters.first, filters.last, filters.branch, models, tickers, teams, filters.is_open)
+        _check_known(option, name, {str(getattr(forecast, option)) for forecast in newest})
+    models = None if filters.model is None else _matching(filters.model, {forecast.model for forecast in newest})
+    return Selection(
+        filters.first, filters.last, filters.branch, models, _only(ticker), _only(filters.team), filters.is_open
+    )
+
+
+def _check_known(option: str, name: str | None, known: set[str]) -> None:
+    if name is not None and known and name not in known:
+        raise ConfigError(f"--{option} {name}: the journal has no forecast of it{suggestion(name, sorted(known))}")
+
+
+def _matching(glob: str, known: set[str]) -> list[str]:
+    """The names that match; a `ConfigError` if there are names, but none that matches."""
+    names = sorted(name for name in known if fnmatchcase(name, glob))
+    if not names:
+        _check_known("model", glob, known)
+    return names
+
+
+def _only(name: str | None) -> list[str] | None:
+    return None if name is None else [name]

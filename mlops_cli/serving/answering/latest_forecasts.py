@@ -98,19 +98,15 @@ class LatestForecasts:
         names = _names(catalog, models)
         asked = _models(catalog, names)
         rows = await self._rows.get(model.key for model in asked.values())
-        if self._ages is not None:
-            await self._ages.learn({model.default.exchange for model in asked.values() if model.default})
+        await self._learn_ages(asked.values())
         issued = {} if computed else await self._issued_on(rows.values())
         outcome = _Outcome(_members(catalog, names))
-        for name, model in asked.items():
-            try:
-                if name in unloaded:
-                    raise UnservableError("it is unloaded")
-                row = rows[model.key]
-                if not self._show(model, row, issued, outcome):
-                    await self._ask(catalog, model, row, outcome)
-            except MlopsError as error:
-                outcome.fail(name, error)
+        for name in unloaded & asked.keys():
+            outcome.fail(name, UnservableError("it is unloaded"))
+        for model in asked.values():
+            row = rows[model.key]
+            if model.name not in unloaded and not self._show(model, row, issued, outcome):
+                await self._ask(catalog, model, row, outcome)
         if outcome.overloaded is not None and not outcome.forecasts:
             raise outcome.overloaded
         for name in catalog.ensembles.keys() & set(names):
@@ -155,6 +151,10 @@ class LatestForecasts:
         if self._ages is not None:
             await self._ages.stop()
 
+    async def _learn_ages(self, models: Iterable[ServedModel]) -> None:
+        if self._ages is not None:
+            await self._ages.learn({model.default.exchange for model in models if model.default is not None})
+
     async def _issued_on(self, rows: Iterable[LatestRow | str]) -> Issued:
         sessions = {row.session for row in rows if not isinstance(row, str)}
         return {} if self._issued is None or not sessions else await self._issued.made_on(sessions)
@@ -180,6 +180,13 @@ class LatestForecasts:
         return True
 
     async def _ask(self, catalog: Catalog, model: ServedModel, row: LatestRow | str, outcome: _Outcome) -> None:
+        """Compute the forecast of the newest row, or note why there is none."""
+        try:
+            await self._compute(catalog, model, row, outcome)
+        except MlopsError as error:
+            outcome.fail(model.name, error)
+
+    async def _compute(self, catalog: Catalog, model: ServedModel, row: LatestRow | str, outcome: _Outcome) -> None:
         version = model.default
         if version is None:
             raise UnservableError(model.quarantined[0].reason)

@@ -17,7 +17,7 @@ from mlops_cli.config.paths import Project
 from mlops_cli.live.journal.opening import open_journal
 from mlops_cli.live.journal.records import Forecast
 from mlops_cli.market.sessions import sessions
-from tests.fakes.journal_forecasts import a_forecast, issue_all, settled
+from tests.fakes.journal_forecasts import a_fleet, a_forecast, issue_all, settled
 from tests.fakes.team_project import commands_on, team_project
 
 DAYS = [date(2024, 1, day) for day in (3, 4, 5, 8, 9, 10)]
@@ -282,3 +282,17 @@ def test_models_of_one_name_are_listed_with_their_branches(project: Project, mlo
         issue_all(journal, [made("AAA", 1), made("AAA", 1, branch="other"), made("BBB", 1)], evening(1))
     text = mlops("journal", "list").stdout
     assert sorted(row[0] for row in rows_of(text)) == ["main/red-aaa", "other/red-aaa", "red-bbb"]
+
+
+def test_of_many_models_the_first_are_shown_and_of_many_sessions_the_last(project: Project, mlops: Callable) -> None:
+    from mlops_cli.cli.live.journal_tables import MOST_FORECASTS
+
+    with open_journal(project.journal) as journal:
+        issue_all(journal, a_fleet(MOST_FORECASTS + 1, DAYS[2]))
+        issue_all(journal, a_fleet(1, DAYS[4]))
+    newest, every = mlops("journal", "list"), mlops("journal", "list", "--from", str(DAYS[0]))
+    assert newest.stderr.splitlines()[0] == "1 more: choose some with --model or --team, or see all with --json"
+    assert f"red-t{MOST_FORECASTS:04d}" not in newest.stdout
+    assert "red-t0000" in newest.stdout
+    assert every.stderr.startswith("2 more: ")
+    assert f"red-t{MOST_FORECASTS:04d}" in every.stdout
