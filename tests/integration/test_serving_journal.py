@@ -211,6 +211,11 @@ class TestAJournalThatCannotBeRead:
             other.close()
         eventually_from_the_journal(client)
 
+    def test_health_looks_by_itself(self, made: SmallProject, client: httpx.Client) -> None:
+        assert client.get("/health").json()["journal"] == "ok", "there is none yet"
+        made.project.journal.write_bytes(b"no database" * 500)
+        assert "the journal cannot be used" in client.get("/health").json()["journal"]
+
     def test_that_is_none(self, made: SmallProject, client: httpx.Client) -> None:
         made.project.journal.parent.mkdir(exist_ok=True)
         with sqlite3.connect(made.project.journal) as other:

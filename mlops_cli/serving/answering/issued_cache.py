@@ -35,6 +35,7 @@ class IssuedCache:
         self._state: Hashable = None
         self._sessions: frozenset[date] = frozenset()
         self._try_at = 0.0
+        self._is_slow = False
         self.problem = ""
 
     async def made_on(self, sessions: Collection[date]) -> Issued:
@@ -47,9 +48,10 @@ class IssuedCache:
             loop = asyncio.get_running_loop()
             self._reading = loop.run_in_executor(self._thread, self._source.made_on, wanted)
             self._reading.add_done_callback(lambda done: self._take(done, state, wanted))
-        if self._reading is not None:
+        if self._reading is not None and not self._is_slow:
             done, _ = await asyncio.wait({self._reading}, timeout=self._patience)
             if not done:
+                self._is_slow = True  # nobody else waits for this read
                 self.problem = f"the issued forecasts could not be read within {self._patience:g} s"
         return self._issued
 
@@ -64,7 +66,7 @@ class IssuedCache:
 
     def _take(self, done: asyncio.Future[Issued], state: Hashable, sessions: frozenset[date]) -> None:
         """Keep what was read, or why nothing was."""
-        self._reading = None
+        self._reading, self._is_slow = None, False
         if done.cancelled():
             return
         error = done.exception()

@@ -113,10 +113,12 @@ class LatestForecasts:
             _add_average(catalog.ensembles[name], outcome)
         return outcome.of(names)
 
-    @property
-    def problem(self) -> str:
-        """Why the issued forecasts cannot be read; empty if they can, or were not asked for yet."""
-        return "" if self._issued is None else self._issued.problem
+    async def problem(self) -> str:
+        """Why the issued forecasts cannot be read; empty if they can."""
+        if self._issued is None:
+            return ""
+        await self._issued.made_on(())
+        return self._issued.problem
 
     async def age(self, exchange: str, session: date) -> Age:
         """How old data of an exchange are whose last session is this one."""

@@ -61,7 +61,7 @@ def _about_router(service: Service) -> APIRouter:
                 f"{entry.name}/{entry.version}": entry.reason for entry in index if entry.state == "QUARANTINED"
             },
             "unloaded": sorted(service.worker_files.unloaded()),
-            "journal": service.plane.forecasts.problem or "ok",
+            "journal": await service.plane.forecasts.problem() or "ok",
             "repaired_prices": await asyncio.to_thread(service.plane.repaired_prices.warnings),
             **await asyncio.to_thread(nightly_facts, service.plane.project.live),
             "measures": measures,

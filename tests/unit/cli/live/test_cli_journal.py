@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from mlops_cli.cli.live.journal_tables import MOST_FORECASTS
 from mlops_cli.config.paths import Project
 from mlops_cli.live.journal.opening import open_journal
 from mlops_cli.live.journal.records import Forecast
@@ -285,8 +286,6 @@ def test_models_of_one_name_are_listed_with_their_branches(project: Project, mlo
 
 
 def test_of_many_models_the_first_are_shown_and_of_many_sessions_the_last(project: Project, mlops: Callable) -> None:
-    from mlops_cli.cli.live.journal_tables import MOST_FORECASTS
-
     with open_journal(project.journal) as journal:
         issue_all(journal, a_fleet(MOST_FORECASTS + 1, DAYS[2]))
         issue_all(journal, a_fleet(1, DAYS[4]))
