@@ -24,6 +24,7 @@ from tests.fakes.cli import Cli
 from tests.fakes.linear_trainer import LinearTrainer
 from tests.fakes.price_tables import random_prices, xnys_sessions
 from tests.fakes.projects import Silent, SmallProject, small_project
+from tests.fakes.team_project import commands_on
 
 SESSIONS = 700
 HELD_OUT = 100
@@ -110,6 +111,25 @@ def check_journal(nights: GrowingProject, before: date, last: date) -> None:
     assert [forecast.settled for forecast in waiting] == [None] * len(waiting)
 
 
+def check_scores(nights: GrowingProject, before: date, last: date) -> None:
+    """`mlops journal scores` agrees with a hand computation: forecasts as listed, closes from the csv files."""
+    mlops = commands_on(nights.small.project)
+    listed = json.loads(mlops("journal", "list", "--session", str(before), "--json").stdout)
+    judged = json.loads(mlops("journal", "scores", "--json").stdout)
+    figures = {row["model"]: row for row in judged["summary"]["models"]}
+    assert len(listed) == len(figures) == len(nights.prices)
+    ratios = []
+    for forecast in listed:
+        closes = nights.prices[forecast["ticker"]]["close"]
+        error = abs(forecast["predicted_close"] - closes[str(last)])
+        naive = abs(closes[str(before)] - closes[str(last)])
+        row = figures[forecast["model"]]
+        assert (row["n"], row["mae"], row["mae_naive"]) == (1, pytest.approx(error), pytest.approx(naive))
+        ratios += [error / naive] if naive else []
+    assert judged["summary"]["pooled"]["mae_ratio"] == pytest.approx(sum(ratios) / len(ratios))
+    assert (judged["counts"]["judged"], judged["counts"]["waiting"]) == (len(listed), len(listed))
+
+
 def test_the_second_pass_ingests_one_session_settles_and_issues(nights: GrowingProject) -> None:
     before, last = nights.days[-2:]
     assert nights.run(before).exit_code == 0
@@ -125,6 +145,7 @@ def test_the_second_pass_ingests_one_session_settles_and_issues(nights: GrowingP
         assert stored.index[-1].date() == last
         assert len(stored) == SESSIONS
     check_journal(nights, before, last)
+    check_scores(nights, before, last)
     again = command.mlops("live", "--json")
     assert again.returncode == 0, again.stdout + again.stderr
     assert counts(json.loads(again.stdout)["steps"]) == {"ingest": (0, 3, 0), "settle": (0, 3, 0), "issue": (0, 3, 0)}
@@ -143,6 +164,7 @@ def test_two_passes_over_a_hundred_real_stocks(shared_data: Path, tmp_path: Path
     steps = [{**vars(outcome)} for outcome in second.outcomes]
     assert counts(steps) == {"ingest": (100, 0, 0), "settle": (100, 0, 0), "issue": (100, 0, 0)}
     check_journal(nights, before, last)
+    check_scores(nights, before, last)
 
 
 def real_prices(path: Path) -> pd.DataFrame:
