@@ -7,11 +7,14 @@ model is trained again, its reference goes on: the sessions since the last one a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from mlops_cli.config.paths import Project
 from mlops_cli.errors import MlopsError
@@ -26,6 +29,8 @@ from mlops_cli.models.versions import VersionFolder
 from mlops_cli.pipeline.stages.tables import read_table
 from mlops_cli.simulation.replay import replay
 from mlops_cli.system.parallel import each
+
+Places = NDArray[np.intp]
 
 KEPT = LENGTHS[-1] + WARM_UP
 """Sessions of a reference that count."""
@@ -85,22 +90,21 @@ def rebuilt(
     Returns:
         The references of these models only.
     """
-    issued = evidence.issued[[*COLUMNS, "version"]]
-    places = issued.groupby("model", observed=True, sort=False).indices
+    issued = _Issued.of(evidence.issued)
     going_on: list[str] = []
-    frames: list[pd.DataFrame] = []
+    places: list[Places] = []
     replays = []
     for model in models:
         walk = _Walk.of(project, model, stored.built.get(model.label), evidence)
         if walk.goes_on:
             going_on.append(model.label)
-        rows = walk.issued(issued.iloc[places.get(model.label, [])])
-        if len(rows):
-            frames.append(rows)
-        stretches = tuple(walk.stretches(rows))
+        places.append(walk.issued(issued))
+        stretches = tuple(walk.stretches(issued.days[places[-1]]))
         if stretches:
             replays.append(_Replay(project, model.branch, model.spec.name, model.label, stretches))
-    frames.insert(0, stored.rows[stored.rows["model"].isin(going_on)])
+    frames = [stored.rows[stored.rows["model"].isin(going_on)]]
+    if places:
+        frames.append(evidence.issued.iloc[np.concatenate(places)])
     for item, result in zip(replays, each(_replay, replays), strict=True):
         if isinstance(result, MlopsError):
             fail(item.name, result)
@@ -110,6 +114,28 @@ def rebuilt(
         model.label: Built(version=model.answering.version, group=model.group, until=evidence.until) for model in models
     }
     return References(_joined(frames), built)
+
+
+@dataclass(frozen=True)
+class _Issued:
+    """Settled forecasts of the journal as arrays, because there are many models.
+
+    Attributes:
+        days: target sessions, shape (n,).
+        versions: that made the forecasts, shape (n,).
+        of_model: the places of each model's forecasts.
+    """
+
+    days: NDArray[np.datetime64]
+    versions: NDArray[np.object_]
+    of_model: Mapping[Any, Places]
+
+    @classmethod
+    def of(cls, frame: pd.DataFrame) -> _Issued:
+        days = frame["target_session"].to_numpy("datetime64[D]")
+        groups = frame.groupby("model", observed=True, sort=False).indices
+        places = {label: np.asarray(where, np.intp) for label, where in groups.items()}
+        return cls(days, frame["version"].to_numpy(object), places)
 
 
 @dataclass(frozen=True)
@@ -139,25 +165,22 @@ class _Walk:
         last = evidence.until if changed is None else min(evidence.until, changed - timedelta(days=1))
         return cls(model, versions, before, goes_on, after, last)
 
-    def issued(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """Of the journal's forecasts of the model, those that are to be added."""
-        if rows.empty:
-            return rows
+    def issued(self, issued: _Issued) -> Places:
+        """The places of the forecasts of the journal that are to be added."""
+        places = issued.of_model.get(self.model.label, np.empty(0, np.intp))
         names = {version.version for version in self.versions}
         if self.before is not None and self.goes_on:
             names.add(self.before.version)  # its folder may be gone
-        days = rows["target_session"]
-        within = (days > pd.Timestamp(self.after)) & (days <= pd.Timestamp(self.last)) & rows["version"].isin(names)
-        return rows.loc[within]
+        days = issued.days[places]
+        within = (days > np.datetime64(self.after)) & (days <= np.datetime64(self.last))
+        return places[within & np.isin(issued.versions[places], list(names))]
 
-    def stretches(self, issued: pd.DataFrame) -> Iterator[_Stretch]:
-        """What is to be replayed, the newest first; nothing where the journal has all sessions."""
+    def stretches(self, issued: NDArray[np.datetime64]) -> Iterator[_Stretch]:
+        """What is to be replayed, the newest first; nothing where the sessions of the journal, `issued`, are all."""
         first = self.after + timedelta(days=1)
         if self.goes_on:
-            missing = sessions(self.model.spec.exchange, first, self.last).difference(
-                pd.DatetimeIndex(issued["target_session"])
-            )
-            if missing.empty:
+            days = sessions(self.model.spec.exchange, first, self.last).to_numpy("datetime64[D]")
+            if np.isin(days, issued).all():
                 return
         last = self.last
         for version in self.versions:
