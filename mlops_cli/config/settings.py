@@ -93,7 +93,7 @@ class Settings(BaseSettings):
     alert_webhook: SecretStr | None = Field(
         None,
         validation_alias="MLOPS_ALERT_WEBHOOK",
-        description="address to which `mlops paper-trade` posts alerts as JSON",
+        description="address to which `mlops live` and `mlops paper-trade` post alerts as JSON",
     )
     yahoo_base_url: Address | None = Field(
         None,
