@@ -2,6 +2,7 @@
 
 .venv/bin/python tests/bench/bench_health.py --seeds 20 --json health.json
 .venv/bin/python tests/bench/bench_health.py --prices FOLDER --broken 25
+.venv/bin/python tests/bench/bench_health.py --seeds 5 --first 0 --retrain 21
 """
 
 from __future__ import annotations
@@ -87,6 +88,18 @@ def measure(fleet: Fleet, broken: int, seed: int, noise: float = 0.3, reference:
     )
 
 
+def alarms_with_retraining(fleet: Fleet, every: int, seed: int) -> int:
+    """Alarms in a year without any change in which all models get a new version after so many sessions."""
+    health, alarms = Health(), 0
+    for version, start in enumerate(range(0, YEAR, every)):
+        rows = fleet.frame(start, REFERENCE + start, str(version))
+        calibration = calibrate(rows, dict.fromkeys(fleet.names, str(version)), seed)
+        end = min(start + every, YEAR)
+        health = update(health, fleet.frame(REFERENCE + start, REFERENCE + end, str(version)), calibration)
+        alarms += _alarms(health)
+    return alarms
+
+
 def seconds_per_session(models: int) -> tuple[float, float]:
     """Seconds to calibrate, and to read the state, judge one session and write the state."""
     fleet = simulated_fleet(models, 2, 0)
@@ -148,7 +161,12 @@ def main() -> None:
     parser.add_argument("--reference", type=int, default=500, help="sessions of the reference: 60, 120, 250 or 500")
     parser.add_argument("--prices", type=Path, help="folder of price files: linear models on real prices, by year")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--retrain", type=int, help="only alarms in a year with a new version of all after this many")
     given = parser.parse_args()
+    if given.retrain:
+        for number, (name, fleet) in enumerate(_fleets(given)):
+            print(f"{name}: {alarms_with_retraining(fleet, given.retrain, number)} alarms in a year", flush=True)
+        return
     seeds = {}
     for number, (name, fleet) in enumerate(_fleets(given)):
         seeds[name] = measure(fleet, given.broken, number, given.noise, given.reference)

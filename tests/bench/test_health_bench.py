@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tests.bench.bench_health import WITHIN, YEAR, measure, seconds_per_session
+from tests.bench.bench_health import WITHIN, YEAR, alarms_with_retraining, measure, seconds_per_session
 from tests.bench.health_prices import TRAINING, real_fleets
 from tests.fakes.simulated_fleets import REFERENCE, simulated_fleet
 
@@ -18,6 +18,12 @@ def test_one_seed() -> None:
     assert len(seed.delays) == 2
     assert all(1 <= delay <= WITHIN for delay in seed.delays)
     assert (seed.shock, seed.shock_alarms) == ("broken", 0)
+
+
+def test_a_year_of_two_versions() -> None:
+    fleet = simulated_fleet(30, YEAR, 1)
+    assert alarms_with_retraining(fleet, YEAR // 2, 0) == 0
+    assert alarms_with_retraining(fleet.broken(3, 1.0, 1, start=140), YEAR // 2, 0) == 3
 
 
 def test_times_are_positive() -> None:
