@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
@@ -149,6 +150,34 @@ def test_the_second_pass_ingests_one_session_settles_and_issues(nights: GrowingP
     again = command.mlops("live", "--json")
     assert again.returncode == 0, again.stdout + again.stderr
     assert counts(json.loads(again.stdout)["steps"]) == {"ingest": (0, 3, 0), "settle": (0, 3, 0), "issue": (0, 3, 0)}
+
+
+def test_the_scores_of_the_command_are_those_computed_by_hand(nights: GrowingProject) -> None:
+    days = nights.days[-3:]
+    for day in days:
+        assert nights.run(day).exit_code == 0
+    done = Cli(nights.small.root).mlops("journal", "scores", "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    scores = json.loads(done.stdout)
+    expected = {"issued": 9, "settled": 6, "waiting": 3, "stale": 0, "judged": 6}
+    assert {name: scores["counts"][name] for name in expected} == expected
+    assert (scores["counts"]["first_target"], scores["counts"]["last_target"]) == (str(days[1]), str(days[2]))
+    forecasts = {
+        (forecast.forecast.ticker, day): forecast.forecast.predicted_close
+        for day in days[:2]
+        for forecast in nights.issued(day)
+    }
+    for model in scores["summary"]["models"]:
+        closes = nights.prices[model["ticker"]]["close"]
+        own, naive = [], []
+        for day, target in pairwise(days):
+            own.append(abs(forecasts[model["ticker"], day] - closes[str(target)]))
+            naive.append(abs(closes[str(day)] - closes[str(target)]))
+        assert model["n"] == 2
+        assert model["mae"] == pytest.approx(sum(own) / 2)
+        assert model["mae_naive"] == pytest.approx(sum(naive) / 2)
+        assert model["skill"] == pytest.approx(1 - sum(own) / sum(naive))
+    assert len(scores["summary"]["models"]) == 3
 
 
 @pytest.mark.slow
