@@ -121,7 +121,7 @@ def _look(context: PassContext, branch: str, ticker: str, before: SeenPrices | N
     if before is not None and digest == before.table:
         return before
     try:
-        table = read_table(folder, ticker)
+        table = read_table(folder, ticker, ["close"])
     except DataError:
         return None  # ingest has reported it
     if table is None or table.empty:

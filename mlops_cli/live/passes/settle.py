@@ -49,7 +49,7 @@ class _Closes:
         self._project = context.project
 
     def __call__(self, branch: str, ticker: str) -> pd.Series | None:
-        table = read_table(self._project.prices(branch), ticker)
+        table = read_table(self._project.prices(branch), ticker, ["close"])
         return None if table is None else table["close"]
 
 

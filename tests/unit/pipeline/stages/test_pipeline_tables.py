@@ -15,7 +15,16 @@ from tests.fakes.price_tables import random_prices
 def test_a_table_is_read_as_it_was_written(tmp_path: Path) -> None:
     table = random_prices(30)
     write_table(tmp_path / "new", "AAA", table)
-    pd.testing.assert_frame_equal(read_table(tmp_path / "new", "AAA"), table, check_freq=False)
+    read = read_table(tmp_path / "new", "AAA")
+    pd.testing.assert_frame_equal(read, table, check_freq=False)
+    pd.testing.assert_frame_equal(read, pd.read_parquet(tmp_path / "new" / "AAA.parquet"))
+
+
+def test_some_columns_are_read_with_the_index(tmp_path: Path) -> None:
+    table = random_prices(30)
+    write_table(tmp_path, "AAA", table)
+    pd.testing.assert_frame_equal(read_table(tmp_path, "AAA", ["close"]), table[["close"]], check_freq=False)
+    assert list(read_table(tmp_path, "AAA", ["volume", "no such column"])) == ["volume"]
 
 
 def test_writing_again_replaces_it_and_leaves_nothing_else(tmp_path: Path) -> None:
