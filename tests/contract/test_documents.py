@@ -142,3 +142,15 @@ def test_every_cleaning_rule_is_documented() -> None:
     documented = rules((ROOT / "docs" / "data-sources.md").read_text().split("## Cleaning rules")[1])
     assert documented == rules(cleaning.__doc__ or "")
     assert len(documented) > 10
+
+
+def test_running_it_every_night_explains_every_step_in_order() -> None:
+    from mlops_cli.live.passes.live_pass import STEPS
+
+    text = (ROOT / "docs" / "live.md").read_text()
+    table = re.search(r"\| step \| what it does.*?\n\n", text, re.S)
+    assert table
+    assert re.findall(r"^\| `(\w+)` \|", table.group(), re.M) == list(STEPS)
+    printed = re.search(r"STEP +DONE +UNCHANGED +FAILED\n.*?\n(.*?)\n\n", text, re.S)
+    assert printed
+    assert [line.split()[0] for line in printed.group(1).splitlines()] == list(STEPS)
