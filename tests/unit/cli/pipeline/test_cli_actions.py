@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from datetime import date, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pandas as pd
 import pytest
@@ -21,7 +22,7 @@ from tests.fakes.dividend_prices import paying_prices
 from tests.fakes.fake_corporate_actions import KEY, FakeCorporateActions
 
 CONFIG = "team: red\ntickers: [PAYS, NONE, UNSAID]\ntrainer: naive\n"
-TODAY = date.today()
+TODAY = datetime.now(ZoneInfo("America/New_York")).date()  # dividends are seen on a day of the exchange
 COMING = sessions("XNYS", TODAY + timedelta(days=28), TODAY + timedelta(days=40))[0].date()
 ACTIONS = f"ex_date,amount,announced\n2024-02-08,0.5,\n2024-05-09,0.75,2024-04-20\n{COMING},0.8,\n"
 
