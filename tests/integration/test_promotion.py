@@ -190,13 +190,13 @@ class TestByHand:
         first, second = retrain(small, "1"), retrain(small, "2")
         change = promote(small.project, "main", NAME)
         assert (change.before, change.after, change.pinned) == (first, second, False)
-        assert record(small) == Champion(second, False, (first,))
+        assert record(small) == Champion(second, False, (first,), "hand")
 
     def test_a_version_is_promoted_by_its_first_letters_and_pinned(self, small: SmallProject) -> None:
         first, second = retrain(small, "1"), retrain(small, "2")
         assert promote(small.project, "main", NAME, second).after == second
         assert promote(small.project, "main", NAME, first[:6]).after == first
-        assert record(small) == Champion(first, True, (first, second))
+        assert record(small) == Champion(first, True, (first, second), "hand")
 
     @pytest.mark.parametrize("version", ["", "nonsense"])
     def test_a_version_that_is_not_kept_is_refused(self, small: SmallProject, version: str) -> None:
@@ -219,13 +219,13 @@ class TestByHand:
             promote(small.project, "main", NAME, version)
         assert record(small).history == (first, third, first)
         assert rollback(small.project, "main", NAME, routed=False).after == first
-        assert record(small) == Champion(first, True, (first, third))
+        assert record(small) == Champion(first, True, (first, third), "hand")
         assert rollback(small.project, "main", NAME, routed=False).after == third
 
     def test_with_a_route_it_is_the_champion_that_answers(self, small: SmallProject) -> None:
         first, _, third = (retrain(small, returns) for returns in ("1", "2", "3"))
         promote(small.project, "main", NAME)
-        assert record(small) == Champion(third, False, (first,))
+        assert record(small) == Champion(third, False, (first,), "hand")
         assert rollback(small.project, "main", NAME, routed=True).after == first
 
 
@@ -262,7 +262,9 @@ class TestBySkill:
         assert (one.champion, one.challenger, one.promoted, one.sessions) == (first, second, True, 20)
         assert one.mae_challenger < 0.5 * one.mae_champion
         assert one.p < 0.1
-        assert record(known) == Champion(second, False, (first,))
+        assert record(known) == Champion(
+            second, False, (first,), "skill", f"{second} against {first}: nearer, with p below 0.1"
+        )
         assert self.judge(known) == []
 
     def test_the_figures_are_those_of_the_last_unseen_sessions(self, known: SmallProject) -> None:
@@ -276,14 +278,15 @@ class TestBySkill:
 
     def test_one_that_answers_and_is_farther_is_rolled_back(self, known: SmallProject) -> None:
         first = linear_version(known, 0.9, "2017-05-31")
-        linear_version(known, -0.9, "2017-05-31")
+        second = linear_version(known, -0.9, "2017-05-31")
         (one,) = self.judge(known)
         assert (one.promoted, one.rolled_back) == (False, True)
         assert one.reason == "not nearer, with p below 0.1"
-        assert record(known) == Champion(first, True)
+        after = record(known)
+        assert (after.version, after.pinned, after.by, after.refused) == (first, True, "skill", second)
         (again,) = self.judge(known)
         assert (again.promoted, again.rolled_back) == (False, False)
-        assert record(known) == Champion(first, True)
+        assert record(known) == after
 
     def test_one_that_has_a_share_only_stays_as_it_is(self, known: SmallProject) -> None:
         first = linear_version(known, 0.9, "2017-05-31")
@@ -330,7 +333,7 @@ class TestCommands:
         assert said == "it answers until another is promoted; judge it with: mlops evaluate\n"
         (shown,) = json.loads(self.mlops(small, "show", NAME, "--json")[1])
         assert [one["version"] for one in shown["versions"]] == [second, first]
-        assert shown["champion"] == {"version": first, "pinned": True, "history": []}
+        assert shown["champion"] == {"version": first, "pinned": True, "history": [], "by": "hand", "why": ""}
 
     def test_by_skill_says_its_figures(self, known: SmallProject) -> None:
         linear_version(known, 0.0, "2017-05-31")

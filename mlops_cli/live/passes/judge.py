@@ -32,7 +32,7 @@ def judge_step(context: PassContext) -> StepOutcome:
     outcome.unchanged = len(compared) - len(todo)
     outcome.figures["compared"] = len(todo)
     if context.dry_run:
-        outcome.lines += [f"{len(todo)} models would be judged"] if todo else []
+        outcome.lines.append(f"{len(todo)} models would be judged")
         return outcome
     _tell(judge_pairs(project, todo, policy, rule) if todo else [], outcome)
     if now != before:
