@@ -36,14 +36,9 @@ def health(
     """Show whether each model still forecasts as it did, since when and why not; `mlops live` judges every night."""
     from mlops_cli.live.watch.states import read_states
 
-    unknown = [word for word in state or () if word not in STATES]
-    if unknown:
-        raise typer.BadParameter(f"--state {unknown[0]}: choose from: {', '.join(STATES)}")
     project = open_project(folder)
     states = read_states(project)
-    labels = _chosen(states, name, branch)
-    if state:
-        labels = [label for label in labels if states.models[label].state in state]
+    labels = _chosen(states, name, branch, _checked(state))
     if as_json:
         print_json(_as_json(project, states, labels, with_history=name is not None))
         return
@@ -58,23 +53,36 @@ def health(
             _show_history(project, label)
 
 
-def _chosen(states: Health, name: str | None, branch: str | None) -> list[str]:
+def _checked(states: Sequence[str] | None) -> Sequence[str]:
+    """The chosen states, or all of them; a usage error if there is no such state."""
+    for word in states or ():
+        if word not in STATES:
+            raise typer.BadParameter(f"--state {word}: choose from: {', '.join(STATES)}")
+    return states or STATES
+
+
+def _chosen(states: Health, name: str | None, branch: str | None, chosen: Sequence[str]) -> list[str]:
     """The labels of the models to show, the sickest first.
 
     Raises:
         ConfigError: no model has this name.
     """
+    labels = [label for label in states.models if branch is None or label.startswith(f"{branch}/")]
+    if name is not None and states.models:
+        labels = _named(labels, name)
+    order = {word: place for place, word in enumerate(("broken", "watch", "not judged", "healthy"))}
+    shown = [label for label in labels if states.models[label].state in chosen]
+    return sorted(shown, key=lambda label: (order[states.models[label].state], label))
+
+
+def _named(labels: Sequence[str], name: str) -> list[str]:
     from mlops_cli.config.mistakes import suggestion
 
-    order = {word: place for place, word in enumerate(("broken", "watch", "not judged", "healthy"))}
-    labels = [label for label in states.models if branch is None or label.startswith(f"{branch}/")]
-    if name is not None:
-        names = [label.partition("/")[2] for label in labels]
-        labels = [label for label in labels if name in (label, label.partition("/")[2])]
-        if not labels and states.models:
-            hint = "see all of them: mlops models health"
-            raise ConfigError(f"no model {name!r} is watched{suggestion(name, names)}", hint)
-    return sorted(labels, key=lambda label: (order[states.models[label].state], label))
+    named = [label for label in labels if name in (label, label.partition("/")[2])]
+    if not named:
+        similar = suggestion(name, [label.partition("/")[2] for label in labels])
+        raise ConfigError(f"no model {name!r} is watched{similar}", "see all of them: mlops models health")
+    return named
 
 
 def _fleet_line(fleet: FleetHealth, states: Health) -> str:

@@ -65,8 +65,10 @@ def _news(outcomes: Sequence[StepOutcome], told: Mapping[str, Told]) -> _News:
     """What changed since people were told: a trouble is over when its step ran again, to its end, without it."""
     found = {trouble.key: trouble for outcome in outcomes for trouble in outcome.troubles}
     ran = {outcome.step for outcome in outcomes if outcome.error is None}
-    over = {key: entry for key, entry in told.items() if key not in found and entry.step in ran}
-    lasting = {key: entry for key, entry in told.items() if key not in over}
+    over: dict[str, Told] = {}
+    lasting: dict[str, Told] = {}
+    for key, entry in told.items():
+        (over if key not in found and entry.step in ran else lasting)[key] = entry
     return _News({key: trouble for key, trouble in found.items() if key not in told}, over, lasting)
 
 

@@ -64,22 +64,23 @@ class Calibrator:
         References are written before the calibration, and that before the states, so that a pass that was killed in
         between goes on from the same references.
         """
-        stored = stored_calibration(self.project)
-        is_current = stored is not None and _versions(stored) == self._versions
-        if stored is not None and is_current and not _too_short(stored) and self.health.session is not None:
+        stored = self._stored()
+        if stored is not None and self.health.session is not None and not _too_short(stored):
             return Calibrated(stored)
-        references = read_references(self.project.live)
-        due = [model for model in self.models.values() if self._is_due(model, references, stored)]
-        if due:
-            references = self._extended(references, due)
-        until = max((built.until for built in references.built.values()), default=self.newest)
-        if stored is not None and is_current and not _are_long_enough(references, _too_short(stored)):
-            return Calibrated(stored, until, len(due))
+        references, built = self._references()
+        until = max((entry.until for entry in references.built.values()), default=self.newest)
+        if stored is not None and not _are_long_enough(references, _too_short(stored)):
+            return Calibrated(stored, until, built)
         shrinkages = {label: float(model.answering.manifest.shrinkage or 0) for label, model in self.models.items()}
         calibration = calibrate(as_outcomes(references, shrinkages), self._versions)
         if self.write:
             write_calibration(self.project, calibration)
-        return Calibrated(calibration, until, len(due), is_new=True)
+        return Calibrated(calibration, until, built, is_new=True)
+
+    def _stored(self) -> Calibration | None:
+        """The stored calibration, if it was made for the versions in use."""
+        stored = stored_calibration(self.project)
+        return stored if stored is not None and _versions(stored) == self._versions else None
 
     @property
     def _versions(self) -> dict[str, str]:
@@ -90,12 +91,18 @@ class Calibrator:
         """The last session that a reference may hold: later ones are to be judged."""
         return self.health.session or self.newest
 
-    def _is_due(self, model: Watched, references: References, stored: Calibration | None) -> bool:
-        """Whether a reference is to be built: the version is new, or the reference is too short and may grow."""
-        built = references.built.get(model.label)
-        if built is None or built.version != model.answering.version:
-            return True
-        return stored is not None and model.label in _too_short(stored) and built.until < self._until
+    def _references(self) -> tuple[References, int]:
+        """The references of the versions in use, and how many were built: of new versions, and short ones that grow."""
+        references = read_references(self.project.live)
+        sizes = references.rows["model"].value_counts()
+        due = []
+        for label, model in self.models.items():
+            built = references.built.get(label)
+            is_old = built is not None and built.version == model.answering.version
+            may_grow = built is not None and built.until < self._until and sizes.get(label, 0) < LEAST
+            if not is_old or may_grow:
+                due.append(model)
+        return self._extended(references, due) if due else references, len(due)
 
     def _extended(self, stored: References, due: Sequence[Watched]) -> References:
         """All references, those of some models built again; of models that are gone, none."""

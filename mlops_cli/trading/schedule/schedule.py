@@ -200,19 +200,25 @@ def install_units(job: Job, folder: Path) -> list[str]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     files = units(job)
-    mine = _of_project(job.root)
-    services = {path.name: path.read_text() for path in folder.glob("mlops-*.service")}
-    foreign = [name for name in services if name in files and mine not in services[name].splitlines()]
-    if foreign:
-        text = f"{folder / foreign[0]} belongs to another project"
+    mine, foreign = _installed(job.root, folder)
+    taken = sorted(foreign.intersection(files))
+    if taken:
+        text = f"{folder / taken[0]} belongs to another project"
         raise ConfigError(text, "one user has units of one project: use cron, or another user: --with cron")
-    for name, text in services.items():
-        if name not in files and mine in text.splitlines():
-            (folder / name).unlink()
-            (folder / name).with_suffix(".timer").unlink(missing_ok=True)
+    for name in mine.difference(files):
+        (folder / name).unlink()
+        (folder / name).with_suffix(".timer").unlink(missing_ok=True)
     for name, text in files.items():
         (folder / name).write_text(text)
     return [name for name in files if name.endswith(".timer")]
+
+
+def _installed(root: Path, folder: Path) -> tuple[set[str], set[str]]:
+    """The services of mlops in a folder: those of this project, and those of others."""
+    line = _of_project(root)
+    services = {path.name: path.read_text().splitlines() for path in folder.glob("mlops-*.service")}
+    mine = {name for name, lines in services.items() if line in lines}
+    return mine, services.keys() - mine
 
 
 def _run_crontab(arguments: Sequence[str], text: str | None = None) -> str:
