@@ -73,6 +73,7 @@ def test_a_dry_run_writes_nothing(nights: LiveNights):
     before = {path: path.read_bytes() for path in nights.small.root.rglob("*") if path.is_file()}
     result = run_pass(nights.context(0, dry_run=True), STEPS)
     assert step(result, "issue").done == 0, "the prices in the project end earlier"
+    assert result.exit_code == 0, "a pass would fetch them"
     nights.run(0)
     nights.show(1)
     journal = nights.project.journal.read_bytes()

@@ -100,7 +100,8 @@ def _forecasts(context: PassContext, items: Sequence[_Item], outcome: StepOutcom
             outcome.fail(item.spec.name, result)
         else:
             late.append(f"{item.spec.name} ({result})")
-            outcome.failures.append(ItemFailure(item.spec.name, "issue", f"{item.spec.name}: {result}", 4))
+            if not context.dry_run:  # which fetches nothing
+                outcome.failures.append(ItemFailure(item.spec.name, "issue", f"{item.spec.name}: {result}", 4))
         context.progress.done()
     if late:
         text = f"{len(late)} models issue nothing, because their prices are not up to date: {bounded(late)}"
