@@ -179,14 +179,24 @@ def test_alerts_are_kept_and_not_sent(trained: Path, tmp_path: Path) -> None:
 
 
 def test_items_that_fail_do_not_stop_it(trained: Path, tmp_path: Path) -> None:
-    """BBB has no model: it issues nothing, and AAA does."""
+    """BBB has no model, and none may be trained: it issues nothing, and AAA does."""
     small = copy(trained, tmp_path)
     shutil.rmtree(small.project.models("main") / "red-bbb")
+    lines = [line for line in small.project.params.read_text().splitlines() if not line.startswith("live:")]
+    small.project.params.write_text("\n".join([*lines, "live: {retrain: {at_most: 0}}", ""]))
     replayed = run_replay(small, days=4)
     with open_notes(replayed.home.notes) as notes:
         assert notes.failures() >= 3
     result, _ = reported(small, days=4)
     assert [row["issued"] for row in result["sessions"]] == [1, 1, 1]
+
+
+def test_a_model_that_is_not_trained_is_trained_in_the_first_pass(trained: Path, tmp_path: Path) -> None:
+    small = copy(trained, tmp_path)
+    shutil.rmtree(small.project.models("main") / "red-bbb")
+    run_replay(small, days=4)
+    result, _ = reported(small, days=4)
+    assert [row["issued"] for row in result["sessions"]] == [2, 2, 2]
 
 
 @pytest.fixture
