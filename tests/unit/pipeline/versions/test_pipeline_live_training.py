@@ -275,7 +275,7 @@ def test_so_many_versions_are_kept_as_the_branch_says(project: Project) -> None:
     assert versions(project, "red-a") == [new[-1], new[-2], own]
 
 
-def test_a_process_that_was_killed_between_two_installations_leaves_its_constants(project: Project) -> None:
+def test_after_a_kill_between_two_installations_the_constants_are_those_of_the_whole_group(project: Project) -> None:
     """The version that answers has changed by then, from which others would be chosen."""
     branch = trained_branch(project, A, B, C)
     whole = {name: each.manifest for name, each in train(project, branch, ["red-a", "red-b"]).items()}
@@ -283,7 +283,3 @@ def test_a_process_that_was_killed_between_two_installations_leaves_its_constant
     install(project, branch, staged["red-a"])
     rest = train(project, branch, ["red-b"], LinearTrainer(refuse=("red-b",)))  # it is trained already
     assert rest["red-b"].manifest == whole["red-b"]
-    noted = project.live_staging("main").glob("red-*.json")
-    assert [path.name.partition("@")[0] for path in noted] == ["red-b"], "until it is installed"
-    install(project, branch, rest["red-b"])
-    assert list(project.live_staging("main").glob("red-*.json")) == []
