@@ -85,7 +85,7 @@ def template(folder: Path) -> Path:
     params.write_text(
         params.read_text()
         + "trading: {trade_without_skill: true, lot_fraction: 0.1, daily_loss_limit: 1.0, max_drawdown: 1.0}\n"
-        + "live: {retrain: {max_age_sessions: 2}}\n"
+        + "live: {retrain: {max_age_sessions: 2}}\nserving: {keep_versions: 50}\n"
     )
     small.run(LinearTrainer())
     source = PricesAsOf(CsvSource(small.root / "data" / "incoming"), evening(0))
