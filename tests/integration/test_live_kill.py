@@ -135,7 +135,7 @@ class Life:
         self._server.sim("POST", "faults", seed=self._seed)
         for _ in range(chance.randint(1, 2)):
             faults = chance.choice(SOURCE_FAULTS) if chance.random() < 0.5 else []
-            self._pass(night, faults, chance.randint(1, LINES))
+            self._pass(night, faults, chance.randint(1, LINES) if chance.random() < 0.75 else None)
 
     def _good_pass(self, night: int) -> None:
         answer = self._pass(night, [], None)
