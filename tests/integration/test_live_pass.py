@@ -16,7 +16,7 @@ from mlops_cli.live.journal.journal import Selection
 from mlops_cli.live.journal.opening import open_journal, read_journal
 from mlops_cli.live.passes.live_pass import STEPS, PassResult, chosen_steps, run_pass
 from mlops_cli.live.passes.record import ended_steps, finished_sessions, last_pass, read_record
-from mlops_cli.live.passes.step import PassContext, StepOutcome
+from mlops_cli.live.passes.step import PassContext, StepOutcome, Trouble
 from mlops_cli.models.versions import answering_version
 from mlops_cli.system.locks import file_lock
 from tests.fakes.live_nights import LiveNights
@@ -90,7 +90,9 @@ def test_a_ticker_that_is_late_is_said_and_the_others_go_on(nights: LiveNights):
     assert result.exit_code == 9
     assert counts(result)["issue"] == (1, 0, 1)
     (trouble,) = step(result, "check").troubles
-    assert trouble.text == f"main: 1 of 2 tickers have no prices of {nights.sessions[1].date()}: BBB"
+    assert trouble.key == "stale:main:BBB"
+    assert step(result, "check").lines == [f"main: 1 of 2 tickers have no prices of {nights.sessions[1].date()}: BBB"]
+    assert not step(result, "issue").troubles, "the check has told it"
     assert step(result, "issue").failures[0].model == "red-bbb"
     nights.show(1)
     assert counts(run_pass(nights.context(1), STEPS))["issue"] == (1, 1, 0), "later that evening"
@@ -110,6 +112,81 @@ def test_a_restated_history_is_said_once_and_settled_again(nights: LiveNights):
     assert first.settled.actual.actual_close == pytest.approx(nights.prices["AAA"]["close"][nights.sessions[1]])
     assert first.settled.restatements == 1
     assert step(nights.run(3), "check").figures["main"]["restated"] == []
+
+
+def test_one_ticker_that_stays_away_does_not_hide_that_all_do(nights: LiveNights):
+    nights.run(0)
+    nights.show(1, only=["AAA"])
+    told: list[str] = []
+    run_pass(nights.context(1, alert=told.extend), STEPS)
+    assert ["main: BBB has no prices of" in line for line in told] == [True]
+    told.clear()
+    run_pass(nights.context(2, alert=told.extend), STEPS)
+    assert any("2 of 2 tickers have no prices of" in line for line in told)
+    assert any("2 models issue nothing" in line for line in told)
+
+
+def test_corrections_are_settled_by_a_later_pass_if_the_first_one_was_killed(nights: LiveNights):
+    nights.run(0)
+    nights.run(1)
+    nights.prices["AAA"].loc[nights.sessions[1], "close"] *= 1.01
+    nights.prices["AAA"]["high"] = nights.prices["AAA"][["high", "close"]].max(axis=1)
+    nights.run(2, {name: STEPS[name] for name in ("ingest", "check")})
+    assert step(nights.run(3), "settle").figures["restated"] == 1
+    assert step(nights.run(3), "settle").figures["restated"] == 0
+
+
+def test_a_damaged_note_of_prices_counts_as_none(nights: LiveNights):
+    nights.run(0)
+    (nights.project.live / "prices.json").write_text('{"main": {"AAA": {"old": 1}}}')
+    assert nights.run(1).exit_code == 0
+
+
+def test_a_note_of_the_last_pass_that_lacks_something_counts_as_none(nights: LiveNights):
+    nights.run(0)
+    (nights.project.live / "last-pass.json").write_text("{}")
+    assert nights.run(1).exit_code == 0
+
+
+def test_a_ticker_that_is_unreadable_for_a_night_is_compared_when_it_is_back(nights: LiveNights):
+    nights.run(0)
+    table = nights.project.prices("main") / "AAA.parquet"
+    note = nights.project.prices("main") / "AAA.json"
+    kept = table.read_bytes(), note.read_bytes()
+    table.unlink()
+    note.unlink()
+    check = {"check": STEPS["check"]}
+    gone = run_pass(nights.context(0), check)
+    assert [trouble.key for trouble in step(gone, "check").troubles] == ["missing:main:AAA"]
+    table.write_bytes(kept[0])
+    note.write_bytes(kept[1])
+    nights.prices["AAA"].loc[nights.sessions[0], "close"] *= 1.01
+    nights.prices["AAA"]["high"] = nights.prices["AAA"][["high", "close"]].max(axis=1)
+    assert step(nights.run(1), "check").figures["main"]["restated"] == ["AAA"]
+
+
+def test_an_event_of_a_killed_pass_is_told_by_the_next(nights: LiveNights):
+    def found(context: PassContext) -> StepOutcome:
+        return StepOutcome("judge", troubles=[Trouble("back:x", "x answers again", is_event=True)])
+
+    told: list[str] = []
+    nights.run(0, {"judge": found})
+    steps = {"judge": lambda context: StepOutcome("judge"), "alert": STEPS["alert"]}
+    nights.run(0, steps, alert=told.extend)
+    nights.run(0, steps, alert=told.extend)
+    assert told == ["x answers again"]
+
+
+def test_a_bug_in_a_step_does_not_keep_the_later_ones_from_their_work(nights: LiveNights):
+    def broken(context: PassContext) -> StepOutcome:
+        raise ZeroDivisionError("a bug")
+
+    with pytest.raises(ZeroDivisionError):
+        nights.run(0, {**STEPS, "health": broken})
+    steps = read_record(nights.project, nights.sessions[0].date())["steps"]
+    assert steps["health"]["error"] == "a bug"
+    assert steps["issue"]["done"] == 2
+    assert last_pass(nights.project)["ok"] is False
 
 
 def test_a_day_without_data_issues_nothing(nights: LiveNights):

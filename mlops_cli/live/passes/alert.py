@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from mlops_cli.live.passes.record import record_file
+from mlops_cli.live.passes.record import record_file, recorded_events
 from mlops_cli.live.passes.step import PassContext, StepOutcome, Trouble
 from mlops_cli.live.watch.told import Told, read_told, write_told
 
@@ -38,8 +38,9 @@ def alert_step(context: PassContext) -> StepOutcome:
     """
     outcome = StepOutcome("alert")
     folder = context.project.live
-    steps = {trouble.key: done.step for done in context.outcomes for trouble in done.troubles}
-    news = _news(context.outcomes, read_told(folder))
+    outcomes = _with_earlier_events(context)
+    steps = {trouble.key: done.step for done in outcomes for trouble in done.troubles}
+    news = _news(outcomes, read_told(folder))
     lines = [*_new_lines(news, context), *(f"over: {told.text}" for told in news.over.values() if not told.is_event)]
     outcome.lines += lines
     outcome.unchanged = len(news.lasting)
@@ -49,9 +50,7 @@ def alert_step(context: PassContext) -> StepOutcome:
     told = dict(news.lasting)
     # without the alert's answer (None) the lines count as told
     if lines and context.tools.alert(lines) is False:
-        outcome.lines.append(
-            "nobody was told: set MLOPS_ALERT_WEBHOOK in .env, or trading.alert_command in params.yaml"
-        )
+        outcome.lines.append(NOBODY)
         told |= news.over  # the next pass tries again
     else:
         outcome.done = len(news.new) + len(news.over)
@@ -59,6 +58,17 @@ def alert_step(context: PassContext) -> StepOutcome:
             told[key] = Told(step=steps[key], text=trouble.text, since=context.now, is_event=trouble.is_event)
     write_told(folder, told)
     return outcome
+
+
+def _with_earlier_events(context: PassContext) -> list[StepOutcome]:
+    """The outcomes of this pass, with the events that an earlier pass after the session found before it was killed."""
+    earlier = recorded_events(context.project, context.session)
+    outcomes = []
+    for outcome in context.outcomes:
+        keys = {trouble.key for trouble in outcome.troubles}
+        more = [trouble for trouble in earlier.get(outcome.step, ()) if trouble.key not in keys]
+        outcomes.append(replace(outcome, troubles=[*outcome.troubles, *more]))
+    return outcomes
 
 
 def _news(outcomes: Sequence[StepOutcome], told: Mapping[str, Told]) -> _News:

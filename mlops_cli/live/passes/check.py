@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
@@ -51,10 +51,14 @@ def check_step(context: PassContext) -> StepOutcome:
     return outcome
 
 
-def restated_tickers(context: PassContext) -> dict[str, list[str]]:
-    """By branch, the tickers of which step `check` of this pass found that earlier closes had changed."""
+def restated_tickers(context: PassContext, since: date | None) -> dict[str, list[str]]:
+    """By branch, the tickers of which a pass from this session on found that earlier closes had changed; None: ever."""
     return {
-        branch: sorted(ticker for ticker, prices in seen.items() if prices.restated == context.session)
+        branch: sorted(
+            ticker
+            for ticker, prices in seen.items()
+            if prices.restated is not None and (since is None or prices.restated >= since)
+        )
         for branch, seen in read_seen(context).items()
     }
 
@@ -62,10 +66,13 @@ def restated_tickers(context: PassContext) -> dict[str, list[str]]:
 def read_seen(context: PassContext) -> dict[str, dict[str, SeenPrices]]:
     """By branch and ticker, what the last check saw; empty before the first one, or if the file is damaged."""
     note = read_note(_file(context)) or {}
-    return {
-        str(branch): {str(ticker): _seen_of(values) for ticker, values in tickers.items()}
-        for branch, tickers in note.items()
-    }
+    try:
+        return {
+            str(branch): {str(ticker): _seen_of(values) for ticker, values in tickers.items()}
+            for branch, tickers in note.items()
+        }
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return {}
 
 
 def _check(
@@ -80,6 +87,8 @@ def _check(
         prices = _look(context, branch.name, ticker, seen.get(ticker))
         if prices is None:
             missing.append(ticker)
+            if ticker in seen:  # to compare with when it is back
+                now[ticker] = seen[ticker]
             continue
         now[ticker] = prices
         if prices.last < context.last_session(exchange):
@@ -87,30 +96,51 @@ def _check(
         if prices.restated == context.session:
             restated.append(ticker)
     outcome.done += len(restated)
-    outcome.unchanged += len(now) - len(restated)
+    outcome.unchanged += len(exchanges) - len(missing) - len(restated)
     outcome.figures[branch.name] = {
         "tickers": len(exchanges), "missing": missing, "restated": restated,
         "stale": {str(day): tickers for day, tickers in stale.items()},
     }  # fmt: skip
-    for trouble in _troubles(branch.name, len(exchanges), missing, stale):
-        outcome.troubles.append(trouble)
-        outcome.lines.append(trouble.text)
+    _tell_missing(branch.name, missing, len(exchanges), outcome)
+    for day, tickers in sorted(stale.items()):
+        _tell_stale(branch, day, tickers, outcome)
     if restated:
         text = f"{branch.name}: earlier closes of {bounded(restated)} changed since the last pass: corrected, or split"
         command = f"mlops prices show {restated[0]}"
-        outcome.troubles.append(Trouble(f"restated:{branch.name}:{context.session}", text, command))
+        key = f"restated:{branch.name}:{context.session}"
+        outcome.troubles.append(Trouble(key, text, command, is_event=True))
         outcome.lines.append(text)
     return now
 
 
-def _troubles(branch: str, count: int, missing: list[str], stale: Mapping[date, list[str]]) -> Iterator[Trouble]:
-    if missing:
-        text = f"{branch}: {len(missing)} of {count} tickers have no prices: {bounded(missing)}"
-        yield Trouble(f"missing:{branch}", text, "mlops ingest -v")
-    for day, tickers in sorted(stale.items()):
-        late = "the source is late, or the day is missing there" if len(tickers) == count else bounded(tickers)
-        text = f"{branch}: {len(tickers)} of {count} tickers have no prices of {day}: {late}"
-        yield Trouble(f"stale:{branch}", text, "mlops live, again later")
+def _tell_missing(branch: str, tickers: list[str], count: int, outcome: StepOutcome) -> None:
+    if not tickers:
+        return
+    text = f"{branch}: {len(tickers)} of {count} tickers have no prices: {bounded(tickers)}"
+    outcome.lines.append(text)
+    if len(tickers) == count:
+        outcome.troubles.append(Trouble(f"missing:{branch}", text, "mlops ingest -v"))
+    else:  # each by itself: one that stays away must not hide that all others follow
+        outcome.troubles += [
+            Trouble(f"missing:{branch}:{ticker}", f"{branch}: {ticker} has no prices", "mlops ingest -v")
+            for ticker in tickers
+        ]
+
+
+def _tell_stale(branch: Branch, day: date, tickers: list[str], outcome: StepOutcome) -> None:
+    count = len({spec.ticker for spec in branch.models})
+    everything = len(tickers) == count
+    late = "the source is late, or the day is missing there" if everything else bounded(tickers)
+    text = f"{branch.name}: {len(tickers)} of {count} tickers have no prices of {day}: {late}"
+    outcome.lines.append(text)
+    again = "mlops live, again later"
+    if everything:
+        outcome.troubles.append(Trouble(f"stale:{branch.name}", text, again))
+    else:  # each by itself: one that was delisted must not hide that all others follow
+        outcome.troubles += [
+            Trouble(f"stale:{branch.name}:{ticker}", f"{branch.name}: {ticker} has no prices of {day}", again)
+            for ticker in tickers
+        ]
 
 
 def _look(context: PassContext, branch: str, ticker: str, before: SeenPrices | None) -> SeenPrices | None:

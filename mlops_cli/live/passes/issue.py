@@ -106,7 +106,8 @@ def _forecasts(context: PassContext, items: Sequence[_Item], outcome: StepOutcom
     if late:
         text = f"{len(late)} models issue nothing, because their prices are not up to date: {bounded(late)}"
         outcome.lines.append(text)
-        outcome.troubles.append(Trouble("not issued", text, "mlops live, again later"))
+        if len(late) == len(items) and not outcome.unchanged:  # single tickers are told by step `check`
+            outcome.troubles.append(Trouble("not issued", text, "mlops live, again later"))
 
 
 def _forecast(project: Project, item: _Item) -> Forecast | str:

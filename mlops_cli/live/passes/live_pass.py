@@ -83,23 +83,29 @@ def run_pass(
         check_clock(project, context.now)
         if not context.dry_run:
             begin_pass(project, session, context.now)
+        bugs: list[Exception] = []
         for name, step in steps.items():
             context.progress.start(name, 0)
-            context.outcomes.append(_run(name, step, context))
+            context.outcomes.append(_run(name, step, context, bugs))
             if not context.dry_run:
                 record_step(project, session, context.now, context.outcomes[-1])
         result = PassResult(session, tuple(context.outcomes))
         if not context.dry_run:
             finished = clock() if clock else context.now
             end_pass(project, session, context.now, finished, ok=result.exit_code == 0)
+    if bugs:
+        raise bugs[0]
     return result
 
 
-def _run(name: str, step: Step, context: PassContext) -> StepOutcome:
+def _run(name: str, step: Step, context: PassContext, bugs: list[Exception]) -> StepOutcome:
+    """Run a step. A bug in it must not keep orders and alerts from the later steps; `run_pass` raises it in the end."""
     try:
         return step(context)
-    except (MlopsError, OSError) as error:  # OSError: the disk is full
-        outcome = StepOutcome(name, error=str(error))
-        text = f"step {name} failed: {str(error).splitlines()[0]}"
+    except Exception as error:  # noqa: BLE001 - `run_pass` raises it
+        if not isinstance(error, MlopsError | OSError):  # OSError: the disk is full
+            bugs.append(error)
+        outcome = StepOutcome(name, error=str(error) or type(error).__name__)
+        text = f"step {name} failed: {(str(error) or type(error).__name__).splitlines()[0]}"
         outcome.troubles.append(Trouble(f"step:{name}", text, f"mlops live --only {name}"))
         return outcome

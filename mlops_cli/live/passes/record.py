@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -30,10 +30,24 @@ def read_record(project: Project, session: date) -> dict[str, Any]:
 
 
 def record_step(project: Project, session: date, now: datetime, outcome: StepOutcome) -> None:
-    """Note what a step did. A second pass after the same session replaces what the first one noted for the step."""
-    record = read_record(project, session)
-    steps = {**record.get("steps", {}), outcome.step: {**asdict(outcome), "at": now.isoformat()}}
-    _write(record_file(project, session), {"session": str(session), "steps": steps})
+    """Note what a step did. A second pass after the same session replaces what the first one noted for the step.
+
+    Events that the first one found stay: the second does not find them again, and people may not have been told.
+    """
+    steps = read_record(project, session).get("steps", {})
+    keys = {trouble.key for trouble in outcome.troubles}
+    events = [trouble for trouble in _events(steps.get(outcome.step, {})) if trouble.key not in keys]
+    noted = {**asdict(replace(outcome, troubles=[*outcome.troubles, *events])), "at": now.isoformat()}
+    _write(record_file(project, session), {"session": str(session), "steps": {**steps, outcome.step: noted}})
+
+
+def recorded_events(project: Project, session: date) -> dict[str, list[Trouble]]:
+    """By step, the events that passes after a session have found."""
+    return {name: _events(step) for name, step in read_record(project, session).get("steps", {}).items()}
+
+
+def _events(step: Mapping[str, Any]) -> list[Trouble]:
+    return [Trouble(**trouble) for trouble in step.get("troubles", ()) if trouble.get("is_event")]
 
 
 def ended_steps(project: Project, session: date, began: datetime) -> list[StepOutcome]:
@@ -69,7 +83,8 @@ def last_pass(project: Project) -> dict[str, Any] | None:
     `began`, `finished` (None: it was killed, or is running), `session`, `ok`, and `latest`: the latest time at which a
     pass ever began.
     """
-    return read_note(project.live / LAST)
+    note = read_note(project.live / LAST) or {}
+    return note if {"began", "finished", "session", "ok", "latest"} <= note.keys() else None
 
 
 def check_clock(project: Project, now: datetime) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from datetime import date
+
 import pandas as pd
 
 from mlops_cli.errors import bounded
@@ -11,7 +14,12 @@ from mlops_cli.live.journal.opening import open_journal, read_journal
 from mlops_cli.live.journal.settle import Settlement, settle
 from mlops_cli.live.passes.check import restated_tickers
 from mlops_cli.live.passes.step import PassContext, StepOutcome
+from mlops_cli.pipeline.stages.stage import read_note
 from mlops_cli.pipeline.stages.tables import read_table
+from mlops_cli.system.files import write_text
+
+NOTES = "settled.json"
+"""Holds the session of the last pass that settled: tickers that were found restated since are looked at again."""
 
 
 def settle_step(context: PassContext) -> StepOutcome:
@@ -28,18 +36,27 @@ def settle_step(context: PassContext) -> StepOutcome:
             outcome.done = len(settlement.actuals)
         else:
             outcome.done = journal.add_actuals(settlement.actuals, context.now)
+            write_text(context.project.live / NOTES, json.dumps({"session": str(context.session)}) + "\n")
     _tell(settlement, outcome)
     return outcome
 
 
 def _to_settle(context: PassContext, journal: Journal) -> pd.DataFrame:
     selections = [Selection(is_open=True)]
-    selections += [
-        Selection(branch=branch, tickers=tickers) for branch, tickers in restated_tickers(context).items() if tickers
-    ]
+    restated = restated_tickers(context, _settled(context))
+    selections += [Selection(branch=branch, tickers=tickers) for branch, tickers in restated.items() if tickers]
     frames = [journal_frame(journal.batches(selection)) for selection in selections]
     both = pd.concat(frames, ignore_index=True)
     return both.drop_duplicates(["session", "branch", "model"], ignore_index=True)
+
+
+def _settled(context: PassContext) -> date | None:
+    """The session of the last pass that settled; None before the first, or if the note is damaged."""
+    note = read_note(context.project.live / NOTES) or {}
+    try:
+        return date.fromisoformat(str(note.get("session")))
+    except ValueError:
+        return None
 
 
 class _Closes:
