@@ -50,12 +50,7 @@ def evenings(exchanges: Iterable[str], period: ReplayPeriod, opens_minutes: int)
     Raises:
         ConfigError: an exchange has no calendar, or there is no session in the period or before it.
     """
-    closes: dict[date, list[datetime]] = defaultdict(list)
-    for exchange in exchanges:
-        hours = opening_hours(exchange)
-        first, end = (bisect_left(hours, day, key=_day) for day in (period.start - LONGEST_PAUSE, period.end))
-        for session in hours[first:end]:
-            closes[session.day].append(session.closes.astimezone(UTC))
+    closes = _closes(exchanges, period)
     days = sorted(closes)
     inside = [day for day in days if day >= period.start]
     before = [day for day in days if day < period.start]
@@ -66,6 +61,17 @@ def evenings(exchanges: Iterable[str], period: ReplayPeriod, opens_minutes: int)
         )
     wait = timedelta(minutes=opens_minutes) + AFTER_OPENING
     return [Evening(day, max(closes[day]) + wait) for day in [before[-1], *inside]]
+
+
+def _closes(exchanges: Iterable[str], period: ReplayPeriod) -> dict[date, list[datetime]]:
+    """The closing times of each session up to the end of the period, from some time before it on."""
+    closes: dict[date, list[datetime]] = defaultdict(list)
+    for exchange in exchanges:
+        hours = opening_hours(exchange)
+        first, end = (bisect_left(hours, day, key=_day) for day in (period.start - LONGEST_PAUSE, period.end))
+        for session in hours[first:end]:
+            closes[session.day].append(session.closes.astimezone(UTC))
+    return closes
 
 
 def _day(hours: OpeningHours) -> date:

@@ -150,6 +150,10 @@ def _events(session: str, before: Mapping[tuple[str, str], str], observed: Obser
             now, then = (before.get((VERSION, f"{model}:{each}")) for each in (version, earlier))
             kind = ROLLED_BACK if now is not None and then is not None and now <= then else PROMOTED
             yield Event(session, kind, model, f"{earlier} to {version}: {observed.reason(model)}".rstrip(": "))
+    yield from _health_events(session, before, observed)
+
+
+def _health_events(session: str, before: Mapping[tuple[str, str], str], observed: Observed) -> Iterator[Event]:
     for model, (state, reason) in observed.health.items():
         earlier = before.get((HEALTH, model))
         if earlier not in (None, state):
