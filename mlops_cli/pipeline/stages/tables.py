@@ -48,6 +48,21 @@ def read_table(folder: Path, name: str, columns: Sequence[str] | None = None) ->
         raise DataError(f"{path}: damaged: {error}", f"remove {path} and run again: mlops run") from error
 
 
+def table_columns(folder: Path, name: str) -> list[str] | None:
+    """The columns of `<name>.parquet`, without reading its rows; None where there is none.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    path = folder / f"{name}.parquet"
+    try:
+        return list(pyarrow.parquet.read_schema(path).names)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: damaged: {error}", f"remove {path} and run again: mlops run") from error
+
+
 def remove_other_tables(folder: Path, names: Collection[str]) -> None:
     """Remove the tables in `folder`, and their notes, whose name is not among `names`."""
     for path in folder.glob("*.parquet"):

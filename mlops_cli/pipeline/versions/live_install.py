@@ -12,7 +12,8 @@ from mlops_cli.config.paths import Project
 from mlops_cli.errors import ModelError, ServiceError
 from mlops_cli.models.manifest import Manifest
 from mlops_cli.models.versions import install_live_version, model_versions, remove_old_versions
-from mlops_cli.pipeline.versions.live_champions import accept_fresh, hold_champion
+from mlops_cli.pipeline.stages.tables import table_columns
+from mlops_cli.pipeline.versions.live_champions import accept_fresh, hold_champion, release_unable
 from mlops_cli.system.locks import file_lock
 
 _LOCK_WAIT = 60.0
@@ -37,7 +38,8 @@ def install_live(
         branch: of the model.
         staged: of `train_live`. If another process has installed the same training, nothing is done.
         promotion: `always`: it answers at once, unless a person has pinned the champion. `tested`: the version that
-            answers now stays until `mlops live` has found the new one better.
+            answers now stays until `mlops live` has found the new one better, unless it cannot forecast from the
+            features of now.
         why: why it was trained, for the record of the champion.
 
     Returns:
@@ -52,12 +54,15 @@ def install_live(
     with file_lock(project.state / "locks" / "versions" / f"{'--'.join(place)}.lock", busy, _LOCK_WAIT):
         if not staged.folder.is_dir():
             return _installed_already(root, branch.name, staged)
+        columns = table_columns(project.features(branch.name), staged.name)
         if promotion == "tested":
-            hold_champion(root, *place)
+            hold_champion(root, *place, columns)
         version = install_live_version(staged.folder, root, *place)
         shutil.rmtree(trained_folder(staged.folder.parent, staged.name, staged.manifest.fingerprint), True)
         if promotion == "always":
             accept_fresh(root, *place, why)
+        else:
+            release_unable(root, *place, columns)
         remove_old_versions(root, *place, branch.keep_versions)
     return version
 

@@ -11,8 +11,9 @@ from mlops_cli.config.paths import Project
 from mlops_cli.config.schemas.serving import Promotion
 from mlops_cli.errors import MlopsError
 from mlops_cli.models.versions import Champion, VersionFolder, champion, model_versions, write_champion
+from mlops_cli.pipeline.stages.tables import table_columns
 from mlops_cli.pipeline.versions.challenge import Judgement, compare_versions, record_judgement
-from mlops_cli.pipeline.versions.live_champions import with_fresh
+from mlops_cli.pipeline.versions.live_champions import can_forecast, with_able, with_fresh
 from mlops_cli.system.parallel import each
 
 Policy = Literal["always", "tested"]
@@ -62,7 +63,8 @@ def pairs(
     """The models (branch and name) with two versions to compare; those whose champion a person pinned are left alone.
 
     With `always`, the newest live version first becomes champion where it is not yet, as after a kill between its
-    installation and the record of the champion; not in a dry run, which writes nothing.
+    installation and the record of the champion; not in a dry run, which writes nothing. A pinned champion that cannot
+    forecast from the features of now gives way to the newest version. Only versions that can forecast are compared.
     """
     root, found = project.model_root, []
     for branch, model in models:
@@ -70,12 +72,16 @@ def pairs(
         if len(versions) < 2:
             continue
         try:
+            columns = table_columns(project.features(branch), model)
             before = record = champion(root, branch, model)
             if policy == "always":
                 record = with_fresh(before, versions, INTERRUPTED)
+            record = with_able(record, versions, columns)
             if record != before and not dry_run:
                 write_champion(root, branch, model, record)
-            pair = _pair(branch, model, versions, record)
+            pair = pair_of(branch, model, versions, record)
+            if pair and not all(can_forecast(one.manifest, columns) for one in (pair.older, pair.newest)):
+                pair = None
         except MlopsError as error:
             fail(model, error)
         else:
@@ -83,7 +89,8 @@ def pairs(
     return found
 
 
-def _pair(branch: str, model: str, versions: Sequence[VersionFolder], record: Champion) -> Pair | None:
+def pair_of(branch: str, model: str, versions: Sequence[VersionFolder], record: Champion) -> Pair | None:
+    """The versions of a model that are to be compared, if there are two; `versions` are all of them, newest first."""
     newest, others = versions[0], {version.version: version for version in versions[1:]}
     if record.pinned_by_hand or not (newest.manifest.live or record.by == "live"):
         return None

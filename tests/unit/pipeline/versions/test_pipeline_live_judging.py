@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -20,9 +21,15 @@ from mlops_cli.models.versions import (
     install_live_version,
     write_champion,
 )
-from mlops_cli.pipeline.stages.tables import write_table
+from mlops_cli.pipeline.stages.tables import read_table, write_table
 from mlops_cli.pipeline.versions.challenge import Judgement
-from mlops_cli.pipeline.versions.live_champions import accept_fresh, hold_champion
+from mlops_cli.pipeline.versions.live_champions import (
+    UNABLE,
+    accept_fresh,
+    can_forecast,
+    hold_champion,
+    release_unable,
+)
 from mlops_cli.pipeline.versions.live_judging import Policy, judge_pairs, pairs
 from tests.fakes.branches import write_features
 from tests.fakes.linear_trainer import linear_graph
@@ -56,10 +63,12 @@ def frozen(project: Project, share: float, name: str = SPEC.name) -> str:
     return read_manifest(folder).version
 
 
-def live(project: Project, share: float, until: date = LATE, name: str = SPEC.name) -> str:
+def live(
+    project: Project, share: float, until: date = LATE, name: str = SPEC.name, inputs: tuple[str, ...] = ("actual",)
+) -> str:
     graph = linear_graph(np.array([share]), 0.0)
     folder = model_folder(
-        project.root / f"made{share}{until}{name}", name, graph, ticker="A", inputs=("actual",), trained_until=until
+        project.root / f"made{share}{until}{name}", name, graph, ticker="A", inputs=inputs, trained_until=until
     )
     return install_live_version(folder, project.model_root, "main", name)
 
@@ -230,3 +239,51 @@ def test_nothing_to_hold_where_there_is_no_version(project: Project) -> None:
     hold_champion(project.model_root, "main", "red-z")
     assert record(project, "red-z") == Champion()
     assert not accept_fresh(project.model_root, "main", "red-z", "nothing")
+
+
+def rename_feature(project: Project) -> None:
+    """The features of the config have changed: the table has the coming return under another name."""
+    table = read_table(project.features("main"), SPEC.name)
+    assert table is not None
+    write_table(project.features("main"), SPEC.name, table.rename(columns={"actual": "renamed"}))
+
+
+def test_a_held_champion_that_lacks_features_gives_way_to_the_newest(project: Project) -> None:
+    own = frozen(project, 0.9)
+    hold_champion(project.model_root, "main", SPEC.name)
+    rename_feature(project)
+    new = live(project, -0.9, inputs=("renamed",))
+    assert answers(project) == own
+    assert judge(project, "tested") == []  # nor is there anything to compare
+    after = record(project)
+    assert (after.version, after.pinned, after.history, after.by, after.why) == (new, False, (own,), "live", UNABLE)
+
+
+@pytest.mark.parametrize("inputs", [("actual",), ("other",)])
+def test_a_champion_stays_that_is_able_or_pinned_by_hand_or_where_none_is_able(
+    project: Project, inputs: tuple[str, ...]
+) -> None:
+    own = frozen(project, 0.9)
+    live(project, 0.5, inputs=inputs)
+    by_hand = Champion(own, True, (), "hand")
+    for held, columns in ((by_hand, ["other"]), (replace(by_hand, by="live"), ["actual"])):
+        write_champion(project.model_root, "main", SPEC.name, held)
+        release_unable(project.model_root, "main", SPEC.name, columns)
+        assert record(project) == held
+    release_unable(project.model_root, "main", SPEC.name, ["a third"])
+    assert answers(project) == own
+
+
+def test_a_version_that_lacks_features_is_not_held(project: Project) -> None:
+    frozen(project, 0.9)
+    hold_champion(project.model_root, "main", SPEC.name, ["renamed"])
+    assert record(project) == Champion()
+
+
+def test_a_version_forecasts_without_the_widths_of_its_intervals(project: Project) -> None:
+    frozen(project, 0.9)
+    manifest = read_manifest(project.models("main") / SPEC.name)
+    wide = manifest.model_copy(update={"inputs": ("actual", "width_80"), "levels": (80.0,)})
+    assert can_forecast(wide, ["actual"])
+    assert not can_forecast(wide, ["width_80"])
+    assert can_forecast(wide, None)
