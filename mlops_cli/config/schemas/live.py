@@ -22,7 +22,9 @@ class LiveRetrain(StrictModel):
         description="other reasons: an alarm of its health, inputs that moved, corrected prices that it was trained on",
     )
     at_most: int = Field(
-        200, ge=0, description="models that one pass trains: the sickest first, then the oldest; 0: none"
+        200,
+        ge=0,
+        description="models that one pass trains, the sickest first; those that cannot forecast are trained in any case",
     )
 
 

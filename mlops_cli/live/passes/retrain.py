@@ -13,7 +13,8 @@ from pathlib import Path
 from mlops_cli.errors import MlopsError, bounded
 from mlops_cli.live.passes.check import read_seen
 from mlops_cli.live.passes.step import PassContext, StepOutcome, Trouble
-from mlops_cli.live.watch.due import RANK, Circumstances, Due, Prices, choose, find_due
+from mlops_cli.live.watch.choosing import choose
+from mlops_cli.live.watch.due import RANK, Circumstances, Due, Prices, find_due
 from mlops_cli.live.watch.states import read_states
 from mlops_cli.pipeline.stages.stage import ItemFailure, read_note
 from mlops_cli.pipeline.versions.live_install import StagedVersion, install_live
@@ -22,6 +23,7 @@ from mlops_cli.system.files import write_text
 
 NOTES = "retrain.json"
 WORDS = {
+    "features": "could not forecast",
     "degraded": "broken",
     "config": "with new settings",
     "new_data_restated": "with corrected prices",

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, get_args
 
 from mlops_cli.config.load import Branch
 from mlops_cli.config.paths import Project
@@ -23,10 +23,12 @@ from mlops_cli.live.watch.watched import label_of
 from mlops_cli.market.sessions import sessions
 from mlops_cli.models.manifest import Manifest
 from mlops_cli.models.versions import champion, model_versions, the_answering
+from mlops_cli.pipeline.stages.tables import table_columns
 from mlops_cli.pipeline.stages.train_plan import group_of, noted_inputs, settings_mark
+from mlops_cli.pipeline.versions.live_champions import can_forecast
 
-Reason = Literal["degraded", "config", "new_data_restated", "drift", "age"]
-RANK: Mapping[str, int] = {"degraded": 0, "config": 1, "new_data_restated": 2, "drift": 3, "age": 4}
+Reason = Literal["features", "degraded", "config", "new_data_restated", "drift", "age"]
+RANK: Mapping[str, int] = {reason: rank for rank, reason in enumerate(get_args(Reason))}
 """The sickest first."""
 
 
@@ -105,7 +107,7 @@ class _Candidate:
     branch: Branch
     spec: ModelSpec
     newest: Manifest
-    answering: str
+    answering: Manifest
     age: int
 
     @property
@@ -155,7 +157,7 @@ def _candidate(branch: Branch, spec: ModelSpec, now: Circumstances) -> _Candidat
     if not versions:
         return None
     newest = versions[0].manifest
-    answering = the_answering(versions, champion(root, branch.name, spec.name)).version
+    answering = the_answering(versions, champion(root, branch.name, spec.name)).manifest
     age = sessions_between(spec.exchange, newest.trained_until, now.last_session(spec.exchange))
     return _Candidate(branch, spec, newest, answering, age)
 
@@ -173,9 +175,12 @@ def _reason(
     if candidate is None:
         return "config", "it has no version yet"
     sick = _degraded(candidate, now) if "degraded" in now.live.retrain.on else None
+    changed = _config_changed(candidate.newest, branch, spec, now.project)
+    if changed and not can_forecast(candidate.answering, table_columns(now.project.features(branch.name), spec.name)):
+        return "features", "the version that answers cannot forecast from the features of now"
     if sick:
         return "degraded", sick
-    if _config_changed(candidate.newest, branch, spec, now.project):
+    if changed:
         return "config", "its settings changed"
     return _too_old(candidate, now)
 
@@ -183,7 +188,7 @@ def _reason(
 def _degraded(candidate: _Candidate, now: Circumstances) -> str | None:
     """Why a model is broken; None if it is not, or if its newest version was trained after it broke."""
     health = now.health.models.get(candidate.label)
-    if health is None or health.state is not State.BROKEN or health.version != candidate.answering:
+    if health is None or health.state is not State.BROKEN or health.version != candidate.answering.version:
         return None
     if health.since is not None and candidate.newest.trained_until >= health.since:
         return None
@@ -207,7 +212,7 @@ def _too_old(candidate: _Candidate, now: Circumstances) -> tuple[Reason, str] | 
     prices = now.prices.get(candidate.branch.name, {}).get(candidate.spec.ticker)
     if prices is not None and prices.last <= newest.trained_until:
         return None  # there are no closes that it has not seen
-    waiting = candidate.answering != newest.version and candidate.age <= now.judged_after
+    waiting = candidate.answering.version != newest.version and candidate.age <= now.judged_after
     return None if waiting else ("age", f"trained {candidate.age} sessions ago")
 
 
@@ -230,11 +235,14 @@ def _restated(left: Sequence[_Candidate], now: Circumstances, checked: dict[str,
 def _suspects(
     left: Sequence[_Candidate], now: Circumstances, checked: dict[str, str]
 ) -> Iterator[tuple[_Candidate, date]]:
-    """The models of whose tickers closes changed after their training, and when; without those looked at already."""
+    """The models of whose tickers closes changed since the day of their training, and when.
+
+    Without those looked at already. On that day itself the change may have come before the training: the rows tell.
+    """
     for candidate in left:
         prices = now.prices.get(candidate.branch.name, {}).get(candidate.spec.ticker)
         restated = prices.restated if prices else None
-        if restated is None or not candidate.newest.rows or restated <= candidate.newest.trained_until:
+        if restated is None or not candidate.newest.rows or restated < candidate.newest.trained_until:
             checked.pop(candidate.label, None)
         elif checked.get(candidate.label) != _check(candidate, restated):
             yield candidate, restated
@@ -264,33 +272,3 @@ def _due(
 ) -> Due:
     failed = now.failed.get(label_of(branch, spec.name), 0)
     return Due(branch, spec, *reason, candidate.age if candidate else 0, failed)
-
-
-def choose(due: Sequence[Due], branches: Mapping[str, Branch], at_most: int) -> tuple[list[Due], list[Due]]:
-    """Divide the models that are due, in order, into those that this pass trains, and those that wait.
-
-    A pool counts with all of its models, since one training gives them all. One that is larger than `at_most` is
-    trained alone.
-    """
-    chosen: list[Due] = []
-    waiting: list[Due] = []
-    pools: set[tuple[str, str]] = set()
-    room = at_most
-    for item in due:
-        pool = (item.branch, group_of(item.spec)) if item.spec.pool else None
-        size = 0 if pool in pools else _trained_with(item, branches[item.branch])
-        if size <= room or room == at_most > 0:
-            chosen.append(item)
-            room -= size
-            pools |= {pool} if pool else set()
-        else:
-            waiting.append(item)
-    return chosen, waiting
-
-
-def _trained_with(item: Due, branch: Branch) -> int:
-    """How many models one training gives."""
-    if not item.spec.pool:
-        return 1
-    group = group_of(item.spec)
-    return sum(1 for other in branch.models if other.pool and group_of(other) == group)

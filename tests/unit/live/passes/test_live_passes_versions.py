@@ -32,3 +32,23 @@ def test_tested_forecasts_on_after_the_features_of_the_config_changed(tmp_path: 
         result = made.run(night)
         assert [outcome(result, step).failures for step in ("judge", "issue")] == [[], []]
         assert outcome(result, "issue").done == 2
+
+
+def test_models_that_cannot_forecast_are_trained_however_few_a_pass_may_train(tmp_path: Path) -> None:
+    made = nights(tmp_path / "p", retrain={"at_most": 0})
+    made.run(0)
+    made.small.config("linear", OTHER_FEATURES)
+    result = made.run(1)
+    assert outcome(result, "retrain").figures == {"due": {"features": 2}, "waiting": 0}
+    assert outcome(result, "issue").done == 2
+
+
+def test_prices_corrected_after_the_training_of_the_same_night_are_seen(tmp_path: Path) -> None:
+    made = nights(tmp_path / "p")
+    assert outcome(made.run(0), "retrain").done == 2
+    corrected = made.prices["AAA"].copy()
+    corrected.iloc[300:305] *= 1.01
+    made.prices["AAA"] = corrected
+    again = outcome(made.run(0), "retrain")
+    assert (again.figures["due"], again.done) == ({"new_data_restated": 1}, 1)
+    assert outcome(made.run(1), "retrain").done == 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -18,7 +17,7 @@ from mlops_cli.config.schemas.live import Live, LiveRetrain
 from mlops_cli.config.schemas.project import ModelSpec
 from mlops_cli.errors import MlopsError
 from mlops_cli.live.health.state import Health, ModelHealth, State
-from mlops_cli.live.watch.due import Circumstances, Due, Prices, choose, find_due
+from mlops_cli.live.watch.due import Circumstances, Prices, find_due
 from mlops_cli.live.watch.row_changes import PARTS, _is_in_part
 from mlops_cli.market.sessions import sessions
 from mlops_cli.models.versions import (
@@ -241,9 +240,18 @@ def test_prices_corrected_before_the_training_are_no_reason(project: Project) ->
     branch = branch_of(A)
     with_version(project, branch, A, back(3))
     restate(project, back(100))
-    now = circumstances(project, prices={"main": {"A": Prices(LAST, back(3))}}, checked={"main/red-a": "x"})
+    now = circumstances(project, prices={"main": {"A": Prices(LAST, back(4))}}, checked={"main/red-a": "x"})
     found, checked = find_due([branch], now, no_failures)
     assert (found, checked) == ([], {})
+
+
+def test_prices_corrected_on_the_day_of_the_training_are_looked_at(project: Project) -> None:
+    branch = branch_of(A)
+    with_version(project, branch, A, back(3))
+    now = circumstances(project, prices={"main": {"A": Prices(LAST, back(3))}})
+    assert due(project, branch, now) == {}
+    restate(project, back(100))
+    assert due(project, branch, now) == {"red-a": "new_data_restated"}
 
 
 def test_inputs_that_moved_make_a_model_due_when_its_turn_comes(project: Project) -> None:
@@ -299,31 +307,6 @@ def test_a_damaged_record_is_reported_and_the_others_are_looked_at(project: Proj
     assert ([item.spec.name for item in found], failed) == (["red-b"], ["red-a"])
 
 
-def items(*specs: ModelSpec) -> list[Due]:
-    return [Due("main", spec, "age", "old") for spec in specs]
-
-
-def chosen(at_most: int, *specs: ModelSpec, models: tuple[ModelSpec, ...] = ()) -> tuple[list[str], list[str]]:
-    branches: Mapping[str, Branch] = {"main": branch_of(*(models or specs))}
-    trained, waiting = choose(items(*specs), branches, at_most)
-    return [item.spec.name for item in trained], [item.spec.name for item in waiting]
-
-
-def test_so_many_are_trained_and_the_rest_waits() -> None:
-    specs = [model_spec(f"red-{number}") for number in range(5)]
-    assert chosen(2, *specs) == (["red-0", "red-1"], ["red-2", "red-3", "red-4"])
-    assert chosen(9, *specs)[1] == []
-    assert chosen(0, *specs)[0] == []
-
-
-def test_a_pool_counts_whole() -> None:
-    pool = tuple(model_spec(f"red-{name}", ticker=name.upper(), pool=("A", "B", "C")) for name in "abc")
-    single = model_spec("red-z", ticker="Z", trainer="drift")
-    assert chosen(3, pool[0], single, pool[1], models=(*pool, single)) == (["red-a", "red-b"], ["red-z"])
-    assert chosen(2, single, pool[0], models=(*pool, single)) == (["red-z"], ["red-a"])
-    assert chosen(2, pool[0], single, models=(*pool, single)) == (["red-a"], ["red-z"])  # larger than a pass allows
-
-
 def test_the_notes_of_a_training_are_those_that_are_compared(project: Project) -> None:
     branch = branch_of(A)
     with_version(project, branch, A, FRESH)
@@ -331,3 +314,18 @@ def test_the_notes_of_a_training_are_those_that_are_compared(project: Project) -
     split, inputs = model_rows(project.features("main"), branch, FRESH + timedelta(days=1), A)
     assert manifest.rows == rows_hash(split, inputs)
     assert manifest.settings == settings_mark(inputs, branch, A)
+
+
+def test_a_model_whose_version_lacks_features_cannot_forecast_and_comes_first(project: Project) -> None:
+    branch = branch_of(A, B)
+    for spec in (A, B):
+        with_version(project, branch, spec, FRESH)
+    number = answering_version(project.model_root, "main", "red-a").version
+    broken = ModelHealth(version=number, state=State.BROKEN, since=LAST)
+    table = read_table(project.features("main"), "red-b")
+    assert table is not None
+    write_table(project.features("main"), "red-b", table.rename(columns={"return_1": "other"}))
+    note = project.features("main") / "red-b.json"
+    note.write_text(note.read_text().replace("return_1", "other"))
+    now = circumstances(project, health=health(red_a=broken))
+    assert list(due(project, branch, now).items()) == [("red-b", "features"), ("red-a", "degraded")]
