@@ -212,7 +212,8 @@ def install_live_version(staged: Path, root: Path, branch: str, name: str) -> st
     place = archive(root, branch, name) / manifest.version
     present = _finished(place)
     if present is not None and present.manifest.files == manifest.files:
-        manifest.write(place)
+        facts = {**present.manifest.facts, **manifest.facts}  # such as the job that trained it first
+        manifest.model_copy(update={"facts": facts}).write(place)
         shutil.rmtree(staged)
     else:
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -235,7 +236,8 @@ def after_install(destination: Path, keep: int) -> None:
 def remove_old_versions(root: Path, branch: str, name: str, keep: int) -> None:
     """Record the first champion of a model with versions, and keep this many of these, the newest included.
 
-    The champion always stays, and so does the pipeline's version.
+    The champion always stays, and so does the pipeline's version. So does the champion before one that `mlops live`
+    chose: the two are compared after each session.
     """
     folders = _archived(archive(root, branch, name))  # first: a version that is installed meanwhile is not touched
     versions = model_versions(root, branch, name)
@@ -244,7 +246,11 @@ def remove_old_versions(root: Path, branch: str, name: str, keep: int) -> None:
         record = Champion(versions[0].version)
         write_champion(root, branch, name, record)
     keeping = {folder.folder for folder in versions[:keep]}
-    keeping |= {folder.folder for folder in versions if folder.version == record.version}
+    staying = {record.version}
+    if record.by == "live":
+        numbers = {folder.version for folder in versions} - staying
+        staying |= {next((number for number in reversed(record.history) if number in numbers), None)}
+    keeping |= {folder.folder for folder in versions if folder.version in staying}
     for folder in folders:
         if folder not in keeping:
             _remove(folder)

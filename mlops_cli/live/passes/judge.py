@@ -34,7 +34,7 @@ def judge_step(context: PassContext) -> StepOutcome:
     if context.dry_run:
         outcome.lines.append(f"{len(todo)} models would be judged")
         return outcome
-    _tell(judge_pairs(project, todo, policy, rule) if todo else [], outcome)
+    tell_judgements(judge_pairs(project, todo, policy, rule) if todo else [], outcome)
     if now != before:
         write_text(path, json.dumps(now, indent=2, sort_keys=True) + "\n")
     return outcome
@@ -59,7 +59,8 @@ def _ready(context: PassContext, compared: Sequence[Pair]) -> dict[str, tuple[Pa
     return ready
 
 
-def _tell(judgements: Sequence[Judgement], outcome: StepOutcome) -> None:
+def tell_judgements(judgements: Sequence[Judgement], outcome: StepOutcome) -> None:
+    """Note in the outcome of the step what was judged, promoted and taken back."""
     promoted = [judgement for judgement in judgements if judgement.promoted]
     back = [judgement for judgement in judgements if judgement.rolled_back]
     outcome.done = len(promoted) + len(back)
@@ -76,6 +77,6 @@ def _tell(judgements: Sequence[Judgement], outcome: StepOutcome) -> None:
         outcome.lines.append(f"{judgement.model}: {judgement.challenger} answers, {judgement.reason}")
     for judgement in back:
         text = f"{judgement.model}: {judgement.champion} answers again, {judgement.challenger} is {judgement.reason}"
-        key = f"judge:{label_of(judgement.branch, judgement.model)}"
+        key = f"judge:{label_of(judgement.branch, judgement.model)}:{judgement.challenger}"
         outcome.lines.append(text)
-        outcome.troubles.append(Trouble(key, text, f"mlops models show {judgement.model}"))
+        outcome.troubles.append(Trouble(key, text, f"mlops models show {judgement.model}", is_event=True))

@@ -6,6 +6,7 @@ import json
 import os
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -251,3 +252,23 @@ def test_a_version_without_others_is_judged_as_itself(root: Path) -> None:
     (only,) = model_versions(root, "main", NAME)
     assert judged_as(only, []) == new
     assert isinstance(only, VersionFolder)
+
+
+def test_a_version_that_is_trained_again_keeps_what_was_noted_of_it(root: Path) -> None:
+    """A job has trained it, and then a pass of the same night."""
+    new = live(root, 1, facts={"job": "j-1", "epochs": 3})
+    again = model_folder(
+        root.parent / "again", NAME, linear_graph(WEIGHTS, 1 / 1000), trained_until=AUTUMN, facts={"epochs": 4}
+    )
+    assert install_live_version(again, root, "main", NAME) == new
+    manifest = read_manifest(archive(root, "main", NAME) / new)
+    assert (manifest.facts, manifest.trained_until) == ({"job": "j-1", "epochs": 4}, AUTUMN)
+
+
+@pytest.mark.parametrize(("by", "stays"), [("live", True), ("hand", False)])
+def test_the_champion_before_one_that_live_chose_is_kept(root: Path, by: Any, stays: bool) -> None:
+    own = pipeline(root, 1)
+    gone, earlier, new = (live(root, number, date(2016, 3 + number, 1)) for number in (2, 3, 4))
+    write_champion(root, "main", NAME, Champion(new, False, (own, gone, earlier, "removed long ago"), by))
+    remove_old_versions(root, "main", NAME, 1)
+    assert order(root) == [new, *([earlier] if stays else []), own]

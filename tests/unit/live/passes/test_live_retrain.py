@@ -20,11 +20,12 @@ from mlops_cli.config.schemas.live import Live, LiveRetrain
 from mlops_cli.config.schemas.project import Params, TrainerKind
 from mlops_cli.errors import DataError, ServiceError
 from mlops_cli.live.health.state import Health, ModelHealth, State
-from mlops_cli.live.passes.judge import judge_step
+from mlops_cli.live.passes.judge import judge_step, tell_judgements
 from mlops_cli.live.passes.retrain import retrain_step
-from mlops_cli.live.passes.step import PassContext, PassTools
+from mlops_cli.live.passes.step import PassContext, PassTools, StepOutcome
 from mlops_cli.live.watch.states import write_states
 from mlops_cli.models.versions import Champion, answering_version, archive, champion, model_versions, write_champion
+from mlops_cli.pipeline.versions.challenge import Judgement
 from mlops_cli.pipeline.versions.live_install import StagedVersion, install_live
 from mlops_cli.pipeline.versions.live_training import LiveTraining, train_live
 from mlops_cli.training.trainer import Trainer
@@ -319,3 +320,14 @@ def test_an_installation_that_fails_is_that_models_failure(project: Project) -> 
     assert [failure.model for failure in outcome.failures] == ["red-a"]
     assert answers(project, "red-b") == date(2016, 3, 11)
     assert ServiceError.exit_code not in {failure.exit_code for failure in outcome.failures}
+
+
+def test_a_version_taken_back_is_told_once_and_never_said_to_be_over(project: Project) -> None:
+    outcome = StepOutcome("judge")
+    back = Judgement("main", "red-a", "old", "new", rolled_back=True, reason="not nearer, with p below 0.1")
+    tell_judgements([back, replace(back, challenger="newer")], outcome)
+    assert [(trouble.key, trouble.is_event) for trouble in outcome.troubles] == [
+        ("judge:main/red-a:new", True),
+        ("judge:main/red-a:newer", True),
+    ]
+    assert (outcome.done, outcome.figures["rolled_back"]) == (2, 2)
