@@ -24,7 +24,7 @@ class LiveRetrain(StrictModel):
     at_most: int = Field(
         200,
         ge=0,
-        description="models that one pass trains, the sickest first; those that cannot forecast are trained in any case",
+        description="models that a pass trains, the sickest first; those that cannot forecast are trained in any case",
     )
 
 
