@@ -42,8 +42,8 @@ class Plan:
     `inputs` are the columns of its graph's input, `mark` is the fingerprint of its rows, settings, seed and libraries,
     `trained_until` the last target session of these rows, `drift` the mean log return of the training rows, `base` the
     base that its forecasts are shrunk to, `levels` those of its prediction intervals. The trainer gets only rows whose
-    target session is before `fit_before`; None: all rows before the held-out time. `settings` and `rows` are hashes of
-    the two parts of `mark`: everything but the rows, and the rows.
+    target session is before `fit_before`; None: all rows before the held-out time. `settings` is the hash
+    of all parts of `mark` but the rows, and `rows` tells whether rows have other values later; see `values_hash`.
     """
 
     spec: ModelSpec
@@ -102,8 +102,8 @@ def plan_model(folder: Path, branch: Branch, start: date, spec: ModelSpec, upstr
 
 def plan_rows(split: RowSplit, inputs: Inputs, branch: Branch, spec: ModelSpec) -> Plan:
     """Plan the training of a model whose rows were read with `model_rows`."""
-    rows = rows_hash(split, inputs)
-    mark, settings = _mark(rows, split, inputs, branch, spec), settings_mark(inputs, branch, spec)
+    mark, settings = training_mark(split, inputs, branch, spec), settings_mark(inputs, branch, spec)
+    rows = values_hash(split, inputs)
     returns = np.log(split.train["next_close"] / split.train["last_close"])
     spans = _span(split.train), _span(split.validation)
     until, drift, unseen = split.trained_until, float(returns.mean()), split.unseen_validation
@@ -127,17 +127,23 @@ def training_mark(split: RowSplit, inputs: Inputs, branch: Branch, spec: ModelSp
 
     The values of the widths are not part of it: the graph only adds them, and those of a fleet change with every stock.
     """
-    return _mark(rows_hash(split, inputs), split, inputs, branch, spec)
-
-
-def _mark(rows: str, split: RowSplit, inputs: Inputs, branch: Branch, spec: ModelSpec) -> str:
-    return fingerprint({"rows": rows, "validation": len(split.validation), **_settings(inputs, branch, spec)})
+    rows, validation = rows_hash(split, inputs), len(split.validation)
+    return fingerprint({"rows": rows, "validation": validation, **_settings(inputs, branch, spec)})
 
 
 def rows_hash(split: RowSplit, inputs: Inputs) -> str:
     """Hash of the rows of a training, as far as they decide what is learnt; see `training_mark`."""
     columns = list(dict.fromkeys((*inputs.without_widths, "target", "last_close", "next_close")))
     return content_hash(split.used[columns])
+
+
+def values_hash(split: RowSplit, inputs: Inputs) -> str:
+    """Hash of the inputs and targets of a training, to six decimals, by which corrected prices are noticed.
+
+    A later split divides all closes and changes neither, but for the last digits. Where the target is a close, it does.
+    """
+    columns = list(dict.fromkeys((*inputs.without_widths, "target")))
+    return content_hash(split.used[columns].round(6))
 
 
 def settings_mark(inputs: Inputs, branch: Branch, spec: ModelSpec) -> str:

@@ -52,3 +52,15 @@ def test_prices_corrected_after_the_training_of_the_same_night_are_seen(tmp_path
     again = outcome(made.run(0), "retrain")
     assert (again.figures["due"], again.done) == ({"new_data_restated": 1}, 1)
     assert outcome(made.run(1), "retrain").done == 0
+
+
+def test_a_split_is_no_reason_to_train_again(tmp_path: Path) -> None:
+    made = nights(tmp_path / "p")
+    made.run(0)
+    scaled = made.prices["AAA"].copy()
+    scaled[["open", "high", "low", "close"]] /= 3.0
+    made.prices["AAA"] = scaled
+    result = made.run(1)
+    assert "earlier closes of AAA changed" in "".join(outcome(result, "check").lines)
+    assert outcome(result, "retrain").figures["due"] == {}
+    assert outcome(result, "issue").done == 2

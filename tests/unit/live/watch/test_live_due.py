@@ -29,7 +29,7 @@ from mlops_cli.models.versions import (
     write_champion,
 )
 from mlops_cli.pipeline.stages.tables import read_table, write_table
-from mlops_cli.pipeline.stages.train_plan import group_of, model_rows, plan_model, rows_hash, settings_mark
+from mlops_cli.pipeline.stages.train_plan import group_of, model_rows, plan_model, rows_hash, settings_mark, values_hash
 from tests.fakes.branches import branch_of, write_features
 from tests.fakes.linear_trainer import linear_graph
 from tests.fakes.model_folders import model_folder
@@ -218,7 +218,7 @@ def test_age_waits_for_a_challenger_that_is_not_judged(project: Project, age: in
 def restate(project: Project, until: date) -> None:
     table = read_table(project.features("main"), "red-a")
     assert table is not None
-    table.loc[table["target_session"] <= pd.Timestamp(until), "next_close"] *= 1.5
+    table.loc[table["target_session"] <= pd.Timestamp(until), ["next_close", "target"]] *= 1.5
     write_table(project.features("main"), "red-a", table)
 
 
@@ -312,7 +312,7 @@ def test_the_notes_of_a_training_are_those_that_are_compared(project: Project) -
     with_version(project, branch, A, FRESH)
     manifest = model_versions(project.model_root, "main", "red-a")[0].manifest
     split, inputs = model_rows(project.features("main"), branch, FRESH + timedelta(days=1), A)
-    assert manifest.rows == rows_hash(split, inputs)
+    assert manifest.rows == values_hash(split, inputs)
     assert manifest.settings == settings_mark(inputs, branch, A)
 
 
@@ -329,3 +329,15 @@ def test_a_model_whose_version_lacks_features_cannot_forecast_and_comes_first(pr
     note.write_text(note.read_text().replace("return_1", "other"))
     now = circumstances(project, health=health(red_a=broken))
     assert list(due(project, branch, now).items()) == [("red-b", "features"), ("red-a", "degraded")]
+
+
+def test_versions_that_noted_a_hash_of_all_digits_are_compared_by_that(project: Project) -> None:
+    branch = branch_of(A)
+    with_version(project, branch, A, back(3))
+    split, inputs = model_rows(project.features("main"), branch, back(3) + timedelta(days=1), A)
+    folder = model_versions(project.model_root, "main", "red-a")[0]
+    folder.manifest.model_copy(update={"rows": rows_hash(split, inputs)}).write(folder.folder)
+    now = circumstances(project, prices={"main": {"A": Prices(LAST, LAST)}})
+    assert due(project, branch, now) == {}
+    restate(project, back(100))
+    assert due(project, branch, now) == {"red-a": "new_data_restated"}
