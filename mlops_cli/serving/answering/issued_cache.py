@@ -8,13 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from time import monotonic
 
-from mlops_cli.errors import MlopsError
+from mlops_cli.errors import MlopsError, ServiceError
 from mlops_cli.serving.contract.issued_forecasts import Issued, IssuedForecasts
 
 PATIENCE = 0.5
 """Seconds that a request waits for forecasts that are being read; then those that were read before must do."""
 RETRY = 5.0
-"""Seconds until forecasts that could not be read are tried again."""
+"""Seconds until forecasts that could not be read are tried again, unless they change before."""
 _MANY_SESSIONS = 100
 
 
@@ -60,7 +60,7 @@ class IssuedCache:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _must_read(self, state: Hashable, sessions: Collection[date]) -> bool:
-        if monotonic() < self._try_at:
+        if state == self._state and monotonic() < self._try_at:
             return False
         return bool(self.problem) or state != self._state or not self._sessions.issuperset(sessions)
 
@@ -73,7 +73,9 @@ class IssuedCache:
         if error is None:
             self._issued, self.problem = done.result(), ""
         elif isinstance(error, MlopsError):
-            self._issued, self.problem = {}, str(error)
+            self.problem = str(error)
+            if not isinstance(error, ServiceError):  # while another program locks it, what was read before is shown
+                self._issued = {}
             self._try_at = monotonic() + self._retry
         else:
             raise error
