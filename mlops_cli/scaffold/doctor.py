@@ -16,6 +16,7 @@ from pathlib import Path
 
 from mlops_cli.config.load import Branch, check_project, load_params
 from mlops_cli.config.paths import Project
+from mlops_cli.config.schemas.project import Params
 from mlops_cli.config.secret_checks import refuse_keys_in_the_clear, secrets_in_the_clear
 from mlops_cli.config.settings import KEY, SECRET, Settings, load_settings
 from mlops_cli.errors import ConfigError, bounded
@@ -108,6 +109,7 @@ def _project(project: Project) -> Iterator[Check]:
         params = load_params(project)
     except ConfigError:
         return
+    yield from _never_judged(params)
     for name, branch in params.branches.items():
         yield _data_age(project, name, branch.source.get("kind", params.source.kind))
         yield from _much_repaired(project, name)
@@ -118,6 +120,15 @@ def _project(project: Project) -> Iterator[Check]:
         yield Check(
             "results", "warning", f"without a branch in params.yaml: {listed}", "dvc checkout removes what DVC tracks"
         )
+
+
+def _never_judged(params: Params) -> Iterator[Check]:
+    """Warn if `mlops live` replaces versions before they can be compared with those before them."""
+    oldest, needed = params.live.retrain.max_age_sessions, params.serving.promotion.sessions
+    if params.live.promotion == "always" and oldest is not None and oldest <= needed:
+        words = f"versions are replaced after {oldest} sessions, and judged after {needed}: none is ever judged"
+        hint = "raise live.retrain.max_age_sessions above serving.promotion.sessions, or lower the latter"
+        yield Check("live", "warning", words, hint)
 
 
 def _pipeline(project: Project) -> Check:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 
+from mlops_cli.config.paths import Project
 from mlops_cli.live.passes.step import PassContext, StepOutcome, Trouble
 from mlops_cli.live.watch.due import sessions_between
 from mlops_cli.live.watch.watched import label_of
@@ -17,26 +18,31 @@ from mlops_cli.system.files import write_text
 NOTES = "judged.json"
 
 
+def read_judged(project: Project) -> dict[str, str]:
+    """By model's label, the two versions that were last compared, and the last session then; see `Pair.mark`."""
+    return dict(read_note(project.live / NOTES) or {})
+
+
 def judge_step(context: PassContext) -> StepOutcome:
     """Judge each model's newest version as soon as enough closes are known, then again after each session."""
     outcome = StepOutcome("judge")
     project, policy = context.project, context.params.live.promotion
     rule = context.params.serving.promotion
-    path = project.live / NOTES
-    before = read_note(path) or {}
+    before = read_judged(project)
     models = [(branch.name, spec.name) for branch in context.branches.values() for spec in branch.models]
     compared = pairs(project, models, policy, outcome.fail, dry_run=context.dry_run)
     ready = _ready(context, compared)
-    now = {label: mark for label, (_, mark) in ready.items()}
     todo = [pair for label, (pair, mark) in ready.items() if before.get(label) != mark]
     outcome.unchanged = len(compared) - len(todo)
     outcome.figures["compared"] = len(todo)
     if context.dry_run:
         outcome.lines.append(f"{len(todo)} models would be judged")
         return outcome
-    tell_judgements(judge_pairs(project, todo, policy, rule) if todo else [], outcome)
+    judgements = judge_pairs(project, todo, policy, rule) if todo else []
+    tell_judgements(judgements, outcome)
+    now = _noted(before, ready, judgements)
     if now != before:
-        write_text(path, json.dumps(now, indent=2, sort_keys=True) + "\n")
+        write_text(project.live / NOTES, json.dumps(now, indent=2, sort_keys=True) + "\n")
     return outcome
 
 
@@ -57,6 +63,15 @@ def _ready(context: PassContext, compared: Sequence[Pair]) -> dict[str, tuple[Pa
         if sessions_between(exchange, seen, last) >= context.params.serving.promotion.sessions:
             ready[label_of(pair.branch, pair.model)] = (pair, f"{pair.mark} {last}")
     return ready
+
+
+def _noted(
+    before: Mapping[str, str], ready: Mapping[str, tuple[Pair, str]], judgements: Sequence[Judgement]
+) -> dict[str, str]:
+    """What is noted for the next pass: the last comparison of each pair, if there has been one."""
+    compared = {label_of(done.branch, done.model) for done in judgements if done.mae_champion is not None}
+    same = [label for label, (pair, _) in ready.items() if before.get(label, "").startswith(pair.mark)]
+    return {label: before[label] for label in same} | {label: ready[label][1] for label in compared}
 
 
 def tell_judgements(judgements: Sequence[Judgement], outcome: StepOutcome) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from mlops_cli.errors import MlopsError, bounded
 from mlops_cli.live.passes.check import read_seen
+from mlops_cli.live.passes.judge import read_judged
 from mlops_cli.live.passes.step import PassContext, StepOutcome, Trouble
 from mlops_cli.live.watch.choosing import choose
 from mlops_cli.live.watch.due import RANK, Circumstances, Due, Prices, find_due
@@ -108,6 +109,7 @@ def _circumstances(context: PassContext, notes: _Notes) -> Circumstances:
         health=read_states(context.project),
         failed=notes.failed,
         checked=notes.checked,
+        judged=read_judged(context.project),
     )
 
 

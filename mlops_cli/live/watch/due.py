@@ -22,10 +22,11 @@ from mlops_cli.live.watch.row_changes import Looked, moved_inputs, rows_changed
 from mlops_cli.live.watch.watched import label_of
 from mlops_cli.market.sessions import sessions
 from mlops_cli.models.manifest import Manifest
-from mlops_cli.models.versions import champion, model_versions, the_answering
+from mlops_cli.models.versions import Champion, VersionFolder, champion, model_versions, the_answering
 from mlops_cli.pipeline.stages.tables import table_columns
 from mlops_cli.pipeline.stages.train_plan import group_of, noted_inputs, settings_mark
 from mlops_cli.pipeline.versions.live_champions import can_forecast
+from mlops_cli.pipeline.versions.live_judging import pair_of
 
 Reason = Literal["features", "degraded", "config", "new_data_restated", "drift", "age"]
 RANK: Mapping[str, int] = {reason: rank for rank, reason in enumerate(get_args(Reason))}
@@ -58,6 +59,7 @@ class Circumstances:
         health: states of the models.
         failed: by label, how many passes in a row could not train a model.
         checked: by label, for which version and restatement the rows were found unchanged.
+        judged: by label, which two versions were last compared; see `live.passes.judge`.
     """
 
     project: Project
@@ -69,6 +71,7 @@ class Circumstances:
     health: Health
     failed: Mapping[str, int] = field(default_factory=dict)
     checked: Mapping[str, str] = field(default_factory=dict)
+    judged: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,8 @@ class _Candidate:
     newest: Manifest
     answering: Manifest
     age: int
+    versions: Sequence[VersionFolder]
+    record: Champion
 
     @property
     def label(self) -> str:
@@ -157,9 +162,10 @@ def _candidate(branch: Branch, spec: ModelSpec, now: Circumstances) -> _Candidat
     if not versions:
         return None
     newest = versions[0].manifest
-    answering = the_answering(versions, champion(root, branch.name, spec.name)).manifest
+    record = champion(root, branch.name, spec.name)
+    answering = the_answering(versions, record).manifest
     age = sessions_between(spec.exchange, newest.trained_until, now.last_session(spec.exchange))
-    return _Candidate(branch, spec, newest, answering, age)
+    return _Candidate(branch, spec, newest, answering, age, versions, record)
 
 
 @lru_cache(maxsize=4096)
@@ -212,8 +218,26 @@ def _too_old(candidate: _Candidate, now: Circumstances) -> tuple[Reason, str] | 
     prices = now.prices.get(candidate.branch.name, {}).get(candidate.spec.ticker)
     if prices is not None and prices.last <= newest.trained_until:
         return None  # there are no closes that it has not seen
-    waiting = candidate.answering.version != newest.version and candidate.age <= now.judged_after
-    return None if waiting else ("age", f"trained {candidate.age} sessions ago")
+    if _waits_for_judgement(candidate, now, limit):
+        return None
+    return "age", f"trained {candidate.age} sessions ago"
+
+
+def _waits_for_judgement(candidate: _Candidate, now: Circumstances, limit: int) -> bool:
+    """Whether the newest version is still to be compared with the one before it: a newer one would prevent that.
+
+    Missing closes and missed passes delay the comparison; it is waited for up to twice the usual time. Who lets
+    versions that answer grow no older than a comparison needs (`limit`) has chosen not to compare them.
+    """
+    answers = candidate.answering.version == candidate.newest.version
+    branch, name = candidate.branch.name, candidate.spec.name
+    columns = table_columns(now.project.features(branch), name)
+    pair = pair_of(branch, name, candidate.versions, candidate.record, columns)
+    if pair is None:
+        return not answers and candidate.age <= now.judged_after
+    if now.judged.get(candidate.label, "").startswith(pair.mark) or (answers and limit <= now.judged_after):
+        return False
+    return candidate.age <= 2 * now.judged_after
 
 
 def _restated(left: Sequence[_Candidate], now: Circumstances, checked: dict[str, str]) -> list[Due]:

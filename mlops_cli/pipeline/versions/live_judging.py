@@ -79,9 +79,7 @@ def pairs(
             record = with_able(record, versions, columns)
             if record != before and not dry_run:
                 write_champion(root, branch, model, record)
-            pair = pair_of(branch, model, versions, record)
-            if pair and not all(can_forecast(one.manifest, columns) for one in (pair.older, pair.newest)):
-                pair = None
+            pair = pair_of(branch, model, versions, record, columns)
         except MlopsError as error:
             fail(model, error)
         else:
@@ -89,14 +87,21 @@ def pairs(
     return found
 
 
-def pair_of(branch: str, model: str, versions: Sequence[VersionFolder], record: Champion) -> Pair | None:
-    """The versions of a model that are to be compared, if there are two; `versions` are all of them, newest first."""
+def pair_of(
+    branch: str, model: str, versions: Sequence[VersionFolder], record: Champion, columns: Collection[str] | None
+) -> Pair | None:
+    """The versions of a model that are to be compared, if there are two that forecast from a table of these columns.
+
+    `versions` are all of the model, newest first.
+    """
     newest, others = versions[0], {version.version: version for version in versions[1:]}
     if record.pinned_by_hand or not (newest.manifest.live or record.by == "live"):
         return None
     earlier = (record.version, *reversed(record.history))
     older = next((others[number] for number in earlier if number in others), None)
-    return Pair(branch, model, older, newest, record) if older else None
+    if older is None or not all(can_forecast(version.manifest, columns) for version in (older, newest)):
+        return None
+    return Pair(branch, model, older, newest, record)
 
 
 def judge_pairs(project: Project, compared: Sequence[Pair], policy: Policy, rule: Promotion) -> list[Judgement]:

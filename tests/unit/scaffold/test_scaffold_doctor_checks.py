@@ -171,3 +171,20 @@ def test_much_repaired_prices_are_a_warning_with_the_command_to_look_at_them(pro
 def test_little_repaired_prices_need_no_line(project):
     note(project, "A", "2024-01-02", 0)
     assert "repairs main" not in checks(project)
+
+
+@pytest.mark.parametrize(
+    ("live", "warned"),
+    [
+        ("{}", False),
+        ("{retrain: {max_age_sessions: 20}}", True),
+        ("{retrain: {max_age_sessions: 20}, promotion: tested}", False),
+        ("{retrain: {max_age_sessions: }}", False),
+    ],
+)
+def test_versions_that_are_never_judged_are_a_warning(project, live, warned):
+    project.params.write_text(f"{project.params.read_text()}\nlive: {live}\n")
+    found = checks(project).get("live")
+    assert (found is not None) == warned
+    if found:
+        assert (found.status, "after 20 sessions" in found.found) == ("warning", True)

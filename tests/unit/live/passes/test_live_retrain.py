@@ -20,11 +20,12 @@ from mlops_cli.config.schemas.live import Live, LiveRetrain
 from mlops_cli.config.schemas.project import Params, TrainerKind
 from mlops_cli.errors import DataError, ServiceError
 from mlops_cli.live.health.state import Health, ModelHealth, State
-from mlops_cli.live.passes.judge import judge_step, tell_judgements
+from mlops_cli.live.passes.judge import judge_step, read_judged, tell_judgements
 from mlops_cli.live.passes.retrain import retrain_step
 from mlops_cli.live.passes.step import PassContext, PassTools, StepOutcome
 from mlops_cli.live.watch.states import write_states
 from mlops_cli.models.versions import Champion, answering_version, archive, champion, model_versions, write_champion
+from mlops_cli.pipeline.stages.tables import read_table, write_table
 from mlops_cli.pipeline.versions.challenge import Judgement
 from mlops_cli.pipeline.versions.live_install import StagedVersion, install_live
 from mlops_cli.pipeline.versions.live_training import LiveTraining, train_live
@@ -331,3 +332,23 @@ def test_a_version_taken_back_is_told_once_and_never_said_to_be_over(project: Pr
         ("judge:main/red-a:newer", True),
     ]
     assert (outcome.done, outcome.figures["rolled_back"]) == (2, 2)
+
+
+def test_only_a_comparison_that_was_made_is_noted(project: Project) -> None:
+    branch = two_versions(project)
+    table = read_table(project.features("main"), "red-a")
+    assert table is not None
+    holes = table.copy()
+    holes.loc[holes.index[-30:-5], "next_close"] = float("nan")
+    write_table(project.features("main"), "red-a", holes)
+    now = context(project, branch)
+    assert judge_step(now).figures["compared"] == 1
+    assert read_judged(project) == {}
+    write_table(project.features("main"), "red-a", table)
+    assert judge_step(now).figures["compared"] == 1
+    noted = read_judged(project)
+    assert list(noted) == ["main/red-a"]
+    write_table(project.features("main"), "red-a", holes)
+    later = replace(now, now=datetime(2016, 3, 14, 22, 0, tzinfo=UTC))
+    assert judge_step(later).figures["compared"] == 1
+    assert read_judged(project) == noted  # the pair was compared once

@@ -205,14 +205,44 @@ def test_a_challenger_trained_after_the_alarm_is_waited_for(project: Project) ->
     assert due(project, branch, worse) == {"red-a": "degraded"}
 
 
-@pytest.mark.parametrize(("age", "is_due"), [(10, False), (20, False), (21, True)])
-def test_age_waits_for_a_challenger_that_is_not_judged(project: Project, age: int, is_due: bool) -> None:
+@pytest.mark.parametrize(
+    ("age", "judged", "is_due"),
+    [(10, False, False), (21, False, False), (40, False, False), (41, False, True), (21, True, True)],
+)
+def test_age_waits_for_a_challenger_that_is_not_judged(project: Project, age: int, judged: bool, is_due: bool) -> None:
     branch = branch_of(A)
     own = with_version(project, branch, A, back(60))
     write_champion(project.model_root, "main", "red-a", Champion(own, True, (), "live"))
-    with_version(project, branch, A, back(age), live=True)
+    new = with_version(project, branch, A, back(age), live=True)
     now = circumstances(project, LiveRetrain(on=(), max_age_sessions=5))
+    now = replace(now, judged={"main/red-a": f"{own} {new} {LAST}" if judged else f"{own} another {LAST}"})
     assert (due(project, branch, now) == {"red-a": "age"}) == is_due
+
+
+@pytest.mark.parametrize(
+    ("limit", "age", "judged", "is_due"),
+    [(21, 21, False, False), (21, 21, True, True), (21, 41, False, True), (20, 20, False, True), (5, 5, False, True)],
+)
+def test_age_waits_until_a_version_that_answers_is_judged_unless_it_may_not_grow_so_old(
+    project: Project, limit: int, age: int, judged: bool, is_due: bool
+) -> None:
+    branch = branch_of(A)
+    own = with_version(project, branch, A, back(60))
+    new = with_version(project, branch, A, back(age), live=True)
+    write_champion(project.model_root, "main", "red-a", Champion(new, False, (own,), "live"))
+    now = circumstances(project, LiveRetrain(on=(), max_age_sessions=limit))
+    now = replace(now, judged={"main/red-a": f"{own} {new} {LAST}"} if judged else {})
+    assert (due(project, branch, now) == {"red-a": "age"}) == is_due
+
+
+def test_age_does_not_wait_for_a_comparison_with_a_version_that_cannot_forecast(project: Project) -> None:
+    branch = branch_of(A)
+    own = with_version(project, branch, A, back(60))
+    folder = model_versions(project.model_root, "main", "red-a")[0]
+    folder.manifest.model_copy(update={"inputs": ("gone",)}).write(folder.folder)
+    new = with_version(project, branch, A, back(21), live=True)
+    write_champion(project.model_root, "main", "red-a", Champion(new, False, (own,), "live"))
+    assert due(project, branch, circumstances(project, LiveRetrain(on=()))) == {"red-a": "age"}
 
 
 def restate(project: Project, until: date) -> None:
