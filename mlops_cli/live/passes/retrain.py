@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from datetime import timedelta
+from datetime import date, timedelta
 from functools import cache
 from pathlib import Path
 
@@ -23,6 +23,9 @@ from mlops_cli.pipeline.versions.live_training import LiveTraining, train_live
 from mlops_cli.system.files import write_text
 
 NOTES = "retrain.json"
+DEATHS = 2
+"""Processes that may end without a word while they train a model, before it is left out for a while."""
+PAUSE = timedelta(days=7)
 WORDS = {
     "features": "could not forecast",
     "degraded": "broken",
@@ -41,11 +44,26 @@ class _Notes:
     checked: dict[str, str] = field(default_factory=dict)
     begun: dict[str, list[str]] = field(default_factory=dict)
     """By session, what a pass has chosen; a pass that is run again after a kill trains these, and no more."""
+    died: dict[str, list[str]] = field(default_factory=dict)
+    """By label, the sessions of the passes that ended without a word while they trained it; noted before each try."""
 
     @classmethod
     def read(cls, path: Path) -> _Notes:
         note = read_note(path) or {}
-        return cls(*(dict(note.get(name, {})) for name in ("failed", "checked", "begun")))
+        return cls(*(dict(note.get(name, {})) for name in ("failed", "checked", "begun", "died")))
+
+    def left_out(self, session: date) -> set[str]:
+        """The models whose training has ended the process twice or more, the last time in the week before a session."""
+        return {
+            label
+            for label, sessions in self.died.items()
+            if len(sessions) >= DEATHS and session - date.fromisoformat(sessions[-1]) < PAUSE
+        }
+
+    def tried(self, session: date, labels: Collection[str]) -> _Notes:
+        """The notes while these models are trained, which stay if the process ends without a word."""
+        died = self.died | {label: [*self.died.get(label, []), str(session)] for label in labels}
+        return replace(self, begun={str(session): sorted(labels)}, died=died)
 
     def write(self, path: Path) -> None:
         write_text(path, json.dumps(asdict(self), indent=2, sort_keys=True) + "\n")
@@ -54,13 +72,16 @@ class _Notes:
 def retrain_step(context: PassContext) -> StepOutcome:
     """Train what is due, the sickest first. Each version is installed as soon as it is finished.
 
-    A model that could not be trained keeps its old version, and is tried again in the next pass.
+    A model that could not be trained keeps its old version, and is tried again in the next pass. Models whose training
+    took the process down twice are left out for a week: the steps after this one must have their turn.
     """
     outcome = StepOutcome("retrain")
     path = context.project.live / NOTES
     notes = _Notes.read(path)
     due, checked = find_due(list(context.branches.values()), _circumstances(context, notes), outcome.fail)
-    chosen, waiting = _choose(context, due, notes)
+    out = notes.left_out(context.session)
+    chosen, waiting = _choose(context, [item for item in due if item.label not in out], notes)
+    _tell_left_out([item for item in due if item.label in out], outcome)
     models = sum(len(branch.models) for branch in context.branches.values())
     outcome.unchanged = models - len(due)
     outcome.figures |= {"due": _counts(due), "waiting": len(waiting)}
@@ -68,15 +89,40 @@ def retrain_step(context: PassContext) -> StepOutcome:
         outcome.done = len(chosen)
         _tell(chosen, waiting, outcome, "would be trained")
         return outcome
-    if chosen:
-        begun = {str(context.session): sorted(item.label for item in chosen)}
-        replace(notes, begun=begun).write(path)
-    trained = [item for name in context.branches for item in _train(context, name, chosen, outcome)]
-    updated = _Notes(_failed(notes.failed, chosen, trained), checked)
+    trained = _train_all(context, chosen, notes, outcome)
+    others = {item.label for item in due} - {item.label for item in chosen}
+    died = {label: sessions for label, sessions in notes.died.items() if label in others}
+    updated = _Notes(_failed(notes.failed, chosen, trained), checked, died=died)
     if chosen or updated != notes:
         updated.write(path)
     _tell(trained, waiting, outcome, "trained")
     return outcome
+
+
+def _train_all(context: PassContext, chosen: Sequence[Due], notes: _Notes, outcome: StepOutcome) -> list[Due]:
+    """Train what was chosen; if the process is killed meanwhile, the notes say during which trainings."""
+    path = context.project.live / NOTES
+    trained: list[Due] = []
+    during = notes.tried(context.session, [item.label for item in chosen])
+    if chosen:
+        during.write(path)
+    try:
+        for name in context.branches:
+            trained += _train(context, name, chosen, outcome)
+    except (KeyboardInterrupt, SystemExit, MlopsError, OSError):  # no training has ended the process
+        replace(during, died=notes.died).write(path)
+        raise
+    return trained
+
+
+def _tell_left_out(items: Sequence[Due], outcome: StepOutcome) -> None:
+    if items:
+        text = (
+            f"{len(items)} models are left out for {PAUSE.days} days, and keep their old versions, because mlops was "
+            f"killed {DEATHS} times while it trained them: {bounded([item.spec.name for item in items])}"
+        )
+        outcome.lines.append(text)
+        outcome.troubles.append(Trouble("retrain killed", text, "mlops live --only retrain, with more memory"))
 
 
 def _failed(before: Mapping[str, int], chosen: Sequence[Due], trained: Sequence[Due]) -> dict[str, int]:
@@ -107,7 +153,9 @@ def _circumstances(context: PassContext, notes: _Notes) -> Circumstances:
         last_session=cache(context.last_session),
         prices=prices,
         health=read_states(context.project),
-        failed=notes.failed,
+        failed={
+            label: notes.failed.get(label, 0) + len(notes.died.get(label, ())) for label in {*notes.failed, *notes.died}
+        },
         checked=notes.checked,
         judged=read_judged(context.project),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from itertools import islice
@@ -29,7 +29,7 @@ from mlops_cli.pipeline.stages.tables import read_table, write_table
 from mlops_cli.pipeline.versions.challenge import Judgement
 from mlops_cli.pipeline.versions.live_install import StagedVersion, install_live
 from mlops_cli.pipeline.versions.live_training import LiveTraining, train_live
-from mlops_cli.training.trainer import Trainer
+from mlops_cli.training.trainer import FailedJob, Fitted, Trainer, TrainJob
 from tests.fakes.branches import Progress, branch_of, write_features
 from tests.fakes.linear_trainer import LinearTrainer
 from tests.fakes.train_jobs import model_spec
@@ -352,3 +352,60 @@ def test_only_a_comparison_that_was_made_is_noted(project: Project) -> None:
     later = replace(now, now=datetime(2016, 3, 14, 22, 0, tzinfo=UTC))
     assert judge_step(later).figures["compared"] == 1
     assert read_judged(project) == noted  # the pair was compared once
+
+
+class Killed(BaseException):
+    """Stands for the end of a process without a word: nothing in the step handles it."""
+
+
+class DeadlyTrainer(LinearTrainer):
+    """A trainer whose process ends when it trains one of these models."""
+
+    def fit(self, jobs: Sequence[TrainJob], progress: Callable[[str], None]) -> Iterator[Fitted | FailedJob]:
+        for job in jobs:
+            if job.spec.name in self.refuse:
+                raise Killed
+            yield from super().fit([job], progress)
+
+
+def passes_that_end_by_themselves(project: Project, branch: Branch, *days: int) -> list[bool]:
+    """Run the step on some days of March 2016, with a trainer that dies of red-a."""
+    ended = []
+    for day in days:
+        try:
+            retrain_step(replace(context(project, branch, DeadlyTrainer(refuse=("red-a",))), now=on(day)))
+        except Killed:
+            ended.append(False)
+        else:
+            ended.append(True)
+    return ended
+
+
+def on(day: int) -> datetime:
+    return datetime(2016, 3, day, 22, 0, tzinfo=UTC)
+
+
+def test_a_model_whose_training_ended_two_passes_is_left_out_for_a_week(project: Project) -> None:
+    branch = trained_branch(project, A)
+    assert passes_that_end_by_themselves(project, branch, 1, 1, 1, 2) == [False, False, True, True]
+    assert retrain_notes(project)["died"] == {"main/red-a": ["2016-03-01", "2016-03-01"]}
+    write_features(project.features("main"), B)
+    trained_model(project, branch, B)
+    both = branch_of(A, B)
+    outcome = retrain_step(replace(context(project, both), now=on(3)))
+    assert (outcome.done, answers(project, "red-b")) == (1, date(2016, 3, 3))
+    (trouble,) = outcome.troubles
+    assert (trouble.key, "killed 2 times" in trouble.text, "red-a" in trouble.text) == ("retrain killed", True, True)
+    assert passes_that_end_by_themselves(project, both, 7, 8, 9) == [True, False, True]
+    healed = retrain_step(replace(context(project, both), now=datetime(2016, 3, 15, 22, 0, tzinfo=UTC)))
+    assert (healed.troubles, answers(project, "red-a")) == ([], date(2016, 3, 11))
+    assert retrain_notes(project)["died"] == {}
+
+
+def test_a_pass_that_a_person_interrupts_is_not_held_against_its_models(project: Project) -> None:
+    branch = trained_branch(project, A)
+    for _ in range(3):
+        with pytest.raises(KeyboardInterrupt):
+            retrain_step(context(project, branch, LinearTrainer(interrupt_after=0)))
+    assert retrain_notes(project)["begun"] == {"2016-03-11": ["main/red-a"]}
+    assert retrain_step(context(project, branch)).done == 1
