@@ -136,7 +136,7 @@ def _choose(context: PassContext, due: Sequence[Due], notes: _Notes) -> tuple[li
     """What this pass trains and what waits; after a kill, what is left of what was chosen then."""
     begun = notes.begun.get(str(context.session))
     if begun is None:
-        return choose(due, context.branches, context.params.live.retrain.at_most)
+        return choose(due, context.branches, context.params.live.retrain)
     return [item for item in due if item.label in begun], [item for item in due if item.label not in begun]
 
 
