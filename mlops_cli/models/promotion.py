@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from mlops_cli.config.paths import Project
 from mlops_cli.errors import ModelError, bounded
-from mlops_cli.models.versions import Champion, VersionFolder, champion, model_versions, write_champion
+from mlops_cli.models.versions import Champion, VersionFolder, champion, model_versions, versions_lock, write_champion
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,13 @@ def promote(project: Project, branch: str, model: str, version: str | None = Non
 
     Raises:
         ModelError: there is no such version, or more than one.
+        ServiceError: another process has been changing its versions for too long.
     """
-    versions = _versions(project, branch, model)
-    chosen = versions[0].version if version is None else _version_named(model, version, versions)
-    record = champion(project.model_root, branch, model)
-    write_champion(project.model_root, branch, model, record.followed_by(chosen, version is not None, "hand"))
+    with versions_lock(project, branch, model):
+        versions = _versions(project, branch, model)
+        chosen = versions[0].version if version is None else _version_named(model, version, versions)
+        record = champion(project.model_root, branch, model)
+        write_champion(project.model_root, branch, model, record.followed_by(chosen, version is not None, "hand"))
     return Change(branch, model, record.version, chosen, pinned=version is not None)
 
 
@@ -47,21 +49,23 @@ def rollback(project: Project, branch: str, model: str, routed: bool) -> Change:
 
     Raises:
         ModelError: no earlier version is kept.
+        ServiceError: another process has been changing its versions for too long.
     """
-    numbers = [folder.version for folder in _versions(project, branch, model)]
-    record = champion(project.model_root, branch, model)
-    now, earlier = numbers[0], numbers[1:]
-    if record.version in numbers and (record.pinned or routed):
-        now = record.version
-        accepted = [number for number in reversed(record.history) if number in numbers and number != now]
-        earlier = [*accepted, *numbers[numbers.index(now) + 1 :]]
-    if not earlier:
-        hint = f"see its versions with: mlops models show {model}"
-        raise ModelError(f"{model}: no version before {now} is kept", hint)
-    history = record.history
-    if earlier[0] in history:  # so that the next rollback goes one version further back
-        history = history[: len(history) - 1 - history[::-1].index(earlier[0])]
-    write_champion(project.model_root, branch, model, Champion(earlier[0], True, history, "hand"))
+    with versions_lock(project, branch, model):
+        numbers = [folder.version for folder in _versions(project, branch, model)]
+        record = champion(project.model_root, branch, model)
+        now, earlier = numbers[0], numbers[1:]
+        if record.version in numbers and (record.pinned or routed):
+            now = record.version
+            accepted = [number for number in reversed(record.history) if number in numbers and number != now]
+            earlier = [*accepted, *numbers[numbers.index(now) + 1 :]]
+        if not earlier:
+            hint = f"see its versions with: mlops models show {model}"
+            raise ModelError(f"{model}: no version before {now} is kept", hint)
+        history = record.history
+        if earlier[0] in history:  # so that the next rollback goes one version further back
+            history = history[: len(history) - 1 - history[::-1].index(earlier[0])]
+        write_champion(project.model_root, branch, model, Champion(earlier[0], True, history, "hand"))
     return Change(branch, model, now, earlier[0], pinned=True)
 
 

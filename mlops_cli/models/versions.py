@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -22,12 +22,15 @@ from uuid import uuid4
 
 from pydantic import BaseModel, ValidationError
 
-from mlops_cli.errors import ModelError
+from mlops_cli.config.paths import Project
+from mlops_cli.errors import ModelError, ServiceError
 from mlops_cli.models.manifest import GRAPH, Manifest, file_hashes, read_manifest
 from mlops_cli.system.files import write_text
+from mlops_cli.system.locks import file_lock
 
 ARCHIVE = ".versions"
 CHAMPION = "champion.json"
+_LOCK_WAIT = 60.0
 
 
 @dataclass(frozen=True)
@@ -181,6 +184,14 @@ def write_champion(root: Path, branch: str, name: str, record: Champion) -> None
         refused=record.refused,
     )
     write_text(path, values.model_dump_json(indent=2, exclude_defaults=True) + "\n")
+
+
+@contextlib.contextmanager
+def versions_lock(project: Project, branch: str, name: str) -> Iterator[None]:
+    """Hold the lock for changes of a model's versions and champion; a `ServiceError` if another process keeps it."""
+    busy = ServiceError(f"{name}: another mlops is changing its versions", "run it again later")
+    with file_lock(project.state / "locks" / "versions" / f"{branch}--{name}.lock", busy, _LOCK_WAIT):
+        yield
 
 
 def move_to_archive(destination: Path) -> bool:

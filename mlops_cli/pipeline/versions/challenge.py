@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from mlops_cli.config.paths import Project
 from mlops_cli.config.schemas.serving import Promotion
 from mlops_cli.errors import DataError, MlopsError, ModelError
-from mlops_cli.models.versions import Champion, VersionFolder, champion, model_versions, write_champion
+from mlops_cli.models.versions import Champion, VersionFolder, champion, model_versions, versions_lock, write_champion
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -106,11 +106,12 @@ def _carry_out(project: Project, judgement: Judgement, record: Champion) -> Judg
 def record_judgement(project: Project, judgement: Judgement, before: Champion, after: Champion) -> Judgement:
     """Replace the record of the champion, unless it is not `before` any more; the judgement then says so."""
     branch, model = judgement.branch, judgement.model
-    if champion(project.model_root, branch, model) != before:
-        reason = f"{judgement.reason}, but somebody chose a champion meanwhile"
-        return replace(judgement, promoted=False, rolled_back=False, reason=reason)
-    write_champion(project.model_root, branch, model, after)
-    return judgement
+    with versions_lock(project, branch, model):
+        if champion(project.model_root, branch, model) == before:
+            write_champion(project.model_root, branch, model, after)
+            return judgement
+    reason = f"{judgement.reason}, but somebody chose a champion meanwhile"
+    return replace(judgement, promoted=False, rolled_back=False, reason=reason)
 
 
 def compare_versions(

@@ -9,14 +9,11 @@ from typing import Literal
 
 from mlops_cli.config.load import Branch
 from mlops_cli.config.paths import Project
-from mlops_cli.errors import ModelError, ServiceError
+from mlops_cli.errors import ModelError
 from mlops_cli.models.manifest import Manifest
-from mlops_cli.models.versions import install_live_version, model_versions, remove_old_versions
+from mlops_cli.models.versions import install_live_version, model_versions, remove_old_versions, versions_lock
 from mlops_cli.pipeline.stages.tables import table_columns
 from mlops_cli.pipeline.versions.live_champions import accept_fresh, hold_champion, release_unable
-from mlops_cli.system.locks import file_lock
-
-_LOCK_WAIT = 60.0
 
 
 @dataclass(frozen=True)
@@ -50,8 +47,7 @@ def install_live(
         ServiceError: another process has been installing a version of the model for too long.
     """
     root, place = project.model_root, (branch.name, staged.name)
-    busy = ServiceError(f"{staged.name}: another mlops is installing a version of it", "run it again later")
-    with file_lock(project.state / "locks" / "versions" / f"{'--'.join(place)}.lock", busy, _LOCK_WAIT):
+    with versions_lock(project, *place):
         if not staged.folder.is_dir():
             return _installed_already(root, branch.name, staged)
         columns = table_columns(project.features(branch.name), staged.name)

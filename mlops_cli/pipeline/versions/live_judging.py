@@ -10,7 +10,7 @@ from typing import Literal
 from mlops_cli.config.paths import Project
 from mlops_cli.config.schemas.serving import Promotion
 from mlops_cli.errors import MlopsError
-from mlops_cli.models.versions import Champion, VersionFolder, champion, model_versions, write_champion
+from mlops_cli.models.versions import Champion, VersionFolder, champion, model_versions, versions_lock, write_champion
 from mlops_cli.pipeline.stages.tables import table_columns
 from mlops_cli.pipeline.versions.challenge import Judgement, compare_versions, record_judgement
 from mlops_cli.pipeline.versions.live_champions import can_forecast, with_able, with_fresh
@@ -78,7 +78,10 @@ def pairs(
                 record = with_fresh(before, versions, INTERRUPTED)
             record = with_able(record, versions, columns)
             if record != before and not dry_run:
-                write_champion(root, branch, model, record)
+                with versions_lock(project, branch, model):
+                    if champion(root, branch, model) != before:
+                        continue  # somebody chose a champion meanwhile: the next pass compares
+                    write_champion(root, branch, model, record)
             pair = pair_of(branch, model, versions, record, columns)
         except MlopsError as error:
             fail(model, error)

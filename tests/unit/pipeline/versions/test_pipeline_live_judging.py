@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -13,16 +14,18 @@ from mlops_cli.config.paths import Project
 from mlops_cli.config.schemas.serving import Promotion
 from mlops_cli.errors import MlopsError
 from mlops_cli.models.manifest import read_manifest
+from mlops_cli.models.promotion import promote, rollback
 from mlops_cli.models.versions import (
     Champion,
     answering_version,
     archive,
     champion,
     install_live_version,
+    versions_lock,
     write_champion,
 )
 from mlops_cli.pipeline.stages.tables import read_table, write_table
-from mlops_cli.pipeline.versions.challenge import Judgement
+from mlops_cli.pipeline.versions.challenge import Judgement, record_judgement
 from mlops_cli.pipeline.versions.live_champions import (
     UNABLE,
     accept_fresh,
@@ -287,3 +290,28 @@ def test_a_version_forecasts_without_the_widths_of_its_intervals(project: Projec
     assert can_forecast(wide, ["actual"])
     assert not can_forecast(wide, ["width_80"])
     assert can_forecast(wide, None)
+
+
+def test_a_champion_is_chosen_only_while_no_version_is_installed(project: Project) -> None:
+    """By hand, by a judgement, and by a pass that finishes what a killed one began."""
+    own = frozen(project, 0.0)
+    write_champion(project.model_root, "main", SPEC.name, Champion(own))
+    new = live(project, 0.9)
+    before = record(project)
+    judgement = Judgement("main", SPEC.name, own, new, promoted=True)
+    choices = (
+        lambda: promote(project, "main", SPEC.name),
+        lambda: rollback(project, "main", SPEC.name, routed=False),
+        lambda: record_judgement(project, judgement, before, Champion(new)),
+        lambda: pairs(project, [("main", SPEC.name)], "always", no_failures),
+    )
+    with ThreadPoolExecutor(1) as pool:
+        for choose in choices:
+            write_champion(project.model_root, "main", SPEC.name, before)
+            with versions_lock(project, "main", SPEC.name):
+                waiting = pool.submit(choose)
+                with pytest.raises(TimeoutError):
+                    waiting.result(0.1)
+                assert record(project) == before
+            waiting.result(10)
+            assert record(project) != before
