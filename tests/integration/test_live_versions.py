@@ -200,7 +200,7 @@ def test_a_model_with_live_versions_only_is_served_issued_exported_and_listed(
     shutil.rmtree(project.models("main"))
     shutil.rmtree(project.model_root / ".versions")
     first = retrain_step(nights.context(0))
-    assert (first.done, first.figures["due"]) == (2, {"config": 2})
+    assert (first.done, first.figures["due"]) == (2, {"features": 2})
     live = answers(nights)
     assert issue_step(nights.context(0)).done == 2
     facts = model_facts(project, nights.small.branch, nights.small.branch.models)
@@ -222,7 +222,7 @@ def test_an_edited_config_is_trained_in_the_next_pass_and_answers(nights: LiveNi
     path.write_text(path.read_text().replace("volatility: [5]", "volatility: [10]"))
     result = nights.run(1, STEPS)
     retrained = next(outcome for outcome in result.outcomes if outcome.step == "retrain")
-    assert (retrained.done, retrained.figures["due"]) == (2, {"config": 2})
+    assert (retrained.done, retrained.figures["due"]) == (2, {"features": 2})
     version = answering_version(nights.project.model_root, "main", "red-aaa")
     assert "volatility_10" in version.manifest.inputs
     assert version.manifest.trained_until == nights.sessions[1].date()
