@@ -466,6 +466,19 @@ def test_jobs_of_a_stopped_worker_are_due_at_once_and_uncounted(queue: JobQueue)
     assert [(job.model, job.failures, job.lost) for job in again.jobs] == [("a", 0, 0), ("c", 0, 0)]
 
 
+def test_jobs_whose_service_is_away_let_others_come_first_and_are_uncounted(queue: JobQueue, made: QueueInTest) -> None:
+    submit(queue, "away")
+    for number in range(2 * TRIES):
+        queue.give_back(take(queue), "the source does not answer", crashed=False, delayed=True)
+        submit(queue, f"other{number}")
+        others = take(queue)
+        assert models(others) == [f"other{number}"]
+        queue.cancel(others.jobs[0].number)
+        made.wait(POLICY.longest_delay)
+    job = take(queue).jobs[0]
+    assert (job.model, job.failures, job.lost) == ("away", 0, 0)
+
+
 def test_a_crash_in_a_fleet_is_blamed_on_no_job(queue: JobQueue, made: QueueInTest) -> None:
     submit(queue, "a", "b")
     queue.give_back(take(queue, 2), "RuntimeError: no", crashed=True)

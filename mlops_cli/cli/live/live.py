@@ -85,13 +85,13 @@ def _tonight(project: Project, only: Sequence[str], skip: Sequence[str], *, dry_
 
     from mlops_cli import live_wiring
     from mlops_cli.config.load import load_branches, load_params
-    from mlops_cli.config.requested import with_requested
     from mlops_cli.live.passes.live_pass import chosen_steps, run_pass
     from mlops_cli.live.passes.step import PassContext
+    from mlops_cli.live.requests.places import with_finished
 
     steps = chosen_steps(only, skip)
     params = load_params(project)
-    branches = with_requested(project, params, load_branches(project, params))
+    branches = with_finished(project, params, load_branches(project, params))
     warn_of_exposed_files(project)
     tools = live_wiring.pass_tools(project, params, branches, dry_run=dry_run, say=say)
     with ConsoleProgress(verbose) as progress:

@@ -127,25 +127,30 @@ class Leases(JobTable):
         Raises:
             LeaseLost: the job is no longer this worker's.
         """
-        delay = self._policy.delay(job.failures + job.lost + 1, self._chance)
+        attempts = job.failures + job.lost + 1
+        delay = self._policy.delay(attempts if blamed else max(attempts, job.token), self._chance)
         with self._database.writing() as transaction:
             held = self._locked(transaction, _HELD, (job.number, job.token))
             self._put_back(transaction, held, _Setback(reason, failures=int(blamed), delay=delay, final=final))
         if not held:
             raise LeaseLost(job.number)
 
-    def give_back(self, batch: Batch, reason: str, *, crashed: bool) -> None:
+    def give_back(self, batch: Batch, reason: str, *, crashed: bool, delayed: bool = False) -> None:
         """Give back the unfinished jobs of a batch; jobs that are no longer this worker's are left alone.
 
         With `crashed`, one of them may have made the training fail, and they are treated as if the worker had
-        disappeared. Otherwise the try does not count: the worker was stopped, or a service is away.
+        disappeared. Otherwise the try does not count: the worker was stopped, or a service is away. With `delayed`,
+        they wait longer with every try, so that a source which has no answer for one job does not keep the others
+        from being trained.
         """
         with self._database.writing() as transaction:
             jobs = self._locked(transaction, "batch = ? AND state = 'running'", (batch.id,))
             if crashed:
                 self._suspect(transaction, jobs, reason)
             else:
-                self._put_back(transaction, jobs, _Setback(reason))
+                tries = max((job.token for job in jobs), default=1)
+                delay = self._policy.delay(tries, self._chance) if delayed else 0.0
+                self._put_back(transaction, jobs, _Setback(reason, delay=delay))
 
     def _next(
         self, transaction: Transaction, now: float, limit: int, like: tuple[str, int] | None = None

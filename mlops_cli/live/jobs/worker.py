@@ -29,11 +29,17 @@ class Trained[T]:
 
 @dataclass(frozen=True)
 class NotTrained:
-    """A job whose training failed. `final`: another try would fail too, for example because there are too few rows."""
+    """A job whose training failed.
+
+    Attributes:
+        final: another try would fail too, for example because there are too few rows.
+        blamed: the failure counts against the job; not if a service is away.
+    """
 
     job: Job
     reason: str
     final: bool = False
+    blamed: bool = True
 
 
 type Training[T] = Callable[[Sequence[Job], Callable[[str], None]], Iterable[Trained[T] | NotTrained]]
@@ -124,7 +130,7 @@ class _Worker[T]:
     def _train_batch(self, batch: Batch) -> None:
         """Train a batch, and record every outcome; a `ServiceError` if a service is away."""
         self._settings.tell(f"training {bounded([job.model for job in batch.jobs])}")
-        crashed, reason = True, ""
+        crashed, delayed, reason = True, False, ""
         with LeaseKeeper(self._queue, batch) as keeper:
             try:
                 self._settle_all(keeper)
@@ -132,7 +138,7 @@ class _Worker[T]:
             except LeaseLost as error:
                 crashed, reason = False, error.message
             except ServiceError as error:
-                crashed, reason = False, error.message
+                crashed, delayed, reason = False, True, error.message
                 raise
             except MlopsError as error:
                 reason = error.message
@@ -143,9 +149,9 @@ class _Worker[T]:
                 reason = f"{type(error).__name__}: {error}"
                 raise
             finally:
-                self._give_back(batch, keeper, reason, crashed=crashed)
+                self._give_back(batch, keeper, reason, crashed=crashed, delayed=delayed)
 
-    def _give_back(self, batch: Batch, keeper: LeaseKeeper, reason: str, *, crashed: bool) -> None:
+    def _give_back(self, batch: Batch, keeper: LeaseKeeper, reason: str, *, crashed: bool, delayed: bool) -> None:
         """Put the unfinished jobs of a batch back. If that fails too, they come back when the lease has run out."""
         left = keeper.unfinished()
         if not left:
@@ -153,7 +159,7 @@ class _Worker[T]:
         self._done.dropped += len(left)
         self._settings.tell(f"given back: {bounded([job.model for job in left])}: {reason}")
         with suppress(ServiceError):
-            self._queue.give_back(batch, reason, crashed=crashed)
+            self._queue.give_back(batch, reason, crashed=crashed, delayed=delayed)
 
     def _settle_all(self, keeper: LeaseKeeper) -> None:
         for job in keeper.unfinished():
@@ -188,7 +194,7 @@ class _Worker[T]:
 
     def _fail(self, keeper: LeaseKeeper, outcome: NotTrained) -> None:
         job = outcome.job
-        record = partial(self._queue.fail, job, outcome.reason, final=outcome.final)
+        record = partial(self._queue.fail, job, outcome.reason, final=outcome.final, blamed=outcome.blamed)
         self._done.failed += self._record(keeper, job, record)
 
     def _record(self, keeper: LeaseKeeper, job: Job, record: Callable[[], None]) -> bool:

@@ -52,6 +52,9 @@ class Intake:
         requests = []
         for described in requested_models(self._project, team or _team_in(body), body):
             spec = (places.configured(described.name) if names_only else None) or described
+            if (spec.team, spec.ticker) != (described.team, described.ticker):  # red asks for 2-AAPL: red-2-aapl
+                mistakes.add("job", f"the name {spec.name} belongs to {spec.ticker} of team {spec.team}", "ticker")
+                continue
             try:
                 branch = places.branch_of(spec)
             except ConfigError as error:

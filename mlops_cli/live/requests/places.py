@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mlops_cli.config.load import Branch, load_branches, load_params
 from mlops_cli.config.paths import Project
@@ -11,6 +11,21 @@ from mlops_cli.config.requested import REQUESTED, check_name_is_free, with_reque
 from mlops_cli.config.schemas.project import ModelSpec, Params
 from mlops_cli.errors import ConfigError, bounded
 from mlops_cli.live.jobs.job_requests import learnt_from
+from mlops_cli.models.versions import model_versions
+
+
+def with_finished(project: Project, params: Params, branches: Mapping[str, Branch]) -> dict[str, Branch]:
+    """The branches, and that of the requested models that have a version: the others are still trained by a worker.
+
+    A job that kills its worker leaves the config of its model behind; nothing but another try of the job trains it.
+    """
+    every = with_requested(project, params, branches)
+    requested = every.pop(REQUESTED, None)
+    if requested is None:
+        return every
+    root = project.model_root
+    models = tuple(spec for spec in requested.models if model_versions(root, REQUESTED, spec.name))
+    return {**every, REQUESTED: replace(requested, models=models)} if models else every
 
 
 @dataclass(frozen=True)

@@ -121,7 +121,8 @@ class RequestTraining:
 
 
 def _failed(job: Job, failure: ItemFailure) -> NotTrained:
-    return NotTrained(job, failure.reason, final=failure.exit_code in _FINAL)
+    blamed = failure.exit_code != ServiceError.exit_code
+    return NotTrained(job, failure.reason, final=failure.exit_code in _FINAL, blamed=blamed)
 
 
 def _first_unknown_day(branch: Branch, models: Collection[str]) -> date:

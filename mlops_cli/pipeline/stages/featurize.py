@@ -15,6 +15,7 @@ import pandas as pd
 
 from mlops_cli.config.load import Branch
 from mlops_cli.config.paths import Project
+from mlops_cli.config.requested import REQUESTED
 from mlops_cli.config.schemas.project import Base, ModelSpec
 from mlops_cli.errors import DataError
 from mlops_cli.features.build import Extras, build_features, input_columns
@@ -65,7 +66,7 @@ def featurize(project: Project, branch: Branch, progress: Progress, only: Only =
                 progress.doing(name)
                 progress.done()
         report.carry(upstream)
-        if only is None:
+        if only is None and branch.name != REQUESTED:  # a job may just be adding a model there
             remove_other_tables(folder, {spec.name for spec in branch.models})
         close_stage(folder, report, branch, only)
     return report

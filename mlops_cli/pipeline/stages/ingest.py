@@ -13,6 +13,7 @@ import pandas as pd
 
 from mlops_cli.config.load import Branch
 from mlops_cli.config.paths import Project
+from mlops_cli.config.requested import REQUESTED
 from mlops_cli.config.schemas.project import Period
 from mlops_cli.errors import DataError, MlopsError
 from mlops_cli.pipeline.stages.ingest_dividends import FetchedPrices, note_dividends
@@ -74,7 +75,7 @@ def ingest(
         for result in fetcher.fetch_all(progress):
             _report(result, [spec.name for spec in models if spec.ticker == result.ticker], report)
             progress.done()
-        if only is None:
+        if only is None and branch.name != REQUESTED:  # a job may just be adding a model there
             remove_other_tables(folder, set(exchanges))
         close_stage(folder, report, branch, only)
     return report

@@ -66,6 +66,13 @@ def test_another_config_under_the_same_name_is_refused_and_with_a_suffix_it_is_n
     assert ask(project, {**body, "suffix": "short"})[0].model == "red-aapl-short"
 
 
+def test_a_name_of_another_team_is_refused(tmp_path: Path) -> None:
+    other = "team: red-2\nticker: AAPL\n"
+    project = make_project(tmp_path, {"configs/mine/red.yaml": OWN, "configs/mine/other.yaml": other})
+    assert "the name red-2-aapl belongs to AAPL of team red-2" in refusal(project, {"ticker": "2-AAPL"})
+    assert ask(project, {"ticker": "AAPL"}, "red-2")[0].team == "red-2"
+
+
 def test_all_mistakes_are_told_at_once(project: Project) -> None:
     message = refusal(project, {"tickers": ["AAPL", "KO", "NVDA"], "features": {"returns": [3]}})
     assert "red-aapl" in message

@@ -16,18 +16,22 @@ from typer.testing import CliRunner
 from mlops_cli.cli.app import app
 from mlops_cli.config.load import load_branches, load_params
 from mlops_cli.config.requested import REQUESTED, requested_specs, store_requested, with_requested
+from mlops_cli.errors import ServiceError
 from mlops_cli.live.jobs.installer import FencedInstaller
 from mlops_cli.live.jobs.job import Job
+from mlops_cli.live.jobs.job_requests import requested_models
 from mlops_cli.live.jobs.queue import JobQueue
 from mlops_cli.live.jobs.retries import RetryPolicy
 from mlops_cli.live.jobs.sqlite_database import SqliteDatabase
 from mlops_cli.live.jobs.worker import Trained, WorkDone, WorkerSettings, work
 from mlops_cli.live.requests.intake import Intake
 from mlops_cli.live.requests.job_versions import JobVersions
-from mlops_cli.live.requests.training import RequestTools, RequestTraining
+from mlops_cli.live.requests.places import with_finished
+from mlops_cli.live.requests.training import RequestTools, RequestTraining, _failed
 from mlops_cli.models.versions import answering_version, champion, model_versions
-from mlops_cli.pipeline.stages.ingest import IngestSources
-from mlops_cli.pipeline.stages.stage import FAILURES, read_failures
+from mlops_cli.pipeline.stages.featurize import featurize
+from mlops_cli.pipeline.stages.ingest import IngestSources, ingest
+from mlops_cli.pipeline.stages.stage import FAILURES, ItemFailure, read_failures
 from mlops_cli.prices.sources.csv_source import CsvSource
 from mlops_cli.training.trainer import FailedJob, Fitted, TrainJob
 from tests.fakes.linear_trainer import LinearTrainer
@@ -259,3 +263,37 @@ def test_a_nightly_pass_takes_care_of_requested_models_too(shop: Shop) -> None:
     assert json.loads(done.stdout)["steps"][0]["done"] == 3
     after = pd.read_parquet(shop.project.features(REQUESTED) / "red-new.parquet")
     assert len(after) == len(before) + 1
+
+
+def test_a_pass_removes_nothing_of_models_that_a_job_adds_meanwhile(shop: Shop) -> None:
+    shop.submit(ticker="NEW", **KEYS)
+    shop.work()
+    params = load_params(shop.project)
+    branch = with_requested(shop.project, params, load_branches(shop.project, params))[REQUESTED]
+    shop.submit(ticker="TWO", **KEYS)
+    shop.work()
+    source = IngestSources(CsvSource(shop.project.root / "data" / "incoming"))
+    ingest(shop.project, branch, source, Silent())  # with the models of before
+    featurize(shop.project, branch, Silent())
+    for model, ticker in (("red-new", "NEW"), ("red-two", "TWO")):
+        assert (shop.project.prices(REQUESTED) / f"{ticker}.parquet").is_file()
+        assert (shop.project.features(REQUESTED) / f"{model}.parquet").is_file()
+
+
+def test_a_pass_leaves_models_alone_that_no_job_has_finished(shop: Shop) -> None:
+    params = load_params(shop.project)
+    (spec,) = requested_models(shop.project, "red", {"ticker": "NEW", **KEYS})
+    store_requested(shop.project, spec)  # as a worker that was killed leaves it
+    branches = load_branches(shop.project, params)
+    assert REQUESTED in with_requested(shop.project, params, branches)
+    assert REQUESTED not in with_finished(shop.project, params, branches)
+    shop.submit(ticker="NEW", **KEYS)
+    shop.work()
+    assert [spec.name for spec in with_finished(shop.project, params, branches)[REQUESTED].models] == ["red-new"]
+
+
+def test_a_source_that_does_not_answer_for_one_ticker_costs_no_try(shop: Shop) -> None:
+    failure = ItemFailure("red-new", "ingest", "Yahoo refuses more requests for now", ServiceError.exit_code)
+    (job,) = shop.submit(ticker="NEW", **KEYS)
+    refused = _failed(job, failure)
+    assert (refused.final, refused.blamed) == (False, False)
