@@ -200,7 +200,7 @@ def test_a_model_with_live_versions_only_is_served_issued_exported_and_listed(
     shutil.rmtree(project.models("main"))
     shutil.rmtree(project.model_root / ".versions")
     first = retrain_step(nights.context(0))
-    assert (first.done, first.figures["due"]) == (2, {"features": 2})
+    assert (first.done, first.figures["due"]) == (2, {"config": 2})
     live = answers(nights)
     assert issue_step(nights.context(0)).done == 2
     facts = model_facts(project, nights.small.branch, nights.small.branch.models)
