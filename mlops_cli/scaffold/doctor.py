@@ -16,6 +16,7 @@ from pathlib import Path
 
 from mlops_cli.config.load import Branch, check_project, load_params
 from mlops_cli.config.paths import Project
+from mlops_cli.config.requested import REQUESTED
 from mlops_cli.config.schemas.project import Params
 from mlops_cli.config.secret_checks import refuse_keys_in_the_clear, secrets_in_the_clear
 from mlops_cli.config.settings import KEY, SECRET, Settings, load_settings
@@ -114,7 +115,7 @@ def _project(project: Project) -> Iterator[Check]:
         yield _data_age(project, name, branch.source.get("kind", params.source.kind))
         yield from _much_repaired(project, name)
         yield from _dividends(project, name)
-    strays = stray_results(project, list(params.branches))
+    strays = stray_results(project, [*params.branches, REQUESTED])
     if strays:
         listed = bounded([str(path.relative_to(project.root)) for path in strays])
         yield Check(

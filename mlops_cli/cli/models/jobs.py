@@ -80,7 +80,12 @@ def submit(
         return
     _print_jobs([each.job for each in submitted])
     new = sum(each.new for each in submitted)
-    say(f"{new} new, {len(submitted) - new} known already; they are trained by: mlops jobs work")
+    say(f"{new} new, {len(submitted) - new} known already")
+    states = {each.job.state for each in submitted}
+    if states & {"waiting", "running"}:
+        say("those that wait are trained by: mlops jobs work")
+    if states & {"dead", "cancelled"}:
+        say("those that are dead or cancelled stay so, unless you type: mlops jobs retry JOB")
 
 
 def list_(

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from mlops_cli.config.paths import Project
+from mlops_cli.config.requested import REQUESTED
 from mlops_cli.scaffold.doctor import Check, examine, stray_results
 from tests.fakes.config_projects import make_project
 
@@ -188,3 +189,10 @@ def test_versions_that_are_never_judged_are_a_warning(project, live, warned):
     assert (found is not None) == warned
     if found:
         assert (found.status, "after 20 sessions" in found.found) == ("warning", True)
+
+
+def test_requested_models_are_no_strays(project):
+    project.prices(REQUESTED).mkdir(parents=True)
+    assert "results" not in checks(project)
+    project.prices("old").mkdir(parents=True)
+    assert checks(project)["results"].status == "warning"
