@@ -85,7 +85,7 @@ def test_what_comes_on_or_after_the_day_changes_nothing(project: Project) -> Non
     write_table(project.features("main"), "red-a", table)
     after = train(project, branch, ["red-a"])["red-a"].manifest
     assert (after.version, after.fingerprint, after.rows) == (before.version, before.fingerprint, before.rows)
-    table.loc[~later, "next_close"] *= 1.01
+    table.loc[~later, ["target", "next_close"]] *= 1.01
     write_table(project.features("main"), "red-a", table)
     assert train(project, branch, ["red-a"])["red-a"].manifest.rows != before.rows
 
