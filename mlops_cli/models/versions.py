@@ -247,8 +247,7 @@ def after_install(destination: Path, keep: int) -> None:
 def remove_old_versions(root: Path, branch: str, name: str, keep: int) -> None:
     """Record the first champion of a model with versions, and keep this many of these, the newest included.
 
-    The champion always stays, and so does the pipeline's version. So does the champion before one that `mlops live`
-    chose: the two are compared after each session.
+    The champion stays, as does the pipeline's version, and the champion before one that `mlops live` chose.
     """
     folders = _archived(archive(root, branch, name))  # first: a version that is installed meanwhile is not touched
     versions = model_versions(root, branch, name)
@@ -257,14 +256,18 @@ def remove_old_versions(root: Path, branch: str, name: str, keep: int) -> None:
         record = Champion(versions[0].version)
         write_champion(root, branch, name, record)
     keeping = {folder.folder for folder in versions[:keep]}
-    staying = {record.version}
-    if record.by == "live":
-        numbers = {folder.version for folder in versions} - staying
-        staying |= {next((number for number in reversed(record.history) if number in numbers), None)}
-    keeping |= {folder.folder for folder in versions if folder.version in staying}
+    keeping |= {folder.folder for folder in versions if folder.version in (record.version, _earlier(record, versions))}
     for folder in folders:
         if folder not in keeping:
             _remove(folder)
+
+
+def _earlier(record: Champion, versions: Sequence[VersionFolder]) -> str | None:
+    """The champion before one that `mlops live` chose, of those that are left."""
+    if record.by != "live":
+        return None
+    numbers = {folder.version for folder in versions} - {record.version}
+    return next((number for number in reversed(record.history) if number in numbers), None)
 
 
 def _archived(folder: Path) -> list[Path]:

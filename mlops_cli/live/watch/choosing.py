@@ -24,26 +24,28 @@ def choose(due: Sequence[Due], branches: Mapping[str, Branch], retrain: LiveRetr
     chosen: list[Due] = []
     waiting: list[Due] = []
     sizes = _pool_sizes(branches)
-    pools = {pool for item in due if item.reason == "features" and (pool := _pool(item))}
+    pools = {_pool(item) for item in due if item.reason == "features"}
     room = at_most = retrain.at_most
     overdue = 2 * (retrain.max_age_sessions or OLD)
     for item in due:
         pool = _pool(item)
-        size = 0 if pool in pools or item.reason == "features" else sizes[pool] if pool else 1
+        size = 0 if item.reason == "features" or pool in pools else sizes.get(pool, 1)
         alone = room == at_most or item.age > overdue
         if size <= room or (size > at_most > 0 and alone):
             chosen.append(item)
             room -= size
-            pools |= {pool} if pool else set()
+            pools.add(pool)
         else:
             waiting.append(item)
     return chosen, waiting
 
 
-def _pool(item: Due) -> tuple[str, str] | None:
-    return (item.branch, group_of(item.spec)) if item.spec.pool else None
+def _pool(item: Due) -> tuple[str, str]:
+    """What is trained together with a model: its pool, or the model alone."""
+    return item.branch, f"pool {group_of(item.spec)}" if item.spec.pool else item.spec.name
 
 
 def _pool_sizes(branches: Mapping[str, Branch]) -> Counter[tuple[str, str]]:
     """How many models the training of each pool gives."""
-    return Counter((name, group_of(spec)) for name, branch in branches.items() for spec in branch.models if spec.pool)
+    pooled = ((name, spec) for name, branch in branches.items() for spec in branch.models if spec.pool)
+    return Counter((name, f"pool {group_of(spec)}") for name, spec in pooled)
