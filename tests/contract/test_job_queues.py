@@ -568,14 +568,25 @@ def test_a_retry_makes_a_waiting_job_due_at_once(queue: JobQueue) -> None:
     assert queue.take("w", 1) is not None
 
 
-def test_running_and_done_jobs_are_not_tried_again(queue: JobQueue) -> None:
+def test_a_running_job_is_not_tried_again_and_a_done_one_is(queue: JobQueue) -> None:
     submit(queue, "aapl")
     job = take(queue).jobs[0]
     with pytest.raises(ConfigError, match="is running: it cannot be tried again"):
         queue.retry(job.number)
     queue.finish(job, "v")
-    with pytest.raises(ConfigError, match="is done"):
-        queue.retry(job.number)
+    again = queue.retry(job.number)
+    assert (again.state, again.version) == ("waiting", None)
+
+
+def test_a_retry_needs_room_too(connect: Connect) -> None:
+    made = queue_in_test(connect())
+    queue = JobQueue(made.clock, Limits(waiting=1))
+    submit(queue, "a")
+    queue.cancel(1)
+    submit(queue, "b")
+    with pytest.raises(QueueFull, match="2 jobs would wait"):
+        queue.retry(1)
+    assert queue.show(1).state == "cancelled"
 
 
 def test_old_ended_jobs_are_pruned_and_their_keys_forgotten(made: QueueInTest) -> None:

@@ -106,21 +106,25 @@ class Submissions(JobTable):
         return cancelled[0] if cancelled else job
 
     def retry(self, number: int, team: str | None = None) -> Job:
-        """Let a dead or cancelled job wait again, with all its tries; a job that waits after a failure is due at once.
+        """Let a job that has ended wait again, with all its tries; a job that waits after a failure is due at once.
 
+        A job that is done is only trained if its version has been removed: otherwise it is done again at once.
         A job that was suspected of killing its workers is still tried in small fleets.
 
         Raises:
             NoSuchJob: there is none, or it is not of `team` (None: any team).
-            ConfigError: it is running or done.
+            ConfigError: it is running.
+            QueueFull: it has ended, and there would be too many waiting jobs.
         """
-        with self._database.writing() as transaction:
+        with self._database.writing(alone=True) as transaction:
             now = transaction.now()
             job = job_by_number(transaction, number, team)
-            changes: Columns = {"state": "waiting", "failures": 0, "due_at": now, "ended_at": None, "worker": None}
-            waiting = update(
-                transaction, changes, "number = ? AND state IN ('waiting', 'dead', 'cancelled')", (number,)
-            )
+            if job.state in ENDED:
+                self._check_room(transaction, [job], now)
+            changes: Columns = {
+                "state": "waiting", "failures": 0, "due_at": now, "ended_at": None, "worker": None, "version": None,
+            }  # fmt: skip
+            waiting = update(transaction, changes, "number = ? AND state <> 'running'", (number,))
         if not waiting:
             raise ConfigError(f"job {number} is {job.state}: it cannot be tried again", _next_step(job))
         return waiting[0]
@@ -132,7 +136,7 @@ class Submissions(JobTable):
             values = (*ENDED, transaction.now() - days * _DAY)
             return len(transaction.run(f"DELETE FROM jobs WHERE {ended} RETURNING number", values))
 
-    def _check_room(self, transaction: Transaction, new: Sequence[JobRequest], now: float) -> None:
+    def _check_room(self, transaction: Transaction, new: Sequence[JobRequest | Job], now: float) -> None:
         if not new:
             return
         rows = transaction.run("SELECT team, COUNT(*) FROM jobs WHERE state = 'waiting' GROUP BY team")
@@ -167,7 +171,7 @@ def _replace(transaction: Transaction, earlier: Sequence[Job], job: Job, now: fl
 
 def _next_step(job: Job) -> str:
     return {
-        "done": "for another training, submit it with newer data or another config",
+        "done": f"if its version was removed, train it again with: mlops jobs retry {job.number}",
         "running": f"stop it first with: mlops jobs cancel {job.number}",
         "dead": f"try it again with: mlops jobs retry {job.number}",
     }.get(job.state, f"look at it with: mlops jobs show {job.number}")
