@@ -61,10 +61,12 @@ class Places:
         """Name of the branch that a job for this model trains in.
 
         Raises:
-            ConfigError: there is such a model with another config, or it is one of a pool.
+            ConfigError: there is such a model with another config, it is one of a pool, or of another team,
+                or requested models of its ticker have another exchange.
         """
         homes = self._models.get(spec.name)
         if homes is None:
+            self._check_exchange(spec)
             return REQUESTED
         for branch, own in homes.items():
             if own.pool:
@@ -79,3 +81,13 @@ class Places:
             f"there is a model {spec.name} with another config, in {file}",
             "give yours a suffix, such as suffix: wide; or ask for the ticker alone, to train that one again",
         )
+
+    def _check_exchange(self, spec: ModelSpec) -> None:
+        """Refuse another exchange for a ticker of the branch: its models share one table of prices."""
+        others = self.branches[REQUESTED].models if REQUESTED in self.branches else ()
+        for other in others:
+            if other.ticker == spec.ticker and other.exchange != spec.exchange:
+                raise ConfigError(
+                    f"{spec.ticker} has the exchange {other.exchange} in other requested models, not {spec.exchange}",
+                    f"ask with the exchange {other.exchange}",
+                )

@@ -124,3 +124,10 @@ def test_configs_are_read_again_when_they_change(project: Project) -> None:
 def test_a_branch_of_params_with_the_reserved_name_is_refused_before_anything_is_stored(tmp_path: Path) -> None:
     project = make_project(tmp_path, {"configs/mine/red.yaml": OWN}, PARAMS.replace("main", "requested"))
     assert "branches.requested" in refusal(project, {"ticker": "NVDA"})
+
+
+def test_requested_models_of_one_ticker_have_one_exchange(project: Project) -> None:
+    (spec,) = requested_models(project, "red", {"ticker": "NVDA"})
+    store_requested(project, spec)
+    told = refusal(project, {"ticker": "NVDA", "exchange": "XLON"}, "blue")
+    assert "NVDA has the exchange XNYS in other requested models, not XLON" in told
