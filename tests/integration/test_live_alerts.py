@@ -41,7 +41,7 @@ def nights(tmp_path: Path) -> Nights:
 def test_late_prices_are_told_once_and_that_they_came(nights: Nights):
     assert nights.pass_of(0) == []
     late = nights.pass_of(1, "AAA")
-    assert any("1 of 2 tickers have no prices of" in line for line in late)
+    assert any("main: BBB has no prices of" in line for line in late)
     assert all(" - type: mlops " in line for line in late)
     assert nights.pass_of(1, "AAA") == []
     assert all(line.startswith("over: ") for line in nights.pass_of(1))

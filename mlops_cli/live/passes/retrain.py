@@ -79,7 +79,7 @@ def retrain_step(context: PassContext) -> StepOutcome:
     path = context.project.live / NOTES
     notes = _Notes.read(path)
     due, checked = find_due(list(context.branches.values()), _circumstances(context, notes), outcome.fail)
-    out = notes.left_out(context.session)
+    out = set() if context.is_replay else notes.left_out(context.session)
     chosen, waiting = _choose(context, [item for item in due if item.label not in out], notes)
     _tell_left_out([item for item in due if item.label in out], outcome)
     models = sum(len(branch.models) for branch in context.branches.values())
@@ -104,6 +104,8 @@ def _train_all(context: PassContext, chosen: Sequence[Due], notes: _Notes, outco
     path = context.project.live / NOTES
     trained: list[Due] = []
     during = notes.tried(context.session, [item.label for item in chosen])
+    if context.is_replay:  # a kill is no fault of the models there
+        during = replace(during, died={})
     if chosen:
         during.write(path)
     try:
@@ -171,7 +173,9 @@ def _train(context: PassContext, name: str, chosen: Sequence[Due], outcome: Step
     training = LiveTraining(context.project, branch, last + timedelta(days=1), context.tools.trainer, context.progress)
     by_name: Mapping[str, Due] = {item.spec.name: item for item in due}
     trained = []
-    for result in train_live(training, by_name.keys()):
+    # in the version itself too: a pass that finds it without a champion, after a kill, says the same
+    facts = {spec.name: {"why": _why(by_name.get(spec.name))} for spec in branch.models}
+    for result in train_live(training, by_name.keys(), facts):
         if isinstance(result, ItemFailure):
             outcome.extend([result])
         elif _install(context, name, result, by_name.get(result.name), outcome):
@@ -182,13 +186,16 @@ def _train(context: PassContext, name: str, chosen: Sequence[Due], outcome: Step
 
 
 def _install(context: PassContext, name: str, staged: StagedVersion, due: Due | None, outcome: StepOutcome) -> bool:
-    why = due.why if due else "trained with its pool"
     try:
-        install_live(context.project, context.branches[name], staged, context.params.live.promotion, why)
+        install_live(context.project, context.branches[name], staged, context.params.live.promotion, _why(due))
     except MlopsError as error:
         outcome.fail(staged.name, error)
         return False
     return True
+
+
+def _why(due: Due | None) -> str:
+    return due.why if due else "trained with its pool"
 
 
 def _counts(due: Sequence[Due]) -> dict[str, int]:

@@ -54,6 +54,7 @@ class PassContext:
         now: when the pass began, in UTC; in a replay the time that is replayed.
         dry_run: say what would be done, and write nothing.
         outcomes: of the steps of this pass that have ended.
+        is_replay: the pass is one of the past: whoever kills it must get the same result in the end.
     """
 
     project: Project
@@ -64,6 +65,7 @@ class PassContext:
     progress: Progress
     dry_run: bool = False
     outcomes: list[StepOutcome] = field(default_factory=list)
+    is_replay: bool = False
 
     def last_session(self, exchange: str) -> date:
         """The last session of an exchange that had closed when the pass began.

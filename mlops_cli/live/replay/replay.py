@@ -176,6 +176,7 @@ class _Loop:
             now=evening.now,
             tools=self._pass_tools(evening, read),
             progress=progress,
+            is_replay=True,
         )
         ended = ended_steps(self.home.project, evening.session, evening.now)
         context.outcomes.extend(ended)

@@ -75,7 +75,7 @@ def pairs(
             columns = table_columns(project.features(branch), model)
             before = record = champion(root, branch, model)
             if policy == "always":
-                record = with_fresh(before, versions, INTERRUPTED)
+                record = with_fresh(before, versions, str(versions[0].manifest.facts.get("why", INTERRUPTED)))
             record = with_able(record, versions, columns)
             if record != before and not dry_run:
                 with versions_lock(project, branch, model):
