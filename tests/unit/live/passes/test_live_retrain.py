@@ -159,9 +159,10 @@ def interrupted(home: Project, branch: Branch, retrain: LiveRetrain, promotion: 
     (home.live / "retrain.json").write_text(json.dumps(notes))
     step = context(home, branch, retrain=retrain, promotion=promotion)
     training = LiveTraining(home, branch, date(2016, 3, 12), step.tools.trainer, Progress())
-    for staged in train_live(training, ["red-a", "red-b"]):
+    why = "trained 48 sessions ago"
+    for staged in train_live(training, ["red-a", "red-b"], {name: {"why": why} for name in ("red-a", "red-b")}):
         assert isinstance(staged, StagedVersion)
-        install_live(home, branch, staged, "tested", "trained 48 sessions ago")
+        install_live(home, branch, staged, "tested", why)
         yield staged.name
 
 
